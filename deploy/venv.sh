@@ -1,0 +1,59 @@
+#!/bin/sh
+# Make .venv with what requirements.lock says. Needs Python 3.11 … 3.13 only: uv comes with it, and what has no wheel
+# (hnswlib) finds its compiler through apt-get when this runs as root on Debian.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf 'atelier: %s\n' "$*" >&2; }
+
+if [ -z "${PYTHON:-}" ]; then
+    for candidate in python3.11 python3.12 python3.13 python3; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            PYTHON=$candidate
+            break
+        fi
+    done
+fi
+if [ -z "${PYTHON:-}" ]; then
+    say "Python 3.11, 3.12 or 3.13 is needed; set PYTHON=… if it is not on the PATH"
+    exit 1
+fi
+
+# What is missing, as Debian names it.
+version=$("$PYTHON" -c 'import sys; print(f"python{sys.version_info[0]}.{sys.version_info[1]}")')
+missing=
+command -v c++ >/dev/null 2>&1 || missing="$missing g++"
+[ -f "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || missing="$missing $version-dev"
+command -v uv >/dev/null 2>&1 || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing $version-venv"
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "please install a C++ compiler and the headers and venv module of Python (Debian:$missing; Mac: xcode-select --install)"
+        exit 1
+    elif [ "$(id -u)" -ne 0 ]; then
+        say "please run: sudo apt-get install -y$missing"
+        exit 1
+    fi
+    say "installing$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+# uv knows nothing of pip's settings: an index, extra wheels or certificates that are set for pip are handed on.
+[ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"
+[ -z "${PIP_FIND_LINKS:-}" ] || export UV_FIND_LINKS="${UV_FIND_LINKS:-$PIP_FIND_LINKS}"
+
+if command -v uv >/dev/null 2>&1; then
+    [ -x .venv/bin/python ] || uv venv --quiet --python "$PYTHON" .venv
+    uv=uv
+else
+    [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
+    [ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet uv
+    uv=.venv/bin/uv
+fi
+if [ "$(uname)" = Darwin ]; then
+    set -- -r pyproject.toml --extra mac --constraint requirements.lock
+fi
+"$uv" pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock "$@"
+touch .venv/installed
