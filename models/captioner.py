@@ -1,0 +1,100 @@
+"""Captions from BLIP and BLIP-2 checkpoints of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from models import engine
+from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_CLASSES = {
+    "blip": ("BlipForConditionalGeneration", "BlipProcessor"),
+    "blip-2": ("Blip2ForConditionalGeneration", "Blip2Processor"),
+}
+"""`model_type` of a checkpoint's config.json → model and processor."""
+
+
+class CaptionerOptions(engine.Options):
+    """What the catalogue entry of a captioner can say."""
+
+    max_new_tokens: int = Field(default=40, ge=1, le=512, description="longest caption, prefix not counted")
+    num_beams: int = Field(default=1, ge=1, le=16, description="beams of the search; 1 = greedy")
+    max_batch: int = Field(default=16, ge=1, description="pictures that go through the model at once")
+
+
+class BlipEngine(engine.CaptionEngine):
+    """A BLIP or BLIP-2 captioner, whichever the checkpoint is. Captions are greedy, so the same each time."""
+
+    Options: ClassVar[type[engine.Options]] = CaptionerOptions
+    options: CaptionerOptions
+
+    def caption(self, images: Sequence[Image.Image], prefix: str | None = None) -> list[str]:
+        """One caption per RGB picture, in order; with a prefix, each begins with it, word for word."""
+        prefix = " ".join((prefix or "").split())
+        captions: list[str] = []
+        for begin in range(0, len(images), self.options.max_batch):
+            captions += self._batch(list(images[begin : begin + self.options.max_batch]), prefix)
+        return captions
+
+    def _batch(self, images: list[Image.Image], prefix: str) -> list[str]:
+        import torch
+
+        with engine.inference(), torch.inference_mode():
+            words = {"text": [prefix] * len(images)} if prefix else {}
+            inputs = self._processor(images=images, return_tensors="pt", **words)
+            inputs = inputs.to(self._model.device, self._model.dtype)  # casts the floating ones only
+            read = self._decode(inputs["input_ids"][:1])[0] if prefix else ""
+            made = self._model.generate(
+                **inputs,
+                max_new_tokens=self.options.max_new_tokens,
+                num_beams=self.options.num_beams,
+                do_sample=False,
+            )
+            return [_with_prefix(prefix, read, written) for written in self._decode(made)]
+
+    def _decode(self, tokens: Any) -> list[str]:
+        texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
+
+    def _load(self) -> None:
+        device, dtype = engine.prepare_torch(self.entry)
+        source = engine.local_folder(self.entry.checkpoint) or self.entry.checkpoint
+
+        import transformers
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        config = transformers.AutoConfig.from_pretrained(source, revision=self.entry.revision)
+        if config.model_type not in _CLASSES:
+            known = " or ".join(_CLASSES)
+            raise CheckpointError(f"{self.entry.checkpoint!r} is a {config.model_type} model, not {known}")
+        model, processor = (getattr(transformers, name) for name in _CLASSES[config.model_type])
+        self._processor = processor.from_pretrained(source, revision=self.entry.revision)
+        loaded = model.from_pretrained(source, revision=self.entry.revision, config=config, dtype=dtype)
+        self._model = loaded.eval().to(device)
+
+    def _modules(self) -> Sequence[Any]:
+        return [self._model]
+
+    def _warm_up(self) -> None:
+        from PIL import Image
+
+        self.caption([Image.new("RGB", (64, 64))])
+
+
+def _with_prefix(prefix: str, read: str, written: str) -> str:
+    """The caption of what a model has written after it has read the prefix.
+
+    `read` is the prefix as the tokenizer gives it back (in lower case, say). Decoder-only models repeat it before
+    their own words, encoder-decoder models write their own words alone.
+    """
+    for beginning in (read, prefix):
+        if written.lower().startswith(beginning.lower()):
+            return f"{prefix}{written[len(beginning) :]}".strip()
+    return f"{prefix} {written}".strip()

@@ -1,0 +1,92 @@
+"""The model entry: what a configuration says of one alias."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.engine import Engine
+
+Kind = Literal["image", "vlm", "captioner", "clip", "voice"]
+EngineName = Literal["diffusion", "vlm", "captioner", "clip", "espeak"]
+
+_ENGINES: dict[EngineName, tuple[Kind, str]] = {
+    "diffusion": ("image", "models.diffusion:DiffusionEngine"),
+    "vlm": ("vlm", "models.vlm:TransformersVlmEngine"),
+    "captioner": ("captioner", "models.captioner:BlipEngine"),
+    "clip": ("clip", "models.clip:OpenClipEngine"),
+    "espeak": ("voice", "models.speech_espeak:EspeakEngine"),
+}
+"""A new engine is one file in this room and one line here."""
+
+
+class ImageDefaults(BaseModel):
+    """What an image model does when the caller does not say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(1024, ge=64, le=2048, multiple_of=16, description="pixels")
+    height: int = Field(1024, ge=64, le=2048, multiple_of=16, description="pixels")
+    steps: int = Field(28, ge=1, le=150, description="denoising steps")
+    guidance: float = Field(3.5, ge=0, le=20, description="guidance scale")
+    max_pixels: int = Field(41_943_040, ge=4096, description="width x height x n of one request")
+
+
+class ModelEntry(BaseModel):
+    """One alias: which engine loads which checkpoint, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: EngineName = Field(description="which file of models/ runs it")
+    checkpoint: str = Field(description="`builtin:NAME`, a folder, or a hub id")
+    revision: str | None = Field(None, description="commit or tag of a hub checkpoint")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="weights in memory")
+    threads: int = Field(0, ge=0, description="CPU threads of the engine; 0 = all cores")
+    gpus: float = Field(
+        0, ge=0, le=16, description="share of a GPU that a replica takes; shares of one GPU add up to 1"
+    )
+    max_ongoing: int = Field(8, ge=1, description="requests a replica holds; it works on them in turn")
+    max_queued: int = Field(64, ge=1, description="requests that may wait; one more is refused with 429")
+    image: ImageDefaults = Field(
+        default_factory=lambda: ImageDefaults.model_validate({}), description="defaults of an image model"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="what only this engine knows")
+
+    @property
+    def kind(self) -> Kind:
+        """What the model does."""
+        return _ENGINES[self.engine][0]
+
+    @model_validator(mode="after")
+    def _options_are_known_to_the_engine(self) -> Self:
+        try:
+            engine_class(self.engine).Options.model_validate(self.options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"options.{where}: {first['msg']}") from error
+        return self
+
+
+def engine_class(name: EngineName) -> type[Engine]:
+    """The class behind an engine's name; its module imports nothing heavy."""
+    module, attribute = _ENGINES[name][1].split(":")
+    found: type[Engine] = getattr(import_module(module), attribute)
+    return found
+
+
+def check_checkpoint(entry: ModelEntry) -> None:
+    """Refuse at once what could only fail later: a checkpoint on disk that is missing or of another kind.
+
+    Raises:
+        CheckpointError: in one line.
+    """
+    engine_class(entry.engine).check(entry)
+
+
+def create_engine(entry: ModelEntry) -> Engine:
+    """The engine of an entry, not yet loaded."""
+    return engine_class(entry.engine)(entry)

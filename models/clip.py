@@ -1,0 +1,116 @@
+"""Words and pictures as vectors, from any open_clip model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from models import engine
+from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+_PRECISIONS = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
+
+
+class ClipOptions(engine.Options):
+    """What the catalogue entry of a CLIP model can say."""
+
+    pretrained: str | None = Field(
+        default=None, description="weights of a checkpoint given by architecture, e.g. laion2b_s34b_b79k for ViT-B-32"
+    )
+    max_batch: int = Field(default=32, ge=1, description="inputs that go through the model at once")
+
+
+class OpenClipEngine(engine.EmbeddingEngine):
+    """An open_clip model with the tokenizer and the pre-processing that belong to it.
+
+    `checkpoint` is a built-in, a folder with `open_clip_config.json`, a hub id (`org/name`), or the name of an
+    architecture (`ViT-B-32`) together with the option `pretrained`. Text beyond the model's context is cut off.
+    """
+
+    marker: ClassVar[str] = "open_clip_config.json"
+    Options: ClassVar[type[engine.Options]] = ClipOptions
+    options: ClipOptions
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a vector has; known once loaded."""
+        dimension: int = self._dimension
+        return dimension
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors, float32 [len(texts), dimension]."""
+        return self._embed(texts, self._tokenizer, self._model.encode_text)
+
+    def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Unit vectors, float32 [len(images), dimension]."""
+        import torch
+
+        def prepare(batch: list[Image.Image]) -> torch.Tensor:
+            return torch.stack([self._preprocess(image) for image in batch]).to(self._dtype)
+
+        return self._embed(images, prepare, self._model.encode_image)
+
+    def _embed(
+        self,
+        inputs: Sequence[Any],
+        prepare: Callable[[list[Any]], torch.Tensor],
+        encode: Callable[[torch.Tensor], torch.Tensor],
+    ) -> np.ndarray:
+        import torch
+
+        size = self.options.max_batch
+        vectors = np.empty((len(inputs), self._dimension), np.float32)
+        with engine.inference(), torch.inference_mode():
+            for begin in range(0, len(inputs), size):
+                batch = prepare(list(inputs[begin : begin + size])).to(self._device)
+                vectors[begin : begin + size] = torch.nn.functional.normalize(encode(batch).float(), dim=-1).cpu()
+        return vectors
+
+    def _load(self) -> None:
+        self._device, self._dtype = engine.prepare_torch(self.entry)
+        name = self._open_clip_name()
+
+        import open_clip
+        import torch
+
+        self._model, self._preprocess = open_clip.create_model_from_pretrained(
+            name, pretrained=self.options.pretrained, precision=_PRECISIONS[str(self._dtype)], device=self._device
+        )
+        self._model.eval()
+        self._tokenizer = open_clip.get_tokenizer(name)
+        with torch.inference_mode():
+            self._dimension = self._model.encode_text(self._tokenizer(["a"]).to(self._device)).shape[-1]
+
+    def _open_clip_name(self) -> str:
+        checkpoint = self.entry.checkpoint
+        folder = engine.local_folder(checkpoint.removeprefix("local-dir:"))
+        if folder is not None:
+            if not (folder / "open_clip_config.json").is_file():
+                raise CheckpointError(f"{checkpoint!r} has no open_clip_config.json: it is not an open_clip checkpoint")
+            return f"local-dir:{folder}"
+        hub_id = checkpoint.removeprefix("hf-hub:")
+        if "/" in hub_id:
+            if self.entry.revision is None:
+                return f"hf-hub:{hub_id}"
+            from huggingface_hub import snapshot_download  # open_clip itself takes no revision
+
+            return f"local-dir:{snapshot_download(hub_id, revision=self.entry.revision)}"
+        if self.options.pretrained is None:
+            raise CheckpointError(f"{checkpoint!r} is an architecture: options.pretrained must name its weights")
+        return checkpoint
+
+    def _modules(self) -> Sequence[Any]:
+        return [self._model]
+
+    def _warm_up(self) -> None:
+        from PIL import Image
+
+        self.embed_texts(["a"])
+        self.embed_images([Image.new("RGB", (64, 64))])

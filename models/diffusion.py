@@ -1,0 +1,495 @@
+"""Pictures made and changed by any diffusers checkpoint (FLUX, Kontext, FLUX.2, Z-Image, Qwen-Image, SDXL …)."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from models import engine
+from models.diffusion_loading import Loading, alike_in_any_batch, load, step_cache, tune
+from models.diffusion_loras import Loras, LoraSource
+from models.diffusion_previews import Previewer
+from models.diffusion_ways import ONE_BY_ONE, SEVERAL_REFERENCES, Way, main_class, sibling, ways_of
+from models.errors import CheckpointError, InvalidInput, OutOfMemory
+from models.pictures import open_picture, repainted
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from models.tasks import ImageJob, LoraUse
+
+logger = logging.getLogger(__name__)
+
+GuidanceArgument = Literal["guidance_scale", "true_cfg_scale", "none"]
+
+_OURS = frozenset(
+    {
+        "prompt", "negative_prompt", "width", "height", "num_inference_steps", "generator", "num_images_per_prompt",
+        "callback_on_step_end", "output_type", "return_dict", "image", "mask_image", "strength",
+    }
+)  # fmt: skip
+"""Call arguments that come from the job, so that `call` may not set them."""
+_NEEDED = frozenset({"prompt", "num_inference_steps", "generator", "num_images_per_prompt", "callback_on_step_end"})
+"""Call arguments without which a pipeline cannot do what a job says."""
+_MOST_DRAWN = 4_194_304
+"""Pixels. An answer is larger only where a mask keeps most of a larger original."""
+_LEAST_STRENGTH = 0.001
+"""Schedulers know 1000 noise levels; the first is no change that could be seen."""
+_WITHOUT_WORDS: dict[str, Any] = {"prompt": None, "prompt_2": None}
+_ABLE: dict[Way, str] = {
+    "text": "make pictures from words",
+    "edit": "follow an instruction about a picture",
+    "image": "start from a picture by strength",
+    "inpaint": "repaint within a mask",
+}
+
+
+class DiffusionOptions(engine.Options):
+    """What the catalogue entry of a diffusion model can say."""
+
+    guidance_argument: GuidanceArgument | None = Field(
+        None, description="which argument of the pipeline the request's guidance feeds; absent = by the pipeline's kind"
+    )
+    call: dict[str, Any] = Field(
+        default_factory=dict, description="fixed extra arguments of every call, e.g. max_sequence_length: 256"
+    )
+    max_batch: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="pictures of one request made at once; above 1 is faster, and the last bits may differ",
+    )
+    native_pixels: int | None = Field(
+        None,
+        ge=4096,
+        description="pixels of the pictures that the model was trained on, where it draws no others well: other sizes "
+        "are drawn with about as many, in the same shape, and resized",
+    )
+    default_strength: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="how much a variation changes, and an edit by a model that follows no instructions",
+    )
+    pipelines: dict[Way, str] = Field(
+        default_factory=dict,
+        description="diffusers classes for text, edit, image or inpaint where the checkpoint's own class says too "
+        "little, e.g. edit: FluxKontextPipeline",
+    )
+    redux: str | None = Field(None, description="checkpoint of a FluxPriorReduxPipeline, which then makes variations")
+    loras: dict[str, LoraSource] = Field(default_factory=dict, description="name: an adapter that requests may use")
+    max_loras: int = Field(4, ge=1, description="adapters that stay loaded")
+    prompt_cache: int = Field(32, ge=0, description="prompts whose embeddings are kept")
+    loading: Loading = Field(default_factory=lambda: Loading.model_validate({}))
+
+
+class DiffusionEngine(engine.ImageEngine):
+    """A diffusers checkpoint with one set of weights for all its pipelines.
+
+    Randomness: picture i of a job starts from the noise of `seed + i`, drawn on the CPU on every device. With
+    `max_batch` 1, the default, its bytes are those of a job for that seed alone. In larger batches too where the
+    device sums alike whatever the batch, which is seen to on a CPU (`alike_in_any_batch`); elsewhere the same job
+    still gives the same bytes each time, but picture i may differ from the one made alone by a level of grey here and
+    there (more in bfloat16).
+    """
+
+    marker: ClassVar[str] = "model_index.json"
+    Options: ClassVar[type[engine.Options]] = DiffusionOptions
+    options: DiffusionOptions
+
+    def stream(self, job: ImageJob, on_step: engine.StepCallback) -> Iterator[Image.Image]:
+        """The pictures of the job, RGB, in order; those of a batch come together.
+
+        Raises:
+            InvalidInput: what this model cannot do, named by the field that asks for it.
+            OutOfMemory: not even one picture of this size fits.
+        """
+        way = self._way(job)
+        drawn = drawn_size(job.width, job.height, self.options.native_pixels)
+        pipeline = self._pipeline_for(way)
+        sources = _Sources(job, drawn, way, self.options.default_strength, _takes(pipeline, "mask_image"))
+        arguments = self._arguments(pipeline, way, job, sources)
+        with engine.inference():
+            self._loras.use(job.loras)
+        if sources.strength == 0:
+            yield from [sources.original] * job.n
+            return
+        likeness = self._likeness(job, sources.original) if self._by_likeness(job) else {}
+        made = 0
+        size = 1 if type(pipeline).__name__ in ONE_BY_ONE else self.options.max_batch
+        while made < job.n:
+            seeds = [job.seed + i for i in range(made, min(made + size, job.n))]
+            progress = _Progress(on_step, Previewer(pipeline, drawn), made, len(seeds), job)
+            batch = arguments | sources.repeated(len(seeds)) | {"num_images_per_prompt": len(seeds)}
+            if likeness:  # a pipeline repeats the embeddings of a prompt only
+                repeated = {name: value.repeat_interleave(len(seeds), dim=0) for name, value in likeness.items()}
+                batch |= _WITHOUT_WORDS | {"num_images_per_prompt": 1} | repeated
+            try:
+                pictures = self._run(pipeline, batch, seeds, progress)
+            except OutOfMemory:
+                if len(seeds) == 1:
+                    raise
+                size = len(seeds) // 2
+                continue
+            made += len(pictures)
+            yield from map(sources.finished, pictures)
+
+    def _way(self, job: ImageJob) -> Way:
+        """Which of the pipelines the job asks for.
+
+        Raises:
+            InvalidInput: none of this model's.
+        """
+        if not job.images:
+            if "text" not in self._ways:
+                raise InvalidInput(
+                    "this model changes pictures, so it needs one", "image", "missing_required_parameter"
+                )
+            return "text"
+        if self._by_likeness(job):
+            wanted: Way = "text"
+        elif job.mask is not None:
+            wanted = "inpaint"
+        elif job.strength is not None or (job.is_variation and "image" in self._ways):
+            wanted = "image"
+        else:
+            wanted = "edit" if "edit" in self._ways else "image"
+        if wanted not in self._ways:
+            param = "mask" if job.mask is not None else "image" if job.strength is None else "strength"
+            able = ", ".join(_ABLE[way] for way in self._ways)
+            raise InvalidInput(f"this model cannot {_ABLE[wanted]}; it can {able}", param, "unsupported_parameter")
+        several = wanted == "edit" and self._ways[wanted].__name__ in SEVERAL_REFERENCES
+        if len(job.images) > 1 and not several:
+            raise InvalidInput("this model works on one picture at a time", "image", "unsupported_parameter")
+        return wanted
+
+    def _by_likeness(self, job: ImageJob) -> bool:
+        return job.is_variation and job.strength is None and self._redux is not None
+
+    def _pipeline_for(self, way: Way) -> Any:
+        """The pipeline of a way, made when first asked for; they share all weights."""
+        cls = self._ways[way]
+        if cls not in self._pipelines:
+            made = sibling(self._pipeline, cls)
+            _keep_embeddings(made, self._embeddings, self.options.prompt_cache, lambda: self._loras.acting)
+            self._pipelines[cls] = made
+        return self._pipelines[cls]
+
+    def _run(
+        self, pipeline: Any, arguments: Mapping[str, Any], seeds: Sequence[int], progress: _Progress
+    ) -> list[Image.Image]:
+        import torch
+
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        with engine.inference(), step_cache(pipeline, self.options.loading):
+            made: list[Image.Image] = pipeline(
+                **arguments,
+                generator=generators,
+                callback_on_step_end=progress,
+                output_type="pil",
+            ).images
+        return made
+
+    def _arguments(self, pipeline: Any, way: Way, job: ImageJob, sources: _Sources) -> dict[str, Any]:
+        parameters = inspect.signature(type(pipeline).__call__).parameters
+        width, height = sources.drawn
+        arguments: dict[str, Any] = {name: value for name, value in self.options.call.items() if name in parameters}
+        arguments |= {"prompt": job.prompt, "num_inference_steps": sources.steps}
+        fitting = {"width": width, "height": height, "max_area": width * height, "_auto_resize": False}
+        arguments |= {name: value for name, value in fitting.items() if name in parameters}
+        if way in ("image", "inpaint"):
+            arguments["strength"] = sources.strength
+        if self._guidance_argument in parameters:
+            arguments[self._guidance_argument] = job.guidance
+        negative_prompt = job.negative_prompt
+        if not self._takes_negative_prompt or "negative_prompt" not in parameters:
+            if negative_prompt:
+                raise InvalidInput("this model takes no negative prompt", "negative_prompt", "unsupported_parameter")
+            return arguments
+        if negative_prompt is None and arguments.get("true_cfg_scale", 0) > 1:
+            negative_prompt = ""  # without one, these pipelines leave true guidance out
+        if negative_prompt is not None:
+            arguments["negative_prompt"] = negative_prompt
+        return arguments
+
+    def _likeness(self, job: ImageJob, picture: Image.Image) -> dict[str, Any]:
+        """Redux's embeddings of a picture and a prompt, in place of a prompt's."""
+        with engine.inference():
+            described = self._redux(image=picture, prompt=job.prompt)
+        return {"prompt_embeds": described.prompt_embeds, "pooled_prompt_embeds": described.pooled_prompt_embeds}
+
+    def _load(self) -> None:
+        device, dtype = engine.prepare_torch(self.entry)
+        source = engine.local_folder(self.entry.checkpoint) or self.entry.checkpoint
+        index = self._read_index(source)
+
+        import diffusers
+        from transformers.utils import logging as transformers_logging
+
+        # what matters is raised; the rest (adjusted sizes, ignored arguments) would be said again at each request
+        diffusers.utils.logging.set_verbosity_error()
+        diffusers.utils.logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
+        main = main_class(index)
+        self._ways = ways_of(main, self.options.pipelines)
+        for cls in self._ways.values():
+            if missing := _NEEDED - inspect.signature(cls.__call__).parameters.keys():
+                raise CheckpointError(f"{cls.__name__} cannot be told {', '.join(sorted(missing))}")
+        self._check_call(main)
+        parameters = inspect.signature(main.__call__).parameters
+        chosen: dict[str, Any] = {"dtype": dtype, "revision": self.entry.revision}
+        if "safety_checker" in index:
+            chosen |= {"safety_checker": None, "requires_safety_checker": False}
+        pipeline = load(main, source, index, self.options.loading, device, chosen)
+        tune(pipeline, self.options.loading)
+        if device == "cpu" and not self.options.loading.compile:
+            alike_in_any_batch(pipeline)
+        pipeline.set_progress_bar_config(disable=True)
+        self._guidance_argument = self.options.guidance_argument or _guidance_argument(pipeline, parameters)
+        self._takes_negative_prompt = "negative_prompt" in parameters and (
+            # with a true_cfg_scale that stays at 1, a pipeline ignores the negative prompt
+            "true_cfg_scale" not in parameters
+            or self._guidance_argument == "true_cfg_scale"
+            or self.options.call.get("true_cfg_scale", 1) > 1
+        )
+        self._pipeline = pipeline
+        self._pipelines: dict[type, Any] = {}
+        self._embeddings: OrderedDict[object, Any] = OrderedDict()
+        self._loras = Loras(pipeline, self.options.loras, self.options.max_loras)
+        self._redux: Any = None
+        if self.options.redux is not None:
+            self._redux = _redux(self.options.redux, pipeline, dtype, device)
+
+    def _read_index(self, source: Path | str) -> dict[str, Any]:
+        """The checkpoint's model_index.json; raises CheckpointError when it has none."""
+        name = "model_index.json"
+        if isinstance(source, Path):
+            path = source / name
+        else:
+            from huggingface_hub import hf_hub_download
+            from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+            try:
+                path = Path(hf_hub_download(source, name, revision=self.entry.revision))
+            except LocalEntryNotFoundError:  # an EntryNotFoundError too, but it means that the hub is out of reach
+                raise
+            except EntryNotFoundError:
+                path = Path(name)
+        if not path.is_file():
+            raise CheckpointError(f"{self.entry.checkpoint!r} has no {name}: it is not a diffusers checkpoint")
+        index: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return index
+
+    def _check_call(self, main: Any) -> None:
+        known = {name for cls in (main, *self._ways.values()) for name in inspect.signature(cls.__call__).parameters}
+        for name in (*self.options.call, self.options.guidance_argument or "none"):
+            if name in _OURS:
+                raise CheckpointError(f"options.call: {name!r} is set by each request")
+            if name != "none" and name not in known:
+                others = ", ".join(sorted(known - _OURS - {"self"}))
+                raise CheckpointError(
+                    f"options: the pipeline of {self.entry.checkpoint!r} has no argument {name!r}; it has: {others}"
+                )
+
+    def _modules(self) -> Sequence[Any]:
+        import torch
+
+        pipelines = [self._pipeline] if self._redux is None else [self._pipeline, self._redux]
+        parts = {id(part): part for pipeline in pipelines for part in pipeline.components.values()}
+        return [part for part in parts.values() if isinstance(part, torch.nn.Module)]
+
+    def _warm_up(self) -> None:
+        from models.tasks import ImageJob
+
+        if "text" not in self._ways:
+            return
+        side = min(self.entry.image.width, self.entry.image.height, 256)
+        guidance = self.entry.image.guidance
+        self.generate(ImageJob("a", side, side, steps=1, guidance=guidance, seed=0), lambda _step: None)
+
+
+def drawn_size(width: int, height: int, native_pixels: int | None) -> tuple[int, int]:
+    """The size at which a picture is drawn, in multiples of 16 pixels.
+
+    It is the one asked for, up to 4 million pixels, or one of its shape with about `native_pixels`.
+    """
+    if native_pixels is None:
+        scale = min(1.0, (_MOST_DRAWN / (width * height)) ** 0.5)
+        return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
+    scale = (native_pixels / (width * height)) ** 0.5
+    return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
+
+
+class _Sources:
+    """The pictures that a job starts from, in the sizes that the pipeline and the answer need."""
+
+    def __init__(
+        self, job: ImageJob, drawn: tuple[int, int], way: Way, default_strength: float, takes_mask: bool
+    ) -> None:
+        self.drawn = drawn
+        self._way, self._size = way, (job.width, job.height)
+        self._pictures = [open_picture(data, f"image[{i}]") for i, data in enumerate(job.images)]
+        self._mask = None if job.mask is None else repainted(job.mask)
+        self._takes_mask = takes_mask
+        self.strength, self.steps = 1.0, job.steps
+        if way in ("image", "inpaint"):
+            whole = default_strength if way == "image" else 1.0
+            self.strength = whole if job.strength is None else job.strength
+        if 0 < self.strength < 1:
+            self.strength = max(self.strength, _LEAST_STRENGTH)
+            # a pipeline does strength x steps of them, rounded down, and fails on none
+            self.steps = max(job.steps, math.ceil(1 / self.strength))
+            self.steps += int(self.steps * self.strength) < 1  # 49 * (1 / 49) is less than 1
+
+    @property
+    def original(self) -> Image.Image:
+        """The first picture, filling the size of the answer."""
+        return _filling(self._pictures[0], self._size)
+
+    def repeated(self, count: int) -> dict[str, Any]:
+        """The pipeline's arguments for a batch. Each picture of it gets a copy, so that its own seed is used on it."""
+        match self._way:
+            case "edit":
+                references = [_shaped(picture, self.drawn) for picture in self._pictures]
+                return {"image": references if len(references) > 1 else references[0]}
+            case "image" | "inpaint":
+                picture = _filling(self._pictures[0], self.drawn)
+                masks = {"mask_image": [self._drawn_mask()] * count} if self._takes_mask else {}
+                return {"image": [picture] * count, **masks}
+            case _:
+                return {}
+
+    def _drawn_mask(self) -> Image.Image:
+        from PIL import Image
+
+        return Image.new("L", self.drawn, 255) if self._mask is None else _filling(self._mask, self.drawn)
+
+    def finished(self, picture: Image.Image) -> Image.Image:
+        """The answer: of the size asked for, and equal to the original wherever the mask does not repaint."""
+        from PIL import Image
+
+        if picture.size != self._size:
+            picture = picture.resize(self._size, Image.Resampling.LANCZOS)
+        if self._mask is None:
+            return picture
+        return Image.composite(picture, self.original, _filling(self._mask, self._size))
+
+
+class _Progress:
+    """The pipeline's step callback: counts the steps of all pictures of a job as one work."""
+
+    def __init__(
+        self, on_step: engine.StepCallback, previewer: Previewer, made: int, batch: int, job: ImageJob
+    ) -> None:
+        self._on_step, self._previewer = on_step, previewer
+        self._made, self._batch, self._pictures = made, batch, job.n
+
+    def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        steps = pipeline.num_timesteps
+        self._previewer.saw(tensors["latents"])
+        done = self._made * steps + (step + 1) * self._batch
+        self._on_step(engine.Step(done, steps * self._pictures, (step + 1) / steps, self._peek))
+        return tensors
+
+    def _peek(self) -> list[tuple[int, Image.Image]]:
+        try:
+            return list(enumerate(self._previewer.pictures(), start=self._made))
+        except Exception:  # out of memory, say: a preview is not worth the picture
+            logger.warning("a preview could not be made", exc_info=True)
+            engine.free_device_cache()
+            return []
+
+
+def _filling(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture in this size, its longer side cut where the shapes differ; masks stay black and white."""
+    from PIL import Image, ImageOps
+
+    if picture.size == size:
+        return picture
+    smooth = Image.Resampling.NEAREST if picture.mode == "L" else Image.Resampling.LANCZOS
+    fitted: Image.Image = ImageOps.fit(picture, size, smooth)
+    return fitted
+
+
+def _shaped(picture: Image.Image, drawn: tuple[int, int]) -> Image.Image:
+    """The picture in its own shape with about as many pixels as will be drawn."""
+    from PIL import Image
+
+    size = drawn_size(*picture.size, drawn[0] * drawn[1])
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _redux(checkpoint: str, pipeline: Any, dtype: Any, device: str) -> Any:
+    """A FluxPriorReduxPipeline that reads prompts with the text encoders of `pipeline`.
+
+    Raises:
+        CheckpointError: the pipeline is not of the FLUX.1 kind, whose embeddings Redux makes.
+    """
+    import diffusers
+
+    if not isinstance(getattr(pipeline, "transformer", None), diffusers.FluxTransformer2DModel):
+        raise CheckpointError(f"options.redux: is for FLUX.1 checkpoints, and this is a {type(pipeline).__name__}")
+    source = engine.local_folder(checkpoint) or checkpoint
+    redux = diffusers.FluxPriorReduxPipeline.from_pretrained(source, dtype=dtype).to(device)
+    readers = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    redux.register_modules(**{name: getattr(pipeline, name) for name in readers})
+    redux.tokenizer_max_length = pipeline.tokenizer_max_length
+    return redux
+
+
+def _takes(pipeline: Any, argument: str) -> bool:
+    return argument in inspect.signature(type(pipeline).__call__).parameters
+
+
+def _keep_embeddings(
+    pipeline: Any, kept: OrderedDict[object, Any], most: int, acting: Callable[[], tuple[LoraUse, ...]]
+) -> None:
+    """Let a pipeline remember what its text encoders made of a prompt; `kept` is shared by all pipelines of a model.
+
+    Prompts come again: with another seed, as the empty negative prompt, for the next picture of a batch. LoRAs that
+    are `acting` may change what an encoder makes of them.
+    """
+    encode: Callable[..., Any] = pipeline.encode_prompt
+    signature = inspect.signature(encode)
+    name = f"{type(pipeline).__name__}.encode_prompt"
+
+    def remembered(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs).arguments
+        if most == 0 or not _is_plain(list(given.values())):
+            return encode(*args, **kwargs)
+        key = (name, repr(sorted(given.items())), acting())
+        if key not in kept:
+            kept[key] = encode(*args, **kwargs)
+        kept.move_to_end(key)
+        while len(kept) > most:
+            kept.popitem(last=False)
+        return kept[key]
+
+    pipeline.encode_prompt = remembered
+
+
+def _is_plain(value: object) -> bool:
+    """Whether `repr` tells the value from every other one: no pictures, no tensors."""
+    import torch
+
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, (str, int, float, torch.device, torch.dtype))
+
+
+def _guidance_argument(pipeline: Any, parameters: Mapping[str, inspect.Parameter]) -> GuidanceArgument:
+    """What a request's guidance feeds by default: the argument that acts in this pipeline."""
+    true_cfg = parameters.get("true_cfg_scale")
+    # Qwen-Image guides by true_cfg_scale and keeps guidance_scale for distilled checkpoints to come; Flux the reverse
+    if true_cfg is not None and true_cfg.default > 1:
+        distilled = getattr(getattr(pipeline, "transformer", None), "config", {}).get("guidance_embeds", False)
+        return "guidance_scale" if distilled else "true_cfg_scale"
+    return "guidance_scale" if "guidance_scale" in parameters else "none"

@@ -1,0 +1,363 @@
+"""The base of every engine: loading, unloading, footprint, warm-up, in one place.
+
+An engine fills in the hooks `_load` and `_warm_up` and the method of its kind (`ImageEngine.generate` …). It imports
+its heavy libraries inside them, never at the top of its module, so that reading a configuration costs nothing.
+Engines are not re-entrant: a replica calls its engine from one thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import hashlib
+import os
+import sys
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from models.errors import Cancelled, CheckpointError, InferenceFailed, InvalidInput, ModelError, OutOfMemory
+from models.tasks import Audio, ChatDelta, ChatJob, ImageJob, SpeechJob
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from models.catalog import ModelEntry
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a job of pictures is: `done` of `total` denoising steps, counted over all its pictures.
+
+    `share` (0-1) is how much of the pictures in work is done, be it one of the job's or a batch of them. `peek()`
+    gives what they look like by now, as (number in the job, picture); empty where the model's latents cannot be read
+    midway. It costs a small decoding, so it is called only by who wants to see.
+    """
+
+    done: int
+    total: int
+    share: float
+    peek: Callable[[], list[tuple[int, Image.Image]]]
+
+
+StepCallback = Callable[[Step], None]
+"""Called after each step; what it raises (`Cancelled`) ends the work."""
+
+
+class Options(BaseModel):
+    """What an engine can be told in the catalogue entry's `options`; each engine has its own subclass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Engine(ABC):
+    """One checkpoint, loaded or not."""
+
+    Options: ClassVar[type[Options]] = Options
+    marker: ClassVar[str] = "config.json"
+    """The file by which a checkpoint folder of this engine's kind is known."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+        self.options: Any = self.Options.model_validate(entry.options)
+        self.loaded = False
+        self.load_seconds = 0.0
+
+    def load(self) -> None:
+        """Bring the checkpoint into memory.
+
+        Raises:
+            CheckpointError: it is missing, unreadable or of another kind; the message says which and what to do.
+            OutOfMemory: it does not fit on the device.
+        """
+        if self.loaded:
+            return
+        begun = time.monotonic()
+        try:
+            with _few_collections():
+                self._load()
+        except Exception as error:  # each format and hub library has its own family of errors
+            self.unload()
+            if isinstance(error, ModelError):
+                raise
+            wrong = f"{self.entry.checkpoint!r} could not be loaded as {self.entry.engine}: {first_line(error)}"
+            raise (OutOfMemory if is_out_of_memory(error) else CheckpointError)(wrong) from error
+        self.loaded = True
+        self.load_seconds = time.monotonic() - begun
+
+    def unload(self) -> None:
+        """Forget the checkpoint and give its memory back."""
+        kept = ("entry", "options", "loaded", "load_seconds")
+        for name in [n for n in vars(self) if n not in kept]:
+            delattr(self, name)
+        self.loaded = False
+        gc.unfreeze()
+        gc.collect()
+        free_device_cache()
+
+    @classmethod
+    def check(cls, entry: ModelEntry) -> None:
+        """Refuse a checkpoint on disk that is plainly missing or of another kind, without loading anything.
+
+        Raises:
+            CheckpointError: in one line.
+        """
+        folder = local_folder(entry.checkpoint)
+        if folder is not None and not (folder / cls.marker).is_file():
+            raise CheckpointError(
+                f"{entry.checkpoint!r} has no {cls.marker}: it is not a checkpoint for the engine {entry.engine!r}"
+            )
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of the parameters and buffers in memory; 0 when not loaded."""
+        return sum(_module_bytes(m) for m in self._modules()) if self.loaded else 0
+
+    def warm_up(self) -> None:
+        """Do the first, slow call on a small input, so that no caller waits for it."""
+        if self.loaded:
+            self._warm_up()
+
+    @abstractmethod
+    def _load(self) -> None: ...
+
+    def _modules(self) -> Sequence[Any]:
+        """The torch modules whose parameters count towards the footprint."""
+        return ()
+
+    def _warm_up(self) -> None:
+        return
+
+
+class ImageEngine(Engine):
+    """Makes and changes pictures."""
+
+    @abstractmethod
+    def stream(self, job: ImageJob, on_step: StepCallback) -> Iterator[Image.Image]:
+        """The pictures of the job as they are finished, in order; picture i is what `seed + i` alone would give."""
+
+    def generate(self, job: ImageJob, on_step: StepCallback) -> list[Image.Image]:
+        """The pictures of the job all at once. Raises as `stream` does."""
+        return list(self.stream(job, on_step))
+
+
+class ChatEngine(Engine):
+    """Answers in words about pictures and text."""
+
+    @abstractmethod
+    def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
+        """The answer piece by piece, whole characters only; ends early once `is_cancelled()` is true."""
+
+
+class CaptionEngine(Engine):
+    """Captions pictures, continuing a prefix where one is given."""
+
+    @abstractmethod
+    def caption(self, images: Sequence[Image.Image], prefix: str | None = None) -> list[str]:
+        """One caption per RGB picture, in order."""
+
+
+class EmbeddingEngine(Engine):
+    """Puts words and pictures in one space."""
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """How many numbers a vector has; known once loaded."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors, float32 [len(texts), dimension]."""
+
+    @abstractmethod
+    def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Unit vectors, float32 [len(images), dimension]."""
+
+
+class SpeechEngine(Engine):
+    """Speaks."""
+
+    languages: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def stream(self, job: SpeechJob) -> Iterator[Audio]:
+        """The spoken text, sentence by sentence; everything is checked before the first one."""
+
+    def speak(self, job: SpeechJob, is_cancelled: Callable[[], bool] = lambda: False) -> Audio:
+        """The spoken text in one piece; the same job gives the same samples.
+
+        Raises:
+            InvalidInput: `text` (nothing to speak), `language`, `speed`, `voice` or `reference` (the recording).
+            Cancelled: `is_cancelled()` was true between two sentences.
+        """
+        from models.audio import join
+
+        pieces: list[Audio] = []
+        for piece in self.stream(job):
+            if is_cancelled():
+                raise Cancelled
+            pieces.append(piece)
+        audio = join(pieces)
+        if not len(audio.samples):
+            raise InvalidInput("nothing of the text can be pronounced in this language", "text")
+        return audio
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Around loading: no garbage collection meanwhile, nor later of what stays.
+
+    Importing a library makes millions of objects that live as long as the process; looking through them again and
+    again is a fifth of a cold start (5.1 s of processor time without this, 4.0 s with it), and later a pause of a
+    tenth of a second now and then.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        atexit.unregister(gc.unfreeze)
+        atexit.register(gc.unfreeze)  # or else some libraries report everything they ever made as leaked
+        if was_enabled:
+            gc.enable()
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """Around a model's run: what a library raises leaves as `OutOfMemory` or `InferenceFailed`, and the next run works.
+
+    Errors of ours (`Cancelled`, `InvalidInput` …) pass as they are.
+    """
+    try:
+        yield
+    except Exception as error:  # a library may raise anything
+        traceback.clear_frames(error.__traceback__)  # the frames hold the tensors of the broken run
+        free_device_cache()
+        if isinstance(error, ModelError):
+            raise
+        if is_out_of_memory(error):
+            raise OutOfMemory("the device has not enough free memory for this request") from None
+        raise InferenceFailed(f"the model failed: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library's error says that memory ran out, of the device or of the machine."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    # MPS and the CPU allocator raise a plain RuntimeError
+    return isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+
+
+def free_device_cache() -> None:
+    """Return cached accelerator memory to the device, where torch has been imported at all."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def prepare_torch(entry: ModelEntry) -> tuple[str, Any]:
+    """The device and dtype of an entry, its CPU threads set for the whole process.
+
+    To be called before anything else imports torch: OpenMP reads its environment only once.
+    """
+    # OpenMP threads spin while they wait; where replicas share cores, each keeps the others from working. With two
+    # threads on two busy cores a small FLUX took 15 s spinning and 0.3 s sleeping (0.3 s with one thread)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    import torch
+
+    torch.set_num_threads(entry.threads or _usable_cores())
+    device = pick_device(entry.device)
+    return device, pick_dtype(entry.dtype, device)
+
+
+def _usable_cores() -> int:
+    # not torch's own guess: Ray sets OMP_NUM_THREADS to the CPUs a replica asks for, often 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` becomes cuda, mps or cpu, whatever is there first."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def pick_dtype(wanted: str, device: str) -> Any:
+    """A torch dtype; `auto` is bfloat16 on an accelerator and float32 on a CPU."""
+    import torch
+
+    if wanted == "auto":
+        wanted = "float32" if device == "cpu" else "bfloat16"
+    return getattr(torch, wanted)
+
+
+def local_folder(checkpoint: str) -> Path | None:
+    """The folder of a checkpoint that is on disk (`builtin:NAME`, or a path), None for a hub id.
+
+    Raises:
+        CheckpointError: it is written as a path or a built-in name, and nothing is there.
+    """
+    if checkpoint.startswith("builtin:"):
+        folder = Path(__file__).parent / "builtin" / checkpoint.removeprefix("builtin:")
+        if not folder.is_dir():
+            names = ", ".join(sorted(p.name for p in folder.parent.iterdir() if p.is_dir()))
+            raise CheckpointError(f"there is no built-in checkpoint {checkpoint!r}; there are: {names}")
+        return folder
+    folder = Path(checkpoint).expanduser()
+    if folder.is_dir():
+        return folder
+    if checkpoint.startswith(("/", ".", "~")):
+        raise CheckpointError(f"no checkpoint folder at {checkpoint!r}")
+    return None
+
+
+def fingerprint(entry: ModelEntry) -> str:
+    """A name that changes with the weights: a hub id, or a hash over the weight files of a folder.
+
+    Of each file the first 4 MiB and the size are read, which tells trainings apart at no cost.
+    """
+    folder = local_folder(entry.checkpoint)
+    if folder is None:
+        return entry.checkpoint
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(4 * 2**20))
+    return f"sha256:{digest.hexdigest()[:32]}"
+
+
+def _module_bytes(module: Any) -> int:
+    return sum(_tensor_bytes(t) for t in (*module.parameters(), *module.buffers()))
+
+
+def _tensor_bytes(tensor: Any) -> int:
+    if hasattr(tensor, "__tensor_flatten__"):  # a quantised one, which speaks of the dtype that it stands for
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_tensor_bytes(getattr(tensor, name)) for name in names)
+    size: int = tensor.numel() * tensor.element_size()
+    return size

@@ -1,0 +1,114 @@
+"""Pictures from bytes, and back, with every check before the decoder sees them (API.md section 1, "Images in")."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Literal
+
+from PIL import Image
+
+from models.errors import InvalidImage
+
+ACCEPTED = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}
+"""Pillow's format name → media type."""
+MAX_PIXELS = 40_000_000
+_ORIENTATION = 0x0112
+"""The EXIF tag."""
+
+
+def sniff(data: bytes, param: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
+    """Format, width and height from the header alone; nothing is decoded.
+
+    Raises:
+        InvalidImage: not one of the accepted formats, or more than `max_pixels`.
+    """
+    if not data:
+        raise InvalidImage("the image is empty", param)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of bombs, and of metadata that is damaged
+            with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
+                name, (width, height) = str(opened.format), opened.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidImage("not a readable JPEG, PNG, WebP, GIF or BMP image", param) from error
+    if width * height > max_pixels:
+        raise InvalidImage(
+            f"the image has {width}x{height} pixels; at most {max_pixels / 1e6:g} million are accepted", param
+        )
+    return name, width, height
+
+
+def open_picture(data: bytes, param: str | None = None, max_pixels: int = MAX_PIXELS, mode: str = "RGB") -> Image.Image:
+    """The picture, EXIF orientation applied, first frame only, transparency on white when `mode` is RGB.
+
+    Raises:
+        InvalidImage: not a picture we read, truncated, or too large.
+    """
+    sniff(data, param, max_pixels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
+                opened.load()
+                picture = _upright(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, MemoryError) as error:
+        raise InvalidImage("the image is truncated or damaged", param) from error
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        picture = picture.convert("I").point(lambda value: value / 257).convert("L")  # Pillow would cut it off at 255
+    if mode == "RGB" and (picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info):
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return picture.convert(mode)
+
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes an EXIF orientation."""
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation wants it seen; where the EXIF is damaged, as it lies.
+
+    Not `ImageOps.exif_transpose`, which writes the EXIF anew and fails on what it cannot write.
+    """
+    try:
+        orientation = picture.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001 - Pillow's reader raises whatever damaged bytes make of it
+        orientation = None
+    if not isinstance(orientation, int) or orientation not in _UPRIGHT:
+        return picture
+    return picture.transpose(_UPRIGHT[orientation])
+
+
+def repainted(mask: bytes) -> Image.Image:
+    """What a mask lets change: mode L, 255 where its alpha is 0, 0 elsewhere.
+
+    Raises:
+        InvalidImage: not a picture, or one in which no pixel is fully transparent (`mask`).
+    """
+    alpha = open_picture(mask, "mask", mode="RGBA").getchannel("A")
+    if alpha.getextrema()[0] != 0:
+        raise InvalidImage("mask: no pixel is fully transparent, so nothing may change", "mask")
+    return alpha.point(lambda value: 255 if value == 0 else 0)
+
+
+def encode(picture: Image.Image, output_format: Literal["png", "jpeg", "webp"] = "png", quality: int = 100) -> bytes:
+    """Encoded bytes; `quality` 0-100 is for JPEG and WebP. The same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    match output_format:
+        case "png":
+            picture.save(buffer, "PNG")
+        case "jpeg":
+            picture.convert("RGB").save(buffer, "JPEG", quality=max(1, quality), subsampling=0)
+        case "webp":
+            picture.save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()

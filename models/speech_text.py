@@ -1,0 +1,129 @@
+"""What is said and in which language, before any voice says it; shared by all speech engines."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from models.errors import InvalidInput
+
+LANGUAGES: dict[str, tuple[str, ...]] = {
+    "zh": ("Chinese", "中文", "汉语", "漢語", "Mandarin", "zho", "cmn"),
+    "en": ("English", "eng"),
+    "ja": ("Japanese", "日本語", "jpn"),
+    "ko": ("Korean", "한국어", "kor"),
+    "de": ("German", "Deutsch", "deu"),
+    "fr": ("French", "Français", "fra"),
+    "ru": ("Russian", "Русский", "rus"),
+    "pt": ("Portuguese", "Português", "por"),
+    "es": ("Spanish", "Español", "spa"),
+    "it": ("Italian", "Italiano", "ita"),
+}
+"""Primary BCP 47 subtag → names and codes that callers use for it, the English name first."""
+
+_BY_NAME = {name.casefold(): tag for tag, names in LANGUAGES.items() for name in names}
+_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?")
+
+_ROUND, _SQUARE, _CURLY = r"[(（][^()（）]*[)）]", r"[\[［【][^\[\]［］【】]*[\]］】]", r"[{｛][^{}｛｝]*[}｝]"
+_STAGE_DIRECTION = re.compile(f"{_ROUND}|{_SQUARE}|{_CURLY}")
+_LOST_SPACE = re.compile(r"\s+([,.!?;:、。，！？；：…])")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])(?=\s)|(?<=[.!?…][\"'”’»)])(?=\s)|(?<=[。！？])(?![。！？」』”’])|\n")
+_CLAUSE_END = re.compile(r"(?<=[,;:])\s|(?<=[、，；：])|\s[-–—]\s")
+
+
+def normalise_language(value: str | None, allowed: Iterable[str], param: str = "language") -> str:
+    """The BCP 47 tag of a language's name or tag: "Korean" → "ko", "en_gb" → "en-GB"; "auto" for none.
+
+    `allowed` are the primary subtags that the engine speaks. A script is dropped, a region is kept.
+
+    Raises:
+        InvalidInput: none of them; the message lists what is allowed.
+    """
+    given = (value or "").strip()
+    if given.casefold() in ("", "auto"):
+        return "auto"
+    allowed = tuple(allowed)
+    name = given.casefold()
+    parts = _TAG.fullmatch(given)
+    region = None
+    if name not in _BY_NAME and parts:
+        name, region = parts[1].casefold(), parts[3]
+    tag = _BY_NAME.get(name, name)
+    if tag not in allowed:
+        listed = ", ".join(f"{known} ({LANGUAGES[known][0]})" if known in LANGUAGES else known for known in allowed)
+        raise InvalidInput(f"{given!r} is no language that this voice speaks; allowed are auto, {listed}", param)
+    return f"{tag}-{region.upper()}" if region else tag
+
+
+def detect_language(text: str) -> str:
+    """The language by script: Hangul is Korean, kana Japanese, Han alone Chinese, Cyrillic Russian, all else English.
+
+    The first of these that occurs wins, in this order: a Korean sentence may hold a Latin word or a Han one.
+    """
+    scripts = {_script(char) for char in text}
+    for script, tag in (("HANGUL", "ko"), ("KANA", "ja"), ("CJK", "zh"), ("CYRILLIC", "ru")):
+        if script in scripts:
+            return tag
+    return "en"
+
+
+def spoken_text(text: str, param: str = "text") -> str:
+    """The text without its stage directions, that is without passages in round, square and curly brackets.
+
+    Full-width brackets and 【】 count, quotation marks 「」『』 do not. Whitespace becomes single spaces, line
+    breaks stay.
+
+    Raises:
+        InvalidInput: no letter and no digit is left.
+    """
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    before = None
+    while before != text:  # innermost first, so that nested brackets go too
+        before, text = text, _STAGE_DIRECTION.sub(" ", text)
+    lines = (_LOST_SPACE.sub(r"\1", " ".join(line.split())) for line in text.splitlines())
+    text = "\n".join(line for line in lines if line)
+    if not any(char.isalnum() for char in text):
+        raise InvalidInput(
+            "there is nothing to speak: passages in brackets are not spoken, and without them no word is left", param
+        )
+    return text
+
+
+def sentences(text: str, at_least: int = 20, at_most: int = 300) -> list[str]:
+    """The text in pieces to be spoken one after the other, cut at sentence ends.
+
+    Pieces shorter than `at_least` characters are joined with the next one (so "Dr. Kim" stays whole), longer ones than
+    `at_most` are cut at a comma, else at a space, else anywhere.
+    """
+    found: list[str] = []
+    for sentence in _SENTENCE_END.split(text):
+        for piece in _shortened(sentence.strip(), at_most):
+            if found and (len(found[-1]) < at_least or not _is_spoken(piece)):
+                found[-1] = f"{found[-1]} {piece}"
+            else:
+                found.append(piece)
+    if len(found) > 1 and (len(found[-1]) < at_least or not _is_spoken(found[0])):
+        found[-2:] = [" ".join(found[-2:])]
+    return found
+
+
+def _shortened(sentence: str, at_most: int) -> list[str]:
+    if len(sentence) <= at_most:
+        return [sentence] if sentence else []
+    ends = [match.end() for match in _CLAUSE_END.finditer(sentence, 0, at_most)]
+    cut = ends[-1] if ends else sentence.rfind(" ", 1, at_most)
+    cut = cut if cut > 0 else at_most
+    return [sentence[:cut].strip(), *_shortened(sentence[cut:].strip(), at_most)]
+
+
+def _is_spoken(piece: str) -> bool:
+    return any(char.isalnum() for char in piece)
+
+
+def _script(char: str) -> str:
+    if not char.isalpha():
+        return ""
+    name = unicodedata.name(char, "").removeprefix("HALFWIDTH ")
+    return "KANA" if name.startswith(("HIRAGANA", "KATAKANA")) else name.split(" ", 1)[0]

@@ -1,0 +1,120 @@
+"""What engines are asked and what they answer: plain values that travel between processes.
+
+Pictures travel as encoded bytes (as uploaded, already checked by `models.pictures.open_picture`) and are decoded
+where they are used; results travel as encoded bytes too, so that no encoding happens in an event loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """An adapter by its configured name, and how strongly it acts."""
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """Pictures to make.
+
+    `width` and `height` in pixels, of the answer. Image i of `n` uses `seed + i`. What is done with `images` follows
+    from what else is given: `mask` (alpha 0 = repaint) inpaints the first one, `strength` (0 = the original, 1 = all
+    new) starts from it, `is_variation` makes others like it, and nothing of these is an instruction edit.
+    """
+
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    seed: int
+    n: int = 1
+    negative_prompt: str | None = None
+    images: tuple[bytes, ...] = ()
+    mask: bytes | None = None
+    strength: float | None = None
+    is_variation: bool = False
+    loras: tuple[LoraUse, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """Text of a chat message."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """An encoded picture of a chat message."""
+
+    image: bytes
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message; parts in the caller's order."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[TextPart | ImagePart, ...]
+
+
+@dataclass(frozen=True)
+class ChatJob:
+    """An answer to write. `temperature` 0 is greedy; `stop` texts are cut off and not returned."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens read (picture tokens among them) and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    image_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ChatDelta:
+    """A piece of an answer. Only the last piece has `finish_reason` and `usage`; its text may be empty."""
+
+    text: str
+    finish_reason: Literal["stop", "length"] | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Mono sound: float32 `samples` in -1 … 1 at `rate` Hz."""
+
+    samples: np.ndarray = field(repr=False)
+    rate: int
+
+
+@dataclass(frozen=True)
+class SpeechJob:
+    """Words to speak. `language` is a name, BCP 47 or "auto".
+
+    The speaker is that of `reference`, an encoded recording to imitate, or the engine's own of the name `voice`; with
+    neither it is the engine's default.
+    """
+
+    text: str
+    language: str = "auto"
+    reference: bytes | None = None
+    reference_text: str | None = None
+    speed: float = 1.0
+    voice: str | None = None
