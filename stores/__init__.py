@@ -1,0 +1,1 @@
+"""What keeps bytes: files, records, vectors. Knows neither Ray nor HTTP nor the models."""

@@ -1,0 +1,204 @@
+"""The vectors of all projects in memory: read from the database when first needed, their graphs saved beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from stores.database import Database
+from stores.errors import EmbedderChanged, StoreError
+from stores.vectors import Vectors, VectorSet
+
+logger = logging.getLogger(__name__)
+
+_EXACT_SETS_BYTES: Final = 512 << 20
+"""Memory for the vectors of projects without a graph; the least recently used are read again when needed."""
+_TEND: Final = 16
+_READ: Final = 1000
+_SAVE_AGAIN_SECONDS: Final = 60
+
+
+class Shelf:
+    """One `VectorSet` per project, of one embedder's vectors."""
+
+    def __init__(self, db: Database, graphs: Path, embedder: str, max_elements: int, exact_up_to: int) -> None:
+        self._db = db
+        self._graphs = graphs
+        self._embedder = embedder
+        self._max_elements = max_elements
+        self._exact_up_to = exact_up_to
+        self._sets: OrderedDict[int, VectorSet] = OrderedDict()
+        self._no_save_before = 0.0
+        graphs.mkdir(exist_ok=True)
+        self._remove_stray_graphs()
+        for row in db.all("SELECT project FROM graphs WHERE embedder = ?", embedder):
+            self.vectors(row["project"])
+
+    def save(self) -> None:
+        """Save the graphs that changed."""
+        for number, vectors in self._sets.items():
+            if vectors.has_graph and not vectors.is_saved:
+                self._save_graph(number, vectors)
+
+    def add(self, project: int, label: int, vector: Vectors) -> None:
+        """Take in a vector that is in the database now."""
+        if project in self._sets:
+            self._sets[project].add([label], vector[np.newaxis])
+
+    def remove(self, project: int, label: int) -> None:
+        """Drop a vector that the database no longer has."""
+        if project in self._sets:
+            self._sets[project].remove(label)
+
+    def drop(self, project: int) -> None:
+        """Drop a project that the database no longer has."""
+        self._sets.pop(project, None)
+        self._remove_stray_graphs()
+
+    @property
+    def needs_tending(self) -> bool:
+        """Whether `tend` has anything to do."""
+        return any(vectors.needs_tending or self._is_due_for_saving(vectors) for vectors in self._sets.values())
+
+    def tend(self) -> None:
+        """Do some tens of milliseconds of the work that keeps searches fast. Once in a while it saves a graph."""
+        for number, vectors in self._sets.items():
+            if vectors.needs_tending:
+                vectors.tend(_TEND)
+                return
+            if self._is_due_for_saving(vectors):
+                self._save_graph(number, vectors)
+                return
+
+    def vectors(self, number: int) -> VectorSet | None:
+        """The project's vectors of this embedder, read when they are first needed; None when it has none."""
+        if number in self._sets:
+            self._sets.move_to_end(number)
+            return self._sets[number]
+        dimension = self._dimension(number)
+        if dimension is None:
+            return None
+        rows = self._db.all(
+            "SELECT i.label FROM images i JOIN vectors v ON v.label = i.label AND v.embedder = ? "
+            "WHERE i.project = ? AND i.state = 'ready'",
+            self._embedder,
+            number,
+        )
+        live = {row["label"] for row in rows}
+        vectors = VectorSet(dimension, self._max_elements, self._exact_up_to)
+        in_graph = self._load_graph(number, vectors, live) if len(live) > self._exact_up_to else set()
+        missing = sorted(live - in_graph)
+        for begin in range(0, len(missing), _READ):
+            labels = missing[begin : begin + _READ]
+            rows = self._db.all(
+                "SELECT label, vector FROM vectors WHERE embedder = ? AND label IN (SELECT value FROM json_each(?))",
+                self._embedder,
+                json.dumps(labels),
+            )
+            vectors.add([row["label"] for row in rows], np.stack([from_blob(row["vector"]) for row in rows]))
+        self._sets[number] = vectors
+        self._forget_least_used(number)
+        return vectors
+
+    def _forget_least_used(self, kept: int) -> None:
+        exact = [number for number, vectors in self._sets.items() if not vectors.has_graph and number != kept]
+        total = sum(vectors.nbytes for vectors in self._sets.values() if not vectors.has_graph)
+        for number in exact:
+            if total <= _EXACT_SETS_BYTES:
+                return
+            total -= self._sets.pop(number).nbytes
+
+    def _dimension(self, number: int) -> int | None:
+        row = self._db.one(
+            "SELECT v.dimension FROM images i JOIN vectors v ON v.label = i.label AND v.embedder = ? "
+            "WHERE i.project = ? LIMIT 1",
+            self._embedder,
+            number,
+        )
+        return None if row is None else int(row["dimension"])
+
+    def check_dimension(self, number: int, vector: Vectors) -> None:
+        """Raises `EmbedderChanged` when the project's vectors have another length than this one."""
+        dimension = self._dimension(number)
+        if dimension not in (None, len(vector)):
+            raise EmbedderChanged(
+                f"the configured model gives vectors of {len(vector)} numbers now, and gave {dimension} before"
+            )
+
+    def _load_graph(self, number: int, vectors: VectorSet, live: set[int]) -> set[int]:
+        """The labels that the saved graph brought; none when there is none or it is damaged: it is built anew then.
+
+        The row names one file, and labels are never used twice, so whatever the file has was once true of this
+        database; a database restored from a backup names the file that fits it, or one that is gone.
+        """
+        row = self._db.one(
+            "SELECT file, sha256, unproven FROM graphs WHERE project = ? AND embedder = ?", number, self._embedder
+        )
+        if row is None:
+            return set()
+        path = self._graphs / row["file"]
+        try:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != row["sha256"]:
+                    raise ValueError("its checksum is wrong")
+            return vectors.load(path, live, json.loads(row["unproven"]))
+        except (OSError, ValueError, RuntimeError) as error:
+            logger.warning("the saved search graph of project %d is not used: %s", number, error)
+            return set()
+
+    def _is_due_for_saving(self, vectors: VectorSet) -> bool:
+        return vectors.has_graph and vectors.is_worth_saving and time.monotonic() >= self._no_save_before
+
+    def _save_graph(self, number: int, vectors: VectorSet) -> None:
+        name = f"{number}-{uuid.uuid4().hex}.hnsw"
+        path = self._graphs / name
+        try:
+            vectors.save(path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            with self._db.transaction():
+                self._db.execute(
+                    "INSERT OR REPLACE INTO graphs VALUES (?, ?, ?, ?, ?)",
+                    number,
+                    self._embedder,
+                    name,
+                    sha256,
+                    json.dumps(vectors.unproven),
+                )
+        except (OSError, RuntimeError, StoreError) as error:
+            # The graph is a copy: without it the next start is slower, and nothing is lost.
+            logger.warning("the search graph of project %d could not be saved: %s", number, error)
+            path.unlink(missing_ok=True)
+            self._no_save_before = time.monotonic() + _SAVE_AGAIN_SECONDS
+            return
+        vectors.mark_saved()
+        self._remove_stray_graphs()
+
+    def _remove_stray_graphs(self) -> None:
+        known = {row["file"] for row in self._db.all("SELECT file FROM graphs")}
+        for path in self._graphs.iterdir():
+            if path.name not in known:
+                path.unlink(missing_ok=True)
+
+
+def unit(vector: Vectors) -> Vectors:
+    """The vector at length 1. Raises `StoreError` for one that has no direction."""
+    length = float(np.linalg.norm(vector))
+    if vector.ndim != 1 or not np.isfinite(length) or length == 0:
+        raise StoreError("the embedder gave something that is not a direction")
+    return (vector / length).astype(np.float32)
+
+
+def from_blob(blob: bytes) -> Vectors:
+    """A vector from its bytes in the database."""
+    return np.frombuffer(blob, "<f4").astype(np.float32)
