@@ -1,0 +1,1 @@
+"""What Ray Serve runs, one file per deployment."""

@@ -1,0 +1,173 @@
+"""The ASGI application: middleware, error handlers and one router per family."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from ray.serve.handle import DeploymentHandle
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.ingress import (
+    captions,
+    chat,
+    files,
+    flux_files,
+    health,
+    images,
+    jobs,
+    models,
+    process,
+    search,
+    vision,
+    voice,
+)
+from deployments.ingress.context import Keys, RequestContext
+from deployments.ingress.docs import add_header
+from deployments.ingress.errors import ApiError, from_exception, response
+from deployments.ingress.idempotency import (
+    DESCRIPTION,
+    HEADER,
+    REPLAYED,
+    Idempotency,
+    Ledger,
+    makes_something,
+)
+from deployments.ingress.jobs import Jobs
+from deployments.ingress.prompt_writer import PromptWriter
+from deployments.ingress.retention import Retention
+from deployments.ingress.roster import Roster
+from models.errors import ModelError
+from settings import Settings
+from stores.errors import StoreError
+from stores.objects import PublicStore
+from stores.uploads import Uploads
+
+_THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+"""Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could."""
+
+
+@dataclass(frozen=True)
+class Atelier:
+    """What routes work with, found at `request.app.state.atelier`."""
+
+    settings: Settings
+    models: Roster
+    files: PublicStore
+    search: DeploymentHandle | None
+
+    @cached_property
+    def prompt_writer(self) -> PromptWriter:
+        """Titles and descriptions into prompts; one per ingress replica, since it remembers what it wrote."""
+        return PromptWriter(self.settings.prompts, self.models)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """What this replica is making."""
+        return Jobs()
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """What was uploaded through this replica and others."""
+        return Uploads(self.files)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """Removes old files while the application runs."""
+        return Retention(self.files, self.settings)
+
+
+def create_app(atelier: Atelier) -> FastAPI:
+    """The application over its collaborators."""
+
+    @asynccontextmanager
+    async def while_running(_: FastAPI) -> AsyncIterator[None]:
+        atelier.retention.start()
+        yield
+        await asyncio.to_thread(atelier.retention.stop)
+
+    app = _Application(
+        title="Atelier",
+        summary="Pictures, vision, image search and voices for OpenAI clients, on your own machine.",
+        version=_version(),
+        docs_url="/docs",
+        redoc_url="/redoc",
+        lifespan=while_running,
+    )
+    app.state.atelier = atelier
+    settings = atelier.settings
+    for router in (health, models, files, flux_files, chat, vision, captions):
+        app.include_router(router.router)
+    for feature in (
+        _Feature(images.router, settings.image_enabled, "IMAGE_ENABLED"),
+        _Feature(process.router, settings.image_enabled, "IMAGE_ENABLED"),
+        _Feature(jobs.router, settings.image_enabled, "IMAGE_ENABLED"),
+        _Feature(voice.router, settings.voice_enabled, "VOICE_ENABLED"),
+        _Feature(search.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),
+    ):
+        app.include_router(feature.router if feature.enabled else _switched_off(feature))
+
+    ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
+    app.add_middleware(Idempotency, ledger=ledger, max_body=settings.max_content_length)
+    latest = [settings.bearer_token] if settings.bearer_token else []
+    app.add_middleware(Keys, user=settings.api_keys, admin=settings.admin_keys, latest=latest)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_origin_regex=_THIS_MACHINE,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["x-request-id", "retry-after", REPLAYED, "x-prompt-writer"],
+    )
+    app.add_middleware(RequestContext)
+    for kind in (ApiError, HTTPException, ModelError, StoreError):
+        app.add_exception_handler(kind, _answer_error)
+    return app
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            add_header(super().openapi(), HEADER, DESCRIPTION, makes_something)
+        return super().openapi()
+
+
+@dataclass(frozen=True)
+class _Feature:
+    router: APIRouter
+    enabled: bool
+    variable: str
+
+
+def _switched_off(feature: _Feature) -> APIRouter:
+    """The feature's routes, each answering 404 `feature_disabled`."""
+
+    async def refuse() -> None:
+        raise ApiError(404, f"this feature is switched off ({feature.variable}=0)", code="feature_disabled")
+
+    router = APIRouter(include_in_schema=False)
+    for route in feature.router.routes:
+        if isinstance(route, APIRoute):
+            router.add_api_route(route.path, refuse, methods=sorted(route.methods or ()))
+    return router
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return response(from_exception(error), request.url.path)
+
+
+def _version() -> str:
+    try:
+        return version("atelier")
+    except PackageNotFoundError:
+        return "0.1.0"

@@ -1,0 +1,314 @@
+"""Request bodies: JSON, multipart or urlencoded, read within a limit and checked against one model of the fields.
+
+Whatever the dialect, a route gets the same validated object or the caller gets a 400 that names the field.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from deployments.ingress.errors import ApiError, invalid
+
+_FIELDS_LIMIT = 1 << 20
+"""Bytes allowed beside the files: field names, texts, multipart framing."""
+_DRAIN_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file part of a form: its bytes, and the name the client gave it (never used as a path)."""
+
+    filename: str
+    data: bytes
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """A file is made of a file part only, never of an object with the same names."""
+        return core_schema.custom_error_schema(
+            core_schema.is_instance_schema(cls),
+            custom_error_type="file_type",
+            custom_error_message="Input should be a file part of a multipart form",
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: object) -> JsonSchemaValue:
+        """A file part, as OpenAPI writes it."""
+        return {"type": "string", "format": "binary"}
+
+
+class Fields(BaseModel):
+    """Base of all request models: what is not named is refused, and `null` counts as absent."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, values: Any) -> Any:
+        return {name: v for name, v in values.items() if v is not None} if isinstance(values, dict) else values
+
+
+F = TypeVar("F", bound=Fields)
+
+
+async def read(request: Request, fields: type[F], *, max_bytes: int = 0, aliases: Mapping[str, str] | None = None) -> F:
+    """The request's body as `fields`.
+
+    `max_bytes` is room for files (or their base64) on top of 1 MiB for everything else. `aliases` maps other
+    spellings to field names; two spellings that disagree are refused.
+
+    Raises:
+        ApiError: 400 naming the field, 413 when the body is too large, 415 for another content type.
+    """
+    limit = min(max_bytes + _FIELDS_LIMIT, request.app.state.atelier.settings.max_content_length)
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    try:
+        if kind == "multipart/form-data":
+            form = await MultiPartParser(
+                request.headers, _limited(request, limit), max_files=64, max_fields=200, max_part_size=limit
+            ).parse()
+            values = await _form_values(form, fields)
+        elif kind == "application/x-www-form-urlencoded":
+            values = await _form_values(await FormParser(request.headers, _limited(request, limit)).parse(), fields)
+        elif kind in ("application/json", "") or kind.endswith("+json"):
+            content = b"".join([chunk async for chunk in _limited(request, limit)])
+            values = _json_object(content) if content or kind else {}  # `curl -X POST` says nothing at all
+        else:
+            raise ApiError(
+                415,
+                f"content type {kind!r} is not read here; send application/json, multipart/form-data "
+                "or application/x-www-form-urlencoded",
+                code="unsupported_media_type",
+            )
+    except MultiPartException as error:
+        raise invalid(None, f"the form cannot be read: {error.message}", "invalid_body") from error
+    is_form = kind in ("multipart/form-data", "application/x-www-form-urlencoded")
+    request.state.is_form = is_form
+    return validate(_without_aliases(values, aliases or {}), fields, request, is_form=is_form)
+
+
+def query(request: Request, fields: type[F]) -> F:
+    """The query string as `fields`."""
+    return validate(dict(request.query_params), fields, request, is_form=True)
+
+
+def validate(values: dict[str, Any], fields: type[F], request: Request, *, is_form: bool) -> F:
+    """`values` checked: types strictly in JSON, from their text in forms; `null` counts as absent."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if not request.app.state.atelier.settings.strict:
+        known = _names(fields)
+        ignored = sorted(given.keys() - known)
+        # a route may read its query and its body
+        request.state.ignored_parameters = [*getattr(request.state, "ignored_parameters", []), *ignored]
+        given = {name: value for name, value in given.items() if name in known}
+    try:
+        return fields.model_validate(given, strict=not is_form)
+    except ValidationError as error:
+        raise _first_fault(error, given) from error
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks; past the limit the rest is read and dropped (clients lose the answer otherwise), then 413."""
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received <= limit:
+            yield chunk
+        elif received > limit + _DRAIN_LIMIT:
+            break
+    if received > limit:
+        raise ApiError(413, f"the request body is larger than {limit} bytes", code="request_too_large")
+
+
+_PART = re.compile(r"(?P<name>[^\[\]]+)(\[\])?(\[(?P<key>[^\[\]]+)\])?")
+"""`name`, `name[]`, `name[key]` and `name[][key]`: how the SDKs write lists and objects in forms."""
+
+
+async def _form_values(form: FormData, fields: type[Fields]) -> dict[str, Any]:
+    """Form parts by field name.
+
+    `name[]` and repeated parts become lists where the field is one, `name[key]` objects and `name[][key]` lists of
+    objects. Where nothing but objects will do, they may also be JSON.
+    """
+    parts: dict[str, dict[str | None, list[str | Upload]]] = {}
+    try:
+        for raw_name, part in form.multi_items():
+            if isinstance(part, UploadFile) and not part.filename and not part.size:
+                continue  # a browser's file field where nothing was chosen
+            match = _PART.fullmatch(raw_name)
+            name, key = (match["name"], match["key"]) if match else (raw_name, None)
+            value = Upload(part.filename or "upload", await part.read()) if isinstance(part, UploadFile) else part
+            parts.setdefault(name, {}).setdefault(key, []).append(value)
+    finally:
+        await form.close()
+    values: dict[str, Any] = {}
+    for name, by_key in parts.items():
+        item = _item_type(fields, name)
+        given = _items(name, by_key, is_json=isinstance(item, type) and issubclass(item, BaseModel))
+        if item is None and len(given) > 1:
+            raise invalid(name, f"{name} is given more than once")
+        values[name] = given[0] if item is None else given
+    return values
+
+
+def _items(name: str, by_key: Mapping[str | None, list[str | Upload]], *, is_json: bool) -> list[Any]:
+    """What the parts of one name say, in order."""
+    whole = by_key.get(None)
+    if whole is None:
+        if len({len(column) for column in by_key.values()}) > 1:  # which of the objects lacks it?
+            keys = ", ".join(sorted(str(key) for key in by_key))
+            raise invalid(name, f"{name}: give all of {keys} for each item, or send {name} as JSON")
+        return [dict(zip(by_key, row, strict=True)) for row in zip(*by_key.values(), strict=True)]
+    if len(by_key) > 1:
+        raise invalid(name, f"{name} is given whole and in parts; give one of them")
+    return [item for each in whole for item in (_from_json(each) if is_json else [each])]
+
+
+def _from_json(part: str | Upload) -> list[Any]:
+    """The objects of a part that holds one or a list; what is no JSON stays what it is, for the model to refuse."""
+    if isinstance(part, Upload):
+        return [part]
+    try:
+        value = _loads(part)
+    except (ValueError, RecursionError):
+        return [part]
+    return value if isinstance(value, list) else [value]
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = _loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise invalid(None, "the body is not valid JSON", "invalid_json") from error
+    if not isinstance(value, dict):
+        raise invalid(None, f"the body must be a JSON object, not {_json_type(value)}", "invalid_type")
+    return value
+
+
+def _loads(text: str) -> Any:
+    value = json.loads(text)
+    if r"\ud" in text or r"\uD" in text:  # half of a pair is no character: no model and no answer could take it
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _without_aliases(values: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    for other, name in aliases.items():
+        value = values.pop(other, None)
+        if value is None:
+            continue
+        if values.get(name) is not None and values[name] != value:
+            raise invalid(other, f"{other} ({value!r}) and {name} ({values[name]!r}) disagree; give one of them")
+        values[name] = value
+    return values
+
+
+def _names(fields: type[Fields]) -> set[str]:
+    return {field.alias or name for name, field in fields.model_fields.items()} | set(fields.model_fields)
+
+
+def _item_type(fields: type[Fields], name: str) -> Any:
+    """What a field that is a list holds; None of any other field."""
+    field = fields.model_fields.get(name)
+    if field is None:
+        return None
+    is_union = get_origin(field.annotation) in (Union, types.UnionType)
+    for option in get_args(field.annotation) if is_union else (field.annotation,):
+        plain = get_args(option)[0] if get_origin(option) is Annotated else option
+        if get_origin(plain) is list:
+            return get_args(plain)[0]
+    return None
+
+
+_CODES = {
+    "missing": "missing_required_parameter",
+    "extra_forbidden": "unsupported_parameter",
+    "greater_than_equal": "integer_below_min_value",
+    "greater_than": "integer_below_min_value",
+    "less_than_equal": "integer_above_max_value",
+    "less_than": "integer_above_max_value",
+    "string_too_long": "string_above_max_length",
+    "string_too_short": "string_below_min_length",
+    "too_long": "array_above_max_length",
+    "too_short": "array_below_min_length",
+}
+
+
+def _first_fault(error: ValidationError, given: Mapping[str, Any]) -> ApiError:
+    """The deepest fault: of a union's branches, the one that fitted best is the one the caller meant."""
+    faults = [(*_path(fault["loc"], given, fault["type"]), fault) for fault in error.errors(include_url=False)]
+    # where an object inside the body lacks one field and has an unknown one, the unknown one says what was meant
+    path, _, fault = max(faults, key=lambda f: (f[1], f[1] > 1 and f[2]["type"] == "extra_forbidden"))
+    kind = fault["type"]
+    if kind == "extra_forbidden":
+        return invalid(path, f"{path} is not a parameter of this route", "unsupported_parameter")
+    if kind == "missing":
+        return invalid(path, f"{path} is required", "missing_required_parameter")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        context = fault["ctx"]
+        path = f"{path}.{context['discriminator'].strip(chr(39))}"
+        if kind == "union_tag_not_found":
+            return invalid(path, f"{path} is required", "missing_required_parameter")
+        return invalid(path, f"{path}: {context['tag'][:60]!r} is not supported; allowed: {context['expected_tags']}")
+    wrapped = fault.get("ctx", {}).get("error")
+    if isinstance(wrapped, ApiError):
+        return wrapped
+    code = _CODES.get(kind) or (
+        "invalid_type" if kind.endswith(("_type", "_parsing", "_from_float")) else "invalid_value"
+    )
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    shown = _shown(fault["input"])
+    return invalid(path or None, f"{path}: {shown}{message}", code)
+
+
+def _path(location: tuple[int | str, ...], given: Mapping[str, Any], kind: str) -> tuple[str, int]:
+    """`messages[0].content[1].url` and its depth; pydantic's union tags, which are in no input, are left out."""
+    text, depth = "", 0
+    here: Any = given
+    for i, part in enumerate(location):
+        inside = (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        )
+        if inside:
+            here = here[part]
+        elif not (kind == "missing" and i == len(location) - 1):
+            continue
+        depth += 1
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text, depth
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Upload):
+        return "a file "
+    if isinstance(value, (dict, list)):
+        return f"{_json_type(value)} "
+    text = repr(value)
+    return f"{text} " if len(text) <= 60 else f"{text[:57]}… "
+
+
+def _json_type(value: object) -> str:
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case str():
+            return "a string"
+        case bool():
+            return "a boolean"
+        case None:
+            return "null"
+        case _:
+            return "a number"

@@ -1,0 +1,163 @@
+"""Every error a client can see, in one envelope (API.md section 1, OPENAI.md section 2).
+
+Routes raise `ApiError` for what they find themselves; what engines and stores raise is mapped here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from models import errors as model_errors
+from stores import errors as store_errors
+
+logger = logging.getLogger("ray.serve")
+
+LOAD_FAILED = "MODEL_LOAD_FAILED"
+
+_DETAIL_ON_TOP = ("/v1/vision", "/v1/system", "/process", "/upload", "/i/", "/latest")
+_DETAIL_INSIDE = ("/v1/images", "/v1/projects", "/v1/r2", "/v1/voice", "/readyz")
+_OPENAI_IMAGES = ("/v1/images/generations", "/v1/images/edits", "/v1/images/variations")
+
+
+class ApiError(Exception):
+    """A refusal with its HTTP face. `param` is the field's path, e.g. `messages[0].content[1].image_url`.
+
+    `detail` is for old clients that compare it; the message where it is not given.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.detail = detail or message
+        self.headers = dict(headers or {})
+
+    @property
+    def type(self) -> str:
+        """OpenAI's `type`."""
+        if self.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return "rate_limit_error"
+        return "server_error" if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+
+
+def invalid(param: str | None, message: str, code: str = "invalid_value") -> ApiError:
+    """A 400 that names the field."""
+    return ApiError(400, message, code=code, param=param)
+
+
+def response(error: ApiError, path: str) -> JSONResponse:
+    """The envelope, with the extra keys that the clients of the path's family read."""
+    return JSONResponse(envelope(error, path), status_code=error.status, headers=error.headers)
+
+
+def envelope(error: ApiError, path: str = "") -> dict[str, object]:
+    """The body of an error response, also sent inside a stream that has begun."""
+    inner: dict[str, object] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    body: dict[str, object] = {"error": inner}
+    if path.startswith(_DETAIL_ON_TOP):
+        body["detail"] = error.detail
+    elif path.startswith(_DETAIL_INSIDE) and not path.startswith(_OPENAI_IMAGES):
+        inner["detail"] = error.detail
+    return body
+
+
+def from_exception(error: BaseException) -> ApiError:
+    """The HTTP face of anything raised while a request was answered; what is not known becomes a plain 500."""
+    match error:
+        case RayTaskError():
+            cause = error.cause
+            return from_exception(cause) if cause is not error else _unknown(error)
+        case ApiError():
+            return error
+        case model_errors.InvalidInput():
+            return ApiError(400, error.message, code=error.code, param=error.param)
+        case model_errors.OutOfMemory():
+            return ApiError(503, str(error), code="OUT_OF_MEMORY", headers={"Retry-After": "10"})
+        case model_errors.CheckpointError():
+            return ApiError(500, "the model could not be loaded; the server's log says why", code=LOAD_FAILED)
+        case model_errors.InferenceFailed():
+            return ApiError(500, "the model failed on this input; the server's log says why", code="INFERENCE_FAILED")
+        case store_errors.StoreError():
+            return _from_store(error)
+        case BackPressureError():
+            return ApiError(
+                429, "too many requests are waiting for this model", code="rate_limit_exceeded",
+                headers={"Retry-After": "2"},
+            )  # fmt: skip
+        case DeploymentUnavailableError():
+            return ApiError(500, "the model could not be started; the server's log says why", code=LOAD_FAILED)
+        case RayActorError():
+            return ApiError(
+                503, "the model's process ended while it worked on this request", code="model_restarting",
+                headers={"Retry-After": "2"},
+            )  # fmt: skip
+        case HTTPException():
+            return _from_http(error)
+        case _:
+            return _unknown(error)
+
+
+def _from_store(error: store_errors.StoreError) -> ApiError:
+    match error:
+        case store_errors.ProjectNotFound():
+            return ApiError(404, str(error), code="PROJECT_NOT_FOUND")
+        case store_errors.KeyNotFound():
+            return ApiError(404, str(error), code="R2_KEY_NOT_FOUND", param="key")
+        case store_errors.NotFound():
+            return ApiError(404, str(error), code="NOT_FOUND")
+        case store_errors.UploadFailed():
+            logger.error("the object store failed", exc_info=error)
+            return ApiError(502, str(error), code="R2_UPLOAD_FAILED")
+        case store_errors.DownloadFailed():
+            logger.error("the object store failed", exc_info=error)
+            return ApiError(502, str(error), code="R2_DOWNLOAD_FAILED")
+        case store_errors.EmbedderChanged():
+            return ApiError(503, str(error), code="EMBEDDER_CHANGED", headers={"x-should-retry": "false"})
+        case store_errors.InvalidKey():
+            return ApiError(400, str(error), code="INVALID_KEY", param="key")
+        case store_errors.StoreFull():
+            return ApiError(
+                507, "no space is left where the server keeps its files", code="STORE_FULL",
+                headers={"x-should-retry": "false"},
+            )  # fmt: skip
+        case _:
+            logger.error("the store failed", exc_info=error)
+            return ApiError(500, "the store failed; the server's log says why", code="STORE_FAILED")
+
+
+def _from_http(error: HTTPException) -> ApiError:
+    headers = dict(error.headers or {})
+    match error.status_code:
+        case 404:
+            return ApiError(404, "there is no such route", headers=headers)
+        case 405:
+            allowed = headers.get("Allow", headers.get("allow", ""))
+            message = f"this route does not take this method; allowed: {allowed}" if allowed else error.detail
+            return ApiError(405, message, code="method_not_supported", headers=headers)
+        case status:
+            return ApiError(status, error.detail, headers=headers)
+
+
+def _unknown(error: BaseException) -> ApiError:
+    logger.error("a request ended in an error that nobody expected", exc_info=error)
+    return ApiError(500, "the server made a mistake; its log has the details", code="internal_error")

@@ -1,0 +1,28 @@
+"""The ingress deployment: holds the handles, serves the ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.ingress.app import Atelier, create_app
+from deployments.ingress.roster import Roster
+from deployments.storage import open_store
+from settings import Settings
+
+
+@serve.ingress()
+class Ingress:
+    """One HTTP face over all models. It computes nothing itself."""
+
+    def __init__(
+        self, settings: Settings, models: Mapping[str, DeploymentHandle], search: DeploymentHandle | None
+    ) -> None:
+        self._atelier = Atelier(settings, Roster(settings, models), open_store(settings), search)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The application, built where the handles are."""
+        return create_app(self._atelier)

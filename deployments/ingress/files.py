@@ -1,0 +1,63 @@
+"""Stored files, for whoever holds a signed URL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.concurrency import iterate_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from deployments.ingress.errors import ApiError
+from stores.objects import FileStore, PublicStore, shown_type
+
+router = APIRouter(tags=["files"])
+
+_CHUNK: Final = 1 << 18
+
+
+@router.head("/files/{key:path}", include_in_schema=False)
+@router.get("/files/{key:path}", summary="A stored file", response_class=FileResponse)
+async def file(request: Request, key: str, expires: str = "", signature: str = "") -> Response:
+    """The bytes behind a signed URL. 403 when the signature is wrong or has expired; ranges are served."""
+    files = request.app.state.atelier.files
+    # URLs of a bucket lead to the bucket itself, so none that leads here is valid then.
+    if not isinstance(files, FileStore) or not files.verify(key, expires, signature):
+        raise ApiError(403, "this link is not valid, or has expired", code="invalid_signature")
+    return await stored(request, key, cache=f"private, max-age={max(0, int(expires) - int(time.time()))}")
+
+
+async def stored(request: Request, key: str, *, cache: str) -> Response:
+    """An object as a response that a browser shows only where that is safe; ranges are served of embedded files.
+
+    Raises:
+        KeyNotFound: there is no such object.
+    """
+    files: PublicStore = request.app.state.atelier.files
+    media_type = shown_type(key)
+    headers = {
+        "Cache-Control": cache,
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if media_type is None:
+        media_type = "application/octet-stream"
+        headers["Content-Disposition"] = "attachment"
+    if isinstance(files, FileStore):
+        return FileResponse(await asyncio.to_thread(files.path, key), media_type=media_type, headers=headers)
+    headers["Content-Length"] = str((await asyncio.to_thread(files.stat, key)).size)
+    if request.method == "HEAD":
+        return Response(media_type=media_type, headers=headers)
+    content = await asyncio.to_thread(files.open, key)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with closing(content):
+            async for chunk in iterate_in_threadpool(iter(lambda: content.read(_CHUNK), b"")):
+                yield chunk
+
+    return StreamingResponse(chunks(), media_type=media_type, headers=headers)

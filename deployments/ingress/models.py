@@ -1,0 +1,48 @@
+"""`GET /v1/models`: every name that the other routes accept."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from deployments.ingress.errors import ApiError
+from deployments.ingress.roster import State
+from models.catalog import ModelEntry
+
+router = APIRouter(prefix="/v1", tags=["models"])
+_CREATED = 1_760_000_000
+"""The same for every model and every start: clients cache by it."""
+
+
+@router.get("/models", summary="List the models")
+async def list_models(request: Request) -> dict[str, Any]:
+    """Every alias with its kind, state and checkpoint. Wakes no model."""
+    roster = request.app.state.atelier.models
+    states = await roster.states()
+    return {"object": "list", "data": [_model(a, e, states[a]) for a, e in roster.entries.items()]}
+
+
+@router.get("/models/{name:path}", summary="One model")
+async def get_model(request: Request, name: str) -> dict[str, Any]:
+    """One model by any name that a request may use for it. Wakes no model."""
+    roster = request.app.state.atelier.models
+    alias = roster.find(unquote(name))
+    if alias is None:
+        raise ApiError(404, f"the model {name!r} does not exist", code="model_not_found", param="model")
+    states = await roster.states()
+    return {**_model(alias, roster.entries[alias], states[alias]), "id": unquote(name)}
+
+
+def _model(alias: str, entry: ModelEntry, state: State) -> dict[str, Any]:
+    return {
+        "id": alias,
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": "atelier",
+        "kind": entry.kind,
+        "state": state,
+        "checkpoint": entry.checkpoint,
+    }

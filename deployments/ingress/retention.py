@@ -1,0 +1,102 @@
+"""Generated and uploaded files leave when they are too old or too many (API.md section 3C)."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from settings import Settings
+from stores.errors import StoreError
+from stores.objects import PublicStore
+from stores.retention import Kept, sweep
+from stores.uploads import FOLDER as UPLOADS
+
+logger = logging.getLogger("ray.serve")
+
+GENERATED: Final = "images/generated/"
+"""Where pictures without a key of their own are kept, under `image_prefix`."""
+_EVERY_SECONDS: Final = 60
+_RESTS: Final = 20
+"""A sweep of very many files is followed by a pause of so many times its length."""
+
+
+class Retention:
+    """Sweeps in a thread of its own, in one process of the machine: the one that holds the lock file.
+
+    The system releases the lock of a process that dies, and another one's thread takes over with its next look.
+    """
+
+    def __init__(self, store: PublicStore, settings: Settings) -> None:
+        self._store = store
+        self._folders = (f"{settings.image_prefix}{GENERATED}", UPLOADS)
+        self._max_age = settings.files.max_age_days * 86_400
+        self._max_bytes = settings.files.max_bytes
+        self._lock: Path = settings.folder / "retention.lock"
+        self._bytes = 0
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with a sweep at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; returns when a sweep that runs has ended."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def noticed(self, size: int) -> None:
+        """So many bytes have been kept; the next sweep comes at once when they are too many."""
+        self._bytes += size  # what two threads add at once may count as one: the regular sweep counts anew
+        if self._bytes > self._max_bytes:
+            self._wake.set()
+
+    def sweep(self, now: float) -> Kept:
+        """Remove what has expired. Raises `StoreError` when the store cannot be listed."""
+        kept = sweep(self._store, self._folders, max_age=self._max_age, max_bytes=self._max_bytes, now=now)
+        self._bytes = kept.bytes_left
+        if kept.removed:
+            logger.info("retention removed %d files; %d bytes are left", kept.removed, kept.bytes_left)
+        return kept
+
+    def _run(self) -> None:
+        try:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._lock.open("a")
+        except OSError:
+            logger.exception("files are kept for good: the lock of the retention cannot be opened")
+            return
+        with lock:
+            while not self._stopping:
+                self._wake.clear()
+                pause = self._sweep_if_first(lock.fileno())
+                if not self._stopping:
+                    self._wake.wait(_EVERY_SECONDS)
+                    self._rest(pause)
+
+    def _sweep_if_first(self, lock: int) -> float:
+        """Sweep if this process holds the lock or can take it; the seconds to rest afterwards."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        begun = time.monotonic()
+        try:
+            self.sweep(time.time())
+        except StoreError:
+            logger.warning("retention could not look through the store; it tries again", exc_info=True)
+        except Exception:
+            # The thread must outlive whatever one sweep meets: nobody would start it again.
+            logger.exception("retention failed; it tries again")
+        return (time.monotonic() - begun) * _RESTS
+
+    def _rest(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._stopping and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))

@@ -1,0 +1,189 @@
+"""Which models there are, under which names, in which state; and the one way to call them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import DeploymentStatus
+
+from deployments.ingress.errors import LOAD_FAILED, ApiError, from_exception, invalid
+from models.catalog import Kind, ModelEntry
+from settings import Settings
+
+State = Literal["cold", "starting", "ready", "failed"]
+_STATE_SECONDS = 1.0
+
+
+class Roster:
+    """Every alias with its entry and its deployment's handle."""
+
+    def __init__(self, settings: Settings, handles: Mapping[str, DeploymentHandle]) -> None:
+        self._settings = settings
+        self._handles = dict(handles)
+        self._states: dict[str, State] = {}
+        self._failed: set[str] = set()
+        self._states_at = -1e9
+        self._states_lock = asyncio.Lock()
+
+    @property
+    def entries(self) -> dict[str, ModelEntry]:
+        """The models that are deployed, by alias."""
+        return {alias: entry for alias, entry in self._settings.models.items() if alias in self._handles}
+
+    def resolve(self, name: str | None, kinds: Iterable[Kind]) -> str:
+        """The alias that answers to a model name: an alias, a pattern's target, or a checkpoint's own name.
+
+        Raises:
+            ApiError: 404 `model_not_found`, 400 when the model is of another kind, 404 when no such model is deployed.
+        """
+        kinds = tuple(kinds)
+        if name is None:
+            alias = next((a for kind in kinds if (a := self._settings.default_for(kind)) in self._handles), None)
+            if alias is None:
+                raise ApiError(404, f"no model of kind {' or '.join(kinds)} is configured", code="model_not_found")
+            return alias
+        alias = self.find(name)
+        if alias is None:
+            raise ApiError(
+                404,
+                f"the model {name!r} does not exist; there are: {', '.join(self._of_kind(kinds))}",
+                code="model_not_found",
+                param="model",
+            )
+        kind = self.entries[alias].kind
+        if kind not in kinds:
+            raise invalid(
+                "model",
+                f"the model {name!r} is of kind {kind}; this route takes: {', '.join(self._of_kind(kinds)) or 'none'}",
+            )
+        return alias
+
+    def find(self, name: str) -> str | None:
+        """The deployed alias behind a name, None when there is none."""
+        if name in self._handles:
+            return name
+        for pattern, alias in self._settings.routes.items():
+            if alias in self._handles and fnmatchcase(name, pattern):
+                return alias
+        return next((alias for alias, entry in self.entries.items() if entry.checkpoint == name), None)
+
+    def _of_kind(self, kinds: Iterable[Kind]) -> list[str]:
+        wanted = set(kinds)
+        return [alias for alias, entry in self.entries.items() if entry.kind in wanted]
+
+    async def call(self, alias: str, method: str, *args: Any) -> Any:
+        """The result of a method of the model's replica, which is started if none runs.
+
+        Raises:
+            ApiError: 503 with Retry-After when the model does not start in time, 429 when its queue is full, and
+                what the model itself refused.
+        """
+        answer = getattr(self._handles[alias], method).remote(*args)
+        waiting = asyncio.ensure_future(_result(answer))
+        try:
+            await self._started(alias, waiting)
+            result = waiting.result()
+        except ApiError:
+            raise
+        except Exception as error:
+            raise self._told(alias, error) from error
+        finally:
+            if not waiting.done():
+                answer.cancel()
+                waiting.cancel()
+        self._failed.discard(alias)
+        return result
+
+    async def stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+        """What a generator method of the model's replica yields. Errors as in `call`."""
+        answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
+        waiting = asyncio.ensure_future(_first(answers))
+        finished = False
+        try:
+            await self._started(alias, waiting)
+            if (first := waiting.result()) is not _NOTHING:
+                yield first
+                async for piece in answers:
+                    yield piece
+            finished = True
+        except ApiError:
+            raise
+        except Exception as error:
+            finished = True
+            raise self._told(alias, error) from error
+        finally:
+            if not finished:
+                answers.cancel()
+                waiting.cancel()
+
+    async def _started(self, alias: str, waiting: asyncio.Future[Any]) -> None:
+        """Return once `waiting` is done, however long the model works; not so long for it to start.
+
+        Raises:
+            ApiError: 503, the model has not started in time.
+        """
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=self._settings.start_timeout)
+            if not waiting.done() and (await self.states())[alias] != "ready":
+                raise ApiError(
+                    503,
+                    f"the model {alias!r} did not start within {self._settings.start_timeout:g} s",
+                    code="model_starting",
+                    headers={"Retry-After": "10"},
+                )
+
+    def _told(self, alias: str, error: Exception) -> ApiError:
+        """The error for the caller; remembers a model that does not load, since its replica looks healthy to Serve."""
+        told = from_exception(error)
+        if told.code == LOAD_FAILED:
+            self._failed.add(alias)
+        else:
+            self._failed.discard(alias)
+        return told
+
+    async def search_can_serve(self) -> bool:
+        """Whether the search deployment runs, as of a second ago at most."""
+        await self.states()
+        return self._states.get("search") == "ready"
+
+    async def states(self) -> dict[str, State]:
+        """The state of every alias, at most a second old. Asks Serve's controller, never a model."""
+        async with self._states_lock:
+            if time.monotonic() - self._states_at > _STATE_SECONDS:
+                status = await asyncio.to_thread(serve.status)
+                application = status.applications.get(serve.get_replica_context().app_name)
+                self._states = {
+                    name: _state(deployment.status, deployment.replica_states)
+                    for name, deployment in (application.deployments if application else {}).items()
+                }
+                self._states_at = time.monotonic()
+        known = {alias: self._states.get(alias, "cold") for alias in self._handles}
+        # a replica that left took its failure along: the next one may load
+        self._failed = {alias for alias in self._failed if known[alias] == "ready"}
+        return {alias: "failed" if alias in self._failed else state for alias, state in known.items()}
+
+
+async def _result(answer: Any) -> Any:
+    return await answer
+
+
+_NOTHING = object()
+
+
+async def _first(answers: AsyncIterator[Any]) -> Any:
+    return await anext(answers, _NOTHING)
+
+
+def _state(status: DeploymentStatus, replicas: Mapping[Any, int]) -> State:
+    counts = {str(getattr(state, "value", state)): count for state, count in replicas.items()}
+    if counts.get("RUNNING"):
+        return "ready"
+    if status in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
+        return "failed"
+    return "starting" if counts.get("STARTING") else "cold"

@@ -1,0 +1,106 @@
+"""Fields of `POST /v1/chat/completions` (OPENAI.md section 5)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from deployments.ingress.body import Fields
+from deployments.ingress.schemas.images import MAX_SEED
+
+
+class ImageUrl(Fields):
+    """Where a picture is: a data URL."""
+
+    url: str = Field(min_length=1)
+    detail: Literal["auto", "low", "high", "original"] = "auto"
+
+
+class TextContent(Fields):
+    """A text part."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageContent(Fields):
+    """A picture part."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Content = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+
+
+class ChatMessage(Fields):
+    """One message. `name` and what assistants add are read and not used."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Content] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+    tool_calls: list[Any] | None = None
+    tool_call_id: str | None = None
+
+
+class StreamOptions(Fields):
+    """What a stream adds."""
+
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class ResponseFormat(Fields):
+    """`text`; the constrained formats are refused by name."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+
+class ChatCompletion(Fields):
+    """`POST /v1/chat/completions`."""
+
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float = Field(1.0, ge=0, le=1)
+    n: int = Field(1, ge=1, le=128)
+    stop: str | list[str] | None = None
+    seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    presence_penalty: float = Field(0, ge=-2, le=2)
+    frequency_penalty: float = Field(0, ge=-2, le=2)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    modalities: list[str] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    # read, without effect on a model of this size
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+
+
+class Analysis(Fields):
+    """`POST /v1/vision/analyze` (API.md 3A)."""
+
+    image: str = Field(min_length=1, description="data URL or base64")
+    task: Literal["caption", "ocr", "describe", "analyze", "objects", "custom"] = "caption"
+    prompt: str | None = Field(None, min_length=1, max_length=32_000, description="with task `custom`: the question")
+    max_tokens: int = Field(512, ge=1, le=8192)
+    model: str | None = None
+    json_schema: dict[str, Any] | None = Field(None, alias="schema", description="the result is JSON that fits it")

@@ -1,0 +1,108 @@
+"""Vision Insight: the six tasks over one picture (API.md 3A)."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any, NoReturn
+
+import jsonschema
+import referencing
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from deployments.ingress import body, uploads
+from deployments.ingress.docs import accepts
+from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.schemas.chat import Analysis
+from models.tasks import ChatJob, ImagePart, Message, TextPart
+
+router = APIRouter(prefix="/v1/vision", tags=["vision"])
+
+_TASKS: dict[str, tuple[str, str]] = {
+    "caption": ("one short sentence", "Describe this image in one short sentence."),
+    "ocr": ("only the visible text", "Read the text in this image. Answer with the text only."),
+    "describe": (
+        "objects, colours, composition and mood",
+        "Describe this image in detail: objects, colours, composition and mood.",
+    ),
+    "analyze": (
+        "main subject; objects and positions; colours and light; visible text; meaning",
+        "Analyze this image: main subject; objects and positions; colours and light; visible text; meaning.",
+    ),
+    "objects": ("the objects, one per line", "List the objects in this image, one per line."),
+    "custom": ("the caller's own prompt, which is required", ""),
+}
+"""Task: what it gives, and what the model is asked."""
+
+
+@router.get("/tasks", summary="List the tasks")
+async def tasks() -> dict[str, Any]:
+    """The tasks that `/v1/vision/analyze` takes."""
+    return {"tasks": [{"id": name, "description": text} for name, (text, _) in _TASKS.items()]}
+
+
+@router.post("/analyze", summary="Look at one picture", openapi_extra=accepts(Analysis))
+async def analyze(request: Request) -> dict[str, Any]:
+    """One task over one picture; with `schema` the result is JSON that validates against it."""
+    atelier = request.app.state.atelier
+    asked = await body.read(request, Analysis, max_bytes=uploads.base64_room(atelier.settings))
+    question = _question(asked)
+    configured = atelier.settings.tasks
+    alias = atelier.models.resolve(asked.model or configured.get(asked.task) or configured.get("default"), ["vlm"])
+    data = await uploads.check_picture(uploads.from_url_or_base64(asked.image, "image"), atelier.settings, "image")
+    job = ChatJob((Message("user", (ImagePart(data), TextPart(question))),), max_tokens=asked.max_tokens)
+    begun = time.monotonic()
+    answer = await atelier.models.call(alias, "chat", job)
+    text = answer.text.strip()
+    result: dict[str, Any] = {
+        "task": asked.task,
+        "result": text if asked.json_schema is None else _fitting(text, asked.json_schema),
+        "created": int(time.time()),
+        "model": alias,
+        "usage": {"latency": round(time.monotonic() - begun, 3), "prompt_used": question},
+    }
+    if asked.task == "objects" and asked.json_schema is None:
+        result["objects"] = [line for raw in text.splitlines() if (line := re.sub(r"^[-*•\d.)\s]+", "", raw).strip())]
+    return result
+
+
+def _question(asked: Analysis) -> str:
+    if asked.task == "custom" and not asked.prompt:
+        raise invalid("prompt", "prompt is required with the task `custom`", "missing_required_parameter")
+    question = asked.prompt or _TASKS[asked.task][1]
+    if asked.json_schema is None:
+        return question
+    try:
+        jsonschema.Draft202012Validator.check_schema(asked.json_schema)
+    except jsonschema.SchemaError as error:
+        raise invalid("schema", f"schema: not a JSON schema: {error.message}") from error
+    except RecursionError as error:
+        raise invalid("schema", "schema: is nested too deeply") from error
+    return f"{question}\nAnswer with JSON only, following this JSON schema: {json.dumps(asked.json_schema)}"
+
+
+def _refuse_patterns(_validator: object, _value: object, _instance: object, _schema: object) -> NoReturn:
+    raise invalid("schema", "schema: pattern and patternProperties are not supported")
+
+
+# a caller's regular expression can take Python's engine forever, and this is the loop that serves everybody
+_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator, {"pattern": _refuse_patterns, "patternProperties": _refuse_patterns}
+)
+
+
+def _fitting(text: str, schema: dict[str, Any]) -> Any:
+    bare = re.sub(r"^```(?:json)?\s*|\s*```$", "", text)
+    try:
+        value = json.loads(bare)
+        # with a registry of its own, the validator fetches nothing that a caller's `$ref` may name
+        _Validator(schema, registry=referencing.Registry()).validate(value)
+    except (referencing.exceptions.Unresolvable, RecursionError) as error:
+        raise invalid("schema", "schema: a $ref leads nowhere, out of the schema, or in a circle") from error
+    except (ValueError, jsonschema.ValidationError) as error:
+        raise ApiError(
+            502, "the model's answer does not fit the schema", code="invalid_model_output", param="schema"
+        ) from error
+    return value

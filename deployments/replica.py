@@ -1,0 +1,142 @@
+"""What every model deployment shares: one engine, one thread that alone calls it, and cancellation that reaches it.
+
+Ray Serve's fast path runs a replica's coroutines in the loop that also routes its requests, so nothing here may
+block: engines work in their thread, and results are encoded there too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from models.catalog import ModelEntry, create_engine
+from models.engine import Engine
+from models.errors import Cancelled, InferenceFailed, ModelError
+
+logger = logging.getLogger("ray.serve")
+
+E = TypeVar("E", bound=Engine)
+T = TypeVar("T")
+
+IsCancelled = Callable[[], bool]
+
+
+_FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 10.0, 300.0
+
+
+class ModelReplica(Generic[E]):
+    """A loaded engine behind an event loop.
+
+    A checkpoint that does not load leaves the replica running: Serve would start it again and again while requests
+    wait in vain. Requests get the error at once, and loading is tried again after 10 s, then 20 s, up to 5 minutes.
+    """
+
+    def __init__(self, alias: str, entry: ModelEntry) -> None:
+        self.alias = alias
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=alias)
+        self.engine: E = create_engine(entry)  # type: ignore[assignment]
+        self._failure: ModelError | None = None
+        self._next_try = 0.0
+        self._cool_down = _FIRST_COOL_DOWN
+        self._thread.submit(self._load).result()
+
+    def _load(self) -> None:
+        begun = time.monotonic()
+        try:
+            self.engine.load()
+            self.engine.warm_up()
+        except ModelError as error:
+            logger.error("%s could not be loaded: %s", self.alias, error)
+            self._failure = error
+            self._next_try = time.monotonic() + self._cool_down
+            self._cool_down = min(self._cool_down * 2, _LONGEST_COOL_DOWN)
+            return
+        self._failure = None
+        logger.info(
+            "%s is loaded: %.1f MB in %.2f s, ready after %.2f s",
+            self.alias,
+            self.engine.footprint / 1e6,
+            self.engine.load_seconds,
+            time.monotonic() - begun,
+        )
+
+    def _require_loaded(self) -> None:
+        if self._failure is not None and time.monotonic() >= self._next_try:
+            self._load()
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+    async def resident_bytes(self) -> int:
+        """What the engine's weights take in memory."""
+        return self.engine.footprint
+
+    async def run(self, work: Callable[[IsCancelled], T]) -> T:
+        """Do `work` in the engine's thread, in turn.
+
+        When the caller goes away, `work` finds its argument true and should raise `Cancelled`; if it has not begun,
+        it never does.
+        """
+        cancelled = threading.Event()
+        future = self._thread.submit(self._guarded, work, cancelled.is_set)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            cancelled.set()
+
+    async def stream(self, work: Callable[[IsCancelled], Iterator[T]]) -> AsyncIterator[T]:
+        """What `work` yields in the engine's thread, as it comes."""
+
+        def tell_all(is_cancelled: IsCancelled, tell: Callable[[T], None]) -> None:
+            for piece in work(is_cancelled):
+                tell(piece)
+                if is_cancelled():
+                    raise Cancelled
+
+        async for piece in self.listen(tell_all):
+            yield piece
+
+    async def listen(self, work: Callable[[IsCancelled, Callable[[T], None]], None]) -> AsyncIterator[T]:
+        """What `work` tells (by its second argument) in the engine's thread, as it comes. Cancellation as in `run`."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[T | BaseException | None] = asyncio.Queue()
+        cancelled = threading.Event()
+
+        def tell(piece: T) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, piece)
+
+        def done() -> None:
+            failure: BaseException | None = None
+            try:
+                self._guarded(lambda is_cancelled: work(is_cancelled, tell), cancelled.is_set)
+            except BaseException as error:  # noqa: BLE001 - handed to the reader below
+                failure = error
+            loop.call_soon_threadsafe(queue.put_nowait, failure)
+
+        self._thread.submit(done)
+        try:
+            while (piece := await queue.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:
+            cancelled.set()
+
+    def _guarded(self, work: Callable[[IsCancelled], T], is_cancelled: IsCancelled) -> T:
+        if is_cancelled():
+            raise Cancelled
+        self._require_loaded()
+        try:
+            return work(is_cancelled)
+        except InferenceFailed as error:  # the caller is told to look here for the reason
+            logger.error("%s failed on a request: %s", self.alias, error, exc_info=error.__cause__)
+            raise
+        except ModelError:
+            raise
+        except Exception as error:
+            logger.exception("%s failed on a request", self.alias)
+            raise InferenceFailed(f"{type(error).__name__} in {self.alias}") from None

@@ -1,0 +1,26 @@
+"""Where the files of a configuration are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from settings import Settings
+from stores.objects import FileStore, PublicStore
+from stores.s3 import S3Store
+
+PICTURE_SUFFIXES: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
+"""Pillow's format name → how keys of such pictures end."""
+
+
+def open_store(settings: Settings) -> PublicStore:
+    """The bucket when `r2.enabled`, else the embedded store; every process that asks works on the same objects.
+
+    Raises:
+        StoreUnusable: the embedded store's folder cannot be used.
+    """
+    r2 = settings.r2
+    if r2.enabled and r2.bucket_name and r2.access_key_id and r2.secret_access_key:  # settings has checked all of them
+        return S3Store(
+            r2.endpoint, r2.bucket_name, r2.access_key_id.get_secret_value(), r2.secret_access_key.get_secret_value()
+        )
+    return FileStore(settings.search.files_in(settings.folder))

@@ -1,0 +1,108 @@
+"""The whole wiring, on one screen: one deployment per model alias, one for search, one ingress.
+
+`serve run serve_config.yaml` calls `build` with what stands under `args:`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+import settings as configuration
+from deployments.captioning import Captioning
+from deployments.embedding import Embedding
+from deployments.imaging import Imaging
+from deployments.ingress.face import Ingress
+from deployments.search import Search
+from deployments.storage import open_store
+from deployments.vision import Vision
+from deployments.voice import Voice
+from models.catalog import Kind, ModelEntry
+from models.engine import fingerprint
+from settings import Settings
+
+_DEPLOYMENTS: dict[Kind, type] = {
+    "image": Imaging,
+    "vlm": Vision,
+    "captioner": Captioning,
+    "clip": Embedding,
+    "voice": Voice,
+}
+
+_LOOK_AGAIN_SECONDS = 0.5
+"""How often a stopping replica looks whether its requests have ended; Serve's 2 s would add up over three levels."""
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The application of a configuration.
+
+    Raises:
+        ConfigurationError: one line that names the key, the value and what is allowed.
+    """
+    settings = configuration.validate(args)
+    models = {
+        alias: _model(alias, entry, settings) for alias, entry in settings.models.items() if settings.is_deployed(alias)
+    }
+    search = _search(settings, models[settings.search.embedder]) if settings.image_search_enabled else None
+    ingress = serve.deployment(Ingress).options(
+        name="ingress",
+        max_ongoing_requests=1000,
+        graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
+        ray_actor_options={"num_cpus": 0},
+    )
+    return ingress.bind(settings, models, search)
+
+
+def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
+    return (
+        serve.deployment(_DEPLOYMENTS[entry.kind])
+        .options(
+            name=alias,
+            max_ongoing_requests=entry.max_ongoing,
+            max_queued_requests=entry.max_queued,
+            autoscaling_config=AutoscalingConfig(
+                min_replicas=0,
+                max_replicas=1,
+                target_ongoing_requests=entry.max_ongoing,
+                upscale_delay_s=0,
+                downscale_delay_s=settings.idle_timeout,
+            ),
+            graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
+            ray_actor_options={"num_cpus": 0.1, "num_gpus": entry.gpus},
+        )
+        .bind(alias, entry)
+    )
+
+
+def _weights(entry: ModelEntry) -> str:
+    """A name of the weights: other weights make other vectors, whatever the alias."""
+    pretrained = entry.options.get("pretrained")
+    return f"{fingerprint(entry)}@{entry.revision}" + (f"+{pretrained}" if pretrained else "")
+
+
+def _search(settings: Settings, embedder: Application) -> Application:
+    search = settings.search
+    entry = settings.models[search.embedder]
+    database = search.database_in(settings.folder)
+    return (
+        serve.deployment(Search)
+        .options(
+            name="search",
+            max_ongoing_requests=64,
+            graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
+            ray_actor_options={"num_cpus": 0.1},
+        )
+        .bind(
+            database.parent,
+            partial(open_store, settings),
+            embedder,
+            _weights(entry),
+            search.max_elements,
+            search.prefix,
+            database.name,
+        )
+    )

@@ -1,0 +1,406 @@
+"""Everything that can be configured, as one validated model.
+
+The values stand under `args:` of the application in `serve_config.yaml`; the environment variables named below
+override them. A wrong key, type or value raises `ConfigurationError`, whose text is one line that names the key, the
+value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from models.catalog import Kind, ModelEntry, check_checkpoint
+from models.errors import CheckpointError
+from models.pictures import MAX_PIXELS
+
+
+class ConfigurationError(ValueError):
+    """The configuration has a mistake; `str(error)` is one line for the person who wrote it."""
+
+
+def _comma_separated(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Keys = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(_comma_separated)]
+RESERVED = ("ingress", "search")
+"""Deployments of the graph that are no models."""
+Task = Literal["caption", "ocr", "describe", "analyze", "objects", "custom", "default"]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_comma_separated)]
+ALIAS = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+def time_zone(name: str) -> tzinfo:
+    """The zone of an offset (`+09:00`) or of an IANA name (`Asia/Seoul`).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if re.fullmatch(r"[+-]([01]\d|2[0-3]):[0-5]\d", name):
+        return datetime.strptime(name, "%z").tzinfo or ZoneInfo("UTC")
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        raise ValueError("neither an offset such as +09:00 nor a time zone such as Asia/Seoul") from None
+
+
+def _zone_name(name: str) -> str:
+    time_zone(name)
+    return name
+
+
+def _folders(prefix: str) -> str:
+    if not re.fullmatch(r"(?:(?!\.{1,2}/|\.incoming/)[^/\\\x00-\x1f\x7f]{1,100}/){0,8}", prefix):
+        raise ValueError("folder names that each end in /, such as AI/IMAGES/, are needed")
+    return prefix
+
+
+class R2(BaseModel):
+    """The bucket that keeps the files instead of the embedded store: R2, or anything else that speaks S3."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(False, description="keep files in the bucket")
+    account_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9]*$", description="Cloudflare account; names the endpoint"
+    )
+    endpoint_url: str | None = Field(None, pattern=r"^(https?://[^\s/]+.*)?$", description="endpoint, if not R2's own")
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    bucket_name: str | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        needed = {
+            "endpoint_url (R2_ENDPOINT_URL) or account_id (R2_ACCOUNT_ID)": self.endpoint_url or self.account_id,
+            "access_key_id (R2_ACCESS_KEY_ID)": self.access_key_id and self.access_key_id.get_secret_value(),
+            "secret_access_key (R2_SECRET_ACCESS_KEY)": self.secret_access_key
+            and self.secret_access_key.get_secret_value(),
+            "bucket_name (R2_BUCKET_NAME)": self.bucket_name,
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if self.enabled and missing:
+            raise ValueError(f"with R2_ENABLED=1 these are needed too: {', '.join(missing)}")
+        return self
+
+    @property
+    def endpoint(self) -> str:
+        """Where the bucket's server listens: the endpoint given, else the account's own."""
+        return self.endpoint_url or f"https://{self.account_id}.r2.cloudflarestorage.com"
+
+
+class Files(BaseModel):
+    """How long generated and uploaded files are kept. The pictures of image search are never among them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_age_days: float = Field(30, gt=0, description="days a file is kept")
+    max_bytes: int = Field(10 * 2**30, gt=0, description="bytes kept in all; the oldest files go first")
+
+
+class Search(BaseModel):
+    """Image search: which model embeds, and where pictures and index are kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    embedder: str = Field("clip", description="alias of the model that embeds pictures and queries")
+    database: Path | None = Field(None, description="SQLite file; default ATELIER_HOME/search/image_search.db")
+    files: Path | None = Field(None, description="folder of the stored pictures; default ATELIER_HOME/files")
+    prefix: str = Field("AI/SEARCH/", description="first part of every r2_key")
+    backup_key: str = Field(
+        "image_search.db", min_length=1, description="key of the index's backup; no client may use it"
+    )
+    max_bytes: int = Field(20 * 2**20, ge=1, description="largest accepted upload, bytes")
+    max_elements: int = Field(50_000, ge=1, description="first capacity of a project's index; it grows")
+
+    def database_in(self, home: Path) -> Path:
+        """The SQLite file."""
+        return (self.database or home / "search" / "image_search.db").expanduser()
+
+    def files_in(self, home: Path) -> Path:
+        """The folder of the embedded file store."""
+        return (self.files or home / "files").expanduser()
+
+
+class Prompts(BaseModel):
+    """Who writes a prompt from a title and a description: a chat endpoint when there is a key, else an alias."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_key: SecretStr | None = Field(None, min_length=1, description="key of the chat endpoint; none = not used")
+    base_url: str = Field(
+        "https://api.openai.com/v1", pattern=r"^https?://[^\s/]+", description="any OpenAI-compatible endpoint"
+    )
+    model: str = Field("gpt-4.1", min_length=1, description="the endpoint's model")
+    alias: str | None = Field(None, description="chat alias that writes while there is no key; none = texts are joined")
+
+
+class Settings(BaseModel):
+    """What `args:` of `serve_config.yaml` may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    home: Path = Field(Path("~/.local/share/atelier"), description="where state lives")
+    models: dict[Annotated[str, Field(pattern=ALIAS)], ModelEntry] = Field(
+        min_length=1, description="alias: what it loads"
+    )
+    routes: dict[str, str] = Field(
+        default_factory=dict, description="pattern of a model name (`gpt-*`): the alias that answers"
+    )
+    default_models: dict[Kind, str] = Field(
+        default_factory=dict, description="kind: the alias used when a request names no model"
+    )
+    tasks: dict[Task, str] = Field(
+        default_factory=dict, description="task of /v1/vision/analyze: alias; `default` for the others"
+    )
+    search: Search = Field(default_factory=lambda: Search.model_validate({}))
+    prompts: Prompts = Field(default_factory=lambda: Prompts.model_validate({}))
+    image_enabled: bool = Field(True, description="serve the picture routes")
+    image_search_enabled: bool = Field(True, description="serve the search routes")
+    voice_enabled: bool = Field(True, description="serve the voice routes")
+    public_url: str | None = Field(None, pattern=r"^https?://[^\s/]+", description="base of the URLs handed out")
+    trusted_proxies: Networks = Field((), description="proxies whose forwarded headers say how the server was asked")
+    r2: R2 = Field(default_factory=lambda: R2.model_validate({}))
+    files: Files = Field(default_factory=lambda: Files.model_validate({}))
+    image_prefix: Annotated[str, AfterValidator(_folders)] = Field("", description="first part of generated keys")
+    file_server: str | None = Field(
+        None, pattern=r"^https?://[^\s/]+", description="outside file server that results are uploaded to"
+    )
+    public_files: bool = Field(True, description="/process answers with a URL; false: with base64")
+    bearer_token: SecretStr | None = Field(None, min_length=1, description="one more key, of /latest only")
+    timezone: Annotated[str, AfterValidator(_zone_name)] = Field("+09:00", description="of the times in /latest")
+    strict: bool = Field(True, description="refuse unknown fields; false leaves them out and names them in a header")
+    api_keys: Keys = Field((), description="keys of user scope; none = open")
+    admin_keys: Keys = Field((), description="keys of admin scope")
+    image_max_bytes: int = Field(20 * 2**20, ge=1024, description="largest accepted picture, bytes")
+    image_max_pixels: int = Field(40_000_000, ge=4096, le=MAX_PIXELS, description="largest accepted picture, pixels")
+    max_content_length: int = Field(64 * 2**20, ge=2**20, description="largest accepted request body, bytes")
+    idempotency_max_bytes: int = Field(2**30, ge=0, description="answers kept for an Idempotency-Key, bytes in all")
+    allow_remote_images: bool = Field(False, description="fetch pictures that requests name by http(s) URL")
+    remote_image_hosts: Origins = Field(
+        (), description="`host:port` of hosts that pictures may be fetched from although they are not public"
+    )
+    cors_origins: Origins = Field((), description="origins of pages that may call, besides those of this machine")
+    idle_timeout: float = Field(300.0, gt=0, description="seconds after its last request until a model is unloaded")
+    start_timeout: float = Field(120.0, gt=0, description="seconds a request waits for a model to start")
+
+    @model_validator(mode="after")
+    def _names_lead_somewhere(self) -> Self:
+        for where, names in (
+            ("routes", self.routes),
+            ("default_models", self.default_models),
+            ("tasks", self.tasks),
+            ("search", {"embedder": self.search.embedder} if self.image_search_enabled else {}),
+            ("prompts", {"alias": self.prompts.alias} if self.prompts.alias is not None else {}),
+        ):
+            for key, alias in names.items():
+                if alias not in self.models:
+                    raise ValueError(
+                        f"{where}.{key}: {alias!r} is no alias of models; allowed: {', '.join(self.models)}"
+                    )
+        for alias, entry in self.models.items():
+            if alias in RESERVED:
+                raise ValueError(f"models.{alias}: this name is the server's own; choose another alias")
+            try:
+                check_checkpoint(entry)
+            except CheckpointError as error:
+                raise ValueError(f"models.{alias}.checkpoint: {error}") from None
+        for task, alias in self.tasks.items():
+            if self.models[alias].kind != "vlm":
+                raise ValueError(f"tasks.{task}: {alias!r} is a model of kind {self.models[alias].kind}, not vlm")
+        for kind, alias in self.default_models.items():
+            if self.models[alias].kind != kind:
+                raise ValueError(f"default_models.{kind}: {alias!r} is a model of kind {self.models[alias].kind}")
+        if self.prompts.alias is not None and self.models[self.prompts.alias].kind != "vlm":
+            kind = self.models[self.prompts.alias].kind
+            raise ValueError(f"prompts.alias: {self.prompts.alias!r} is a model of kind {kind}, not vlm")
+        if self.image_search_enabled and self.models[self.search.embedder].kind != "clip":
+            raise ValueError(f"search.embedder: {self.search.embedder!r} is not a model of kind clip")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """`home`, with ~ expanded."""
+        return self.home.expanduser().absolute()
+
+    def is_deployed(self, alias: str) -> bool:
+        """Whether the feature that the model serves is switched on."""
+        switches: dict[Kind, bool] = {
+            "image": self.image_enabled,
+            "clip": self.image_search_enabled,
+            "voice": self.voice_enabled,
+        }
+        return switches.get(self.models[alias].kind, True)
+
+    def default_for(self, kind: Kind) -> str | None:
+        """The alias of a kind that answers when none is named: the configured one, else the first."""
+        if kind in self.default_models:
+            return self.default_models[kind]
+        return next((alias for alias, entry in self.models.items() if entry.kind == kind), None)
+
+
+# API.md names these variables; the right side is the path of the setting.
+_ENVIRONMENT = {
+    "ATELIER_HOME": "home",
+    "ATELIER_PUBLIC_URL": "public_url",
+    "ATELIER_TRUSTED_PROXIES": "trusted_proxies",
+    "ATELIER_TIMEZONE": "timezone",
+    "BEARER_TOKEN": "bearer_token",
+    "FILE_SERVER": "file_server",
+    "PUBLIC_FILES": "public_files",
+    "FILES_MAX_AGE_DAYS": "files.max_age_days",
+    "FILES_MAX_BYTES": "files.max_bytes",
+    "R2_ENABLED": "r2.enabled",
+    "R2_ACCOUNT_ID": "r2.account_id",
+    "R2_ENDPOINT_URL": "r2.endpoint_url",
+    "R2_ACCESS_KEY_ID": "r2.access_key_id",
+    "R2_SECRET_ACCESS_KEY": "r2.secret_access_key",
+    "R2_BUCKET_NAME": "r2.bucket_name",
+    "IMAGE_REMOTE_PREFIX": "image_prefix",
+    "ATELIER_STRICT": "strict",
+    "ATELIER_API_KEYS": "api_keys",
+    "ATELIER_ADMIN_KEYS": "admin_keys",
+    "ATELIER_START_TIMEOUT": "start_timeout",
+    "IDLE_TIMEOUT": "idle_timeout",
+    "IMAGE_MAX_BYTES": "image_max_bytes",
+    "IMAGE_MAX_PIXELS": "image_max_pixels",
+    "MAX_CONTENT_LENGTH": "max_content_length",
+    "ATELIER_IDEMPOTENCY_MAX_BYTES": "idempotency_max_bytes",
+    "ATELIER_ALLOW_REMOTE_IMAGES": "allow_remote_images",
+    "ATELIER_REMOTE_IMAGE_HOSTS": "remote_image_hosts",
+    "ATELIER_CORS_ORIGINS": "cors_origins",
+    "IMAGE_ENABLED": "image_enabled",
+    "IMAGE_SEARCH_ENABLED": "image_search_enabled",
+    "VOICE_ENABLED": "voice_enabled",
+    "OPENAI_API_KEY": "prompts.api_key",
+    "OPENAI_BASE_URL": "prompts.base_url",
+    "OPENAI_PROMPT_MODEL": "prompts.model",
+    "IMAGE_SEARCH_DB_PATH": "search.database",
+    "IMAGE_SEARCH_FILES_DIR": "search.files",
+    "IMAGE_SEARCH_REMOTE_PREFIX": "search.prefix",
+    "IMAGE_SEARCH_DB_R2_KEY": "search.backup_key",
+    "IMAGE_SEARCH_MAX_BYTES": "search.max_bytes",
+    "IMAGE_SEARCH_MAX_ELEMENTS": "search.max_elements",
+}
+_EXTRA_KEYS = {"GATEWAY_API_KEY": "api_keys", "API_KEY": "admin_keys"}
+
+
+def validate(args: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of `args:` with the environment's overrides.
+
+    Raises:
+        ConfigurationError: one line that names the key (or the variable), the value and what is allowed.
+    """
+    merged: dict[str, Any] = {**args}
+    named: dict[str, str] = {}
+    for variable, path in _ENVIRONMENT.items():
+        if variable in environ and environ[variable] != "":
+            *parents, last = path.split(".")
+            target = merged
+            for parent in parents:
+                inner = target.get(parent)
+                target[parent] = {**inner} if isinstance(inner, dict) else {}
+                target = target[parent]
+            target[last] = environ[variable]
+            named[path] = variable
+    for variable, path in _EXTRA_KEYS.items():
+        if environ.get(variable):
+            merged[path] = [*list(_as_list(merged.get(path))), environ[variable]]
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error, named)) from None
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in a Serve configuration file: `args:` of its first application.
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML, has no application, or its `args:` have a mistake.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}: is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+    applications = document.get("applications") if isinstance(document, dict) else None
+    if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
+        raise ConfigurationError(f"{path}: has no `applications:` list, as `serve run` needs")
+    args = applications[0].get("args")
+    if not isinstance(args, dict):
+        raise ConfigurationError(f"{path}: applications[0].args: is {args!r}; a mapping with `models:` is needed")
+    try:
+        return validate(args, environ)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _as_list(value: object) -> list[Any]:
+    split = _comma_separated(value)
+    return list(split) if isinstance(split, (list, tuple)) else []
+
+
+def _one_line(error: ValidationError, named: Mapping[str, str]) -> str:
+    """The first mistake: key, value, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    variable = named.get(path) or (named.get(str(first["loc"][0])) if first["loc"] else None)
+    key = f"{path} (from {variable})" if variable else path
+    message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
+    if first["type"] == "extra_forbidden":
+        allowed = ", ".join(_fields_at(first["loc"][:-1]))
+        message = f"unknown key; allowed here: {allowed}" if allowed else "unknown key"
+        return f"{key}: {message}"
+    if first["type"] == "missing":
+        return f"{key}: is missing"
+    if not key:
+        return message
+    secret = any(word in str(part) for part in first["loc"] for word in ("key", "token"))
+    value = "" if secret or isinstance(first["input"], dict) else f"{first['input']!r}: "
+    return f"{key}: {value}{message[:1].lower()}{message[1:]}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields that a place in the configuration may have."""
+    match [part for part in location if isinstance(part, str)]:
+        case []:
+            return list(Settings.model_fields)
+        case ["search"]:
+            return list(Search.model_fields)
+        case ["r2"]:
+            return list(R2.model_fields)
+        case ["files"]:
+            return list(Files.model_fields)
+        case ["prompts"]:
+            return list(Prompts.model_fields)
+        case ["models", _]:
+            return list(ModelEntry.model_fields)
+        case ["models", _, "image"]:
+            return list(ModelEntry.model_fields["image"].annotation.model_fields)  # type: ignore[union-attr]
+        case _:
+            return []

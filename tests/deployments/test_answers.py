@@ -1,0 +1,50 @@
+"""What routes make of a model's words: JSON that fits a schema, yes or no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.ingress.captions import _is_yes
+from deployments.ingress.errors import ApiError
+from deployments.ingress.vision import _fitting
+
+
+def test_an_answer_that_fits_is_a_value() -> None:
+    assert _fitting('```json\n{"n": 3}\n```', {"properties": {"n": {"type": "integer"}}}) == {"n": 3}
+
+
+def test_references_inside_the_schema_are_followed() -> None:
+    schema = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer"}}}
+    assert _fitting("3", schema) == 3
+    with pytest.raises(ApiError) as refused:
+        _fitting('"three"', schema)
+    assert refused.value.status == 502
+
+
+def test_a_reference_out_of_the_schema_is_refused_and_not_fetched(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.json"
+    outside.write_text("{}")
+    schemas: list[dict[str, Any]] = [{"$ref": outside.as_uri()}, {"$ref": "#/$defs/none"}, {"$ref": "#"}]
+    for schema in schemas:
+        with pytest.raises(ApiError) as refused:
+            _fitting("3", schema)
+        assert (refused.value.status, refused.value.param) == (400, "schema")
+
+
+@pytest.mark.parametrize(
+    ("answer", "flag"),
+    [
+        ("Yes.", True),
+        ("*yes*", True),
+        ("はい、円です", True),
+        ("네, 맞아요", True),
+        ("no, yes", False),
+        (",", False),
+        ("", False),
+    ],
+)
+def test_a_flag_is_what_the_first_word_says(answer: str, flag: bool) -> None:
+    assert _is_yes(answer, "gemma") is flag

@@ -1,0 +1,28 @@
+"""Which size a picture gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from deployments.ingress.errors import ApiError
+from deployments.ingress.making import size_of
+
+DEFAULTS = (64, 128)
+
+
+def test_what_is_not_said_is_the_models_own() -> None:
+    assert size_of("auto", None, None, DEFAULTS) == (64, 128)
+    assert size_of("auto", 256, None, DEFAULTS) == (256, 128)
+    assert size_of("96x80", 96, None, DEFAULTS) == (96, 80)
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "height", "param"),
+    [("64x64", 0, None, "size"), ("64x64", None, 80, "size"), ("auto", 0, None, "width"), ("auto", None, 65, "height")],
+)
+def test_zero_is_a_value_and_two_spellings_must_agree(
+    size: str, width: int | None, height: int | None, param: str
+) -> None:
+    with pytest.raises(ApiError) as refused:
+        size_of(size, width, height, DEFAULTS)
+    assert (refused.value.status, refused.value.param) == (400, param)
