@@ -1,0 +1,25 @@
+"""`python -m cli`: the `atelier` command."""
+
+import signal
+import sys
+
+if sys.argv[1:2] == ["up"]:
+    # Asked to stop while still importing: nothing has been started, so there is nothing to end.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: sys.exit(0))
+
+import typer
+
+from cli.up import up
+
+app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
+app.command()(up)
+
+
+@app.callback()
+def atelier() -> None:
+    """Pictures, vision, image search and voices, self-hosted."""
+
+
+if __name__ == "__main__":
+    app()

