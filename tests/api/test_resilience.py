@@ -1,0 +1,111 @@
+"""Callers who leave, and processes that die."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.api.pictures import data_url
+from tests.servers import Server
+
+LONG = {"prompt": "a red circle", "steps": 150, "n": 10, "seed": 1}
+
+
+def replica(server: Server, name: str) -> psutil.Process:
+    """The process of a deployment's replica."""
+    (found,) = [p for p in server.processes() if "".join(p.cmdline()).startswith(f"ray::ServeReplica:atelier:{name}")]
+    return found
+
+
+def ask(http: httpx.Client) -> httpx.Response:
+    content = [
+        {"type": "image_url", "image_url": {"url": data_url()}},
+        {"type": "text", "text": "Describe this image."},
+    ]
+    return http.post(
+        "/v1/chat/completions", json={"model": "gemma", "messages": [{"role": "user", "content": content}]}
+    )
+
+
+def answered_again(http: httpx.Client, path: str, seconds: float) -> list[httpx.Response]:
+    """Every response of a route until it is 200; each one before must be an error in the envelope."""
+    answers: list[httpx.Response] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            answers.append(http.get(path))
+        except httpx.RemoteProtocolError:  # it died with our connection open, which no server can word
+            continue
+        if answers[-1].status_code == 200:
+            return answers
+        assert answers[-1].json()["error"]["type"] == "server_error"
+        time.sleep(0.1)
+    raise AssertionError(f"{path} did not come back within {seconds} s")
+
+
+def test_the_work_of_a_caller_who_leaves_stops(server: Server, http: httpx.Client) -> None:
+    begun = time.monotonic()
+    http.post("/v1/images/generations", json={**LONG, "n": 1, "steps": 30}).raise_for_status()
+    one = time.monotonic() - begun
+    body = json.dumps(LONG).encode()
+    head = (
+        "POST /v1/images/generations HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as leaving:
+        leaving.sendall(head.encode() + body)
+        time.sleep(1.0)
+    begun = time.monotonic()
+    http.post("/v1/images/generations", json={**LONG, "n": 1, "steps": 1}).raise_for_status()
+    assert time.monotonic() - begun < max(2.0, 50 * one / 4)
+
+
+def test_health_is_answered_while_pictures_are_made(http: httpx.Client) -> None:
+    made: list[int] = []
+    work = {**LONG, "n": 2}
+    maker = threading.Thread(
+        target=lambda: made.append(http.post("/v1/images/generations", json=work).status_code), daemon=True
+    )
+    maker.start()
+    answered = 0
+    while maker.is_alive():
+        assert http.get("/healthz").status_code == 200
+        answered += 1
+        time.sleep(0.05)
+    assert made == [200]
+    assert answered > 5
+
+
+def test_a_killed_model_fails_its_own_request_in_words_and_comes_back(server: Server, http: httpx.Client) -> None:
+    assert ask(http).status_code == 200
+    answers: list[Any] = []
+    process = replica(server, "image-gen")
+    maker = threading.Thread(target=lambda: answers.append(http.post("/v1/images/generations", json=LONG)))
+    maker.start()
+    time.sleep(1.0)
+    process.kill()
+    maker.join(60)
+    (answer,) = answers
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "model_restarting"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert http.post("/v1/images/generations", json={**LONG, "n": 1, "steps": 1}).status_code == 200
+
+
+def test_a_killed_ingress_comes_back_and_says_so_meanwhile(server: Server, http: httpx.Client) -> None:
+    replica(server, "ingress").kill()
+    answered_again(http, "/healthz", 60)
+    answered_again(http, "/v1/models", 10)
+
+
+def test_stored_pictures_outlive_the_search_process(server: Server, http: httpx.Client) -> None:
+    stored = http.get("/v1/images").json()["images"]
+    replica(server, "search").kill()
+    answers = answered_again(http, "/v1/images", 60)
+    assert answers[-1].json()["images"] == stored

@@ -1,0 +1,80 @@
+"""What every route keeps: health, the list of models, the envelope, the description."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from tests.api.conftest import fault
+
+ALIASES = ["image-gen", "vlm-fast", "vlm-best", "gemma", "intern_vlm", "blip", "blip2", "clip", "voice"]
+
+
+def test_the_server_is_healthy_and_ready(http: httpx.Client) -> None:
+    health = http.get("/healthz").json()
+    assert health["status"] == "ok"
+    assert abs(health["timestamp"] - time.time()) < 60
+    ready = http.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["ready"] is True
+    assert set(ready.json()["models"]) == set(ALIASES)
+
+
+def test_the_sdk_lists_every_alias(sdk: OpenAI) -> None:
+    assert [model.id for model in sdk.models.list()] == ALIASES
+
+
+def test_the_sdk_retrieves_a_model_by_any_name_that_a_request_may_use(sdk: OpenAI) -> None:
+    assert sdk.models.retrieve("clip").id == "clip"
+    assert sdk.models.retrieve("gpt-4o").id == "gpt-4o"
+    assert sdk.models.retrieve("builtin:vlm").id == "builtin:vlm"
+
+
+def test_a_response_has_one_request_id_and_only_a_sane_one_is_repeated(http: httpx.Client) -> None:
+    assert http.get("/healthz", headers={"x-request-id": "my-id"}).headers.get_list("x-request-id") == ["my-id"]
+    for headers in ({}, {"x-request-id": "<script>"}, {"x-request-id": "a" * 200}):
+        (given,) = http.get("/healthz", headers=headers).headers.get_list("x-request-id")
+        assert 20 < len(given) < 64
+
+
+def test_an_unknown_model_is_404(http: httpx.Client) -> None:
+    assert fault(http.get("/v1/models/org%2Fnothing")) == (404, "model_not_found", "model")
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/nowhere", "/v1/vision/nowhere"])
+def test_an_unknown_route_is_an_envelope(http: httpx.Client, path: str) -> None:
+    assert fault(http.get(path)) == (404, None, None)
+
+
+def test_a_wrong_method_is_an_envelope_that_names_the_right_one(http: httpx.Client) -> None:
+    answer = http.get("/v1/images/generations")
+    assert fault(answer) == (405, "method_not_supported", None)
+    assert "POST" in answer.headers["allow"]
+
+
+def test_families_carry_what_their_old_clients_read(http: httpx.Client) -> None:
+    assert http.post("/v1/vision/analyze", json={}).json()["detail"]
+    assert http.post("/v1/voice/generate", json={}).json()["error"]["detail"]
+    assert "detail" not in http.post("/v1/chat/completions", json={}).json()
+
+
+def test_the_description_names_every_route_and_its_fields(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    assert {"/healthz", "/v1/chat/completions", "/v1/projects/{project_id}/images/search"} <= set(document["paths"])
+    body = document["paths"]["/v1/images/generations"]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/json", "multipart/form-data", "application/x-www-form-urlencoded"}
+    assert "prompt" in body["application/json"]["schema"]["properties"]
+    assert http.get("/docs").status_code == 200
+
+
+def test_a_page_of_this_machine_may_call_and_one_from_elsewhere_may_not(http: httpx.Client) -> None:
+    def allowed(origin: str) -> str | None:
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = http.options("/v1/chat/completions", headers=headers)
+        return dict(answer.headers).get("access-control-allow-origin")
+
+    assert allowed("http://localhost:3000") == "http://localhost:3000"
+    assert allowed("https://evil.example") is None

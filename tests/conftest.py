@@ -1,0 +1,36 @@
+"""The servers that all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.buckets import Bucket, new_bucket, s3_server
+from tests.servers import Server, start_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The default configuration, ready; ended with SIGTERM at the end of the session."""
+    started = start_server(tmp_path_factory.mktemp("atelier"))
+    try:
+        started.wait_until_ready()
+        yield started
+    finally:
+        status = started.stop()
+    assert status == 0
+    assert not started.processes()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3."""
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3: str) -> Bucket:
+    """An empty bucket."""
+    return new_bucket(s3)

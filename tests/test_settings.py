@@ -1,0 +1,247 @@
+"""Settings: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import settings
+from settings import ConfigurationError
+
+ROOT = Path(__file__).parent.parent
+MINIMAL: dict[str, Any] = {"models": {"clip": {"engine": "clip", "checkpoint": "builtin:clip"}}}
+
+
+def mistake(args: dict[str, Any], environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        settings.validate(args, environ or {})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    loaded = settings.load(ROOT / "serve_config.yaml", {})
+    assert {"image-gen", "vlm-fast", "vlm-best", "gemma", "intern_vlm", "blip", "blip2", "clip", "voice"} == set(
+        loaded.models
+    )
+
+
+def test_the_environment_overrides_the_file() -> None:
+    environ = {"IDLE_TIMEOUT": "7", "ATELIER_HOME": "/tmp/somewhere", "IMAGE_SEARCH_MAX_BYTES": "1000"}
+    loaded = settings.validate(MINIMAL, environ)
+    assert (loaded.idle_timeout, loaded.home, loaded.search.max_bytes) == (7.0, Path("/tmp/somewhere"), 1000)
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert settings.validate(MINIMAL, {"IDLE_TIMEOUT": ""}).idle_timeout == 300
+
+
+def test_flags_of_the_environment_are_real_booleans() -> None:
+    assert settings.validate(MINIMAL, {"VOICE_ENABLED": "0"}).voice_enabled is False
+    assert settings.validate(MINIMAL, {"VOICE_ENABLED": "false"}).voice_enabled is False
+
+
+def test_keys_are_split_at_commas_joined_with_the_older_variables_and_never_shown() -> None:
+    loaded = settings.validate(MINIMAL, {"ATELIER_API_KEYS": "one, two", "GATEWAY_API_KEY": "three", "API_KEY": "four"})
+    assert [key.get_secret_value() for key in loaded.api_keys] == ["one", "two", "three"]
+    assert [key.get_secret_value() for key in loaded.admin_keys] == ["four"]
+    assert "three" not in repr(loaded)
+
+
+def test_an_unknown_key_is_named_with_what_is_allowed() -> None:
+    text = mistake({**MINIMAL, "idle_time": 3})
+    assert text.startswith("idle_time: unknown key; allowed here:")
+    assert "idle_timeout" in text
+
+
+def test_an_unknown_key_inside_a_model_is_named_with_its_path() -> None:
+    text = mistake({"models": {"clip": {"engine": "clip", "checkpoint": "builtin:clip", "chekpoint": "x"}}})
+    assert text.startswith("models.clip.chekpoint: unknown key")
+    assert "checkpoint" in text
+
+
+def test_a_wrong_value_is_named_with_the_value() -> None:
+    assert mistake({**MINIMAL, "idle_timeout": -1}) == "idle_timeout: -1: input should be greater than 0"
+
+
+def test_a_wrong_variable_is_named_with_its_setting() -> None:
+    text = mistake(MINIMAL, {"IDLE_TIMEOUT": "soon"})
+    assert text.startswith("idle_timeout (from IDLE_TIMEOUT): 'soon':")
+
+
+def test_an_unknown_engine_lists_the_engines() -> None:
+    text = mistake({"models": {"clip": {"engine": "clap", "checkpoint": "x"}}})
+    assert text.startswith("models.clip.engine: 'clap':")
+    assert "'clip'" in text
+
+
+def test_a_missing_checkpoint_key_is_named() -> None:
+    assert mistake({"models": {"clip": {"engine": "clip"}}}) == "models.clip.checkpoint: is missing"
+
+
+def test_a_checkpoint_that_is_missing_or_of_another_kind_is_refused_at_once(tmp_path: Path) -> None:
+    def entry(engine: str, checkpoint: str) -> dict[str, Any]:
+        return {**MINIMAL, "models": {**MINIMAL["models"], "x": {"engine": engine, "checkpoint": checkpoint}}}
+
+    assert "there is no built-in checkpoint 'builtin:flux'" in mistake(entry("diffusion", "builtin:flux"))
+    assert mistake(entry("vlm", str(tmp_path / "no"))).startswith("models.x.checkpoint: no checkpoint folder at")
+    assert "has no model_index.json" in mistake(entry("diffusion", "builtin:clip"))
+    assert "has no open_clip_config.json" in mistake(entry("clip", str(tmp_path)))
+
+
+def test_no_models_at_all_is_refused() -> None:
+    assert mistake({"models": {}}).startswith("models")
+    assert mistake({}) == "models: is missing"
+
+
+def test_a_route_to_no_model_lists_the_models() -> None:
+    assert (
+        mistake({**MINIMAL, "routes": {"gpt-*": "vlm"}}) == "routes.gpt-*: 'vlm' is no alias of models; allowed: clip"
+    )
+
+
+def test_a_default_of_another_kind_is_refused() -> None:
+    assert "kind clip" in mistake({**MINIMAL, "default_models": {"image": "clip"}})
+
+
+def test_search_without_its_embedder_is_refused_unless_search_is_off() -> None:
+    only_voice = {"models": {"voice": {"engine": "espeak", "checkpoint": "builtin:voice"}}}
+    assert "search.embedder" in mistake(only_voice)
+    assert settings.validate(only_voice, {"IMAGE_SEARCH_ENABLED": "0"}).image_search_enabled is False
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("applications: [", "is not valid YAML"),
+        ("{}", "has no `applications:` list"),
+        ("applications: [{name: a}]", "applications[0].args"),
+        ("applications: [{args: {models: {clip: {engine: clip, checkpoint: x}}, port: 3}}]", "port: unknown key"),
+    ],
+)
+def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, part: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"broken\.yaml") as caught:
+        settings.load(path, {})
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        settings.load(tmp_path / "nowhere.yaml", {})
+
+
+BUCKET = {
+    "R2_ENABLED": "1",
+    "R2_ACCOUNT_ID": "abc123",
+    "R2_ACCESS_KEY_ID": "an-id",
+    "R2_SECRET_ACCESS_KEY": "a-secret",
+    "R2_BUCKET_NAME": "pictures",
+}
+
+
+def test_a_bucket_is_reached_at_its_account_or_at_the_endpoint_that_is_named() -> None:
+    assert settings.validate(MINIMAL, BUCKET).r2.endpoint == "https://abc123.r2.cloudflarestorage.com"
+    named = settings.validate(MINIMAL, {**BUCKET, "R2_ENDPOINT_URL": "http://127.0.0.1:9000"})
+    assert named.r2.endpoint == "http://127.0.0.1:9000"
+    assert "a-secret" not in repr(named)
+    assert "an-id" not in repr(named)
+
+
+@pytest.mark.parametrize("name", ["R2_ACCOUNT_ID", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "R2_BUCKET_NAME"])
+def test_a_bucket_with_a_value_missing_is_refused_by_its_name_unless_it_is_off(name: str) -> None:
+    text = mistake(MINIMAL, {**BUCKET, name: ""})
+    assert text.startswith("r2: with R2_ENABLED=1 these are needed too: ")
+    assert name in text
+    assert "a-secret" not in text
+    assert settings.validate(MINIMAL, {**BUCKET, name: "", "R2_ENABLED": "0"}).r2.enabled is False
+
+
+def test_the_bearer_token_is_never_shown() -> None:
+    assert "a-token" not in repr(settings.validate(MINIMAL, {"BEARER_TOKEN": "a-token"}))
+    assert mistake({**MINIMAL, "bearer_token": 12345}) == "bearer_token: input should be a valid string"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "FILES_MAX_AGE_DAYS",
+            "0",
+            "files.max_age_days (from FILES_MAX_AGE_DAYS): '0': input should be greater than 0",
+        ),
+        ("FILES_MAX_BYTES", "-1", "files.max_bytes (from FILES_MAX_BYTES): '-1': input should be greater than 0"),
+        ("ATELIER_TIMEZONE", "Mars/Base", "timezone (from ATELIER_TIMEZONE): 'Mars/Base': neither an offset such as"),
+        ("ATELIER_TIMEZONE", "+25:00", "timezone (from ATELIER_TIMEZONE): '+25:00': neither an offset such as"),
+        (
+            "ATELIER_TRUSTED_PROXIES",
+            "10.0.0.1,proxy",
+            "trusted_proxies.1 (from ATELIER_TRUSTED_PROXIES): 'proxy': value",
+        ),
+        ("IMAGE_REMOTE_PREFIX", "../", "image_prefix (from IMAGE_REMOTE_PREFIX): '../': folder names that each end in"),
+        ("IMAGE_REMOTE_PREFIX", "AI", "image_prefix (from IMAGE_REMOTE_PREFIX): 'AI': folder names that each end in"),
+        ("FILE_SERVER", "files:8010", "file_server (from FILE_SERVER): 'files:8010': string should match pattern"),
+    ],
+)
+def test_a_wrong_variable_of_the_files_is_named_with_what_is_allowed(name: str, value: str, said: str) -> None:
+    assert mistake(MINIMAL, {name: value}).startswith(said)
+
+
+def test_files_are_kept_for_a_month_and_up_to_ten_gibibytes_in_times_of_seoul() -> None:
+    loaded = settings.validate(MINIMAL, {})
+    assert (loaded.files.max_age_days, loaded.files.max_bytes) == (30, 10 * 2**30)
+    assert settings.time_zone(loaded.timezone).utcoffset(None) == timedelta(hours=9)
+    assert (loaded.public_files, loaded.trusted_proxies, loaded.r2.enabled) == (True, (), False)
+
+
+def test_an_empty_key_would_let_everybody_in_and_is_refused() -> None:
+    assert mistake({**MINIMAL, "api_keys": [""]}).startswith("api_keys.0: ")
+
+
+def test_an_alias_may_not_be_a_deployment_of_the_servers_own() -> None:
+    models = {**MINIMAL["models"], "search": MINIMAL["models"]["clip"]}
+    assert mistake({"models": models}) == "models.search: this name is the server's own; choose another alias"
+
+
+def test_a_task_needs_a_model_that_answers() -> None:
+    assert mistake({**MINIMAL, "tasks": {"ocr": "clip"}}) == "tasks.ocr: 'clip' is a model of kind clip, not vlm"
+
+
+def test_the_home_folder_is_found_in_every_path() -> None:
+    loaded = settings.validate(MINIMAL, {"IMAGE_SEARCH_DB_PATH": "~/index.db", "IMAGE_SEARCH_FILES_DIR": "~/files"})
+    assert loaded.search.database_in(loaded.folder) == Path.home() / "index.db"
+    assert loaded.search.files_in(loaded.folder) == Path.home() / "files"
+
+
+def test_the_prompt_writer_takes_the_variables_of_the_openai_sdk_and_hides_the_key() -> None:
+    environ = {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": "http://localhost:1/v1", "OPENAI_PROMPT_MODEL": "m"}
+    prompts = settings.validate(MINIMAL, environ).prompts
+    assert prompts.api_key is not None
+    assert prompts.api_key.get_secret_value() == "sk-1"
+    assert (prompts.base_url, prompts.model, prompts.alias) == ("http://localhost:1/v1", "m", None)
+    assert "sk-1" not in repr(prompts)
+    assert settings.validate(MINIMAL, {}).prompts.model == "gpt-4.1"
+
+
+def test_a_mistake_in_the_settings_of_the_prompt_writer_is_one_line_without_the_key() -> None:
+    assert mistake(MINIMAL, {"OPENAI_BASE_URL": "ftp://x"}).startswith("prompts.base_url (from OPENAI_BASE_URL): 'ftp:")
+    text = mistake({**MINIMAL, "prompts": {"api_key": 12345}})
+    assert text.startswith("prompts.api_key: ")
+    assert "12345" not in text
+    assert mistake({**MINIMAL, "prompts": {"key": "x"}}).startswith("prompts.key: unknown key; allowed here: api_key,")
+    assert (
+        mistake({**MINIMAL, "prompts": {"alias": "clip"}}) == "prompts.alias: 'clip' is a model of kind clip, not vlm"
+    )
+    text = mistake({**MINIMAL, "prompts": {"alias": "vlm"}})
+    assert text == "prompts.alias: 'vlm' is no alias of models; allowed: clip"
+
+
+def test_room_for_kept_answers_is_no_negative_number() -> None:
+    assert mistake(MINIMAL, {"ATELIER_IDEMPOTENCY_MAX_BYTES": "-1"}).startswith(
+        "idempotency_max_bytes (from ATELIER_IDEMPOTENCY_MAX_BYTES): '-1'"
+    )
