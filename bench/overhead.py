@@ -1,0 +1,224 @@
+"""What the server adds to its engines, and what it costs to start and to keep: `python -m bench.overhead`.
+
+Starts a server of its own on a free port with an empty home, and loads the same engines in this process beside it.
+Every figure is the median of several calls on one connection, one after the other.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+
+import settings
+from models.catalog import create_engine
+from models.pictures import encode, open_picture
+from models.tasks import ChatJob, ImageJob, ImagePart, Message, TextPart
+
+ROOT = Path(__file__).parent.parent
+PROMPT = "a big red circle on a blue background"
+QUESTION = "What colour is the circle?"
+ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    client: httpx.Client
+    process: psutil.Process
+    seconds_to_ready: float
+
+
+def main() -> None:
+    """Measure and print."""
+    console = Console(width=110)
+    configured = settings.load(ROOT / "serve_config.yaml", {})
+    with running_server() as server:
+        idle = memory(server.process)
+        picture = red_circle()
+        calls = http_calls(server.client, picture)
+        cold = {name: seconds(call) for name, call in calls.items()}
+        loaded = memory(server.process)
+        warm = {name: median(call) for name, call in calls.items()}
+        health = median(lambda: server.client.get("/healthz").raise_for_status(), rounds=100)
+    console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    table = Table("server", "value")
+    table.add_row("`make run` to ready, installed", f"{server.seconds_to_ready:.1f} s")
+    table.add_row("memory at rest, every model at zero", f"{idle / 1e6:.0f} MB")
+    table.add_row(f"memory with {len(calls)} models loaded", f"{loaded / 1e6:.0f} MB")
+    table.add_row("GET /healthz, p50", f"{health * 1000:.1f} ms")
+    console.print(table)
+    table = Table("call", "cold, HTTP", "weights", "warm, in process", "warm, HTTP", "added")
+    for name, (alias, engine_call) in engine_calls(picture).items():
+        engine = create_engine(configured.models[alias])
+        engine.load()
+        engine.warm_up()
+        alone = median(lambda call=engine_call, engine=engine: call(engine))  # type: ignore[misc]
+        table.add_row(
+            name,
+            f"{cold[name]:.2f} s",
+            f"{engine.load_seconds:.2f} s",
+            f"{alone * 1000:.1f} ms",
+            f"{warm[name] * 1000:.1f} ms",
+            f"{(warm[name] - alone) * 1000:+.1f} ms",
+        )
+        engine.unload()
+    console.print(table)
+
+
+def http_calls(client: httpx.Client, picture: bytes) -> dict[str, Callable[[], Any]]:
+    """Each kind of model through HTTP."""
+    chat = {
+        "model": "vlm-fast",
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": data_url(picture)}},
+                    {"type": "text", "text": QUESTION},
+                ],
+            }
+        ],
+    }
+    reference = tone()
+    return {
+        "picture, default size and steps": lambda: client.post(
+            "/v1/images/generations", json={"prompt": PROMPT, "seed": 1}
+        ).raise_for_status(),
+        "question about a picture": lambda: client.post("/v1/chat/completions", json=chat).raise_for_status(),
+        "caption": lambda: client.post("/api/caption-images", files={"images": picture}).raise_for_status(),
+        "speech, one sentence": lambda: client.post(
+            "/v1/voice/generate", files={"ref_audio": reference}, data={"text": "Good morning to you all."}
+        ).raise_for_status(),
+    }
+
+
+def engine_calls(picture: bytes) -> dict[str, tuple[str, Callable[[Any], Any]]]:
+    """The same work by the engine alone: its alias, and what the replica does with it."""
+    from models.audio import write_audio
+    from models.tasks import SpeechJob
+
+    configured = settings.load(ROOT / "serve_config.yaml", {})
+    defaults = configured.models["image-gen"].image
+    job = ImageJob(PROMPT, defaults.width, defaults.height, defaults.steps, defaults.guidance, seed=1)
+    chat = ChatJob((Message("user", (ImagePart(picture), TextPart(QUESTION))),))
+    speech = SpeechJob("Good morning to you all.", reference=tone())
+    return {
+        "picture, default size and steps": (
+            "image-gen",
+            lambda e: [encode(p) for p in e.generate(job, lambda _step: None)],
+        ),
+        "question about a picture": ("vlm-fast", lambda e: list(e.stream(chat, lambda: False))),
+        "caption": ("blip", lambda e: e.caption([open_picture(picture)])),
+        "speech, one sentence": ("voice", lambda e: write_audio(e.speak(speech), "mp3")),
+    }
+
+
+@contextmanager
+def running_server(config: Path = ROOT / "serve_config.yaml") -> Iterator[Server]:
+    """A server on a free port with an empty home, ended by SIGTERM."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "PORT": str(port), "ATELIER_HOME": home}
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "up", "--config", str(config)], cwd=ROOT, env=environment
+        )
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+                wait_for(client, process)
+                yield Server(client, psutil.Process(process.pid), time.monotonic() - begun)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def wait_for(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    """Return once the server answers.
+
+    Raises:
+        RuntimeError: it ended instead.
+    """
+    while process.poll() is None:
+        try:
+            if client.get("/healthz").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"the server ended with status {process.returncode}")
+
+
+def memory(process: psutil.Process) -> int:
+    """Bytes of the whole tree, shared pages counted once (PSS)."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            total += one.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long one call takes."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def median(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
+    """The median of several calls after one that does not count, in seconds."""
+    call()
+    return statistics.median(seconds(call) for _ in range(rounds))
+
+
+def red_circle() -> bytes:
+    """A picture of the built-in world, as PNG."""
+    picture = Image.new("RGB", (64, 64), "blue")
+    ImageDraw.Draw(picture).ellipse((14, 14, 50, 50), fill="red")
+    return encode(picture)
+
+
+def data_url(picture: bytes) -> str:
+    """The picture as chat clients send it."""
+    import base64
+
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
+def tone() -> bytes:
+    """A second of a 120 Hz voice-like tone, as WAV."""
+    import numpy as np
+    import soundfile
+
+    t = np.arange(24_000) / 24_000
+    wave = 0.1 * np.sum([np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 12)], axis=0)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave.astype(np.float32), 24_000, format="WAV")
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()
