@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import hmac
 import os
@@ -201,7 +202,10 @@ class FileStore:
             if path.is_dir():
                 return
             raise StoreError("the object could not be deleted") from error
-        with contextlib.suppress(OSError):  # a folder that is not empty, or that another delete removed first
+        with (
+            self._folders_locked(fcntl.LOCK_EX),
+            contextlib.suppress(OSError),
+        ):  # suppressed: a folder not empty, or gone
             for folder in path.relative_to(self._folder).parents:
                 if folder.name:
                     (self._folder / folder).rmdir()
@@ -256,17 +260,21 @@ class FileStore:
         return hmac.new(self._secret, f"{expires_at}\n{key}".encode(errors="replace"), hashlib.sha256).hexdigest()
 
     def _move_in(self, temporary: Path, target: Path) -> None:
-        for attempt in range(5):
-            try:
-                made = _make_folders(target.parent)
-                temporary.replace(target)
-            except FileNotFoundError:  # a delete has just removed the folder as empty
-                if attempt == 4:
-                    raise
-                continue
+        with self._folders_locked(fcntl.LOCK_SH):
+            made = _make_folders(target.parent)
+            temporary.replace(target)
             for folder in {target.parent, *(folder.parent for folder in made)}:
                 _sync_folder(folder)
-            return
+
+    @contextlib.contextmanager
+    def _folders_locked(self, how: int) -> Iterator[None]:
+        """Shared while an object moves into its folder, exclusive while empty folders are removed."""
+        descriptor = os.open(self._incoming, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _remove_abandoned(self) -> None:
         # A killed process leaves its temporary file; a young one may belong to a writer that lives.
