@@ -55,6 +55,12 @@ def random_edit(rng: np.random.Generator, kind: EditKind | None = None) -> Edit:
             return edit
 
 
+def undone(edit: Edit) -> Edit:
+    """The change that leads back: what was added is removed, what was made yellow is made blue again."""
+    back: dict[EditKind, EditKind] = {"add": "remove", "remove": "add"}
+    return Edit(back.get(edit.kind, edit.kind), edit.after, edit.before, edit.result, edit.target)
+
+
 def _changed(scene: Scene, kind: EditKind, rng: np.random.Generator) -> Edit | None:
     """The change, or None where this scene leaves no room for it."""
     if kind == "background":

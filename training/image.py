@@ -2,21 +2,24 @@
 
 Four stages, each kept under `.runs/image/` and skipped when it is there: the autoencoder, the text encoders, the
 training pictures as latents, the flow transformer. What comes out is a folder that `FluxPipeline` loads.
+
+`--go-on-from models/builtin/image` takes all parts from a checkpoint and trains its transformer further.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-from transformers import PreTrainedTokenizerFast
+from transformers import CLIPTextModel, PreTrainedTokenizerFast, T5EncoderModel
 
 from training.evaluate import MODELS
 from training.evaluate_image import evaluate
 from training.image_card import write_card
-from training.image_flow import LatentEdits, build_transformer, draw_latents, train_flow
+from training.image_flow import BATCH, LatentEdits, build_transformer, draw_latents, train_flow
 from training.image_text import TextEncoders, TextTask, train_text, train_tokenizer
 from training.image_vae import build_vae, train_vae
 from training.loop import RUNS, Schedule
@@ -25,8 +28,39 @@ FOLDER = RUNS / "image"
 SHIFT = 1.0
 
 
-def make_vae(steps: int) -> AutoencoderKL:
-    """The trained autoencoder."""
+@dataclass(frozen=True)
+class Parts:
+    """What a pipeline consists of, on the CPU in float32."""
+
+    vae: AutoencoderKL
+    tokenizer: PreTrainedTokenizerFast
+    encoders: TextEncoders
+    transformer: FluxTransformer2DModel
+
+    @classmethod
+    def load(cls, folder: Path) -> Parts:
+        """From a checkpoint."""
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+        encoders = TextEncoders(len(tokenizer))
+        encoders.clip = CLIPTextModel.from_pretrained(folder / "text_encoder")
+        encoders.t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_2")
+        return cls(
+            AutoencoderKL.from_pretrained(folder / "vae").eval(),
+            tokenizer,
+            encoders,
+            FluxTransformer2DModel.from_pretrained(folder / "transformer"),
+        )
+
+    @classmethod
+    def make(cls, vae_steps: int, text_steps: int) -> Parts:
+        """Train what comes before the transformer, or take it from `.runs`; the transformer has learnt nothing."""
+        vae = _make_vae(vae_steps)
+        tokenizer, encoders = _make_text(text_steps)
+        torch.manual_seed(31)
+        return cls(vae, tokenizer, encoders, build_transformer())
+
+
+def _make_vae(steps: int) -> AutoencoderKL:
     kept = FOLDER / "vae" / "model"
     if kept.exists():
         return AutoencoderKL.from_pretrained(kept).eval()
@@ -37,8 +71,7 @@ def make_vae(steps: int) -> AutoencoderKL:
     return vae
 
 
-def make_text(steps: int) -> tuple[PreTrainedTokenizerFast, TextTask]:
-    """The tokenizer and the trained encoders."""
+def _make_text(steps: int) -> tuple[PreTrainedTokenizerFast, TextEncoders]:
     pieces = FOLDER / "text" / "tokenizer"
     if not pieces.exists():
         train_tokenizer().save_pretrained(pieces)
@@ -51,11 +84,12 @@ def make_text(steps: int) -> tuple[PreTrainedTokenizerFast, TextTask]:
     else:
         train_text(text, tokenizer, steps)
         torch.save(text.state_dict(), kept)
-    return tokenizer, text
+    return tokenizer, text.encoders
 
 
 def make_latents(vae: AutoencoderKL) -> LatentEdits:
     """The training pictures as the transformer sees them."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
     kept = FOLDER / "latents.pt"
     if not kept.exists():
         pictures = draw_latents(vae).pictures
@@ -63,28 +97,23 @@ def make_latents(vae: AutoencoderKL) -> LatentEdits:
     return LatentEdits.of(*torch.load(kept, weights_only=True))
 
 
-def save(
-    folder: Path,
-    vae: AutoencoderKL,
-    tokenizer: PreTrainedTokenizerFast,
-    encoders: TextEncoders,
-    transformer: FluxTransformer2DModel,
-) -> None:
+def save(folder: Path, made: Parts) -> None:
     """Write the pipeline in diffusers' layout, measure what was written, and write the model card.
 
     Transformer and autoencoder are kept in float16, which loads as float32; transformers would load the text encoders
     as they are kept.
     """
     parts = {
-        "transformer": transformer.half(),
-        "vae": vae.half(),
-        "text_encoder": encoders.clip,
-        "text_encoder_2": encoders.t5,
+        "transformer": made.transformer.half(),
+        "vae": made.vae.half(),
+        "text_encoder": made.encoders.clip,
+        "text_encoder_2": made.encoders.t5,
     }
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT)
-    FluxPipeline(scheduler=scheduler, tokenizer=tokenizer, tokenizer_2=tokenizer, **parts).save_pretrained(folder)
+    pipeline = FluxPipeline(scheduler=scheduler, tokenizer=made.tokenizer, tokenizer_2=made.tokenizer, **parts)
+    pipeline.save_pretrained(folder)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    write_card(folder, FOLDER, counts, {"vocabulary": len(tokenizer), "shift": SHIFT}, evaluate(folder))
+    write_card(folder, FOLDER, counts, {"vocabulary": len(made.tokenizer), "shift": SHIFT}, evaluate(folder))
 
 
 def main() -> None:
@@ -93,20 +122,33 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--vae-steps", type=int, default=1300)
     parser.add_argument("--text-steps", type=int, default=1500)
+    parser.add_argument("--go-on-from", type=Path, help="a checkpoint to train further")
     parser.add_argument("--steps", type=int, default=14_000, help="of the transformer")
     parser.add_argument("--hold", type=int, default=8000, help="steps at full rate before it falls")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the usual full rate")
     parser.add_argument("--edits-from", type=int, default=4000, help="the step from which on edits are learnt too")
+    parser.add_argument("--edited", type=int, default=14, help=f"of the {BATCH} pictures of a step, once they are")
+    parser.add_argument("--compile", action="store_true", help="a step takes two thirds of the time, the first minutes")
     parser.add_argument("--out", type=Path, default=MODELS / "image")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    vae = make_vae(options.vae_steps)
-    tokenizer, text = make_text(options.text_steps)
-    latents = make_latents(vae)
-    torch.manual_seed(31)
-    transformer = build_transformer()
-    schedule = Schedule(steps=options.steps, lr=2e-3, muon=1e-2, hold=options.hold, seed=31)
-    train_flow(transformer, text.encoders, tokenizer, latents, schedule, edits_from=options.edits_from)
-    save(options.out, vae, tokenizer, text.encoders, transformer)
+    made = Parts.load(options.go_on_from) if options.go_on_from else Parts.make(options.vae_steps, options.text_steps)
+    latents = make_latents(made.vae)
+    if options.compile:
+        made.transformer.compile()
+    schedule = Schedule(
+        steps=options.steps, lr=2e-3 * options.rate, muon=1e-2 * options.rate, hold=options.hold, seed=31
+    )
+    train_flow(
+        made.transformer,
+        made.encoders,
+        made.tokenizer,
+        latents,
+        schedule,
+        edits_from=options.edits_from,
+        edited=options.edited,
+    )
+    save(options.out, made)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from training.edits import Edit, random_edit
+from training.edits import Edit, random_edit, undone
 from training.image_text import LENGTH, WIDTH, TextEncoders, prompt_of, tokenize
 from training.image_vae import CHANNELS, encode, pixels_of
 from training.loop import Schedule, fit
@@ -29,11 +29,9 @@ GRID: Final = SIDE // 8
 """Image tokens a side."""
 BATCH: Final = 32
 """Pictures in a step."""
-EDITED: Final = 14
-"""Those of them that are changed ones, once edits are learnt."""
-USUAL: Final = 9
-"""Those that show things where they go when nobody says where."""
-EDITS: Final = 16_000
+USUAL: Final = 0.5
+"""The share of the pictures without a reference that show things where they go when nobody says where."""
+EDITS: Final = 32_000
 USUAL_SCENES: Final = 4_000
 _SEED: Final = 31
 _NO_PROMPT: Final = 0.1
@@ -190,10 +188,12 @@ def train_flow(
     schedule: Schedule,
     *,
     edits_from: int,
+    edited: int,
 ) -> None:
-    """Train the transformer in place, with edits from the step `edits_from` on (log: `.runs/image/flow`).
+    """Train the transformer in place (log: `.runs/image/flow`).
 
-    Prompts are worded anew each time a scene comes up. The encoders stay as they are.
+    From the step `edits_from` on, `edited` of the pictures of a step are changed ones. Each change is learnt in both
+    directions, and prompts are worded anew each time. The encoders stay as they are.
     """
     task = _FlowTask(transformer)
     encoders.eval()
@@ -210,18 +210,21 @@ def train_flow(
 
     def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:
         with_edits = step >= edits_from
-        count = BATCH - EDITED if with_edits else BATCH
-        chosen = np.concatenate([rng.choice(usual, USUAL), rng.choice(worded, count - USUAL)])
+        count = BATCH - edited if with_edits else BATCH
+        in_usual_places = round(USUAL * count)
+        chosen = np.concatenate([rng.choice(usual, in_usual_places), rng.choice(worded, count - in_usual_places)])
         prompts = conditioning([pictures.scenes[number] for number in chosen], rng)
         loss = task.loss(pictures.tokens[chosen].float(), pictures.layout(chosen), prompts)
         if not with_edits:
             return loss
-        changed = rng.integers(len(latents.edits), size=EDITED)
-        after = 2 * changed + 1
-        instructions = conditioning([latents.edits[number] for number in changed], rng)
-        reference = pictures.tokens[2 * changed].float()
-        edited = task.loss(pictures.tokens[after].float(), pictures.layout(after), instructions, reference)
-        share = EDITED / BATCH
-        return (1 - share) * loss + share * edited
+        numbers = rng.integers(len(latents.edits), size=edited)
+        back = rng.integers(2, size=edited)
+        before, after = 2 * numbers + back, 2 * numbers + 1 - back
+        changes = [latents.edits[number] for number in numbers]
+        instructions = conditioning([undone(c) if b else c for c, b in zip(changes, back, strict=True)], rng)
+        reference = pictures.tokens[before].float()
+        loss_of_edits = task.loss(pictures.tokens[after].float(), pictures.layout(after), instructions, reference)
+        share = edited / BATCH
+        return (1 - share) * loss + share * loss_of_edits
 
     fit("image/flow", task, loss_of, schedule)
