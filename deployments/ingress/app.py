@@ -33,7 +33,7 @@ from deployments.ingress import (
     voice,
 )
 from deployments.ingress.context import Keys, RequestContext
-from deployments.ingress.docs import add_header
+from deployments.ingress.docs import add_header, add_pages
 from deployments.ingress.errors import ApiError, from_exception, response
 from deployments.ingress.idempotency import (
     DESCRIPTION,
@@ -100,10 +100,11 @@ def create_app(atelier: Atelier) -> FastAPI:
         title="Atelier",
         summary="Pictures, vision, image search and voices for OpenAI clients, on your own machine.",
         version=_version(),
-        docs_url="/docs",
-        redoc_url="/redoc",
+        docs_url=None,
+        redoc_url=None,
         lifespan=while_running,
     )
+    add_pages(app)
     app.state.atelier = atelier
     settings = atelier.settings
     for router in (health, models, files, flux_files, chat, vision, captions):

@@ -1,11 +1,45 @@
-"""What `/docs` says of bodies that are read by hand, since one route takes several dialects."""
+"""`/docs` and `/redoc`, and what they say of bodies that are read by hand, since one route takes several dialects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+import fastapi_offline
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from pydantic import BaseModel
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+_SCRIPTS: Final = "/static/docs"
+
+
+def add_pages(app: FastAPI) -> None:
+    """Serve both pages with scripts of this server; FastAPI's own load them from a CDN and stay blank offline."""
+    app.mount(_SCRIPTS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"))
+    favicon = f"{_SCRIPTS}/favicon.png"
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url=f"{_SCRIPTS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_SCRIPTS}/swagger-ui.css",
+            swagger_favicon_url=favicon,
+        )
+
+    @app.get("/redoc", include_in_schema=False)
+    async def redoc() -> HTMLResponse:
+        return get_redoc_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            redoc_js_url=f"{_SCRIPTS}/redoc.standalone.js",
+            redoc_favicon_url=favicon,
+            with_google_fonts=False,
+        )
 
 
 def accepts(fields: type[BaseModel], *, json: bool = True, forms: bool = False) -> dict[str, Any]:

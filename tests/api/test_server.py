@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -67,7 +69,16 @@ def test_the_description_names_every_route_and_its_fields(http: httpx.Client) ->
     body = document["paths"]["/v1/images/generations"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "multipart/form-data", "application/x-www-form-urlencoded"}
     assert "prompt" in body["application/json"]["schema"]["properties"]
-    assert http.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_its_pages_load_nothing_from_elsewhere(http: httpx.Client, page: str) -> None:
+    text = http.get(page).raise_for_status().text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert {Path(name).suffix for name in loaded} >= {".js", ".png"}
+    for name in loaded:
+        assert name.startswith("/static/")
+        assert http.get(name).raise_for_status().content
 
 
 def test_a_page_of_this_machine_may_call_and_one_from_elsewhere_may_not(http: httpx.Client) -> None:
