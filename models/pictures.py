@@ -10,6 +10,8 @@ from PIL import Image
 
 from models.errors import InvalidImage
 
+_SEVERAL_IN_ONE = {"MPO": "JPEG"}
+"""Pillow's name of a file that begins like a plain one: phones put a second JPEG (depth, say) behind the first."""
 ACCEPTED = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}
 """Pillow's format name → media type."""
 MAX_PIXELS = 40_000_000
@@ -30,6 +32,7 @@ def sniff(data: bytes, param: str | None = None, max_pixels: int = MAX_PIXELS) -
             warnings.simplefilter("ignore")  # of bombs, and of metadata that is damaged
             with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
                 name, (width, height) = str(opened.format), opened.size
+                name = _SEVERAL_IN_ONE.get(name, name)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidImage("not a readable JPEG, PNG, WebP, GIF or BMP image", param) from error
     if width * height > max_pixels:

@@ -53,6 +53,11 @@ from stores.errors import StoreError
 from stores.objects import PublicStore
 from stores.uploads import Uploads
 
+_EXPOSED = (
+    "x-request-id", "retry-after", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed", "x-mode", "x-model",
+    "x-ignored-parameters",
+)  # fmt: skip
+"""What pages of other origins may read."""
 _THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could."""
 
@@ -128,7 +133,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         allow_origin_regex=_THIS_MACHINE,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "retry-after", REPLAYED, "x-prompt-writer"],
+        expose_headers=_EXPOSED,
     )
     app.add_middleware(RequestContext)
     for kind in (ApiError, HTTPException, ModelError, StoreError):

@@ -5,16 +5,16 @@ Whatever the dialect, a route gets the same validated object or the caller gets 
 
 from __future__ import annotations
 
-import json
+import codecs
 import re
 import types
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import core_schema, from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -95,7 +95,8 @@ async def read(request: Request, fields: type[F], *, max_bytes: int = 0, aliases
         raise invalid(None, f"the form cannot be read: {error.message}", "invalid_body") from error
     is_form = kind in ("multipart/form-data", "application/x-www-form-urlencoded")
     request.state.is_form = is_form
-    return validate(_without_aliases(values, aliases or {}), fields, request, is_form=is_form)
+    values, spelled = _without_aliases(values, aliases or {})
+    return validate(values, fields, request, is_form=is_form, spelled=spelled)
 
 
 def query(request: Request, fields: type[F]) -> F:
@@ -103,9 +104,22 @@ def query(request: Request, fields: type[F]) -> F:
     return validate(dict(request.query_params), fields, request, is_form=True)
 
 
-def validate(values: dict[str, Any], fields: type[F], request: Request, *, is_form: bool) -> F:
-    """`values` checked: types strictly in JSON, from their text in forms; `null` counts as absent."""
+def validate(
+    values: dict[str, Any],
+    fields: type[F],
+    request: Request,
+    *,
+    is_form: bool,
+    spelled: Mapping[str, str] | None = None,
+) -> F:
+    """`values` checked: types strictly in JSON, from their text in forms; `null` counts as absent.
+
+    In a form so does an empty text where no text is wanted: it is an input that was left empty. `spelled` says how
+    the caller wrote the names of fields, where otherwise.
+    """
     given = {name: value for name, value in values.items() if value is not None}
+    if is_form:
+        given = {name: value for name, value in given.items() if value != "" or _may_be_text(fields, name)}
     if not request.app.state.atelier.settings.strict:
         known = _names(fields)
         ignored = sorted(given.keys() - known)
@@ -115,7 +129,7 @@ def validate(values: dict[str, Any], fields: type[F], request: Request, *, is_fo
     try:
         return fields.model_validate(given, strict=not is_form)
     except ValidationError as error:
-        raise _first_fault(error, given) from error
+        raise _first_fault(error, given, spelled or {}) from error
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -180,42 +194,52 @@ def _from_json(part: str | Upload) -> list[Any]:
     if isinstance(part, Upload):
         return [part]
     try:
-        value = _loads(part)
-    except (ValueError, RecursionError):
+        value = from_json(part)
+    except ValueError:
         return [part]
     return value if isinstance(value, list) else [value]
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        value = _loads(body.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        value = from_json(body.removeprefix(codecs.BOM_UTF8))  # in the event loop: seven times as fast as json.loads
+    except ValueError as error:
         raise invalid(None, "the body is not valid JSON", "invalid_json") from error
     if not isinstance(value, dict):
         raise invalid(None, f"the body must be a JSON object, not {_json_type(value)}", "invalid_type")
     return value
 
 
-def _loads(text: str) -> Any:
-    value = json.loads(text)
-    if r"\ud" in text or r"\uD" in text:  # half of a pair is no character: no model and no answer could take it
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _without_aliases(values: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+def _without_aliases(values: dict[str, Any], aliases: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values by their fields' names, and the other spellings that were used: name → as it was written."""
+    spelled = {}
     for other, name in aliases.items():
         value = values.pop(other, None)
         if value is None:
             continue
         if values.get(name) is not None and values[name] != value:
             raise invalid(other, f"{other} ({value!r}) and {name} ({values[name]!r}) disagree; give one of them")
+        if name not in values:
+            spelled[name] = other
         values[name] = value
-    return values
+    return values, spelled
 
 
 def _names(fields: type[Fields]) -> set[str]:
     return {field.alias or name for name, field in fields.model_fields.items()} | set(fields.model_fields)
+
+
+def _may_be_text(fields: type[Fields], name: str) -> bool:
+    """Whether an empty text may mean something in a field."""
+    field = fields.model_fields.get(name)
+    return field is None or str in _plain_types(field.annotation)
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    inner = get_args(annotation)
+    if not inner or get_origin(annotation) is Literal:
+        return {annotation}
+    return {plain for each in inner for plain in _plain_types(each)}
 
 
 def _item_type(fields: type[Fields], name: str) -> Any:
@@ -245,11 +269,12 @@ _CODES = {
 }
 
 
-def _first_fault(error: ValidationError, given: Mapping[str, Any]) -> ApiError:
+def _first_fault(error: ValidationError, given: Mapping[str, Any], spelled: Mapping[str, str]) -> ApiError:
     """The deepest fault: of a union's branches, the one that fitted best is the one the caller meant."""
     faults = [(*_path(fault["loc"], given, fault["type"]), fault) for fault in error.errors(include_url=False)]
     # where an object inside the body lacks one field and has an unknown one, the unknown one says what was meant
     path, _, fault = max(faults, key=lambda f: (f[1], f[1] > 1 and f[2]["type"] == "extra_forbidden"))
+    path = spelled.get(path, path)
     kind = fault["type"]
     if kind == "extra_forbidden":
         return invalid(path, f"{path} is not a parameter of this route", "unsupported_parameter")

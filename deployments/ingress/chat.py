@@ -155,7 +155,7 @@ async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Me
             pictures += 1
             if pictures > _MAX_IMAGES:
                 raise invalid(where, f"{where}: more than {_MAX_IMAGES} images in one request")
-            data = uploads.from_url(part.image_url.url, where)
+            data = await asyncio.to_thread(uploads.from_url, part.image_url.url, where)
             parts.append(ImagePart(await uploads.check_picture(data, settings, where)))
         if not parts and message.role != "assistant":
             raise invalid(f"messages[{i}].content", f"messages[{i}].content is empty")

@@ -14,6 +14,7 @@ logger = logging.getLogger("ray.serve")
 
 _TIMEOUT: Final = httpx.Timeout(30, connect=5)
 _CHECK_TIMEOUT: Final = httpx.Timeout(5)
+_NO_UPLOADS: Final = (401, 403, 404, 405)
 
 
 class FileServer:
@@ -24,19 +25,23 @@ class FileServer:
         self._timeout = timeout
 
     async def check(self) -> None:
-        """Find out whether it answers, before work begins that would be lost.
+        """Find out whether it takes uploads, before work begins that would be lost.
+
+        It is sent an upload without a file: 400 or 422 say that one with a file would have been welcome.
 
         Raises:
-            ApiError: 503 `FILE_SERVER_UNREACHABLE` when it does not answer within 5 s, or only with 5xx.
+            ApiError: 503 `FILE_SERVER_UNREACHABLE` when it does not answer within 5 s, or only with 5xx; 502
+                `FILE_SERVER_FAILED` when it has no such route or wants a key.
         """
         try:
             async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT) as client:
-                answer = await client.get(f"{self._url}/healthz")
+                answer = await client.post(f"{self._url}/upload")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._away(repr(error)) from error
-        # One without this route is there as well.
         if answer.is_server_error:
-            raise self._away(f"/healthz: {answer.status_code}")
+            raise self._away(f"/upload: {answer.status_code}")
+        if answer.status_code in _NO_UPLOADS:
+            raise self._failed(f"it answered {answer.status_code} to an upload", answer)
 
     async def upload(self, data: bytes, filename: str) -> str:
         """Upload a picture; its absolute URL there.

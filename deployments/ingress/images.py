@@ -21,6 +21,7 @@ from deployments.ingress import body
 from deployments.ingress.answers import with_base64
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import envelope, from_exception, invalid
+from deployments.ingress.jobs import Job, Jobs
 from deployments.ingress.keys import client_key
 from deployments.ingress.making import Wish, make, make_all, plan, size_like, size_of
 from deployments.ingress.schemas.images import (
@@ -81,7 +82,10 @@ async def variations(request: Request) -> Response:
 @router.post("/v1/images/generate", summary="One picture as PNG", openapi_extra=accepts(Prompted))
 async def generate(request: Request) -> Response:
     """One PNG from a prompt, or from a title and a description; seed and prompt come back as headers."""
-    made, headers = await _prompted(request, await body.read(request, Prompted, aliases=OLD_ALIASES))
+    asked = await body.read(request, Prompted, aliases=OLD_ALIASES)
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        made, headers = await _prompted(request, listed, asked)
     return Response(made.data, media_type="image/png", headers=headers)
 
 
@@ -95,15 +99,17 @@ async def generate_stored(request: Request) -> Response:
         key = f"{prefix}images/generated/{uuid.uuid4()}.png"
     else:
         key = client_key(asked.key, prefix, settings)
-    made, headers = await _prompted(request, asked)
-    await keep(request, key, made.data)
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        made, headers = await _prompted(request, listed, asked)
+        await keep(request, key, made.data)
     return JSONResponse({"key": key}, headers=headers)
 
 
-async def _prompted(request: Request, asked: Prompted) -> tuple[Made, dict[str, str]]:
+async def _prompted(request: Request, listed: Job, asked: Prompted) -> tuple[Made, dict[str, str]]:
     atelier = request.app.state.atelier
-    alias = atelier.models.resolve(None, ["image"])
-    defaults = atelier.models.entries[alias].image
+    entry = atelier.models.entries[listed.model]
+    defaults = entry.image
     otherwise = (defaults.width, defaults.height) if asked.titled is None else _TITLED_SIZE
     width, height = size_of(asked.size, asked.width, asked.height, otherwise)
     headers = {}
@@ -121,7 +127,7 @@ async def _prompted(request: Request, asked: Prompted) -> tuple[Made, dict[str, 
         guidance=asked.guidance_scale,
         seed=asked.seed,
     )
-    (made,) = await make_all(request, alias, plan(wish, defaults, ()))
+    (made,) = await make_all(request, listed, plan(wish, entry))
     return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(prompt)}
 
 
@@ -151,7 +157,7 @@ async def _answer(request: Request, asked: Asked, prompt: str, images: list[Pict
         is_variation=isinstance(asked, Variation),
         loras=asked.loras,
     )
-    job = plan(wish, entry.image, tuple(entry.options.get("loras", {})))
+    job = plan(wish, entry)
     wants_url = asked.response_format == "url" or (asked.response_format is None and request.state.is_form)
     if wants_url and not asked.stream:
         await check_publishing(request)
@@ -159,13 +165,14 @@ async def _answer(request: Request, asked: Asked, prompt: str, images: list[Pict
     if asked.stream:
         return await _streamed(request, alias, job, asked, told)
     begun = time.monotonic()
-    made = await make_all(request, alias, job, asked.output_format, asked.output_compression)
     items: list[dict[str, Any]] = []
-    for picture in made:
-        item: dict[str, Any] = {"revised_prompt": prompt, "seed": picture.seed}
-        if wants_url:
-            item["url"] = await publish(request, picture.data, asked.output_format)
-        items.append(item)
+    async with atelier.jobs.working(request, alias) as listed:
+        made = await make_all(request, listed, job, asked.output_format, asked.output_compression)
+        for picture in made:
+            item: dict[str, Any] = {"revised_prompt": prompt, "seed": picture.seed}
+            if wants_url:
+                item["url"] = await publish(request, picture.data, asked.output_format)
+            items.append(item)
     usage = {**_USAGE, "latency": round(time.monotonic() - begun, 3), "seed": job.seed}
     answer = {"created": int(time.time()), "data": items, **told, "model": alias, "usage": usage}
     if asked.response_format == "url":
@@ -195,7 +202,7 @@ def _told(asked: Asked, job: ImageJob) -> dict[str, str]:
 
 async def _streamed(request: Request, alias: str, job: ImageJob, asked: Asked, told: dict[str, str]) -> Response:
     """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
-    pieces = make(request, alias, job, asked.output_format, asked.output_compression, asked.partial_images)
+    pieces = _pieces(request, alias, job, asked)
     first = asyncio.ensure_future(anext(pieces))
     try:
         await asyncio.wait([first], timeout=_REFUSAL_SECONDS)
@@ -215,6 +222,19 @@ async def _streamed(request: Request, alias: str, job: ImageJob, asked: Asked, t
         ping_message_factory=lambda: ServerSentEvent(comment="ping"),
         sep="\n",
     )
+
+
+async def _pieces(request: Request, alias: str, job: ImageJob, asked: Asked) -> AsyncGenerator[Partial | Made, None]:
+    jobs: Jobs = request.app.state.atelier.jobs
+    left = job.n
+    async with jobs.working(request, alias) as listed:
+        made = make(request, listed, job, asked.output_format, asked.output_compression, asked.partial_images)
+        async with aclosing(made) as pieces:
+            async for piece in pieces:
+                left -= isinstance(piece, Made)
+                if not left:  # who has the last picture need not wait for the end of the stream
+                    jobs.end(listed, "done")
+                yield piece
 
 
 async def _events(

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -13,7 +15,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from deployments.imaging import Progress, Told
-from deployments.ingress.context import given_key
+from deployments.ingress.context import given_key, is_among
 from deployments.ingress.errors import ApiError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -22,7 +24,11 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _KEPT_SECONDS: Final = 600.0
 _MOST: Final = 10_000
-CANCELLED: Final = ApiError(400, "the job was cancelled by DELETE /v1/jobs/…", code="cancelled")
+
+
+def cancelled() -> ApiError:
+    """What a request gets whose job was stopped. A new one each time: an exception keeps the frames it passed."""
+    return ApiError(400, "the job was cancelled by DELETE /v1/jobs/…", code="cancelled")
 
 
 @dataclass
@@ -78,11 +84,25 @@ class Jobs:
         self._running: dict[tuple[str, str], Job] = {}
         self._ended: OrderedDict[tuple[str, str], Job] = OrderedDict()
 
-    def begin(self, request: Request, model: str) -> Job:
-        """A new job under the request's id. A second request of the same id takes its place."""
+    @asynccontextmanager
+    async def working(self, request: Request, model: str) -> AsyncIterator[Job]:
+        """Around all the work of a request: a job under its id, in which a second request of the same id follows it.
+
+        Raises:
+            ApiError: 400 `cancelled` at the end, when somebody stopped it.
+        """
         job = Job(request.state.request_id, _caller(request), model)
         self._running[job.owner, job.id] = job
-        return job
+        try:
+            yield job
+            if job.cancelled.is_set():
+                raise cancelled()
+            self.end(job, "done")
+        except Exception:
+            self.end(job, "failed")
+            raise
+        finally:  # the caller went away
+            self.end(job, "cancelled")
 
     def end(self, job: Job, state: State) -> None:
         """Note how a job ended; the first word counts."""
@@ -97,7 +117,7 @@ class Jobs:
         self._forget()
 
     def find(self, request: Request, job_id: str) -> Job:
-        """The caller's own job of this id.
+        """The caller's own job of this id; an admin finds everybody's.
 
         Raises:
             ApiError: 404.
@@ -105,6 +125,9 @@ class Jobs:
         self._forget()
         key = (_caller(request), job_id)
         job = self._running.get(key) or self._ended.get(key)
+        if job is None and is_among(key[0], request.app.state.atelier.settings.admin_keys):
+            everybodys = (*self._running.values(), *reversed(self._ended.values()))
+            job = next((each for each in everybodys if each.id == job_id), None)
         if job is None:
             raise ApiError(
                 404, f"there is no job {job_id[:128]!r}; jobs are kept for ten minutes", code="job_not_found"

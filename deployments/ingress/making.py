@@ -14,11 +14,11 @@ from typing import Final
 from starlette.requests import Request
 
 from deployments.imaging import Made, Output, OutputFormat, Partial, Progress
-from deployments.ingress.errors import from_exception, invalid
-from deployments.ingress.jobs import CANCELLED, Jobs
+from deployments.ingress.errors import invalid
+from deployments.ingress.jobs import Job, cancelled
 from deployments.ingress.schemas.images import MAX_SEED, Lora
 from deployments.ingress.uploads import Picture
-from models.catalog import ImageDefaults
+from models.catalog import ModelEntry
 from models.tasks import ImageJob, LoraUse
 
 SMALLEST_SIDE: Final = 64
@@ -47,17 +47,19 @@ class Wish:
     loras: Sequence[Lora] = ()
 
 
-def plan(wish: Wish, defaults: ImageDefaults, loras: Sequence[str]) -> ImageJob:
+def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
     """The job for a wish, checked against the model's limits before anything is queued.
 
     Raises:
         ApiError: 400 naming `seed`, `n`, `size` or `loras[i].name`.
     """
+    defaults, loras = entry.image, tuple(entry.options.get("loras", {}))
     seed = wish.seed if wish.seed is not None else secrets.randbelow(MAX_SEED - wish.n)
     if seed + wish.n - 1 > MAX_SEED:
         raise invalid("seed", f"seed: {seed} + n - 1 is larger than {MAX_SEED}")
-    if wish.width * wish.height * wish.n > defaults.max_pixels:
-        param = "n" if wish.n > 1 else "size"
+    # a masked photograph may be larger than what is drawn of it
+    if min(wish.width * wish.height, MOST_PIXELS) * wish.n > defaults.max_pixels:
+        param = "n" if wish.n > 1 else "size" if wish.mask is None else "image"
         message = f"{param}: {wish.n} x {wish.width}x{wish.height} pixels; at most {defaults.max_pixels} in one request"
         raise invalid(param, message)
     for i, lora in enumerate(wish.loras):
@@ -83,43 +85,33 @@ def plan(wish: Wish, defaults: ImageDefaults, loras: Sequence[str]) -> ImageJob:
 
 async def make(
     request: Request,
-    alias: str,
+    listed: Job,
     job: ImageJob,
     output_format: OutputFormat = "png",
     quality: int = 100,
     partials: int = 0,
 ) -> AsyncGenerator[Partial | Made, None]:
-    """Partial pictures as they come and the job's pictures in order; `GET /v1/jobs/{id}` tells how far it is.
+    """Partial pictures as they come and the job's pictures in order; `listed` is told how far it is.
 
     Raises:
         ApiError: what `Roster.stream` raises, and 400 `cancelled`.
     """
-    atelier = request.app.state.atelier
-    jobs: Jobs = atelier.jobs
-    listed = jobs.begin(request, alias)
     output = Output(output_format, quality, partials)
-    made = 0
-    try:
-        async with aclosing(_until(listed.cancelled, atelier.models.stream(alias, "generate", job, output))) as told:
-            async for piece in told:
-                listed.hear(piece)
-                if not isinstance(piece, Progress):
-                    made += isinstance(piece, Made)
-                    if made == job.n:
-                        jobs.end(listed, "done")
-                    yield piece
-    except Exception as error:
-        jobs.end(listed, "failed")
-        raise from_exception(error) from error
-    finally:
-        jobs.end(listed, "cancelled")
+    told = request.app.state.atelier.models.stream(listed.model, "generate", job, output)
+    async with aclosing(_until_cancelled(listed, told)) as pieces:
+        async for piece in pieces:
+            listed.hear(piece)
+            if not isinstance(piece, Progress):
+                yield piece
 
 
-async def _until(
-    cancelled: asyncio.Event, pieces: AsyncGenerator[Partial | Made | Progress, None]
+async def _until_cancelled(
+    listed: Job, pieces: AsyncGenerator[Partial | Made | Progress, None]
 ) -> AsyncGenerator[Partial | Made | Progress, None]:
-    """The pieces, until somebody cancels."""
-    stop = asyncio.ensure_future(cancelled.wait())
+    if listed.cancelled.is_set():  # before the model was asked at all
+        await pieces.aclose()
+        raise cancelled()
+    stop = asyncio.ensure_future(listed.cancelled.wait())
     try:
         async with aclosing(pieces):
             while True:
@@ -127,7 +119,7 @@ async def _until(
                 try:
                     await asyncio.wait([following, stop], return_when=asyncio.FIRST_COMPLETED)
                     if stop.done():
-                        raise CANCELLED
+                        raise cancelled()
                     yield following.result()
                 except StopAsyncIteration:
                     return
@@ -140,10 +132,10 @@ async def _until(
 
 
 async def make_all(
-    request: Request, alias: str, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
+    request: Request, listed: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
 ) -> list[Made]:
     """The job's pictures, in order. Raises as `make` does."""
-    async with aclosing(make(request, alias, job, output_format, quality)) as pieces:
+    async with aclosing(make(request, listed, job, output_format, quality)) as pieces:
         return [piece async for piece in pieces if isinstance(piece, Made)]
 
 

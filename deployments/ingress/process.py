@@ -15,6 +15,7 @@ from deployments.imaging import Made
 from deployments.ingress import body
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import ApiError
+from deployments.ingress.jobs import Job
 from deployments.ingress.making import Wish, make_all, plan, size_like, size_of
 from deployments.ingress.schemas.images import OLD_ALIASES, Process
 from deployments.ingress.uploads import Picture, read_picture
@@ -38,8 +39,15 @@ async def process(request: Request) -> dict[str, Any]:
     asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
     if settings.public_files:
         await check_publishing(request)
-    done = await _process(request, asked)
-    result: dict[str, Any] = {
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        done = await _process(request, listed, asked)
+        if settings.public_files:
+            kept = {"result_image_url": await publish_upload(request, done.made.data, "png")}
+        else:
+            encoded = await asyncio.to_thread(base64.b64encode, done.made.data)
+            kept = {"result_image_base64": encoded.decode()}
+    return {
         "mode": done.mode,
         "input_image": _input(asked, done.source),
         "prompt": asked.prompt,
@@ -50,12 +58,8 @@ async def process(request: Request) -> dict[str, Any]:
         "height": done.job.height,
         "model": done.model,
         "loras": [],
+        **kept,
     }
-    if settings.public_files:
-        result["result_image_url"] = await publish_upload(request, done.made.data, "png")
-    else:
-        result["result_image_base64"] = (await asyncio.to_thread(base64.b64encode, done.made.data)).decode()
-    return result
 
 
 @router.post(
@@ -68,7 +72,9 @@ async def process_raw(request: Request) -> Response:
     """The same, answered with the PNG itself."""
     settings = request.app.state.atelier.settings
     asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
-    done = await _process(request, asked)
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        done = await _process(request, listed, asked)
     headers = {"X-Seed": str(done.made.seed), "X-Mode": done.mode, "X-Model": done.model}
     return Response(done.made.data, media_type="image/png", headers=headers)
 
@@ -82,7 +88,7 @@ class _Done:
     made: Made
 
 
-async def _process(request: Request, asked: Process) -> _Done:
+async def _process(request: Request, listed: Job, asked: Process) -> _Done:
     atelier = request.app.state.atelier
     given = asked.input_file or asked.input_image_url
     if given is None and asked.prompt is None:
@@ -93,8 +99,8 @@ async def _process(request: Request, asked: Process) -> _Done:
             param="prompt",
             detail="invalid input",
         )
-    alias = atelier.models.resolve(None, ["image"])
-    defaults = atelier.models.entries[alias].image
+    entry = atelier.models.entries[listed.model]
+    defaults = entry.image
     param = "input_file" if asked.input_file else "input_image_url"
     source = None if given is None else await read_picture(given, atelier.settings, param, asked.bearer_token)
     mode: Mode = "generate" if source is None else "variation" if asked.prompt is None else "edit"
@@ -110,9 +116,9 @@ async def _process(request: Request, asked: Process) -> _Done:
         images=[] if source is None else [source],
         is_variation=mode == "variation",
     )
-    job = plan(wish, defaults, ())
-    (made,) = await make_all(request, alias, job)
-    return _Done(mode, alias, source, job, made)
+    job = plan(wish, entry)
+    (made,) = await make_all(request, listed, job)
+    return _Done(mode, listed.model, source, job, made)
 
 
 def _input(asked: Process, source: Picture | None) -> dict[str, Any] | None:

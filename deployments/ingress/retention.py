@@ -33,6 +33,7 @@ class Retention:
     def __init__(self, store: PublicStore, settings: Settings) -> None:
         self._store = store
         self._folders = (f"{settings.image_prefix}{GENERATED}", UPLOADS)
+        self._is_wanted = not settings.r2.enabled or bool(settings.files.model_fields_set)
         self._max_age = settings.files.max_age_days * 86_400
         self._max_bytes = settings.files.max_bytes
         self._lock: Path = settings.folder / "retention.lock"
@@ -42,14 +43,20 @@ class Retention:
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
 
     def start(self) -> None:
-        """Begin, with a sweep at once."""
-        self._thread.start()
+        """Begin, with a sweep at once.
+
+        A bucket is left alone unless the configuration says how long or how much is to be kept: what is in it may be
+        older than this server, and it has lifecycle rules of its own.
+        """
+        if self._is_wanted:
+            self._thread.start()
 
     def stop(self) -> None:
         """End; returns when a sweep that runs has ended."""
         self._stopping = True
         self._wake.set()
-        self._thread.join()
+        if self._is_wanted:
+            self._thread.join()
 
     def noticed(self, size: int) -> None:
         """So many bytes have been kept; the next sweep comes at once when they are too many."""

@@ -48,7 +48,7 @@ class Roster:
             if alias is None:
                 raise ApiError(404, f"no model of kind {' or '.join(kinds)} is configured", code="model_not_found")
             return alias
-        alias = self.find(name)
+        alias = self.find(name, kinds)
         if alias is None:
             raise ApiError(
                 404,
@@ -64,14 +64,19 @@ class Roster:
             )
         return alias
 
-    def find(self, name: str) -> str | None:
-        """The deployed alias behind a name, None when there is none."""
+    def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
+        """The deployed alias behind a name, None when there is none.
+
+        Of several that patterns lead to, the first of one of `kinds`: `gpt-*` may stand before `gpt-image-*`.
+        """
         if name in self._handles:
             return name
-        for pattern, alias in self._settings.routes.items():
-            if alias in self._handles and fnmatchcase(name, pattern):
-                return alias
-        return next((alias for alias, entry in self.entries.items() if entry.checkpoint == name), None)
+        entries = self.entries
+        named = [alias for pattern, alias in self._settings.routes.items() if fnmatchcase(name, pattern)]
+        named += [alias for alias, entry in entries.items() if entry.checkpoint == name]
+        deployed = [alias for alias in named if alias in entries]
+        fitting = (alias for alias in deployed if entries[alias].kind in kinds)
+        return next(fitting, deployed[0] if deployed else None)
 
     def _of_kind(self, kinds: Iterable[Kind]) -> list[str]:
         wanted = set(kinds)

@@ -130,4 +130,5 @@ def test_an_unknown_model_is_a_404_that_lists_the_models(sdk: OpenAI) -> None:
 
 
 def test_models_of_older_clients_are_routed(sdk: OpenAI) -> None:
-    assert sdk.images.generate(prompt=PROMPT, model="dall-e-3", extra_body={"steps": 1}).data
+    for model in ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "chatgpt-image-latest"):
+        assert sdk.images.generate(prompt=PROMPT, model=model, extra_body={"steps": 1}).data

@@ -108,10 +108,20 @@ async def test_without_strictness_unknown_fields_are_left_out() -> None:
         ({"prompt": "a", "output_format": "gif"}, "invalid_value", "output_format"),
         ({"prompt": "a", "loras": [{"weight": 1}]}, "missing_required_parameter", "loras[0].name"),
         ({"prompt": "a", "steps": 4, "num_inference_steps": 5}, "invalid_value", "num_inference_steps"),
+        ({"prompt": "a", "num_inference_steps": 0}, "integer_below_min_value", "num_inference_steps"),
+        ({"prompt": "a", "guidance_scale": 99}, "integer_above_max_value", "guidance_scale"),
     ],
 )
 async def test_each_fault_of_a_field_is_named(fields: dict[str, Any], code: str, param: str) -> None:
     assert await fault("/generation", json=fields) == (400, code, param)
+
+
+async def test_an_input_of_a_form_that_was_left_empty_is_absent_unless_it_is_a_text() -> None:
+    async with client() as c:
+        read = (await c.post("/generation", data={"prompt": "a", "n": "", "seed": "", "quality": ""})).json()
+    assert (read["n"], read["seed"], read["quality"]) == (1, None, "auto")
+    assert await fault("/generation", data={"prompt": ""}) == (400, "string_below_min_length", "prompt")
+    assert await fault("/generation", json={"prompt": "a", "n": ""}) == (400, "invalid_type", "n")
 
 
 async def test_two_spellings_that_agree_are_one_value() -> None:

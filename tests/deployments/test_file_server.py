@@ -90,10 +90,19 @@ async def test_an_answer_without_a_picture_is_502(status: str, body: str) -> Non
         assert await refusal(FileServer(url)) == (502, "FILE_SERVER_FAILED")
 
 
-@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "401 Unauthorized"])
-async def test_a_server_that_answers_anything_but_5xx_is_there(status: str) -> None:
-    async with answering(status, "") as (url, _):
+@pytest.mark.parametrize("status", ["400 Bad Request", "422 Unprocessable Entity", "415 Unsupported Media Type"])
+async def test_a_server_that_misses_the_file_takes_uploads(status: str) -> None:
+    async with answering(status, "") as (url, requests):
         await FileServer(url).check()
+    assert requests[0].startswith(b"POST /upload HTTP/1.1")
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "405 Method Not Allowed"])
+async def test_a_server_that_takes_no_uploads_of_ours_is_found_out_before_any_work(status: str) -> None:
+    async with answering(status, "") as (url, _):
+        with pytest.raises(ApiError) as caught:
+            await FileServer(url).check()
+    assert (caught.value.status, caught.value.code) == (502, "FILE_SERVER_FAILED")
 
 
 @pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Service Unavailable"])

@@ -385,13 +385,13 @@ def _whole(kind: str) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = "a description"
-    Image.linear_gradient("L").resize((24, 16)).convert("P" if kind == "GIF" else "RGB").save(
-        buffer, kind, **({} if kind in ("GIF", "BMP") else {"exif": exif})
-    )
+    picture = Image.linear_gradient("L").resize((24, 16)).convert("P" if kind == "GIF" else "RGB")
+    behind = {"save_all": True, "append_images": [picture]} if kind == "MPO" else {}
+    picture.save(buffer, kind, **behind, **({} if kind in ("GIF", "BMP") else {"exif": exif}))
     return buffer.getvalue()
 
 
-WHOLE = {kind: _whole(kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP")}
+WHOLE = {kind: _whole(kind) for kind in ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP")}
 
 
 @pytest.mark.parametrize("kind", WHOLE)

@@ -75,6 +75,25 @@ async def test_what_became_too_old_while_nothing_ran_leaves_with_the_start(tmp_p
     assert list(files.keys()) == ["AI/SEARCH/p/images/1.png", "images/generated/new.png"]
 
 
+async def test_what_a_bucket_held_before_is_kept_unless_the_configuration_says_for_how_long(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    settings = configuration.validate(ARGS, {"ATELIER_HOME": str(tmp_path), **bucket.environ})
+    files = bucket.store()
+    files.put("images/generated/a.png", bytes(20))
+    unasked = Retention(files, settings)
+    unasked.start()
+    unasked.noticed(20)
+    unasked.stop()
+    assert files.exists("images/generated/a.png")
+    asked_for = Retention(
+        files, configuration.validate(ARGS, {"ATELIER_HOME": str(tmp_path), "FILES_MAX_BYTES": "10", **bucket.environ})
+    )
+    asked_for.start()
+    await until(lambda: not files.exists("images/generated/a.png"))
+    asked_for.stop()
+
+
 HOLD = """
 import fcntl, sys
 lock = open(sys.argv[1], "a")

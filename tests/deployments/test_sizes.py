@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from deployments.ingress.errors import ApiError
-from deployments.ingress.making import size_of
+from deployments.ingress.making import Wish, plan, size_of
+from deployments.ingress.uploads import Picture
+from models.catalog import ModelEntry
 
 DEFAULTS = (64, 128)
 
@@ -26,3 +28,18 @@ def test_zero_is_a_value_and_two_spellings_must_agree(
     with pytest.raises(ApiError) as refused:
         size_of(size, width, height, DEFAULTS)
     assert (refused.value.status, refused.value.param) == (400, param)
+
+
+def test_a_masked_photograph_may_be_larger_than_what_is_drawn_of_it() -> None:
+    entry = ModelEntry.model_validate(
+        {"engine": "diffusion", "checkpoint": "builtin:image", "image": {"max_pixels": 4_194_304}}
+    )
+    photograph = Picture(b"", 4032, 3024)
+
+    def wish(n: int) -> Wish:
+        return Wish("a cat", 4032, 3024, n=n, images=[photograph], mask=photograph)
+
+    assert plan(wish(1), entry).width == 4032
+    with pytest.raises(ApiError) as refused:
+        plan(wish(2), entry)
+    assert (refused.value.status, refused.value.param) == (400, "n")

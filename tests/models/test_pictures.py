@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from models.errors import InvalidImage
-from models.pictures import encode, open_picture
+from models.pictures import encode, open_picture, sniff
 
 ORIENTATION = 0x0112
 
@@ -62,3 +62,11 @@ def test_sixteen_bits_of_grey_keep_their_shades() -> None:
 
 def test_transparency_is_on_white() -> None:
     assert open_picture(encode(Image.new("RGBA", (8, 8), (255, 0, 0, 0)))).getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_a_photograph_with_another_behind_it_is_a_jpeg() -> None:
+    picture = Image.new("RGB", (48, 32), "red")
+    buffer = io.BytesIO()
+    picture.save(buffer, "MPO", save_all=True, append_images=[picture])
+    assert sniff(buffer.getvalue()) == ("JPEG", 48, 32)
+    assert open_picture(buffer.getvalue()).size == (48, 32)
