@@ -8,11 +8,12 @@ run: install-deps  ## start the server on HOST and PORT; Ctrl-C ends it
 test: check  ## everything CI runs
 	$(PYTHON) -m pytest
 
-check: install-deps  ## format, lint, types and the arrows between the rooms
+check: install-deps  ## format, lint, types, the arrows between the rooms, and the configuration files
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+	$(PYTHON) -m cli check serve_config.yaml serve_config.gpu.yaml
 
 evaluate: install-deps  ## what the built-in models reach
 	$(PYTHON) -m training.evaluate

@@ -10,10 +10,12 @@ if sys.argv[1:2] == ["up"]:
 
 import typer
 
+from cli.check import check
 from cli.up import up
 
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
 app.command()(up)
+app.command()(check)
 
 
 @app.callback()

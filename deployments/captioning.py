@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.replica import ModelReplica
+from deployments.replica import IsCancelled, ModelReplica
 from models.engine import CaptionEngine
 from models.pictures import open_picture
 
@@ -12,4 +12,8 @@ class Captioning(ModelReplica[CaptionEngine]):
 
     async def caption(self, images: list[bytes], prefix: str | None = None) -> list[str]:
         """One caption per encoded picture, in order; all in as few forwards as the engine likes."""
-        return await self.run(lambda _: self.engine.caption([open_picture(image) for image in images], prefix))
+
+        def work(is_cancelled: IsCancelled) -> list[str]:
+            return self.engine.caption([open_picture(image) for image in images], prefix, is_cancelled)
+
+        return await self.run(work)

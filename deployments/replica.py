@@ -71,9 +71,9 @@ class ModelReplica(Generic[E]):
         if self._failure is not None:
             raise self._failure.with_traceback(None)
 
-    async def resident_bytes(self) -> int:
-        """What the engine's weights take in memory."""
-        return self.engine.footprint
+    async def ready(self) -> None:
+        """Return once the engine is loaded and its turn has come. Raises the error that keeps it from loading."""
+        await self.run(lambda _: None)
 
     async def run(self, work: Callable[[IsCancelled], T]) -> T:
         """Do `work` in the engine's thread, in turn.

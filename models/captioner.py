@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from models import engine
-from models.errors import CheckpointError
+from models.errors import Cancelled, CheckpointError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,16 +34,29 @@ class BlipEngine(engine.CaptionEngine):
     Options: ClassVar[type[engine.Options]] = CaptionerOptions
     options: CaptionerOptions
 
-    def caption(self, images: Sequence[Image.Image], prefix: str | None = None) -> list[str]:
-        """One caption per RGB picture, in order; with a prefix, each begins with it, word for word."""
+    def caption(
+        self,
+        images: Sequence[Image.Image],
+        prefix: str | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> list[str]:
+        """One caption per RGB picture, in order; with a prefix, each begins with it, word for word.
+
+        Raises:
+            Cancelled: `is_cancelled()` was true; it is asked once per token.
+        """
         prefix = " ".join((prefix or "").split())
         captions: list[str] = []
         for begin in range(0, len(images), self.options.max_batch):
-            captions += self._batch(list(images[begin : begin + self.options.max_batch]), prefix)
+            captions += self._batch(list(images[begin : begin + self.options.max_batch]), prefix, is_cancelled)
         return captions
 
-    def _batch(self, images: list[Image.Image], prefix: str) -> list[str]:
+    def _batch(self, images: list[Image.Image], prefix: str, is_cancelled: Callable[[], bool]) -> list[str]:
         import torch
+        from transformers import StoppingCriteriaList
+
+        def watch(ids: torch.Tensor, _scores: torch.Tensor, **_: Any) -> torch.Tensor:
+            return torch.full((ids.shape[0],), is_cancelled(), device=ids.device, dtype=torch.bool)
 
         with engine.inference(), torch.inference_mode():
             words = {"text": [prefix] * len(images)} if prefix else {}
@@ -55,7 +68,10 @@ class BlipEngine(engine.CaptionEngine):
                 max_new_tokens=self.options.max_new_tokens,
                 num_beams=self.options.num_beams,
                 do_sample=False,
+                stopping_criteria=StoppingCriteriaList([watch]),
             )
+            if is_cancelled():
+                raise Cancelled
             return [_with_prefix(prefix, read, written) for written in self._decode(made)]
 
     def _decode(self, tokens: Any) -> list[str]:

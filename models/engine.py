@@ -161,8 +161,13 @@ class CaptionEngine(Engine):
     """Captions pictures, continuing a prefix where one is given."""
 
     @abstractmethod
-    def caption(self, images: Sequence[Image.Image], prefix: str | None = None) -> list[str]:
-        """One caption per RGB picture, in order."""
+    def caption(
+        self,
+        images: Sequence[Image.Image],
+        prefix: str | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> list[str]:
+        """One caption per RGB picture, in order. Raises `Cancelled` soon after `is_cancelled()` is true."""
 
 
 class EmbeddingEngine(Engine):

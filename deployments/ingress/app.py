@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from ray.serve.handle import DeploymentHandle
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
 
 from deployments.ingress import (
     captions,
@@ -58,6 +61,7 @@ _EXPOSED = (
     "x-ignored-parameters",
 )  # fmt: skip
 """What pages of other origins may read."""
+_METHODS = ("DELETE", "GET", "POST")
 _THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could."""
 
@@ -110,6 +114,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         lifespan=while_running,
     )
     add_pages(app)
+    app.add_api_route("/", _to_the_description, include_in_schema=False)
     app.state.atelier = atelier
     settings = atelier.settings
     for router in (health, models, files, flux_files, chat, vision, captions):
@@ -128,7 +133,7 @@ def create_app(atelier: Atelier) -> FastAPI:
     latest = [settings.bearer_token] if settings.bearer_token else []
     app.add_middleware(Keys, user=settings.api_keys, admin=settings.admin_keys, latest=latest)
     app.add_middleware(
-        CORSMiddleware,
+        _Cors,
         allow_origins=settings.cors_origins,
         allow_origin_regex=_THIS_MACHINE,
         allow_methods=["*"],
@@ -139,6 +144,10 @@ def create_app(atelier: Atelier) -> FastAPI:
     for kind in (ApiError, HTTPException, ModelError, StoreError):
         app.add_exception_handler(kind, _answer_error)
     return app
+
+
+async def _to_the_description() -> Response:
+    return RedirectResponse("/docs")
 
 
 class _Application(FastAPI):
@@ -168,7 +177,29 @@ def _switched_off(feature: _Feature) -> APIRouter:
     return router
 
 
+class _Cors(CORSMiddleware):
+    """Starlette's, whose refusals are plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        allowed = super().preflight_response(request_headers)
+        if allowed.status_code < 400:
+            return allowed
+        asked = f"{request_headers['origin']} {request_headers['access-control-request-method']}"
+        refusal = ApiError(403, f"pages of this origin may not call here: {asked[:200]}", code="origin_not_allowed")
+        refusal.headers["Vary"] = "Origin"
+        return response(refusal, "")
+
+
+def _has_route(request: Request, method: str) -> bool:
+    asked = {**request.scope, "method": method}
+    return any(route.matches(asked)[0] == Match.FULL for route in request.app.routes)
+
+
 async def _answer_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Starlette names the methods of the first route of this path only
+        methods = [method for method in _METHODS if _has_route(request, method)]
+        error = HTTPException(error.status_code, headers={"Allow": ", ".join(methods)})
     return response(from_exception(error), request.url.path)
 
 

@@ -33,7 +33,7 @@ _MAX_TOKENS = 128
 class CaptionQuery(body.Fields):
     """Query of `POST /api/caption-images`."""
 
-    model: str = Field("blip", description="alias of a captioner")
+    model: str | None = Field(None, description="alias of a captioner or a chat model")
     caption_prompt: str | None = Field(None, max_length=4000)
     flag_caption_prompt: str | None = Field(None, max_length=4000)
 
@@ -54,7 +54,7 @@ async def caption_images(request: Request) -> dict[str, Any]:
     room = _MAX_IMAGES * atelier.settings.image_max_bytes
     files = (await body.read(request, CaptionFiles, max_bytes=room)).images
     roster: Roster = atelier.models
-    alias = roster.resolve(asked.model, ["captioner", "vlm"])
+    alias = roster.resolve(asked.model or None, ["captioner", "vlm"])
     images = [await _checked(request, i, file) for i, file in enumerate(files)]
     if roster.entries[alias].kind == "captioner":
         captions: list[str] = await roster.call(alias, "caption", images, asked.caption_prompt)

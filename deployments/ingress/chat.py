@@ -11,7 +11,6 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter
-from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -19,6 +18,7 @@ from deployments.ingress import body, uploads
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import envelope, from_exception, invalid
 from deployments.ingress.schemas.chat import ChatCompletion, ChatMessage, ImageContent
+from deployments.ingress.streams import begun, event_stream
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 from settings import Settings
 
@@ -27,8 +27,6 @@ router = APIRouter(prefix="/v1", tags=["chat"])
 _MAX_IMAGES = 16
 _MAX_STOPS = 4
 _DEFAULT_TOKENS = 512
-_PING_SECONDS = 10
-_REFUSAL_SECONDS = 5
 _ROLES: dict[str, Any] = {"developer": "system", "tool": "user", "function": "user"}
 
 
@@ -56,18 +54,7 @@ async def completions(request: Request) -> Response:
         return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(answer.usage)})
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
     deltas = roster.stream(alias, "chat_stream", job)
-    first = asyncio.ensure_future(anext(deltas))
-    # A refusal must still become a status, so the stream begins with its first piece; but not so late that a client
-    # who sees no header gives up on a model that starts.
-    await asyncio.wait([first], timeout=_REFUSAL_SECONDS)
-    if first.done():
-        first.result()
-    return EventSourceResponse(
-        _events(head, first, deltas, with_usage=with_usage),
-        ping=_PING_SECONDS,
-        ping_message_factory=lambda: ServerSentEvent(comment="ping"),
-        sep="\n",
-    )
+    return event_stream(_events(head, await begun(deltas), deltas, with_usage=with_usage))
 
 
 async def _events(
@@ -155,8 +142,7 @@ async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Me
             pictures += 1
             if pictures > _MAX_IMAGES:
                 raise invalid(where, f"{where}: more than {_MAX_IMAGES} images in one request")
-            data = await asyncio.to_thread(uploads.from_url, part.image_url.url, where)
-            parts.append(ImagePart(await uploads.check_picture(data, settings, where)))
+            parts.append(ImagePart(await uploads.read_url(part.image_url.url, settings, where)))
         if not parts and message.role != "assistant":
             raise invalid(f"messages[{i}].content", f"messages[{i}].content is empty")
         converted.append(Message(_ROLES.get(message.role, message.role), tuple(parts)))

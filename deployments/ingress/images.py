@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter
-from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -34,6 +33,7 @@ from deployments.ingress.schemas.images import (
     StoredPrompted,
     Variation,
 )
+from deployments.ingress.streams import begun, event_stream
 from deployments.ingress.uploads import Picture, read_picture
 from deployments.ingress.urls import check_publishing, keep, publish
 from models.pictures import repainted
@@ -43,8 +43,6 @@ router = APIRouter(tags=["images"])
 
 _QUALITY_NAMES: Final = {"auto": "medium", "standard": "medium", "hd": "high"}
 _TITLED_SIZE: Final = (768, 1152)
-_PING_SECONDS: Final = 10
-_REFUSAL_SECONDS: Final = 5
 
 Asked = Generation | Edit | Variation
 
@@ -203,25 +201,11 @@ def _told(asked: Asked, job: ImageJob) -> dict[str, str]:
 async def _streamed(request: Request, alias: str, job: ImageJob, asked: Asked, told: dict[str, str]) -> Response:
     """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
     pieces = _pieces(request, alias, job, asked)
-    first = asyncio.ensure_future(anext(pieces))
-    try:
-        await asyncio.wait([first], timeout=_REFUSAL_SECONDS)
-        if first.done():
-            first.result()
-    except BaseException:  # the caller may leave while we wait
-        first.cancel()
-        await asyncio.wait([first])
-        await pieces.aclose()
-        raise
+    first = await begun(pieces)
     family: Literal["image_edit", "image_generation"] = (
         "image_generation" if isinstance(asked, Generation) else "image_edit"
     )
-    return EventSourceResponse(
-        _events(family, first, pieces, told, job.seed),
-        ping=_PING_SECONDS,
-        ping_message_factory=lambda: ServerSentEvent(comment="ping"),
-        sep="\n",
-    )
+    return event_stream(_events(family, first, pieces, told, job.seed))
 
 
 async def _pieces(request: Request, alias: str, job: ImageJob, asked: Asked) -> AsyncGenerator[Partial | Made, None]:

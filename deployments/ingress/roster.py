@@ -112,7 +112,9 @@ class Roster:
         finished = False
         try:
             await self._started(alias, waiting)
-            if (first := waiting.result()) is not _NOTHING:
+            first = waiting.result()
+            self._failed.discard(alias)
+            if first is not _NOTHING:
                 yield first
                 async for piece in answers:
                     yield piece

@@ -18,7 +18,7 @@ from deployments.ingress import body
 from deployments.ingress.docs import accepts, multipart
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.schemas.search import Added, Listed, Searched
-from deployments.ingress.uploads import base64_room, check_picture, from_url
+from deployments.ingress.uploads import base64_room, read_url
 from deployments.ingress.urls import signed_url
 from models.errors import InvalidImage
 from models.pictures import sniff
@@ -138,7 +138,7 @@ async def search(request: Request) -> dict[str, Any]:
         hits = await index.search_id.remote(project, image_id, asked.limit, asked.min_score)
     elif asked.image is not None:
         with _image_refusals("image"):
-            image = await check_picture(from_url(asked.image, "image"), settings, "image")
+            image = await read_url(asked.image, settings, "image")
             await _start_embedder(request)
             hits = await index.search_image.remote(project, image, asked.limit, asked.min_score)
     else:
@@ -194,7 +194,7 @@ def _index(request: Request) -> DeploymentHandle:
 async def _start_embedder(request: Request) -> None:
     """Wake the embedding model within the time a request waits for a start; the index itself would wait longer."""
     atelier = request.app.state.atelier
-    await atelier.models.call(atelier.settings.search.embedder, "resident_bytes")
+    await atelier.models.call(atelier.settings.search.embedder, "ready")
 
 
 async def _record(request: Request) -> ImageRecord:

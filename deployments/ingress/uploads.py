@@ -49,6 +49,20 @@ async def read_picture(
     return Picture(data, *opened.size)
 
 
+async def read_url(url: str, settings: Settings, param: str) -> bytes:
+    """The checked picture of a data URL, or of an http(s) URL where fetching is allowed.
+
+    Raises:
+        ApiError: 400 naming `param`, 413 when there are too many bytes.
+        InvalidImage: anything that is not a whole picture of an accepted type.
+    """
+    if re.match(r"https?:", url[:6], re.IGNORECASE):
+        data = await remote.fetch(url, param, settings)
+    else:
+        data = await asyncio.to_thread(from_url, url, param)
+    return await check_picture(data, settings, param)
+
+
 async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
     """The bytes, once they have been decoded completely and found to be a picture within the limits.
 

@@ -51,8 +51,8 @@ async def analyze(request: Request) -> dict[str, Any]:
     question = _question(asked)
     configured = atelier.settings.tasks
     alias = atelier.models.resolve(asked.model or configured.get(asked.task) or configured.get("default"), ["vlm"])
-    data = await uploads.check_picture(uploads.from_url_or_base64(asked.image, "image"), atelier.settings, "image")
-    job = ChatJob((Message("user", (ImagePart(data), TextPart(question))),), max_tokens=asked.max_tokens)
+    picture = await uploads.read_picture(asked.image, atelier.settings, "image")
+    job = ChatJob((Message("user", (ImagePart(picture.data), TextPart(question))),), max_tokens=asked.max_tokens)
     begun = time.monotonic()
     answer = await atelier.models.call(alias, "chat", job)
     text = answer.text.strip()

@@ -16,16 +16,18 @@ from tests.servers import start_server
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The voice, and a chat model whose config.json is nonsense."""
+    """The voice, and a chat and a search model whose configurations are nonsense."""
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "config.json").write_text('{"model_type": "qwen2_5_vl", "hidden_size": "many"}')
+    (broken / "config.json").write_text('{"model_type": "qwen2_5_vl", "hidden_size": "many", "vision_config": {}}')
+    (broken / "open_clip_config.json").write_text('{"model_cfg": {"embed_dim": "many"}}')
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     document["applications"][0] |= {
         "args": {
-            "image_search_enabled": False,
+            "image_enabled": False,
             "models": {
                 "broken": {"engine": "vlm", "checkpoint": str(broken)},
+                "clip": {"engine": "clip", "checkpoint": str(broken)},
                 "voice": {"engine": "espeak", "checkpoint": "builtin:voice"},
             },
         },
@@ -51,10 +53,14 @@ def test_a_model_that_does_not_load_is_an_error_at_once_and_the_others_work(tmp_
             assert time.monotonic() - begun < 5
             ready = http.get("/readyz")
             assert ready.status_code == 503
-            assert ready.json()["models"]["broken"] == "failed"
+            assert ready.json()["models"] == {"broken": "failed", "clip": "cold", "voice": "cold"}
+            searched = http.post("/v1/images/search", json={"query": "a red circle"})
+            assert fault(searched) == (500, "MODEL_LOAD_FAILED", None)
+            ready = http.get("/readyz").json()
+            assert (ready["models"]["clip"], ready["image_search_ready"]) == ("failed", False)
             spoken = http.post("/v1/voice/generate", data={"text": "Hello.", "voice": "nova"})
             assert spoken.status_code == 200
-            searched = http.get("/v1/images")
-            assert fault(searched) == (404, "feature_disabled", None)
+            made = http.post("/v1/images/generations", json={"prompt": "a"})
+            assert fault(made) == (404, "feature_disabled", None)
     finally:
         assert server.stop() == 0

@@ -89,3 +89,9 @@ def test_a_page_of_this_machine_may_call_and_one_from_elsewhere_may_not(http: ht
 
     assert allowed("http://localhost:3000") == "http://localhost:3000"
     assert allowed("https://evil.example") is None
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    assert fault(http.options("/v1/chat/completions", headers=headers)) == (403, "origin_not_allowed", None)
+
+
+def test_who_opens_the_server_in_a_browser_finds_the_description(http: httpx.Client) -> None:
+    assert http.get("/", follow_redirects=True).url.path == "/docs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import uuid
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -177,6 +178,14 @@ async def test_a_name_of_another_route_is_no_image_id(http: httpx.AsyncClient) -
         answer = await http.request(method, path)
         assert answer.status_code == 405
         assert answer.headers["allow"] == "POST"
+
+
+async def test_all_methods_of_a_path_are_named_however_many_routes_they_are(http: httpx.AsyncClient) -> None:
+    for path, allowed in (("/v1/images", "GET, POST"), (f"/v1/images/{uuid.uuid4()}", "DELETE, GET")):
+        answer = await http.put(path)
+        assert fault(answer) == (405, "method_not_supported", None)
+        assert answer.headers["allow"] == allowed
+        assert allowed in answer.json()["error"]["message"]
 
 
 async def test_a_signed_file_is_served_safely_and_only_while_its_signature_holds(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from models.captioner import BlipEngine, _with_prefix
-from models.errors import CheckpointError
+from models.errors import Cancelled, CheckpointError
 from tests.models.conftest import Shelf, loaded, with_options
 
 PICTURES = [Image.new("RGB", (50, 40), colour) for colour in ("red", "blue", "white")]
@@ -78,3 +78,16 @@ def test_a_model_that_is_no_captioner_is_refused(shelf: Shelf) -> None:
     text_model = str(Path(shelf("z_image").checkpoint) / "text_encoder")
     with pytest.raises(CheckpointError, match="is a qwen3 model, not blip or blip-2"):
         loaded(shelf("blip").model_copy(update={"checkpoint": text_model}))
+
+
+def test_a_caller_who_leaves_stops_the_model_within_a_token(captioner: BlipEngine) -> None:
+    asked = []
+
+    def left() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    with pytest.raises(Cancelled):
+        captioner.caption(PICTURES, is_cancelled=left)
+    assert len(asked) == 4  # twice no, then yes, and once more on the way out
+    assert captioner.caption(PICTURES)

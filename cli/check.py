@@ -1,0 +1,25 @@
+"""`atelier check`: whether configuration files would start, without starting anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import settings
+from cli.environment import ROOT
+from cli.up import fail
+
+
+def check(
+    configs: Annotated[list[Path] | None, typer.Argument(help="Serve configuration files; the default one.")] = None,
+) -> None:
+    """Check configuration files, and the environment over them; the first mistake is told in one line."""
+    for config in configs or [ROOT / "serve_config.yaml"]:
+        try:
+            models = settings.load(config, os.environ).models
+        except settings.ConfigurationError as error:
+            fail(str(error), status=2)
+        print(f"{config}: {len(models)} models")
