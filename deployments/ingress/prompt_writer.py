@@ -30,7 +30,7 @@ _RETRIES: Final = 1
 _REMEMBERED: Final = 1024
 _MAX_TOKENS: Final = 300
 _CUT_AT_A_SPACE_WITHIN: Final = 100
-_INSTRUCTION: Final = (
+INSTRUCTION: Final = (
     "You write prompts for a text-to-image model. From the title and the description that follow, write one caption of "
     "the picture: what is seen, where, in which colours, light and style. Answer in English, whatever the language of "
     "the title, with the caption alone: a single line of plain text, at most 100 words, no quotes, no heading, no JSON."
@@ -111,7 +111,7 @@ class PromptWriter:
         # Neither a temperature nor a limit of tokens: some endpoints refuse the one or know the other by another name.
         answer = await self._endpoint().chat.completions.create(
             model=self._settings.model,
-            messages=[{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": texts}],
+            messages=[{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": texts}],
         )
         choice = answer.choices[0]
         if choice.finish_reason == "length":
@@ -119,7 +119,7 @@ class PromptWriter:
         return choice.message.content
 
     async def _ask_alias(self, texts: str) -> str | None:
-        messages = (Message("system", (TextPart(_INSTRUCTION),)), Message("user", (TextPart(texts),)))
+        messages = (Message("system", (TextPart(INSTRUCTION),)), Message("user", (TextPart(texts),)))
         assert self._settings.alias is not None
         answer = await self._models.call(self._settings.alias, "chat", ChatJob(messages, max_tokens=_MAX_TOKENS))
         if answer.finish_reason == "length":
