@@ -36,7 +36,7 @@ from deployments.ingress import (
     voice,
 )
 from deployments.ingress.context import Keys, RequestContext
-from deployments.ingress.docs import add_header, add_pages
+from deployments.ingress.docs import add_header, add_pages, describe
 from deployments.ingress.errors import ApiError, from_exception, response
 from deployments.ingress.idempotency import (
     DESCRIPTION,
@@ -154,6 +154,7 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             add_header(super().openapi(), HEADER, DESCRIPTION, makes_something)
+            describe(super().openapi())
         return super().openapi()
 
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from deployments.ingress.examples import ERROR, EXAMPLES, Example
+
 _SCRIPTS: Final = "/static/docs"
 
 
@@ -40,6 +42,56 @@ def add_pages(app: FastAPI) -> None:
             redoc_favicon_url=favicon,
             with_google_fonts=False,
         )
+
+
+def describe(schema: dict[str, Any]) -> None:
+    """Put into an OpenAPI schema what FastAPI cannot know: examples, what answers are, and what errors look like."""
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422, which no route gives
+        components.pop(name, None)
+    components["Error"] = _ERROR
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = {
+                "description": "An error",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            }
+            if example := EXAMPLES.get(path, {}).get(method.upper()):
+                _add_example(operation, example)
+
+
+def _add_example(operation: dict[str, Any], example: Example) -> None:
+    if example.sent is not None:
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = example.sent
+    (status,) = (status for status in operation["responses"] if status != "default")
+    answer = operation["responses"][status]
+    answer.pop("content", None)
+    if example.answer is not None:
+        answer["content"] = {example.media_type: {"schema": {"type": "object"}, "example": example.answer}}
+    elif example.media_type is not None:
+        answer["content"] = {example.media_type: {"schema": {"type": "string", "format": "binary"}}}
+
+
+_TEXT_OR_NULL: Final = {"type": "string", "nullable": True}
+_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": _TEXT_OR_NULL,
+                "code": _TEXT_OR_NULL,
+            },
+        }
+    },
+    "example": ERROR,
+}
 
 
 def accepts(fields: type[BaseModel], *, json: bool = True, forms: bool = False) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from openai import OpenAI
 
 from tests.api.conftest import fault
+from tests.servers import Server
 
 ALIASES = ["image-gen", "vlm-fast", "vlm-best", "gemma", "intern_vlm", "blip", "blip2", "clip", "voice"]
 
@@ -79,6 +80,12 @@ def test_its_pages_load_nothing_from_elsewhere(http: httpx.Client, page: str) ->
     for name in loaded:
         assert name.startswith("/static/")
         assert http.get(name).raise_for_status().content
+
+
+def test_a_request_is_in_the_log_at_once_with_its_id(http: httpx.Client, server: Server) -> None:
+    given = http.get("/v1/models").headers["x-request-id"]
+    logs = (server.home / "logs" / "serve").glob("replica_*ingress*.log")
+    assert any("GET /v1/models 200" in line and given in line for log in logs for line in log.read_text().splitlines())
 
 
 def test_a_page_of_this_machine_may_call_and_one_from_elsewhere_may_not(http: httpx.Client) -> None:

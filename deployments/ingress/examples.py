@@ -1,0 +1,183 @@
+"""An example of every route, as `/docs` shows it: what is sent and what comes back.
+
+The tests send each of them to a running server and compare what it answers. `PICTURE` is a whole PNG, so that "Try it
+out" works as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+PICTURE: Final = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAHklEQVR42mPQ8LtCEmIY5Bquq2lgRaMa6KthiKYlAPCG"
+    "QNC8pAYqAAAAAElFTkSuQmCC"
+)
+"""A red square on blue, 16x16."""
+_AT: Final = 1795566770
+_UUID: Final = "e98616b7-924b-484c-82ce-10dca81c28c3"
+_B64: Final = "iVBORw0KGgoAAAANSUhEUgAA…"
+
+
+@dataclass(frozen=True)
+class Example:
+    """`sent` is a JSON body, or the text fields of a form. `answer` is JSON; None where `media_type` is another."""
+
+    answer: dict[str, Any] | None = None
+    sent: dict[str, Any] | None = None
+    media_type: str | None = "application/json"
+
+
+_MODEL: Final = {
+    "id": "image-gen", "object": "model", "created": 1760000000, "owned_by": "atelier", "kind": "image",
+    "state": "cold", "checkpoint": "builtin:image",
+}  # fmt: skip
+_RECORD: Final = {
+    "project_id": "default", "id": _UUID, "r2_key": f"AI/SEARCH/default/images/{_UUID}.png",
+    "original_filename": "square.png", "content_type": "image/png", "size_bytes": 87, "width": 16, "height": 16,
+    "created_at": "2026-11-25T00:32:56.277Z",
+}  # fmt: skip
+_MADE: Final = {
+    "created": _AT,
+    "data": [{"revised_prompt": "a big red circle on a blue background", "seed": 7, "b64_json": _B64}],
+    "background": "opaque", "output_format": "png", "quality": "medium", "size": "64x64", "model": "image-gen",
+    "usage": {
+        "input_tokens": 0, "output_tokens": 0, "total_tokens": 0,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0}, "latency": 0.325, "seed": 7,
+    },
+}  # fmt: skip
+_JOB: Final = {
+    "id": _UUID, "object": "job", "state": "running", "progress": 0.25, "step": 3, "steps": 12, "model": "image-gen",
+    "created": _AT,
+}  # fmt: skip
+_PROMPT: Final = {"prompt": "a big red circle on a blue background", "seed": 7}
+_PNG: Final = Example(sent=_PROMPT, media_type="image/png")
+_IMAGES: Final = {
+    "GET": Example({"images": [_RECORD], "has_more": False, "next": None}),
+    "POST": Example(_RECORD),
+}
+_SEARCH: Final = Example(
+    {"results": [{**_RECORD, "score": 0.4456}]}, sent={"query": "a red square on blue", "limit": 3}
+)
+_NOTHING: Final = Example(media_type=None)
+_BYTES: Final = Example(media_type="image/*")
+
+EXAMPLES: Final[dict[str, dict[str, Example]]] = {
+    "/healthz": {"GET": Example({"status": "ok", "timestamp": _AT})},
+    "/readyz": {
+        "GET": Example(
+            {
+                "ready": True, "server_ready": True, "models": {"image-gen": "cold", "vlm-fast": "ready"},
+                "image_search": True, "image_search_ready": True, "zimage_turbo_ready": True, "qwen3_tts_ready": True,
+            }
+        )
+    },
+    "/v1/models": {"GET": Example({"object": "list", "data": [_MODEL]})},
+    "/v1/models/{name}": {"GET": Example(_MODEL)},
+    "/v1/chat/completions": {
+        "POST": Example(
+            {
+                "id": "chatcmpl-054b02a76de34b3b8052c9f15a56e7e1", "object": "chat.completion", "created": _AT,
+                "model": "vlm-fast",
+                "choices": [
+                    {
+                        "index": 0, "message": {"role": "assistant", "content": "Red", "refusal": None},
+                        "logprobs": None, "finish_reason": "stop",
+                    }
+                ],
+                "usage": {
+                    "prompt_tokens": 32, "completion_tokens": 2, "total_tokens": 34,
+                    "prompt_tokens_details": {"image_tokens": 16},
+                },
+            },
+            sent={
+                "model": "vlm-fast",
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "text", "text": "What colour is the square?"},
+                            {"type": "image_url", "image_url": {"url": PICTURE}},
+                        ],
+                    }
+                ],
+            },
+        )
+    },
+    "/v1/vision/tasks": {"GET": Example({"tasks": [{"id": "caption", "description": "one short sentence"}]})},
+    "/v1/vision/analyze": {
+        "POST": Example(
+            {
+                "task": "objects", "result": "Big red square", "created": _AT, "model": "vlm-fast",
+                "usage": {"latency": 0.037, "prompt_used": "List the objects in this image, one per line."},
+                "objects": ["Big red square"],
+            },
+            sent={"image": PICTURE, "task": "objects"},
+        )
+    },
+    "/api/caption-images": {
+        "POST": Example(
+            {
+                "results": [
+                    {
+                        "filename": "square.png", "caption": "a big red square in the centre of a blue background",
+                        "tags": ["big", "red", "square", "big_red", "red_square"], "flagged": False, "cache": False,
+                    }
+                ]
+            }
+        )
+    },
+    "/v1/images/generations": {"POST": Example(_MADE, sent=_PROMPT)},
+    "/v1/images/edits": {"POST": Example(_MADE, sent={"prompt": "make the square yellow", "image": PICTURE})},
+    "/v1/images/variations": {"POST": Example(_MADE, sent={"image": PICTURE, "strength": 0.6})},
+    "/v1/images/generate": {"POST": _PNG},
+    "/v1/r2/images/generate": {"POST": Example({"key": f"images/generated/{_UUID}.png"}, sent=_PROMPT)},
+    "/process": {
+        "POST": Example(
+            {
+                "mode": "generate", "input_image": None, "prompt": _PROMPT["prompt"], "seed": 7,
+                "guidance_scale": 3.5, "num_inference_steps": 12, "width": 64, "height": 64, "model": "image-gen",
+                "loras": [], "result_image_url": "http://127.0.0.1:8000/i/2cd081f8e52e4b34ad9ad34648c41c6f.png",
+            },
+            sent=_PROMPT,
+        )
+    },
+    "/process/raw": {"POST": _PNG},
+    "/v1/jobs/{job_id}": {"GET": Example(_JOB), "DELETE": Example({**_JOB, "state": "cancelled"})},
+    "/upload": {"POST": Example({"url": "/i/87313aa9ab954604b3d7b6be2aadd6f0.png"})},
+    "/i/{fid}": {"GET": _BYTES},
+    "/latest": {
+        "GET": Example(
+            {
+                "url": "http://127.0.0.1:8000/i/87313aa9ab954604b3d7b6be2aadd6f0.png",
+                "updated_at": "2026-11-25T09:32:50+09:00",
+            }
+        )
+    },
+    "/latest/raw": {"GET": _BYTES},
+    "/files/{key}": {"GET": _BYTES},
+    "/v1/images": _IMAGES,
+    "/v1/projects/{project_id}/images": _IMAGES,
+    "/v1/images/search": {"POST": _SEARCH},
+    "/v1/projects/{project_id}/images/search": {"POST": _SEARCH},
+    "/v1/images/{image_id}": {"GET": Example(_RECORD), "DELETE": _NOTHING},
+    "/v1/projects/{project_id}/images/{image_id}": {"GET": Example(_RECORD), "DELETE": _NOTHING},
+    "/v1/images/{image_id}/file": {"GET": _NOTHING},
+    "/v1/projects/{project_id}/images/{image_id}/file": {"GET": _NOTHING},
+    "/v1/projects": {
+        "GET": Example(
+            {"projects": [{"project_id": "default", "image_count": 1, "created_at": "2026-11-24T23:47:58.342Z"}]}
+        )
+    },
+    "/v1/projects/{project_id}": {"DELETE": _NOTHING},
+    "/v1/voice/generate": {
+        "POST": Example(sent={"text": "Good morning, and welcome.", "voice": "nova"}, media_type="audio/mpeg")
+    },
+}  # fmt: skip
+ERROR: Final = {
+    "error": {
+        "message": "prompt is required", "type": "invalid_request_error", "param": "prompt",
+        "code": "missing_required_parameter",
+    }
+}  # fmt: skip
+"""What every 4xx and 5xx looks like."""
