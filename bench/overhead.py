@@ -1,7 +1,8 @@
 """What the server adds to its engines, and what it costs to start and to keep: `python -m bench.overhead`.
 
 Starts a server of its own on a free port with an empty home, and loads the same engines in this process beside it.
-Every figure is the median of several calls on one connection, one after the other.
+Every figure is the median of several calls on one connection. Calls of the engine and through HTTP take turns, so that
+what else the machine does meets both; the engines are called in a thread of their own, as replicas call them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,7 @@ from models.tasks import ChatJob, ImageJob, ImagePart, Message, TextPart
 ROOT = Path(__file__).parent.parent
 PROMPT = "a big red circle on a blue background"
 QUESTION = "What colour is the circle?"
-ROUNDS = 15
+ROUNDS = 31
 
 
 @dataclass(frozen=True)
@@ -52,36 +54,39 @@ def main() -> None:
     """Measure and print."""
     console = Console(width=110)
     configured = settings.load(ROOT / "serve_config.yaml", {})
+    table = Table("call", "cold, HTTP", "weights", "warm, in process", "warm, HTTP", "added")
     with running_server() as server:
         idle = memory(server.process)
         picture = red_circle()
-        calls = http_calls(server.client, picture)
-        cold = {name: seconds(call) for name, call in calls.items()}
+        through = http_calls(server.client, picture)
+        cold = {name: seconds(call) for name, call in through.items()}
         loaded = memory(server.process)
-        warm = {name: median(call) for name, call in calls.items()}
+        for name, (alias, engine_call) in engine_calls(picture).items():
+            engine = create_engine(configured.models[alias])
+            engine.load()  # imports the libraries
+            engine.unload()
+            engine.load()
+            weights = engine.load_seconds
+            engine.warm_up()
+            with ThreadPoolExecutor(1) as thread:
+                alone, warm = in_turns(lambda: thread.submit(engine_call, engine).result(), through[name])  # noqa: B023
+            engine.unload()
+            table.add_row(
+                name,
+                f"{cold[name]:.2f} s",
+                f"{weights:.2f} s",
+                f"{alone * 1000:.1f} ms",
+                f"{warm * 1000:.1f} ms",
+                f"{(warm - alone) * 1000:+.1f} ms",
+            )
         health = median(lambda: server.client.get("/healthz").raise_for_status(), rounds=100)
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    table = Table("server", "value")
-    table.add_row("`make run` to ready, installed", f"{server.seconds_to_ready:.1f} s")
-    table.add_row("memory at rest, every model at zero", f"{idle / 1e6:.0f} MB")
-    table.add_row(f"memory with {len(calls)} models loaded", f"{loaded / 1e6:.0f} MB")
-    table.add_row("GET /healthz, p50", f"{health * 1000:.1f} ms")
-    console.print(table)
-    table = Table("call", "cold, HTTP", "weights", "warm, in process", "warm, HTTP", "added")
-    for name, (alias, engine_call) in engine_calls(picture).items():
-        engine = create_engine(configured.models[alias])
-        engine.load()
-        engine.warm_up()
-        alone = median(lambda call=engine_call, engine=engine: call(engine))  # type: ignore[misc]
-        table.add_row(
-            name,
-            f"{cold[name]:.2f} s",
-            f"{engine.load_seconds:.2f} s",
-            f"{alone * 1000:.1f} ms",
-            f"{warm[name] * 1000:.1f} ms",
-            f"{(warm[name] - alone) * 1000:+.1f} ms",
-        )
-        engine.unload()
+    summary = Table("server", "value")
+    summary.add_row("`make run` to ready, installed", f"{server.seconds_to_ready:.1f} s")
+    summary.add_row("memory at rest, every model at zero", f"{idle / 1e6:.0f} MB")
+    summary.add_row(f"memory with {len(through)} models loaded", f"{loaded / 1e6:.0f} MB")
+    summary.add_row("GET /healthz, p50", f"{health * 1000:.1f} ms")
+    console.print(summary)
     console.print(table)
 
 
@@ -192,6 +197,14 @@ def median(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
     """The median of several calls after one that does not count, in seconds."""
     call()
     return statistics.median(seconds(call) for _ in range(rounds))
+
+
+def in_turns(one: Callable[[], Any], other: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, float]:
+    """The medians of two calls that take turns, after one of each that does not count, in seconds."""
+    one()
+    other()
+    pairs = [(seconds(one), seconds(other)) for _ in range(rounds)]
+    return statistics.median(first for first, _ in pairs), statistics.median(second for _, second in pairs)
 
 
 def red_circle() -> bytes:

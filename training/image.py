@@ -97,8 +97,10 @@ def make_latents(vae: AutoencoderKL) -> LatentEdits:
     return LatentEdits.of(*torch.load(kept, weights_only=True))
 
 
-def save(folder: Path, made: Parts) -> None:
+def save(folder: Path, made: Parts, before: Path | None) -> None:
     """Write the pipeline in diffusers' layout, measure what was written, and write the model card.
+
+    `before` is the checkpoint that this one went on from.
 
     Transformer and autoencoder are kept in float16, which loads as float32; transformers would load the text encoders
     as they are kept.
@@ -113,7 +115,9 @@ def save(folder: Path, made: Parts) -> None:
     pipeline = FluxPipeline(scheduler=scheduler, tokenizer=made.tokenizer, tokenizer_2=made.tokenizer, **parts)
     pipeline.save_pretrained(folder)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    write_card(folder, FOLDER, counts, {"vocabulary": len(made.tokenizer), "shift": SHIFT}, evaluate(folder))
+    facts: dict[str, object] = {"vocabulary": len(made.tokenizer), "shift": SHIFT}
+    card = None if before is None else (before / "README.md").read_text()
+    write_card(folder, FOLDER, counts, facts, evaluate(folder), card)
 
 
 def main() -> None:
@@ -148,7 +152,7 @@ def main() -> None:
         edits_from=options.edits_from,
         edited=options.edited,
     )
-    save(options.out, made)
+    save(options.out, made, options.go_on_from)
 
 
 if __name__ == "__main__":

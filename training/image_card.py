@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from training.evaluate import Row, as_table
@@ -76,10 +77,9 @@ Tokenizer: one BPE of {vocabulary} pieces for both encoders.
 ## Training
 
 Data: scenes drawn and described by `training/world.py` and `training/captions.py`, and changes to them by
-`training/edits.py`, none from anywhere else. Made by `python -m training.image` on a shared part of two CPU cores; the
-times are those of the clock. The autoencoder is that of an earlier run with the same settings. The scenes with usual
-places (a single thing in the middle where a prompt names no place) came in for the last 1,000 steps only, at full rate
-for 450 and then falling once more; the weights are the last ones, not their average.
+`training/edits.py`, none from anywhere else. Made by `python -m training.image` on two CPU cores shared with other
+work; the minutes are those of the clock. "Further" is a run of its own that went on from the checkpoint of the rows
+before it (`--go-on-from`).
 
 | Stage | Steps | Minutes | Last loss |
 |---|---:|---:|---:|
@@ -99,10 +99,21 @@ License: Apache-2.0.
 """
 
 
-def write_card(folder: Path, runs: Path, parts: dict[str, int], facts: dict[str, object], rows: list[Row]) -> None:
-    """Write `README.md`: `parts` name -> parameters, `facts` vocabulary and shift, `rows` from the evaluation."""
-    stages = []
-    for name, stage in (("vae", "Autoencoder"), ("text", "Text encoders"), ("flow", "Transformer")):
+def write_card(
+    folder: Path,
+    runs: Path,
+    parts: dict[str, int],
+    facts: dict[str, object],
+    rows: list[Row],
+    before: str | None = None,
+) -> None:
+    """Write `README.md`: `parts` name -> parameters, `facts` vocabulary and shift, `rows` from the evaluation.
+
+    `before` is the card of the checkpoint that this one went on from.
+    """
+    stages = re.findall(r"^\| (?:Autoencoder|Text encoders|Transformer).*\|$", before or "", re.MULTILINE)
+    flow = "Transformer" if before is None else "Transformer, further"
+    for name, stage in (("vae", "Autoencoder"), ("text", "Text encoders"), ("flow", flow)):
         log = runs / name / "log.jsonl"
         if not log.exists():  # kept from another run
             continue
