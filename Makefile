@@ -1,26 +1,27 @@
-# `make run` and `make test` are all that a fresh Debian or Mac with Python 3.11 or newer needs.
+# `make run` and `make test` are all that a fresh Debian or Mac with Python 3.11, 3.12 or 3.13 needs; PYTHON names it.
 CONFIG ?= serve_config.yaml
-PYTHON := .venv/bin/python
+VENV_PYTHON := .venv/bin/python
 
 run: install-deps  ## start the server on HOST and PORT; Ctrl-C ends it
-	@exec $(PYTHON) -m cli up --config $(CONFIG)
+	@exec $(VENV_PYTHON) -m cli up --config $(CONFIG)
 
 test: check  ## everything CI runs
-	$(PYTHON) -m pytest
+	@command -v curl >/dev/null || deploy/packages.sh curl
+	$(VENV_PYTHON) -m pytest
 
 check: install-deps  ## format, lint, types, the arrows between the rooms, and the configuration files
-	$(PYTHON) -m ruff format --check
-	$(PYTHON) -m ruff check
-	$(PYTHON) -m mypy
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m mypy
 	.venv/bin/lint-imports
-	$(PYTHON) -m cli check serve_config.yaml serve_config.gpu.yaml
+	$(VENV_PYTHON) -m cli check serve_config.yaml serve_config.gpu.yaml
 
 evaluate: install-deps  ## what the built-in models reach
-	$(PYTHON) -m training.evaluate
+	$(VENV_PYTHON) -m training.evaluate
 
 bench: install-deps  ## throughput and latency of this machine
-	$(PYTHON) -m bench.overhead
-	$(PYTHON) -m bench.pictures
+	$(VENV_PYTHON) -m bench.overhead
+	$(VENV_PYTHON) -m bench.pictures
 
 install-deps: .venv/installed
 

@@ -72,7 +72,8 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
                 downscale_delay_s=settings.idle_timeout,
             ),
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
-            ray_actor_options={"num_cpus": 0.1, "num_gpus": entry.gpus},
+            # The share of a core is small on purpose: a model works only while it answers, and may then use every core.
+            ray_actor_options={"num_cpus": 0.1, "num_gpus": entry.gpus, "memory": entry.memory or None},
         )
         .bind(alias, entry)
     )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -30,6 +30,7 @@ from pydantic import (
 
 from models.catalog import Kind, ModelEntry, check_checkpoint
 from models.errors import CheckpointError
+from models.mistakes import first_mistake, shape_mistakes
 from models.pictures import MAX_PIXELS
 
 
@@ -41,7 +42,30 @@ def _comma_separated(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-Keys = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(_comma_separated)]
+def _key(key: SecretStr) -> SecretStr:
+    if not key.get_secret_value().strip():
+        raise ValueError("a key is needed, and this one is blank; leave the whole setting empty to have none")
+    return SecretStr(key.get_secret_value().strip())
+
+
+def _keys(value: object) -> object:
+    """Text split at commas; where that leaves none, a blank key to be refused: no keys at all let everybody in."""
+    keys = _comma_separated(value)
+    return keys or [""] if value else keys
+
+
+def _with_known_home(path: Path) -> Path:
+    try:
+        path.expanduser()
+    except RuntimeError:
+        raise ValueError("whose home ~ stands for is not known here; write the whole path") from None
+    return path
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+Key = Annotated[SecretStr, AfterValidator(_key)]
+Keys = Annotated[tuple[Key, ...], BeforeValidator(_keys)]
+HomePath = Annotated[Path, AfterValidator(_with_known_home)]
 RESERVED = ("ingress", "search")
 """Deployments of the graph that are no models."""
 Task = Literal["caption", "ocr", "describe", "analyze", "objects", "custom", "default"]
@@ -124,9 +148,9 @@ class Search(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     embedder: str = Field("clip", description="alias of the model that embeds pictures and queries")
-    database: Path | None = Field(None, description="SQLite file; default ATELIER_HOME/search/image_search.db")
-    files: Path | None = Field(None, description="folder of the stored pictures; default ATELIER_HOME/files")
-    prefix: str = Field("AI/SEARCH/", description="first part of every r2_key")
+    database: HomePath | None = Field(None, description="SQLite file; default ATELIER_HOME/search/image_search.db")
+    files: HomePath | None = Field(None, description="folder of the stored pictures; default ATELIER_HOME/files")
+    prefix: Annotated[str, AfterValidator(_folders)] = Field("AI/SEARCH/", description="first part of every r2_key")
     backup_key: str = Field(
         "image_search.db", min_length=1, description="key of the index's backup; no client may use it"
     )
@@ -147,7 +171,7 @@ class Prompts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    api_key: SecretStr | None = Field(None, min_length=1, description="key of the chat endpoint; none = not used")
+    api_key: Key | None = Field(None, description="key of the chat endpoint; none = not used")
     base_url: str = Field(
         "https://api.openai.com/v1", pattern=r"^https?://[^\s/]+", description="any OpenAI-compatible endpoint"
     )
@@ -160,7 +184,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    home: Path = Field(Path("~/.local/share/atelier"), description="where state lives")
+    home: HomePath = Field(Path("~/.local/share/atelier"), validate_default=True, description="where state lives")
+    least_free_bytes: int = Field(64 * 2**20, ge=0, description="bytes that must be free in `home` for a start")
     models: dict[Annotated[str, Field(pattern=ALIAS)], ModelEntry] = Field(
         min_length=1, description="alias: what it loads"
     )
@@ -187,7 +212,7 @@ class Settings(BaseModel):
         None, pattern=r"^https?://[^\s/]+", description="outside file server that results are uploaded to"
     )
     public_files: bool = Field(True, description="/process answers with a URL; false: with base64")
-    bearer_token: SecretStr | None = Field(None, min_length=1, description="one more key, of /latest only")
+    bearer_token: Key | None = Field(None, description="one more key, of /latest only")
     timezone: Annotated[str, AfterValidator(_zone_name)] = Field("+09:00", description="of the times in /latest")
     strict: bool = Field(True, description="refuse unknown fields; false leaves them out and names them in a header")
     api_keys: Keys = Field((), description="keys of user scope; none = open")
@@ -262,6 +287,7 @@ class Settings(BaseModel):
 # API.md names these variables; the right side is the path of the setting.
 _ENVIRONMENT = {
     "ATELIER_HOME": "home",
+    "ATELIER_LEAST_FREE_BYTES": "least_free_bytes",
     "ATELIER_PUBLIC_URL": "public_url",
     "ATELIER_TRUSTED_PROXIES": "trusted_proxies",
     "ATELIER_TIMEZONE": "timezone",
@@ -325,11 +351,13 @@ def validate(args: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
             named[path] = variable
     for variable, path in _EXTRA_KEYS.items():
         if environ.get(variable):
-            merged[path] = [*list(_as_list(merged.get(path))), environ[variable]]
+            others = _keys(merged.get(path))
+            merged[path] = [*others, environ[variable]] if isinstance(others, (list, tuple)) else [environ[variable]]
+            named.setdefault(path, variable)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error, named)) from None
+        raise ConfigurationError(first_mistake(error, Settings, variables=named)) from None
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -338,16 +366,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         ConfigurationError: the file is missing, is not YAML, has no application, or its `args:` have a mistake.
     """
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path}: is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+    document = _document(path)
     applications = document.get("applications") if isinstance(document, dict) else None
     if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
         raise ConfigurationError(f"{path}: has no `applications:` list, as `serve run` needs")
@@ -360,47 +379,31 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         raise ConfigurationError(f"{path}: {error}") from None
 
 
-def _as_list(value: object) -> list[Any]:
-    split = _comma_separated(value)
-    return list(split) if isinstance(split, (list, tuple)) else []
+def load_as(schema: type[Schema], path: Path) -> Schema:
+    """The whole file by another schema, Ray Serve's say; what that would pass over in silence is refused too.
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML, or has a mistake.
+    """
+    document = _document(path)
+    for mistake in shape_mistakes(document, schema):
+        raise ConfigurationError(f"{path}: {mistake}")
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {first_mistake(error, schema)}") from None
+    except (AttributeError, TypeError) as error:  # Serve's own validators trip over types that they do not expect
+        raise ConfigurationError(f"{path}: {error}") from None
 
 
-def _one_line(error: ValidationError, named: Mapping[str, str]) -> str:
-    """The first mistake: key, value, what is allowed."""
-    first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
-    variable = named.get(path) or (named.get(str(first["loc"][0])) if first["loc"] else None)
-    key = f"{path} (from {variable})" if variable else path
-    message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
-    if first["type"] == "extra_forbidden":
-        allowed = ", ".join(_fields_at(first["loc"][:-1]))
-        message = f"unknown key; allowed here: {allowed}" if allowed else "unknown key"
-        return f"{key}: {message}"
-    if first["type"] == "missing":
-        return f"{key}: is missing"
-    if not key:
-        return message
-    secret = any(word in str(part) for part in first["loc"] for word in ("key", "token"))
-    value = "" if secret or isinstance(first["input"], dict) else f"{first['input']!r}: "
-    return f"{key}: {value}{message[:1].lower()}{message[1:]}"
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields that a place in the configuration may have."""
-    match [part for part in location if isinstance(part, str)]:
-        case []:
-            return list(Settings.model_fields)
-        case ["search"]:
-            return list(Search.model_fields)
-        case ["r2"]:
-            return list(R2.model_fields)
-        case ["files"]:
-            return list(Files.model_fields)
-        case ["prompts"]:
-            return list(Prompts.model_fields)
-        case ["models", _]:
-            return list(ModelEntry.model_fields)
-        case ["models", _, "image"]:
-            return list(ModelEntry.model_fields["image"].annotation.model_fields)  # type: ignore[union-attr]
-        case _:
-            return []
+def _document(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}: is not valid YAML{where}: {getattr(error, 'problem', error)}") from None

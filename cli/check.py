@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 import settings
-from cli.environment import ROOT
+from cli.configuration import serve_configuration
+from cli.environment import MISTAKE, ROOT
 from cli.up import fail
 
 
@@ -20,6 +21,7 @@ def check(
     for config in configs or [ROOT / "serve_config.yaml"]:
         try:
             models = settings.load(config, os.environ).models
+            serve_configuration(config)
         except settings.ConfigurationError as error:
-            fail(str(error), status=2)
+            fail(str(error), status=MISTAKE)
         print(f"{config}: {len(models)} models")

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import socket
 from pathlib import Path
@@ -11,6 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LOG = "atelier.log"
 """What Ray and Serve would print, in the server's runtime folder."""
+
+MISTAKE = 2
+"""Exit status of a start that the configuration prevents; others are 1."""
+
+SERVE_PORTS = 30_000
+"""From here on Serve looks for the ports of its replicas."""
 
 HAPROXY_WRAPPER = ROOT / "cli" / "haproxy.sh"
 
@@ -30,6 +37,8 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
     proxy, stats, metrics, autoscaler, dashboard = map(str, free_ports(5))
     ours = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # That mode keeps up to 1000 lines of a replica's log in memory, where nobody sees them.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": proxy,
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAINING_SECONDS,
         "AUTOSCALER_METRIC_PORT": autoscaler,
@@ -88,9 +97,24 @@ def haproxy_binary() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports of 127.0.0.1 that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """So many different ports of 127.0.0.1 that nobody listens on.
+
+    They are none of those that the system gives to outgoing connections: Ray opens many before it listens, and one of
+    them could take the port.
+    """
+    found: list[int] = []
+    for port in random.sample(range(10_000, min(_first_outgoing_port(), SERVE_PORTS)), 1000):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
+
+
+def _first_outgoing_port() -> int:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:  # not Linux; elsewhere they begin at 49152
+        return SERVE_PORTS
+    return first if first > 20_000 else SERVE_PORTS  # where nearly all are outgoing, there is nothing to choose

@@ -7,7 +7,9 @@ It says when the server is ready, ends gracefully on SIGTERM, and leaves whateve
 
 import contextlib
 import logging
+import math
 import os
+import re
 import secrets
 import signal
 import sys
@@ -19,20 +21,21 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import ray
-import yaml
-from pydantic import ValidationError
 from ray import serve
 from ray.serve._private.api import serve_start
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
 import settings
-from cli.environment import LOG
+from cli.configuration import serve_configuration
+from cli.environment import LOG, MISTAKE
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Pictures travel between deployments in gRPC messages; only very large ones pass through the object store."""
 
 NOTICE_SECONDS = 30
+DOOR_SECONDS = 60
+"""From when every application runs until the front door must answer."""
 
 
 class DeployError(Exception):
@@ -43,7 +46,8 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
     """Start, serve until SIGTERM, stop.
 
     Raises:
-        DeployError: an application did not start.
+        DeployError: Serve or an application did not start, or nothing answers.
+        ConfigurationError: the configuration has a mistake.
     """
     stop = threading.Event()
     terminal = keep_terminal(folder / LOG)
@@ -51,12 +55,7 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
     if dashboard := start_ray(folder):
         print(f"Ray's dashboard: {dashboard} (its token: `ray get-auth-token`)", file=terminal)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    client = serve_start(
-        http_options=config.http_options.model_dump(),
-        proxy_location=config.proxy_location,
-        grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
-        controller_options=config.controller_options,
-    )
+    client = start_serve(config)
     client.deploy_apps(config, _blocking=False)
     wait_until_ready(url, stop, terminal)
     if not stop.is_set():
@@ -79,27 +78,10 @@ def read_config(path: Path, host: str, port: int) -> ServeDeploySchema:
 
     With HAProxy, Serve itself stays on loopback and `haproxy.sh` opens the front door on `host`.
     """
-    document = yaml.safe_load(path.read_text())
-    leave_out_switched_off(document, settings.load(path, os.environ))
-    door = "127.0.0.1" if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" else host
-    document["http_options"] = {**(document.get("http_options") or {}), "host": door, "port": port}
-    try:
-        config: ServeDeploySchema = ServeDeploySchema.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DeployError(f"{path}: {place}: {first['input']!r}: {first['msg']}") from None
+    config = serve_configuration(path)
+    config.http_options.host = "127.0.0.1" if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" else host
+    config.http_options.port = port
     return config
-
-
-def leave_out_switched_off(document: dict[str, Any], configured: settings.Settings) -> None:
-    """Drop the options of models that the environment leaves out: Serve refuses options of what is not deployed."""
-    application = document["applications"][0]
-    application["deployments"] = [
-        options
-        for options in application.get("deployments") or []
-        if options.get("name") not in configured.models or configured.is_deployed(options["name"])
-    ]
 
 
 def start_ray(folder: Path) -> str:
@@ -117,6 +99,25 @@ def start_ray(folder: Path) -> str:
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+
+def start_serve(config: ServeDeploySchema) -> Any:
+    """Serve's controller and HAProxy, without applications; returns the client.
+
+    Raises:
+        DeployError: HAProxy cannot listen.
+    """
+    try:
+        return serve_start(
+            http_options=config.http_options.model_dump(),
+            proxy_location=config.proxy_location,
+            grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
+            controller_options=config.controller_options,
+        )
+    except ray.exceptions.RayTaskError as error:
+        if said := re.search(r"cannot bind socket .*", str(error)):
+            raise DeployError(f"HAProxy {said[0]}") from None
+        raise
 
 
 def make_auth_token() -> None:
@@ -143,9 +144,10 @@ def wait_until_ready(url: str, stop: threading.Event, terminal: TextIO) -> None:
     """Wait until every application runs and answers through the front door, or until `stop` is set.
 
     Raises:
-        DeployError: an application failed.
+        DeployError: an application failed, or nothing answers although all run.
     """
     notice = time.monotonic() + NOTICE_SECONDS
+    door_deadline = math.inf
     while not stop.wait(0.1):
         applications: dict[str, Any] = serve.status().applications
         for name, application in applications.items():
@@ -154,6 +156,9 @@ def wait_until_ready(url: str, stop: threading.Event, terminal: TextIO) -> None:
         if applications and all(application.status == "RUNNING" for application in applications.values()):
             if answers(f"{url}/-/healthz"):
                 return
+            door_deadline = min(door_deadline, time.monotonic() + DOOR_SECONDS)
+            if time.monotonic() > door_deadline:
+                raise DeployError(f"everything runs, but {url} has not answered for {DOOR_SECONDS} s")
         elif time.monotonic() > notice:
             notice += NOTICE_SECONDS
             for application in applications.values():
@@ -178,8 +183,10 @@ def last_line(message: str) -> str:
 
 def answers(url: str) -> bool:
     """Whether the address answers 200."""
+    # Whatever http_proxy says: a proxy of the network does not reach this machine's loopback.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310
+        with direct.open(url, timeout=2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
@@ -201,9 +208,9 @@ if __name__ == "__main__":
     try:
         config, host, port, url, folder = sys.argv[1:]
         main(Path(config), host, int(port), url, Path(folder))
-    except DeployError as error:
+    except (DeployError, settings.ConfigurationError) as error:
         print(error, file=sys.stderr, flush=True)
-        os._exit(1)
+        os._exit(1 if isinstance(error, DeployError) else MISTAKE)
     except Exception:
         # Its last line is what the parent shows; leaving at once keeps it the last.
         logging.getLogger(__name__).exception("The server could not be started.")

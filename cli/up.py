@@ -15,16 +15,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 import yaml
 
 import settings
-from cli.environment import LOG, ROOT, haproxy_binary, serving_environment
+from cli.environment import LOG, MISTAKE, ROOT, haproxy_binary, serving_environment
 from cli.supervisor import Supervisor
-
-LEAST_FREE_BYTES = 64 * 2**20
 
 
 class StartError(Exception):
@@ -50,7 +48,7 @@ def up(
 ) -> None:
     """Start the server on HOST (127.0.0.1) and PORT (8000); Ctrl-C or SIGTERM ends it."""
     try:
-        home = settings.load(config, os.environ).folder
+        configured = settings.load(config, os.environ)
         address = listening_address(config)
         doors = [address]
         if second := os.environ.get("FILE_SERVER_PORT"):
@@ -62,11 +60,13 @@ def up(
             if doors[0] == doors[1]:
                 raise settings.ConfigurationError(f"FILE_SERVER_PORT: {second!r}: is PORT already; choose another")
     except settings.ConfigurationError as error:
-        fail(str(error), status=2)
+        fail(str(error), status=MISTAKE)
+    home = configured.folder
     try:
         for each in doors:
             require_free(each)
-        with own_home(home) as lock, runtime_folder() as folder:
+        with own_home(home, configured.least_free_bytes) as lock, runtime_folder() as folder:
+            require_folders(configured)
             json.dump({"pid": os.getpid(), "url": address.url, "folder": str(folder)}, lock)
             lock.flush()
             print(f"Starting Atelier; its logs are in {home / 'logs'}", flush=True)
@@ -76,13 +76,15 @@ def up(
                     [sys.executable, "-m", "cli.serving", *map(str, arguments)],
                     serving_environment(address.host, address.port, folder, home),
                 ).run()
+            if status == MISTAKE:
+                fail(last_line(folder / LOG), status=status)
             if status:
                 raise StartError(f"{last_line(folder / LOG)} (logs: {home / 'logs'})")
     except StartError as error:
         fail(str(error), status=1)
 
 
-def fail(message: str, *, status: int) -> None:
+def fail(message: str, *, status: int) -> NoReturn:
     """Say why in one line and leave.
 
     Raises:
@@ -98,7 +100,11 @@ def listening_address(config: Path) -> Address:
     Raises:
         settings.ConfigurationError: the port is none.
     """
-    options: dict[str, Any] = yaml.safe_load(config.read_text()).get("http_options") or {}
+    options: Any = yaml.safe_load(config.read_text()).get("http_options") or {}
+    if not isinstance(options, dict):
+        raise settings.ConfigurationError(
+            f"{config}: http_options: {options!r}: a mapping with host and port is needed"
+        )
     host = os.environ.get("HOST") or str(options.get("host") or "127.0.0.1")
     for name in ("PORT", "GATEWAY_PORT"):
         if os.environ.get(name):
@@ -139,7 +145,7 @@ def require_free(address: Address) -> None:
 
 
 @contextlib.contextmanager
-def own_home(home: Path) -> Iterator[TextIO]:
+def own_home(home: Path, least_free: int) -> Iterator[TextIO]:
     """The home folder for this server alone; yields its `server.json`, empty and writable.
 
     Raises:
@@ -156,13 +162,34 @@ def own_home(home: Path) -> Iterator[TextIO]:
         except OSError:
             raise StartError(f"another server runs in ATELIER_HOME {home}; choose another folder") from None
         free = shutil.disk_usage(home).free
-        if free < LEAST_FREE_BYTES:
-            raise StartError(f"ATELIER_HOME {home} is full: {free // 2**20} MiB free, 64 MiB are needed")
+        if free < least_free:
+            needed = f"{free // 2**20} MiB free, {least_free // 2**20} MiB are needed"
+            raise StartError(f"ATELIER_HOME {home} is full: {needed}")
         forget_killed_server(lock)
         try:
             yield lock
         finally:
             lock.truncate(0)
+
+
+def require_folders(configured: settings.Settings) -> None:
+    """Make what may lie elsewhere than in the home folder, and check that it can be written to.
+
+    Raises:
+        StartError: it cannot.
+    """
+    needed: dict[str, Path] = {}
+    if configured.image_search_enabled:
+        needed["IMAGE_SEARCH_DB_PATH"] = configured.search.database_in(configured.folder).parent
+    if not configured.r2.enabled:
+        needed["IMAGE_SEARCH_FILES_DIR"] = configured.search.files_in(configured.folder)
+    for variable, folder in needed.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise StartError(f"cannot write to {folder}: {error.strerror}; choose another with {variable}=…") from None
 
 
 def forget_killed_server(lock: TextIO) -> None:

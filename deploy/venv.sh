@@ -1,14 +1,20 @@
 #!/bin/sh
 # Make .venv with what requirements.lock says. Needs Python 3.11 … 3.13 only: uv comes with it, and what has no wheel
-# (hnswlib) finds its compiler through apt-get when this runs as root on Debian.
+# (hnswlib) finds its compiler through apt-get when this runs as root on Debian. PYTHON names another than the first found.
 set -eu
 cd "$(dirname "$0")/.."
 
 say() { printf 'atelier: %s\n' "$*" >&2; }
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
-if [ -z "${PYTHON:-}" ]; then
+if [ -n "${PYTHON:-}" ]; then
+    if ! fits "$PYTHON"; then
+        say "PYTHON=$PYTHON is not Python 3.11, 3.12 or 3.13"
+        exit 1
+    fi
+else
     for candidate in python3.11 python3.12 python3.13 python3; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+        if fits "$candidate"; then
             PYTHON=$candidate
             break
         fi
@@ -21,23 +27,12 @@ fi
 
 # What is missing, as Debian names it.
 version=$("$PYTHON" -c 'import sys; print(f"python{sys.version_info[0]}.{sys.version_info[1]}")')
-missing=
-command -v c++ >/dev/null 2>&1 || missing="$missing g++"
-[ -f "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || missing="$missing $version-dev"
-command -v uv >/dev/null 2>&1 || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing $version-venv"
-if [ -n "$missing" ]; then
-    if ! command -v apt-get >/dev/null 2>&1; then
-        say "please install a C++ compiler and the headers and venv module of Python (Debian:$missing; Mac: xcode-select --install)"
-        exit 1
-    elif [ "$(id -u)" -ne 0 ]; then
-        say "please run: sudo apt-get install -y$missing"
-        exit 1
-    fi
-    say "installing$missing"
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
+set --
+command -v c++ >/dev/null 2>&1 || set -- "$@" g++
+[ -f "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || set -- "$@" "$version-dev"
+command -v uv >/dev/null 2>&1 || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || set -- "$@" "$version-venv"
+[ $# -eq 0 ] || deploy/packages.sh "$@"
+set --
 
 # uv knows nothing of pip's settings: an index, extra wheels or certificates that are set for pip are handed on.
 [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"

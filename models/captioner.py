@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -78,6 +78,11 @@ class BlipEngine(engine.CaptionEngine):
         texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
+    @classmethod
+    def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
+        kind = config.get("model_type")
+        return None if kind in _CLASSES else _no_captioner(kind)
+
     def _load(self) -> None:
         device, dtype = engine.prepare_torch(self.entry)
         source = engine.local_folder(self.entry.checkpoint) or self.entry.checkpoint
@@ -88,8 +93,7 @@ class BlipEngine(engine.CaptionEngine):
         logging.disable_progress_bar()
         config = transformers.AutoConfig.from_pretrained(source, revision=self.entry.revision)
         if config.model_type not in _CLASSES:
-            known = " or ".join(_CLASSES)
-            raise CheckpointError(f"{self.entry.checkpoint!r} is a {config.model_type} model, not {known}")
+            raise CheckpointError(f"{self.entry.checkpoint!r} {_no_captioner(config.model_type)}")
         model, processor = (getattr(transformers, name) for name in _CLASSES[config.model_type])
         self._processor = processor.from_pretrained(source, revision=self.entry.revision)
         loaded = model.from_pretrained(source, revision=self.entry.revision, config=config, dtype=dtype)
@@ -102,6 +106,10 @@ class BlipEngine(engine.CaptionEngine):
         from PIL import Image
 
         self.caption([Image.new("RGB", (64, 64))])
+
+
+def _no_captioner(kind: object) -> str:
+    return f"is a {kind} model, not {' or '.join(_CLASSES)}"
 
 
 def _with_prefix(prefix: str, read: str, written: str) -> str:

@@ -6,8 +6,10 @@ from importlib import import_module
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from models.engine import Engine
+from models.mistakes import BELOW, first_mistake
 
 Kind = Literal["image", "vlm", "captioner", "clip", "voice"]
 EngineName = Literal["diffusion", "vlm", "captioner", "clip", "espeak"]
@@ -48,6 +50,9 @@ class ModelEntry(BaseModel):
     gpus: float = Field(
         0, ge=0, le=16, description="share of a GPU that a replica takes; shares of one GPU add up to 1"
     )
+    memory: int = Field(
+        0, ge=0, description="bytes of main memory that a replica takes; one that does not fit waits; 0 = not counted"
+    )
     max_ongoing: int = Field(8, ge=1, description="requests a replica holds; it works on them in turn")
     max_queued: int = Field(64, ge=1, description="requests that may wait; one more is refused with 429")
     image: ImageDefaults = Field(
@@ -62,12 +67,12 @@ class ModelEntry(BaseModel):
 
     @model_validator(mode="after")
     def _options_are_known_to_the_engine(self) -> Self:
+        known = engine_class(self.engine).Options
         try:
-            engine_class(self.engine).Options.model_validate(self.options)
+            known.model_validate(self.options)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"options.{where}: {first['msg']}") from error
+            mistake = first_mistake(error, known, within="options")
+            raise PydanticCustomError(BELOW, "{mistake}", {"mistake": mistake}) from error
         return self
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import atexit
 import gc
 import hashlib
+import json
 import os
+import re
 import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,10 +113,23 @@ class Engine(ABC):
             CheckpointError: in one line.
         """
         folder = local_folder(entry.checkpoint)
-        if folder is not None and not (folder / cls.marker).is_file():
+        if folder is None:
+            return
+        if not (folder / cls.marker).is_file():
             raise CheckpointError(
                 f"{entry.checkpoint!r} has no {cls.marker}: it is not a checkpoint for the engine {entry.engine!r}"
             )
+        try:
+            config = json.loads((folder / cls.marker).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{entry.checkpoint!r}: {cls.marker} cannot be read: {first_line(error)}") from None
+        if isinstance(config, dict) and (wrong := cls._mismatch(config)):
+            raise CheckpointError(f"{entry.checkpoint!r} {wrong}")
+
+    @classmethod
+    def _mismatch(cls, config: Mapping[str, Any]) -> str | None:  # noqa: ARG003 - for those who override it
+        """Why a checkpoint whose marker file says `config` is plainly not for this engine; None when it may be."""
+        return None
 
     @property
     def footprint(self) -> int:
@@ -236,6 +251,14 @@ def _few_collections() -> Iterator[None]:
             gc.enable()
 
 
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|could not create a (primitive|memory object)$"
+    r"|(CUBLAS|CUDNN)_STATUS_(ALLOC|\w+_ALLOCATION)_FAILED",
+    re.IGNORECASE,
+)
+"""What a plain RuntimeError says: of MPS, of the CPU's allocator, of oneDNN, of cuBLAS and cuDNN (old and new name)."""
+
+
 @contextmanager
 def inference() -> Iterator[None]:
     """Around a model's run: what a library raises leaves as `OutOfMemory` or `InferenceFailed`, and the next run works.
@@ -264,8 +287,7 @@ def is_out_of_memory(error: Exception) -> bool:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
-    # MPS and the CPU allocator raise a plain RuntimeError
-    return isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def free_device_cache() -> None:
@@ -279,11 +301,17 @@ def free_device_cache() -> None:
         torch.mps.empty_cache()
 
 
-def prepare_torch(entry: ModelEntry) -> tuple[str, Any]:
+def prepare_torch(
+    entry: ModelEntry, quantizers: Collection[str] = (), more_checkpoints: Sequence[str] = ()
+) -> tuple[str, Any]:
     """The device and dtype of an entry, its CPU threads set for the whole process.
 
-    To be called before anything else imports torch: OpenMP reads its environment only once.
+    To be called before anything else imports torch: OpenMP reads its environment only once. `quantizers` are the
+    packages of quantised weights that the entry asks for, `more_checkpoints` those it loads beside its own.
     """
+    from models.quantizers import leave_out_unused
+
+    leave_out_unused([entry.checkpoint, *more_checkpoints], quantizers)
     # OpenMP threads spin while they wait; where replicas share cores, each keeps the others from working. With two
     # threads on two busy cores a small FLUX took 15 s spinning and 0.3 s sleeping (0.3 s with one thread)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -332,7 +360,10 @@ def local_folder(checkpoint: str) -> Path | None:
             names = ", ".join(sorted(p.name for p in folder.parent.iterdir() if p.is_dir()))
             raise CheckpointError(f"there is no built-in checkpoint {checkpoint!r}; there are: {names}")
         return folder
-    folder = Path(checkpoint).expanduser()
+    try:
+        folder = Path(checkpoint).expanduser()
+    except RuntimeError:
+        raise CheckpointError(f"{checkpoint!r}: whose home ~ stands for is not known here") from None
     if folder.is_dir():
         return folder
     if checkpoint.startswith(("/", ".", "~")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import queue
 import re
 import threading
@@ -21,6 +22,10 @@ from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 if TYPE_CHECKING:
     import torch
 
+_CAPTIONERS = ("blip", "blip-2")
+"""`model_type` of what transformers counts among the models that answer about pictures, but has no chat template."""
+_READS_PICTURES = re.compile(r"vision|visual|image|vq_|_vl\b")
+"""Found in the config.json of each of transformers' families that read pictures, and in hardly any other's."""
 Turn = dict[str, Any]
 """One message as chat templates read it: {"role", "content": [{"type": "text" | "image", …}]}."""
 
@@ -148,6 +153,13 @@ class TransformersVlmEngine(engine.ChatEngine):
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
+
+    @classmethod
+    def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
+        kind = config.get("model_type")
+        if kind in _CAPTIONERS:
+            return f"is a {kind} model, which cannot answer messages; the engine 'captioner' loads it"
+        return None if _READS_PICTURES.search(json.dumps(config)) else f"is a {kind} model, which reads no pictures"
 
     def _load(self) -> None:
         device, dtype = engine.prepare_torch(self.entry)

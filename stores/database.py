@@ -65,12 +65,19 @@ class Database:
     Its methods raise `StoreFull` when the disk is full and `StoreError` when SQLite fails otherwise.
 
     Raises:
-        StoreUnusable: another process keeps it open for `wait` seconds, its schema is newer, or the file is damaged.
+        StoreUnusable: another process keeps it open for `wait` seconds, its schema is newer, the file is damaged, or
+            it cannot be made there.
     """
 
     def __init__(self, path: Path, wait: float) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path.with_name(f"{path.name}.lock"), wait)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(path.with_name(f"{path.name}.lock"), wait)
+        except OSError as error:
+            raise StoreUnusable(
+                f"{path} cannot be made or written: {error.strerror}; let this user write to {path.parent}, "
+                "or keep the image index elsewhere (search.database, IMAGE_SEARCH_DB_PATH)"
+            ) from error
         try:
             self._db = _open(path)
         except BaseException:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -21,28 +20,14 @@ SPELT_WRONG = {"engine": "espeak", "checkpoint": "builtin:voice", "chekpoint": "
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
-def configuration(folder: Path, **application: object) -> Path:
-    """The default configuration with one application's fields changed."""
+def configuration(folder: Path, http_options: object = None, **application: object) -> Path:
+    """The default configuration with its application's fields changed, or with other `http_options`."""
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     document["applications"][0].update(application)
+    document["http_options"] = http_options or document["http_options"]
     path = folder / "changed.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
-
-
-@pytest.fixture
-def full_folder(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "full"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_started_server_answers(server: Server) -> None:
@@ -59,7 +44,11 @@ def test_only_the_port_is_open_and_only_on_loopback(server: Server) -> None:
 def test_a_second_server_runs_beside_the_first_and_sigterm_ends_only_it(server: Server, tmp_path: Path) -> None:
     (files_port,) = free_ports(1)
     second = start_server(
-        tmp_path / "home", HOST="0.0.0.0", FILE_SERVER_PORT=str(files_port), ATELIER_TRUSTED_PROXIES="127.0.0.1"
+        tmp_path / "home",
+        HOST="0.0.0.0",
+        FILE_SERVER_PORT=str(files_port),
+        ATELIER_TRUSTED_PROXIES="127.0.0.1",
+        http_proxy="http://127.0.0.1:9",  # of the network, and of no use for this machine
     )
     try:
         second.wait_until_ready()
@@ -108,6 +97,13 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         ({}, {"IDLE_TIMEOUT": "soon"}, "idle_timeout (from IDLE_TIMEOUT): 'soon': "),
         ({}, {"PORT": "80000"}, "PORT: '80000': a port number from 1 to 65535 is needed"),
         ({}, {"PORT": "8123", "FILE_SERVER_PORT": "8123"}, "FILE_SERVER_PORT: '8123': is PORT already"),
+        ({"http_options": 8000}, {}, "http_options: 8000: a mapping with host and port is needed"),
+        (
+            {"deployments": ["x"]},
+            {},
+            "applications.0.deployments.0: 'x': a mapping is needed; its keys may be name, num_",
+        ),
+        ({}, {"ATELIER_HOME": "~nosuchuser/x"}, "home (from ATELIER_HOME): '~nosuchuser/x': whose home ~ stands for"),
         ({}, {"R2_ENABLED": "1"}, "r2: with R2_ENABLED=1 these are needed too: endpoint_url (R2_ENDPOINT_URL) or"),
     ],
 )
@@ -128,22 +124,55 @@ def test_a_home_that_is_a_file_is_named(tmp_path: Path) -> None:
     assert refused.stderr == f"atelier: cannot write to ATELIER_HOME {home}: {os.strerror(17)}\n"
 
 
-def test_a_full_home_is_named(full_folder: Path) -> None:
-    refused = try_server(full_folder)
+def test_a_full_home_is_named(tmp_path: Path) -> None:
+    refused = try_server(tmp_path, ATELIER_LEAST_FREE_BYTES=str(2**60))
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"atelier: ATELIER_HOME {full_folder} is full: ")
+    assert refused.stderr.startswith(f"atelier: ATELIER_HOME {tmp_path} is full: ")
+    assert refused.stderr.endswith(f" MiB free, {2**40} MiB are needed\n")
+
+
+@pytest.mark.parametrize(
+    ("variable", "place", "folder"),
+    [
+        ("IMAGE_SEARCH_DB_PATH", "a file/search/index.db", "a file/search"),
+        ("IMAGE_SEARCH_FILES_DIR", "a file", "a file"),
+    ],
+)
+def test_a_place_for_files_that_cannot_be_written_to_is_named(
+    variable: str, place: str, folder: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").touch()
+    refused = try_server(tmp_path / "home", None, **{variable: str(tmp_path / place)})
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"atelier: cannot write to {tmp_path / folder}: ")
+    assert refused.stderr.endswith(f"choose another with {variable}=…\n")
 
 
 def test_a_home_belongs_to_one_server(server: Server) -> None:
-    refused = try_server(server.home, PORT=str(free_ports(1)[0]))
+    refused = try_server(server.home)
     assert refused.returncode == 1
     assert refused.stderr == f"atelier: another server runs in ATELIER_HOME {server.home}; choose another folder\n"
 
 
+def test_a_port_that_haproxy_cannot_have_ends_the_start_with_its_reason(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = try_server(tmp_path / "home", RAY_SERVE_HAPROXY_METRICS_PORT=str(port))
+    assert refused.returncode == 1
+    assert f"HAProxy cannot bind socket (Address already in use) for [127.0.0.1:{port}]" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_chosen_ports_are_none_that_an_outgoing_connection_may_get() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door, ExitStack() as stack:
+        outgoing = [stack.enter_context(socket.create_connection(door.getsockname())) for _ in range(20)]
+        chosen = free_ports(200)
+        assert len(set(chosen)) == 200
+        assert max(chosen) < min(connection.getsockname()[1] for connection in outgoing)
+
+
 def test_an_application_that_cannot_be_built_ends_the_start_with_its_reason(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
-    config = configuration(tmp_path, import_path="graph:nothing")
-    refused = try_server(tmp_path / "home", config, PORT=str(port))
+    refused = try_server(tmp_path / "home", configuration(tmp_path, import_path="graph:nothing"))
     assert refused.returncode == 1
     assert "AttributeError: module 'graph' has no attribute 'nothing'" in refused.stderr
     assert refused.stderr.count("\n") == 1

@@ -92,6 +92,19 @@ def test_a_checkpoint_that_is_missing_or_of_another_kind_is_refused_at_once(tmp_
     assert "has no open_clip_config.json" in mistake(entry("clip", str(tmp_path)))
 
 
+def test_a_checkpoint_that_another_engine_loads_is_refused_at_once(tmp_path: Path) -> None:
+    def refusal(engine: str, checkpoint: str) -> str:
+        return mistake({"models": {**MINIMAL["models"], "x": {"engine": engine, "checkpoint": checkpoint}}})
+
+    text = refusal("vlm", "builtin:blip")
+    assert text.startswith("models.x.checkpoint: 'builtin:blip' is a blip model, which cannot answer messages")
+    assert refusal("captioner", "builtin:vlm").endswith("'builtin:vlm' is a qwen2_5_vl model, not blip or blip-2")
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    assert refusal("vlm", str(tmp_path)).endswith("is a llama model, which reads no pictures")
+    (tmp_path / "config.json").write_text("{")
+    assert "config.json cannot be read: " in refusal("captioner", str(tmp_path))
+
+
 def test_no_models_at_all_is_refused() -> None:
     assert mistake({"models": {}}).startswith("models")
     assert mistake({}) == "models: is missing"
@@ -245,3 +258,52 @@ def test_room_for_kept_answers_is_no_negative_number() -> None:
     assert mistake(MINIMAL, {"ATELIER_IDEMPOTENCY_MAX_BYTES": "-1"}).startswith(
         "idempotency_max_bytes (from ATELIER_IDEMPOTENCY_MAX_BYTES): '-1'"
     )
+
+
+@pytest.mark.parametrize(
+    "variable", ["ATELIER_API_KEYS", "ATELIER_ADMIN_KEYS", "GATEWAY_API_KEY", "API_KEY", "BEARER_TOKEN"]
+)
+@pytest.mark.parametrize("others", [{}, {"GATEWAY_API_KEY": "one", "API_KEY": "two"}])
+def test_a_blank_key_would_let_everybody_in_and_is_refused(variable: str, others: dict[str, str]) -> None:
+    text = mistake(MINIMAL, {**others, variable: "  "})
+    assert f" (from {variable}): a key is needed, and this one is blank" in text
+
+
+@pytest.mark.parametrize("variable", ["ATELIER_API_KEYS", "ATELIER_ADMIN_KEYS"])
+def test_a_list_of_keys_with_none_in_it_is_refused(variable: str) -> None:
+    for others in ({}, {"GATEWAY_API_KEY": "one", "API_KEY": "two"}):
+        assert f" (from {variable}): a key is needed" in mistake(MINIMAL, {variable: " , ", **others})
+    assert mistake({**MINIMAL, "api_keys": ","}).startswith("api_keys.0: a key is needed")
+    assert settings.validate(MINIMAL, {variable: "one,"}) != settings.validate(MINIMAL, {})
+
+
+def test_spaces_around_a_key_are_not_part_of_it() -> None:
+    (key,) = settings.validate(MINIMAL, {"API_KEY": " four\n"}).admin_keys
+    assert key.get_secret_value() == "four"
+
+
+@pytest.mark.parametrize("prefix", ["/abs/", "../x/", "AI/SEARCH", "a//b/"])
+def test_the_prefix_of_search_is_folders(prefix: str) -> None:
+    said = f"search.prefix (from IMAGE_SEARCH_REMOTE_PREFIX): {prefix!r}: folder names that each end in /"
+    assert mistake(MINIMAL, {"IMAGE_SEARCH_REMOTE_PREFIX": prefix}).startswith(said)
+    assert settings.validate({**MINIMAL, "search": {"prefix": ""}}, {}).search.prefix == ""
+
+
+@pytest.mark.parametrize("variable", ["ATELIER_HOME", "IMAGE_SEARCH_DB_PATH", "IMAGE_SEARCH_FILES_DIR"])
+def test_a_folder_of_a_user_whom_nobody_knows_is_refused(variable: str) -> None:
+    text = mistake(MINIMAL, {variable: "~nosuchuser/x"})
+    assert f" (from {variable}): '~nosuchuser/x': whose home ~ stands for is not known here" in text
+
+
+def test_a_mistake_in_an_engines_options_is_named_with_its_value_or_with_what_is_allowed() -> None:
+    def entry(**options: object) -> dict[str, Any]:
+        picture = {"engine": "diffusion", "checkpoint": "builtin:image", "options": options}
+        return {**MINIMAL, "models": {**MINIMAL["models"], "x": picture}}
+
+    text = mistake(entry(native_pixel=4096))
+    assert text.startswith("models.x.options.native_pixel: unknown key; allowed here: guidance_argument, call,")
+    assert mistake(entry(max_batch=0)) == "models.x.options.max_batch: 0: input should be greater than or equal to 1"
+    text = mistake(entry(loading={"quantisation": "nf4"}))
+    assert text.startswith("models.x.options.loading.quantisation: unknown key; allowed here: variant, quantization,")
+    text = mistake(entry(loading={"quantization": "nf5"}))
+    assert text.startswith("models.x.options.loading.quantization: 'nf5': input should be 'none', 'nf4',")

@@ -253,6 +253,13 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path,
     assert (tmp_path / "images.db").read_bytes() == b"something else" * 100
 
 
+def test_its_folder_is_made_and_a_place_where_that_cannot_be_is_named(tmp_path: Path, objects: FileStore) -> None:
+    ImageIndex(tmp_path / "new" / "folder" / "images.db", objects, "clip").close()
+    (tmp_path / "a file").touch()
+    with pytest.raises(StoreUnusable, match=r"a file/images\.db cannot be made or written: .*IMAGE_SEARCH_DB_PATH"):
+        ImageIndex(tmp_path / "a file" / "images.db", objects, "clip")
+
+
 def test_vectors_of_another_embedder_are_never_compared(tmp_path: Path, objects: FileStore) -> None:
     first = ImageIndex(tmp_path / "images.db", objects, "clip")
     record, _ = first.add("a", image(b"x"), axis(0))

@@ -1,0 +1,29 @@
+"""The Serve configuration file: `args:` checked by `settings`, everything else as strictly by Serve's own schema."""
+
+import os
+from pathlib import Path
+
+from ray.serve.schema import ServeDeploySchema
+
+import settings
+
+
+def serve_configuration(path: Path) -> ServeDeploySchema:
+    """What the file and the environment over it say.
+
+    Raises:
+        ConfigurationError: in one line.
+    """
+    configured = settings.load(path, os.environ)
+    config: ServeDeploySchema = settings.load_as(ServeDeploySchema, path)
+    # Serve refuses options of what is not deployed, and the environment may switch off what the file has options of.
+    application = config.applications[0]
+    application.deployments = [each for each in application.deployments if not is_switched_off(each.name, configured)]
+    return config
+
+
+def is_switched_off(deployment: str, configured: settings.Settings) -> bool:
+    """Whether a deployment is known and left out."""
+    if deployment == "search":
+        return not configured.image_search_enabled
+    return deployment in configured.models and not configured.is_deployed(deployment)

@@ -1,0 +1,80 @@
+"""What stands outside `args:`, in Ray Serve's own words: typos are refused, and options of what is switched off go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.configuration import serve_configuration
+from cli.environment import ROOT
+from settings import ConfigurationError
+
+
+def written(folder: Path, application: dict[str, Any] | None = None, **top: object) -> Path:
+    document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    document["applications"][0].update(application or {})
+    path = folder / "changed.yaml"
+    path.write_text(yaml.safe_dump({**document, **top}))
+    return path
+
+
+@pytest.mark.parametrize("name", ["serve_config.yaml", "serve_config.gpu.yaml"])
+def test_the_shipped_configurations_are_valid(name: str) -> None:
+    assert serve_configuration(ROOT / name).http_options.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("application", "top", "said"),
+    [
+        ({}, {"http_option": {}}, "http_option: unknown key; allowed here: proxy_location, http_options,"),
+        ({}, {"http_options": {"prot": 8000}}, "http_options.prot: unknown key; allowed here: host, port,"),
+        ({}, {"http_options": [8000]}, "http_options: [8000]: a mapping is needed; its keys may be host, port,"),
+        ({}, {"proxy_location": "Here"}, "proxy_location: 'Here': input should be 'Disabled', 'HeadOnly' or"),
+        ({"deployment": []}, {}, "applications.0.deployment: unknown key; allowed here: name, route_prefix,"),
+        ({"deployments": 5}, {}, "applications.0.deployments: 5: input should be a valid list"),
+        ({"deployments": ["clip"]}, {}, "applications.0.deployments.0: 'clip': a mapping is needed; its keys may be"),
+        (
+            {"deployments": [{"name": "clip", "num_replica": 2}]},
+            {},
+            "applications.0.deployments.0.num_replica: unknown key; allowed here: name, num_replicas,",
+        ),
+        (
+            {"deployments": [{"name": "clip", "ray_actor_options": {"num_gpu": 1}}]},
+            {},
+            "applications.0.deployments.0.ray_actor_options.num_gpu: unknown key; allowed here: runtime_env, num_cpus,",
+        ),
+        (
+            {"deployments": [{"name": "clip", "autoscaling_config": {"max_replica": 2}}]},
+            {},
+            "applications.0.deployments.0.autoscaling_config.max_replica: unknown key; allowed here: min_replicas,",
+        ),
+        ({"runtime_env": {"working_dir": 5}}, {}, "must be a string"),
+    ],
+)
+def test_a_mistake_outside_args_is_one_line(
+    application: dict[str, Any], top: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        serve_configuration(written(tmp_path, application, **top))
+    assert str(caught.value).startswith(f"{tmp_path / 'changed.yaml'}: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_of_what_the_environment_switches_off_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [{"name": name, "ray_actor_options": {"num_cpus": 1}} for name in ("ingress", "search", "clip", "voice")]
+    path = written(tmp_path, {"deployments": options})
+
+    def named() -> list[str]:
+        return [each.name for each in serve_configuration(path).applications[0].deployments]
+
+    assert named() == ["ingress", "search", "clip", "voice"]
+    monkeypatch.setenv("VOICE_ENABLED", "0")
+    assert named() == ["ingress", "search", "clip"]
+    monkeypatch.setenv("IMAGE_SEARCH_ENABLED", "0")
+    assert named() == ["ingress"]
