@@ -8,6 +8,7 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,8 +17,8 @@ from pydantic import Field
 from models import engine
 from models.diffusion_loading import Loading, alike_in_any_batch, load, step_cache, tune
 from models.diffusion_loras import Loras, LoraSource
-from models.diffusion_previews import Previewer
-from models.diffusion_ways import ONE_BY_ONE, SEVERAL_REFERENCES, Way, main_class, sibling, ways_of
+from models.diffusion_previews import LatentColours, Previewer
+from models.diffusion_ways import GUIDED_ABOVE_0, ONE_BY_ONE, SEVERAL_REFERENCES, Way, main_class, sibling, ways_of
 from models.errors import CheckpointError, InvalidInput, OutOfMemory
 from models.pictures import open_picture, repainted
 
@@ -41,6 +42,8 @@ _NEEDED = frozenset({"prompt", "num_inference_steps", "generator", "num_images_p
 """Call arguments without which a pipeline cannot do what a job says."""
 _MOST_DRAWN = 4_194_304
 """Pixels. An answer is larger only where a mask keeps most of a larger original."""
+_MOST_AT_ONCE = 4_194_304
+"""Pixels of a batch, where the entry says nothing."""
 _LEAST_STRENGTH = 0.001
 """Schedulers know 1000 noise levels; the first is no change that could be seen."""
 _WITHOUT_WORDS: dict[str, Any] = {"prompt": None, "prompt_2": None}
@@ -61,11 +64,11 @@ class DiffusionOptions(engine.Options):
     call: dict[str, Any] = Field(
         default_factory=dict, description="fixed extra arguments of every call, e.g. max_sequence_length: 256"
     )
-    max_batch: int = Field(
-        1,
+    max_batch: int | None = Field(
+        None,
         ge=1,
         le=10,
-        description="pictures of one request made at once; above 1 is faster, and the last bits may differ",
+        description="pictures of one request made at once; absent = as many as have 4 million pixels together",
     )
     native_pixels: int | None = Field(
         None,
@@ -95,10 +98,10 @@ class DiffusionEngine(engine.ImageEngine):
     """A diffusers checkpoint with one set of weights for all its pipelines.
 
     Randomness: picture i of a job starts from the noise of `seed + i`, drawn on the CPU on every device. With
-    `max_batch` 1, the default, its bytes are those of a job for that seed alone. In larger batches too where the
-    device sums alike whatever the batch, which is seen to on a CPU (`alike_in_any_batch`); elsewhere the same job
-    still gives the same bytes each time, but picture i may differ from the one made alone by a level of grey here and
-    there (more in bfloat16).
+    `max_batch` 1 its bytes are those of a job for that seed alone. In larger batches too where the device sums alike
+    whatever the batch, which is seen to on a CPU (`alike_in_any_batch`); elsewhere the same job still gives the same
+    bytes each time, but picture i may differ from the one made alone by a level of grey here and there (more in
+    bfloat16).
     """
 
     marker: ClassVar[str] = "model_index.json"
@@ -115,7 +118,8 @@ class DiffusionEngine(engine.ImageEngine):
         way = self._way(job)
         drawn = drawn_size(job.width, job.height, self.options.native_pixels)
         pipeline = self._pipeline_for(way)
-        sources = _Sources(job, drawn, way, self.options.default_strength, _takes(pipeline, "mask_image"))
+        with engine.inference():
+            sources = _Sources(job, drawn, way, self.options.default_strength, _takes(pipeline, "mask_image"))
         arguments = self._arguments(pipeline, way, job, sources)
         with engine.inference():
             self._loras.use(job.loras)
@@ -124,23 +128,21 @@ class DiffusionEngine(engine.ImageEngine):
             return
         likeness = self._likeness(job, sources.original) if self._by_likeness(job) else {}
         made = 0
-        size = 1 if type(pipeline).__name__ in ONE_BY_ONE else self.options.max_batch
+        size = self._batch_size(pipeline, drawn)
         while made < job.n:
             seeds = [job.seed + i for i in range(made, min(made + size, job.n))]
-            progress = _Progress(on_step, Previewer(pipeline, drawn), made, len(seeds), job)
-            batch = arguments | sources.repeated(len(seeds)) | {"num_images_per_prompt": len(seeds)}
-            if likeness:  # a pipeline repeats the embeddings of a prompt only
-                repeated = {name: value.repeat_interleave(len(seeds), dim=0) for name, value in likeness.items()}
-                batch |= _WITHOUT_WORDS | {"num_images_per_prompt": 1} | repeated
+            progress = _Progress(on_step, Previewer(pipeline, drawn, self._colours), made, len(seeds), job)
             try:
-                pictures = self._run(pipeline, batch, seeds, progress)
+                with self._at_work():
+                    batch = arguments | sources.repeated(len(seeds)) | _repeated(likeness, len(seeds))
+                    pictures = [sources.finished(drawing) for drawing in self._run(pipeline, batch, seeds, progress)]
             except OutOfMemory:
                 if len(seeds) == 1:
                     raise
                 size = len(seeds) // 2
                 continue
             made += len(pictures)
-            yield from map(sources.finished, pictures)
+            yield from pictures
 
     def _way(self, job: ImageJob) -> Way:
         """Which of the pipelines the job asks for.
@@ -171,6 +173,12 @@ class DiffusionEngine(engine.ImageEngine):
             raise InvalidInput("this model works on one picture at a time", "image", "unsupported_parameter")
         return wanted
 
+    def _batch_size(self, pipeline: Any, drawn: tuple[int, int]) -> int:
+        """How many pictures are begun at once; when they do not fit, fewer are tried."""
+        if type(pipeline).__name__ in ONE_BY_ONE:
+            return 1
+        return self.options.max_batch or max(1, _MOST_AT_ONCE // (drawn[0] * drawn[1]))
+
     def _by_likeness(self, job: ImageJob) -> bool:
         return job.is_variation and job.strength is None and self._redux is not None
 
@@ -189,7 +197,7 @@ class DiffusionEngine(engine.ImageEngine):
         import torch
 
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        with engine.inference(), step_cache(pipeline, self.options.loading):
+        with step_cache(pipeline, self.options.loading):
             made: list[Image.Image] = pipeline(
                 **arguments,
                 generator=generators,
@@ -197,6 +205,19 @@ class DiffusionEngine(engine.ImageEngine):
                 output_type="pil",
             ).images
         return made
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Around a run of any of the pipelines: `engine.inference`, and under offload the device is left empty.
+
+        A pipeline empties it only at the end of a whole run, and only where the offloading hooks are its own; they
+        belong to the pipeline that was loaded.
+        """
+        with engine.inference():
+            try:
+                yield
+            finally:
+                self._pipeline.maybe_free_model_hooks()
 
     def _arguments(self, pipeline: Any, way: Way, job: ImageJob, sources: _Sources) -> dict[str, Any]:
         parameters = inspect.signature(type(pipeline).__call__).parameters
@@ -209,12 +230,14 @@ class DiffusionEngine(engine.ImageEngine):
             arguments["strength"] = sources.strength
         if self._guidance_argument in parameters:
             arguments[self._guidance_argument] = job.guidance
-        negative_prompt = job.negative_prompt
+        negative_prompt = job.negative_prompt or None
         if not self._takes_negative_prompt or "negative_prompt" not in parameters:
-            if negative_prompt:
+            if negative_prompt is not None:
                 raise InvalidInput("this model takes no negative prompt", "negative_prompt", "unsupported_parameter")
             return arguments
-        if negative_prompt is None and arguments.get("true_cfg_scale", 0) > 1:
+        if negative_prompt is not None:
+            _check_guidance(pipeline, arguments)
+        elif arguments.get("true_cfg_scale", 0) > 1:
             negative_prompt = ""  # without one, these pipelines leave true guidance out
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
@@ -222,12 +245,13 @@ class DiffusionEngine(engine.ImageEngine):
 
     def _likeness(self, job: ImageJob, picture: Image.Image) -> dict[str, Any]:
         """Redux's embeddings of a picture and a prompt, in place of a prompt's."""
-        with engine.inference():
+        with self._at_work():
             described = self._redux(image=picture, prompt=job.prompt)
         return {"prompt_embeds": described.prompt_embeds, "pooled_prompt_embeds": described.pooled_prompt_embeds}
 
     def _load(self) -> None:
-        device, dtype = engine.prepare_torch(self.entry)
+        loading, more = self.options.loading, [] if self.options.redux is None else [self.options.redux]
+        device, dtype = engine.prepare_torch(self.entry, loading.packages, more)
         source = engine.local_folder(self.entry.checkpoint) or self.entry.checkpoint
         index = self._read_index(source)
 
@@ -248,9 +272,9 @@ class DiffusionEngine(engine.ImageEngine):
         chosen: dict[str, Any] = {"dtype": dtype, "revision": self.entry.revision}
         if "safety_checker" in index:
             chosen |= {"safety_checker": None, "requires_safety_checker": False}
-        pipeline = load(main, source, index, self.options.loading, device, chosen)
-        tune(pipeline, self.options.loading)
-        if device == "cpu" and not self.options.loading.compile:
+        pipeline = load(main, source, index, loading, device, chosen)
+        tune(pipeline, loading)
+        if device == "cpu" and not loading.compile:
             alike_in_any_batch(pipeline)
         pipeline.set_progress_bar_config(disable=True)
         self._guidance_argument = self.options.guidance_argument or _guidance_argument(pipeline, parameters)
@@ -263,6 +287,10 @@ class DiffusionEngine(engine.ImageEngine):
         self._pipeline = pipeline
         self._pipelines: dict[type, Any] = {}
         self._embeddings: OrderedDict[object, Any] = OrderedDict()
+        self._colours = LatentColours(pipeline)
+        if loading.offload != "none":  # later, it would need the device in the middle of a run
+            self._colours.fit()
+            pipeline.maybe_free_model_hooks()
         self._loras = Loras(pipeline, self.options.loras, self.options.max_loras)
         self._redux: Any = None
         if self.options.redux is not None:
@@ -445,8 +473,36 @@ def _redux(checkpoint: str, pipeline: Any, dtype: Any, device: str) -> Any:
     return redux
 
 
+def _repeated(likeness: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The pipeline's arguments for a batch, with Redux's embeddings where there are any."""
+    if not likeness:
+        return {"num_images_per_prompt": count}
+    # a pipeline repeats the embeddings of a prompt only
+    repeated = {name: part.repeat_interleave(count, dim=0) for name, part in likeness.items()}
+    return _WITHOUT_WORDS | {"num_images_per_prompt": 1} | repeated
+
+
 def _takes(pipeline: Any, argument: str) -> bool:
     return argument in inspect.signature(type(pipeline).__call__).parameters
+
+
+def _check_guidance(pipeline: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse a negative prompt that the pipeline would not even read.
+
+    Raises:
+        InvalidInput: `negative_prompt`.
+    """
+    parameters = inspect.signature(type(pipeline).__call__).parameters
+    name = "true_cfg_scale" if "true_cfg_scale" in parameters else "guidance_scale"
+    if name not in parameters:
+        return
+    least = 0 if type(pipeline).__name__ in GUIDED_ABOVE_0 else 1
+    guidance = arguments.get(name, parameters[name].default)
+    if guidance is not None and guidance <= least:
+        raise InvalidInput(
+            f"this model hears a negative prompt only with guidance above {least}, and it is {guidance:g}",
+            "negative_prompt",
+        )
 
 
 def _keep_embeddings(
@@ -454,26 +510,37 @@ def _keep_embeddings(
 ) -> None:
     """Let a pipeline remember what its text encoders made of a prompt; `kept` is shared by all pipelines of a model.
 
-    Prompts come again: with another seed, as the empty negative prompt, for the next picture of a batch. LoRAs that
-    are `acting` may change what an encoder makes of them.
+    Prompts come again: with another seed, as the empty negative prompt, for the next batch. They are kept for one
+    picture, however large the batch. LoRAs that are `acting` may change what an encoder makes of them.
     """
     encode: Callable[..., Any] = pipeline.encode_prompt
     signature = inspect.signature(encode)
     name = f"{type(pipeline).__name__}.encode_prompt"
 
     def remembered(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs).arguments
-        if most == 0 or not _is_plain(list(given.values())):
+        given = signature.bind(*args, **kwargs)
+        if most == 0 or not _is_plain(list(given.arguments.values())):
             return encode(*args, **kwargs)
-        key = (name, repr(sorted(given.items())), acting())
+        count = 1
+        if "num_images_per_prompt" in given.arguments and isinstance(given.arguments.get("prompt"), str):
+            count, given.arguments["num_images_per_prompt"] = given.arguments["num_images_per_prompt"], 1
+        key = (name, repr(sorted(given.arguments.items())), acting())
         if key not in kept:
-            kept[key] = encode(*args, **kwargs)
+            kept[key] = encode(*given.args, **given.kwargs)
         kept.move_to_end(key)
         while len(kept) > most:
             kept.popitem(last=False)
-        return kept[key]
+        return kept[key] if count == 1 else tuple(_for_each(part, count) for part in kept[key])
 
     pipeline.encode_prompt = remembered
+
+
+def _for_each(embeddings: Any, count: int) -> Any:
+    """The embeddings of one prompt for each picture of a batch; what has no row for the prompt is for all of them."""
+    import torch
+
+    one_row = isinstance(embeddings, torch.Tensor) and embeddings.shape[0] == 1
+    return embeddings.repeat_interleave(count, dim=0) if one_row else embeddings
 
 
 def _is_plain(value: object) -> bool:

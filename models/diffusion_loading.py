@@ -34,7 +34,8 @@ class Loading(BaseModel):
 
     variant: str | None = Field(None, description="weight files to take, e.g. fp16")
     quantization: Quantization = Field(
-        "none", description="nf4 (bitsandbytes, CUDA), int8 or fp8 (torchao) for the components named below"
+        "none",
+        description="nf4 (bitsandbytes; on a CPU text encoders only), int8 or fp8 (torchao) for the components below",
     )
     quantized: tuple[str, ...] = Field(
         ("transformer", "text_encoder_2"), description="components that are quantised, where the checkpoint has them"
@@ -58,6 +59,12 @@ class Loading(BaseModel):
         False, description="torch.compile the transformer's blocks: a slow first picture, then faster"
     )
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages of quantised weights that these settings need."""
+        kinds = (self.quantization, "none" if self.gguf is None else "gguf")
+        return tuple(_PACKAGES[kind] for kind in kinds if kind != "none")
+
 
 def load(
     main: Any, source: Path | str, index: Mapping[str, Any], loading: Loading, device: str, chosen: Mapping[str, Any]
@@ -68,7 +75,7 @@ def load(
         CheckpointError: a package that the settings need is missing, or the device cannot do what they say.
     """
     parts = [name for name in loading.quantized if name in index and not (name == "transformer" and loading.gguf)]
-    _check_device(loading, device)
+    _check_device(loading, parts, device)
     arguments: dict[str, Any] = {**chosen, "variant": loading.variant}
     if loading.quantization != "none":
         arguments["quantization_config"] = _quantization(loading.quantization, parts, chosen["dtype"])
@@ -161,12 +168,21 @@ def _denoiser(pipeline: Any) -> Any:
     return next(getattr(pipeline, name) for name in _DENOISERS if getattr(pipeline, name, None) is not None)
 
 
-def _check_device(loading: Loading, device: str) -> None:
+def _check_device(loading: Loading, parts: Sequence[str], device: str) -> None:
     if loading.offload == "sequential" and loading.quantization == "nf4":  # huggingface/diffusers#10800
         raise CheckpointError("options.loading.offload: 'sequential' does not go with nf4; use 'model'")
-    for option, value in (("offload", loading.offload), ("quantization", loading.quantization)):
-        if value in ("model", "sequential", "nf4") and not device.startswith("cuda"):
-            raise CheckpointError(f"options.loading.{option}: {value!r} needs a CUDA device, and this is {device!r}")
+    if device.startswith("cuda"):
+        return
+    if loading.offload != "none":
+        raise CheckpointError(
+            f"options.loading.offload: {loading.offload!r} needs a CUDA device, and this is {device!r}"
+        )
+    # bitsandbytes works on a CPU and transformers lets it; diffusers asks for a GPU before it loads its own models
+    others = [part for part in parts if device != "cpu" or not part.startswith("text_encoder")]
+    if loading.quantization == "nf4" and others:
+        raise CheckpointError(
+            f"options.loading.quantization: 'nf4' of {others[0]!r} needs a CUDA device, and this is {device!r}"
+        )
 
 
 def _quantization(kind: Quantization, parts: Sequence[str], dtype: Any) -> Any:

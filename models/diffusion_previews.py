@@ -2,7 +2,8 @@
 
 Between two steps latents move along a straight line towards the clean picture, for rectified flow as for Euler's
 method on noise levels: x0 = x - sigma * (x - x_before) / (sigma - sigma_before). So the last two latents are enough,
-whatever the model. They are shrunk before decoding, so that a preview costs little beside a step.
+whatever the model. They are shrunk before the autoencoder decodes them, so that a preview costs little beside a step;
+where it may not be used, or they are too large to be shrunk, a matrix makes one pixel of each latent instead.
 """
 
 from __future__ import annotations
@@ -13,14 +14,64 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SIDE: Final = 64
-"""Latents are shrunk to this many a side at most: 512 pixels with the usual autoencoders."""
+"""Latents are shrunk to this many a side before they are decoded: 512 pixels with the usual autoencoders."""
+_LARGE: Final = 2 * _SIDE
+"""From more latents a side on, more would be lost by shrinking than by the matrix."""
+_FITTED: Final = 16
+"""Smooth pictures, of 16x16 latents, that the matrix is fitted to."""
+
+
+class LatentColours:
+    """The matrix from a model's latents to colours, fitted by least squares to what its own autoencoder makes of them.
+
+    Fitted once, when first used or by `fit`, which runs the autoencoder on a few smooth, random latents. Colours of the
+    built-in model's pictures come out at a correlation of 0.96 to 0.97, a little pale; no matrix does better than 0.98.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+        self._matrix: Any = None
+
+    def fit(self) -> None:
+        """Find the matrix, where that has not been done."""
+        import torch
+
+        if self._matrix is not None:
+            return
+        with torch.inference_mode():
+            latents = self._smooth().to(self._pipeline._execution_device)
+            colours = _decoded(self._pipeline, latents).float().clamp(-1, 1)
+            colours = torch.nn.functional.adaptive_avg_pool2d(colours, latents.shape[-2:])
+            seen, made = (grid.movedim(1, -1).flatten(0, -2).float().cpu() for grid in (latents, colours))
+            self._matrix = torch.linalg.lstsq(torch.nn.functional.pad(seen, (0, 1), value=1.0), made).solution
+
+    def __call__(self, latents: Any) -> Any:
+        """Pixels [n, 3, height, width], about -1 … 1, one for each of the latents [n, channels, height, width]."""
+        import torch
+
+        self.fit()
+        matrix = self._matrix.to(latents.device)
+        return torch.einsum("nchw,ck->nkhw", latents.float(), matrix[:-1]) + matrix[-1].view(1, -1, 1, 1)
+
+    def _smooth(self) -> Any:
+        """Latents [n, channels, 16, 16] as a pipeline has them, about 0 and of about unit size, in soft blotches."""
+        import torch
+
+        vae = self._pipeline.vae
+        channels = vae.config.get("z_dim") or vae.config.latent_channels
+        corners = torch.randn(_FITTED, channels, 2, 2, generator=torch.Generator().manual_seed(0))
+        latents = torch.nn.functional.interpolate(corners, size=(16, 16), mode="bicubic")
+        if hasattr(self._pipeline, "_unpatchify_latents"):
+            packed = self._pipeline._patchify_latents(latents).flatten(2).transpose(1, 2)
+            latents = _unpatched(self._pipeline, packed, 8, 8)
+        return latents
 
 
 class Previewer:
     """Remembers a run's latents from step to step; `size` is the drawn width and height in pixels."""
 
-    def __init__(self, pipeline: Any, size: tuple[int, int]) -> None:
-        self._pipeline = pipeline
+    def __init__(self, pipeline: Any, size: tuple[int, int], colours: LatentColours) -> None:
+        self._pipeline, self._colours = pipeline, colours
         self._width, self._height = size
         self._before: Any = None
         self._now: Any = None
@@ -39,12 +90,20 @@ class Previewer:
             latents = self._grid(self._clean())
             if latents is None:
                 return []
-            side = max(latents.shape[-2:])
-            if side > _SIDE:
-                latents = torch.nn.functional.interpolate(latents, scale_factor=_SIDE / side, mode="area")
-            decoded = self._decoded(latents)
-            pictures: list[Image.Image] = self._pipeline.image_processor.postprocess(decoded.float(), output_type="pil")
+            pixels = self._pixels(latents).float()
+            pictures: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
         return pictures
+
+    def _pixels(self, latents: Any) -> Any:
+        import torch
+
+        side = max(latents.shape[-2:])
+        # an offloaded autoencoder would take the transformer's place on the device in the middle of its run
+        if side > _LARGE or hasattr(self._pipeline.vae, "_hf_hook"):
+            return self._colours(latents)
+        if side > _SIDE:
+            latents = torch.nn.functional.interpolate(latents, scale_factor=_SIDE / side, mode="area")
+        return _decoded(self._pipeline, latents)
 
     def _clean(self) -> Any:
         scheduler = self._pipeline.scheduler
@@ -61,7 +120,7 @@ class Previewer:
             if latents.shape[1] != (self._height // side) * (self._width // side):
                 return None  # drawn in another size than the one asked for
             if hasattr(self._pipeline, "_unpatchify_latents"):
-                return self._unpatched(latents, self._height // side, self._width // side)
+                return _unpatched(self._pipeline, latents, self._height // side, self._width // side)
             if not hasattr(self._pipeline, "_unpack_latents"):
                 return None
             latents = self._pipeline._unpack_latents(
@@ -71,24 +130,27 @@ class Previewer:
             latents = latents[:, :, 0]
         return latents if latents.ndim == 4 else None
 
-    def _unpatched(self, latents: Any, height: int, width: int) -> Any:
-        """FLUX.2's latents, which a batch norm keeps at unit size while they are packed."""
-        norm = self._pipeline.vae.bn
-        scale = (norm.running_var + self._pipeline.vae.config.batch_norm_eps).sqrt()
-        latents = (latents * scale + norm.running_mean).transpose(1, 2)
-        return self._pipeline._unpatchify_latents(latents.reshape(*latents.shape[:2], height, width))
 
-    def _decoded(self, latents: Any) -> Any:
-        """Pixels [n, 3, height, width], -1 … 1."""
-        import torch
+def _unpatched(pipeline: Any, latents: Any, height: int, width: int) -> Any:
+    """FLUX.2's latents, which a batch norm keeps at unit size while they are packed."""
+    norm = pipeline.vae.bn
+    mean, variance = norm.running_mean.to(latents.device), norm.running_var.to(latents.device)
+    latents = latents * (variance + pipeline.vae.config.batch_norm_eps).sqrt() + mean
+    latents = latents.transpose(1, 2)
+    return pipeline._unpatchify_latents(latents.reshape(*latents.shape[:2], height, width))
 
-        vae = self._pipeline.vae
-        if "latents_mean" in vae.config and "z_dim" in vae.config:
-            mean, spread = (
-                torch.tensor(vae.config[name], device=latents.device).view(1, -1, 1, 1)
-                for name in ("latents_mean", "latents_std")
-            )
-            clip = (latents * spread + mean).unsqueeze(2).to(vae.dtype)
-            return vae.decode(clip, return_dict=False)[0][:, :, 0]
-        shift, scale = vae.config.get("shift_factor") or 0.0, vae.config.get("scaling_factor") or 1.0
-        return vae.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0]
+
+def _decoded(pipeline: Any, latents: Any) -> Any:
+    """Pixels [n, 3, height, width], -1 … 1."""
+    import torch
+
+    vae = pipeline.vae
+    if "latents_mean" in vae.config and "z_dim" in vae.config:
+        mean, spread = (
+            torch.tensor(vae.config[name], device=latents.device).view(1, -1, 1, 1)
+            for name in ("latents_mean", "latents_std")
+        )
+        clip = (latents * spread + mean).unsqueeze(2).to(vae.dtype)
+        return vae.decode(clip, return_dict=False)[0][:, :, 0]
+    shift, scale = vae.config.get("shift_factor") or 0.0, vae.config.get("scaling_factor") or 1.0
+    return vae.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0]

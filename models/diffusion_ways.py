@@ -58,6 +58,9 @@ SEVERAL_REFERENCES: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "Q
 ONE_BY_ONE: Final = frozenset({"QwenImageEditInpaintPipeline"})
 """Pipelines that take a list of pictures for pictures of one prompt, not of one each."""
 
+GUIDED_ABOVE_0: Final = frozenset({"ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"})
+"""Pipelines that count guidance from 0; for all others, 1 is none."""
+
 
 def main_class(index: Mapping[str, Any]) -> Any:
     """The class that a checkpoint (its model_index.json) is loaded as.

@@ -47,6 +47,7 @@ def open_picture(data: bytes, param: str | None = None, max_pixels: int = MAX_PI
 
     Raises:
         InvalidImage: not a picture we read, truncated, or too large.
+        MemoryError: the machine has no room for it; that is no fault of the picture.
     """
     sniff(data, param, max_pixels)
     try:
@@ -55,7 +56,7 @@ def open_picture(data: bytes, param: str | None = None, max_pixels: int = MAX_PI
             with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
                 opened.load()
                 picture = _upright(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, MemoryError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidImage("the image is truncated or damaged", param) from error
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         picture = picture.convert("I").point(lambda value: value / 257).convert("L")  # Pillow would cut it off at 255

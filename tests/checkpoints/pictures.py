@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,20 @@ def _qwen3(tokenizer: Any, **more: Any) -> Any:
     return Qwen3Config(vocab_size=len(tokenizer), **sizes)
 
 
-def write_flux(folder: Path, guidance_embeds: bool = False, pipeline: str = "FluxPipeline") -> None:
-    """A FLUX.1 of 64x64 pictures and more; `pipeline` is the class that its index names."""
+def write_flux(
+    folder: Path, guidance_embeds: bool = False, pipeline: str = "FluxPipeline", reader_width: int = 32
+) -> None:
+    """A FLUX.1 of 64x64 pictures and more; `pipeline` is the class that its index names.
+
+    `reader_width` is that of the T5.
+    """
     import diffusers
     from transformers import CLIPTextModel, T5Config, T5EncoderModel
 
     _seeded()
     tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
-    t5 = T5Config(vocab_size=len(tokenizer_2), d_model=32, d_kv=8, d_ff=37, num_heads=4, num_layers=2)
+    sizes = {"d_model": reader_width, "d_kv": reader_width // 4, "d_ff": 2 * reader_width}
+    t5 = T5Config(vocab_size=len(tokenizer_2), **sizes, num_heads=4, num_layers=2)
     getattr(diffusers, pipeline)(
         scheduler=_flow_scheduler(),
         vae=_flux_vae(4),
@@ -108,7 +115,7 @@ def write_flux(folder: Path, guidance_embeds: bool = False, pipeline: str = "Flu
             num_single_layers=1,
             attention_head_dim=16,
             num_attention_heads=2,
-            joint_attention_dim=32,
+            joint_attention_dim=reader_width,
             pooled_projection_dim=32,
             axes_dims_rope=(4, 4, 8),
             guidance_embeds=guidance_embeds,
@@ -135,23 +142,41 @@ def write_redux(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def write_flux_lora(folder: Path, seed: int = 1) -> Path:
-    """A LoRA for the transformer of `write_flux`, as a file; loud enough to be seen."""
+def write_lora(folder: Path, write: Callable[[Path], None], seed: int = 1) -> Path:
+    """A LoRA for the pipeline that `write` writes, as one file, as diffusers' trainers save it; loud enough to be seen.
+
+    It acts on the attention of the transformer, or for SDXL on that of the U-Net and of both text encoders.
+    """
+    import diffusers
+
+    write(folder / "of")
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder / "of")
+    denoiser, reader = ["to_q", "to_k", "to_v", "to_out.0"], ["q_proj", "k_proj", "v_proj", "out_proj"]
+    parts = {"transformer": denoiser}
+    if hasattr(pipeline, "unet"):
+        parts = {"unet": denoiser, "text_encoder": reader, "text_encoder_2": reader}
+    layers = {f"{part}_lora_layers": _adapter(getattr(pipeline, part), parts[part], seed) for part in parts}
+    type(pipeline).save_lora_weights(folder, **layers)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def _adapter(module: Any, targets: list[str], seed: int) -> dict[str, Any]:
+    """Random weights for some layers of a module, under the names of released files."""
     import torch
-    from diffusers import FluxPipeline, FluxTransformer2DModel
+    from diffusers.utils import convert_state_dict_to_diffusers
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
-    write_flux(folder / "of")
-    transformer = FluxTransformer2DModel.from_pretrained(folder / "of" / "transformer")
-    transformer.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+    module.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets))
+    weights = get_peft_model_state_dict(module)
+    if "transformer" not in type(module).__name__.lower():
+        weights = convert_state_dict_to_diffusers(weights)
     generator = torch.Generator().manual_seed(seed)
-    weights = {
-        name: torch.randn(weight.shape, generator=generator)
-        for name, weight in get_peft_model_state_dict(transformer).items()
+    return {
+        # transformers 5 calls a CLIP's layers otherwise than the files that were made before
+        f"text_model.{name}" if name.startswith("encoder.") else name: torch.randn(weight.shape, generator=generator)
+        for name, weight in weights.items()
     }
-    FluxPipeline.save_lora_weights(folder, transformer_lora_layers=weights)
-    return folder / "pytorch_lora_weights.safetensors"
 
 
 def write_flux2_klein(folder: Path, is_distilled: bool = False) -> None:

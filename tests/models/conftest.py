@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# before any engine is loaded: one that needs no quantised weights would keep their packages from all that follow
+import diffusers  # noqa: F401
 import pytest
+import transformers  # noqa: F401
 
 from models.captioner import BlipEngine
 from models.catalog import EngineName, ModelEntry, create_engine

@@ -94,9 +94,18 @@ def test_a_batch_gives_the_very_pictures_that_are_made_alone(shelf: Shelf) -> No
     assert made(batches, replace(JOB, n=5)) == alone
 
 
-def test_pictures_come_as_they_are_finished(flux: DiffusionEngine) -> None:
+def test_as_many_pictures_are_made_at_once_as_have_four_megapixels_or_as_the_entry_says(shelf: Shelf) -> None:
+    engine = loaded(shelf("flux"))
+    sides = {side: engine._batch_size(engine._pipeline, (side, side)) for side in (2048, 1456, 1024, 512)}
+    assert sides == {2048: 1, 1456: 1, 1024: 4, 512: 16}
+    engine = loaded(with_options(shelf("flux"), max_batch=3))
+    assert {engine._batch_size(engine._pipeline, (side, side)) for side in (2048, 64)} == {3}
+
+
+def test_pictures_come_as_they_are_finished(shelf: Shelf) -> None:
     steps: list[int] = []
-    coming = flux.stream(replace(JOB, n=2), lambda step: steps.append(step.done))
+    engine = loaded(with_options(shelf("flux"), call={"max_sequence_length": 48}, max_batch=1))
+    coming = engine.stream(replace(JOB, n=2), lambda step: steps.append(step.done))
     assert steps == []
     next(coming)
     assert steps == [1, 2]
@@ -108,7 +117,7 @@ def test_pictures_come_as_they_are_finished(flux: DiffusionEngine) -> None:
 def test_every_step_of_every_picture_is_reported(any_pipeline: DiffusionEngine) -> None:
     steps: list[tuple[int, int]] = []
     any_pipeline.generate(replace(JOB, steps=3, n=2), lambda step: steps.append((step.done, step.total)))
-    assert steps == [(i, 6) for i in range(1, 7)]
+    assert steps == [(2, 6), (4, 6), (6, 6)]  # both pictures at once
 
 
 @pytest.mark.parametrize("error", [Cancelled(), KeyboardInterrupt()])
@@ -142,7 +151,34 @@ def test_a_negative_prompt_that_could_not_act_is_refused(shelf: Shelf) -> None:
     with pytest.raises(InvalidInput) as caught:
         engine.generate(replace(JOB, negative_prompt="a blue star"), on_step)
     assert caught.value.param == "negative_prompt"
-    assert made(engine, replace(JOB, negative_prompt="")) == made(engine, JOB)
+
+
+def test_an_empty_negative_prompt_is_none(any_pipeline: DiffusionEngine, shelf: Shelf) -> None:
+    for engine in (any_pipeline, loaded(shelf("flux"))):
+        for guidance in (0.0, 1.0, 2.0):
+            job = replace(JOB, guidance=guidance)
+            assert made(engine, replace(job, negative_prompt="")) == made(engine, job)
+
+
+@pytest.mark.parametrize(
+    ("name", "guidance", "least"), [("flux", 1.0, 1), ("sdxl", 1.0, 1), ("sdxl", 0.0, 1), ("z_image", 0.0, 0)]
+)
+def test_a_negative_prompt_without_guidance_is_refused(
+    name: str, guidance: float, least: int, request: pytest.FixtureRequest
+) -> None:
+    engine: DiffusionEngine = request.getfixturevalue(name)
+    job = replace(JOB, guidance=guidance, negative_prompt="a blue star")
+    with pytest.raises(InvalidInput, match=f"only with guidance above {least}, and it is {guidance:g}") as caught:
+        engine.generate(job, on_step)
+    assert caught.value.param == "negative_prompt"
+    job = replace(job, guidance=least + 0.5)
+    assert made(engine, job) != made(engine, replace(job, negative_prompt=None))
+
+
+def test_guidance_that_the_entry_fixes_lets_a_negative_prompt_act(shelf: Shelf) -> None:
+    engine = loaded(with_options(shelf("flux"), call={"max_sequence_length": 48, "true_cfg_scale": 3.0}))
+    job = replace(JOB, guidance=0.0)
+    assert made(engine, replace(job, negative_prompt="a blue star")) != made(engine, job)
 
 
 def test_guidance_can_be_kept_from_the_pipeline(shelf: Shelf) -> None:

@@ -19,7 +19,7 @@ from models.errors import CheckpointError, InferenceFailed, InvalidImage, Invali
 from models.pictures import encode
 from models.tasks import ImageJob, LoraUse
 from tests import checkpoints
-from tests.models.conftest import Shelf, entry_of, loaded, with_options
+from tests.models.conftest import WRITERS, Shelf, entry_of, loaded, with_options
 
 JOB = ImageJob("a red circle", width=64, height=64, steps=2, guidance=2.0, seed=7)
 SHORT: dict[str, Any] = {"call": {"max_sequence_length": 48}}
@@ -331,7 +331,9 @@ def test_redux_is_for_flux_only(redux: DiffusionEngine, shelf: Shelf) -> None:
 def lora_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Three LoRAs for FLUX, one that is cut off, and one for something else."""
     folder = tmp_path_factory.mktemp("loras")
-    files = {f"ink.v{seed}": checkpoints.write_flux_lora(folder / str(seed), seed) for seed in (1, 2, 3)}
+    files = {
+        f"ink.v{seed}": checkpoints.write_lora(folder / str(seed), checkpoints.write_flux, seed) for seed in (1, 2, 3)
+    }
     files["cut"] = folder / "cut.safetensors"
     files["cut"].write_bytes(files["ink.v1"].read_bytes()[:2000])
     files["foreign"] = folder / "foreign.safetensors"
@@ -371,11 +373,29 @@ def test_a_lora_acts_in_every_way(inked: DiffusionEngine) -> None:
         assert made(inked, replace(job, loras=(LoraUse("ink.v1"),))) != made(inked, job), way
 
 
-def test_weight_0_is_none(inked: DiffusionEngine) -> None:
-    assert made(inked, with_loras(("ink.v1", 0.0))) == made(inked, JOB)
+@pytest.mark.parametrize("name", ["flux", "kontext", "flux2_klein", "z_image", "qwen_image", "sdxl"])
+def test_a_lora_of_each_family_changes_its_own_pictures_only_and_with_weight_0_none(
+    name: str, shelf: Shelf, tmp_path: Path
+) -> None:
+    _, write = WRITERS[name]
+    sources = {"ink": {"checkpoint": str(checkpoints.write_lora(tmp_path, write))}}
+    engine = loaded(with_options(shelf(name), **short(name), loras=sources))
+    before = made(engine, JOB)
+    inked, half = made(engine, with_loras(("ink", 1.0))), made(engine, with_loras(("ink", 0.5)))
+    assert len({*before, *inked, *half}) == 3
+    assert made(engine, JOB) == before
+    assert made(engine, with_loras(("ink", 0.0))) == before
+    assert made(engine, with_loras(("ink", 1.0))) == inked
 
 
-def test_what_follows_a_lora_is_as_before(inked: DiffusionEngine) -> None:
+def test_a_lora_of_sdxl_acts_on_every_part_that_it_is_for(shelf: Shelf, tmp_path: Path) -> None:
+    sources = {"ink": {"checkpoint": str(checkpoints.write_lora(tmp_path, checkpoints.write_sdxl))}}
+    engine = loaded(with_options(shelf("sdxl"), loras=sources))
+    made(engine, with_loras(("ink", 1.0)))
+    assert set(engine._pipeline.get_list_adapters()) == {"unet", "text_encoder", "text_encoder_2"}
+
+
+def test_what_follows_several_loras_is_as_before(inked: DiffusionEngine) -> None:
     before = made(inked, JOB)
     made(inked, with_loras(("ink.v1", 1.0), ("ink.v2", 1.0)))
     assert made(inked, JOB) == before

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,16 @@ import pytest
 from PIL import Image
 
 from models.diffusion import DiffusionEngine
+from models.diffusion_loading import Loading
 from models.engine import Step
 from models.errors import Cancelled, CheckpointError
 from models.pictures import encode
+from models.quantizers import unused
 from models.tasks import ImageJob
-from tests.models.conftest import Shelf, loaded, with_options
+from tests import checkpoints
+from tests.models.conftest import Shelf, entry_of, loaded, with_options
 
 JOB = ImageJob("a red circle", width=64, height=64, steps=4, guidance=2.0, seed=7)
-
-# The extra `gpu` is not part of an ordinary install: diffusers would import it at every start, for seconds.
-needs_torchao = pytest.mark.skipif(find_spec("torchao") is None, reason="the extra `gpu` (torchao) is not installed")
-needs_gguf = pytest.mark.skipif(find_spec("gguf") is None, reason="the extra `gpu` (gguf) is not installed")
 
 
 def on_step(_step: Step) -> None:
@@ -41,7 +41,10 @@ def drawn(engine: DiffusionEngine, job: ImageJob = JOB) -> np.ndarray:
 @pytest.mark.parametrize(
     ("loading", "wrong"),
     [
-        ({"quantization": "nf4"}, r"options.loading.quantization: 'nf4' needs a CUDA device, and this is 'cpu'"),
+        (
+            {"quantization": "nf4"},
+            r"options.loading.quantization: 'nf4' of 'transformer' needs a CUDA device, and this is 'cpu'",
+        ),
         (
             {"offload": "sequential", "quantization": "nf4"},
             r"options.loading.offload: 'sequential' does not go with nf4",
@@ -61,8 +64,8 @@ def test_what_cannot_be_is_told_by_the_options_name(loading: dict[str, Any], wro
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(find_spec("torchao") is not None, reason="the extra `gpu` is installed")
-def test_a_missing_extra_is_named(shelf: Shelf) -> None:
+def test_a_missing_extra_is_named(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao", None)  # as if it were not installed
     with pytest.raises(CheckpointError, match="int8 needs the package torchao; install Atelier with the extra `gpu`"):
         flux(shelf, quantization="int8")
 
@@ -108,7 +111,6 @@ def test_a_picture_decoded_in_tiles_is_nearly_the_same(shelf: Shelf) -> None:
     assert 0 < change < 15
 
 
-@needs_torchao
 @pytest.mark.parametrize("quantization", ["int8", "fp8"])
 def test_quantised_weights_take_less_and_make_nearly_the_same_picture(quantization: str, shelf: Shelf) -> None:
     whole, quantised = flux(shelf), flux(shelf, quantization=quantization)
@@ -117,7 +119,50 @@ def test_quantised_weights_take_less_and_make_nearly_the_same_picture(quantizati
     assert 0 < change < 5
 
 
-@needs_gguf
+@pytest.mark.skipif(sys.platform != "linux", reason="bitsandbytes is installed on Linux only")
+def test_a_text_encoder_in_nf4_works_on_a_cpu(tmp_path: Path) -> None:
+    checkpoints.write_flux(tmp_path / "flux", reader_width=64)  # bitsandbytes packs 64 weights of a row at a time
+    entry = entry_of("diffusion", tmp_path / "flux")
+    whole = loaded(with_options(entry, call={"max_sequence_length": 48}))
+    quantised = loaded(
+        with_options(
+            entry,
+            call={"max_sequence_length": 48},
+            loading={"quantization": "nf4", "quantized": ["text_encoder_2"]},
+        )
+    )
+    weights = {type(weight).__name__ for weight in quantised._pipeline.text_encoder_2.parameters()}
+    assert "Params4bit" in weights
+    assert quantised.footprint < 0.8 * whole.footprint
+    change = np.abs(drawn(quantised) - drawn(whole)).mean()
+    assert 0 < change < 5
+
+
+def test_packages_of_quantised_weights_are_left_out_where_nothing_is_quantised(shelf: Shelf) -> None:
+    program = """
+import sys
+from models.catalog import ModelEntry, create_engine
+engine = create_engine(ModelEntry(engine="diffusion", checkpoint=sys.argv[1], device="cpu", threads=1))
+engine.load()
+print([name for name in ("bitsandbytes", "gguf", "torchao") if sys.modules.get(name)])
+"""
+    command = [sys.executable, "-c", program, shelf("flux").checkpoint]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_packages_of_quantised_weights_are_there_where_a_checkpoint_or_its_entry_needs_them(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    plain = shelf("flux").checkpoint
+    assert unused([plain], Loading(quantization="int8").packages) == ("bitsandbytes", "gguf")
+    assert unused([plain], Loading(quantization="nf4", gguf="/a/file").packages) == ("torchao",)
+    assert unused([plain, "someone/on-the-hub"], ()) == ()
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text('{"quantization_config": {"quant_method": "bitsandbytes"}}')
+    assert unused([plain, str(tmp_path)], ()) == ()
+
+
 def test_a_gguf_file_stands_in_for_the_transformer(shelf: Shelf, tmp_path: Path) -> None:
     whole = flux(shelf)
     file = tmp_path / "flux.gguf"
@@ -130,7 +175,8 @@ def test_a_gguf_file_stands_in_for_the_transformer(shelf: Shelf, tmp_path: Path)
 
 def _write_gguf(file: Path, weights: dict[str, Any]) -> None:
     """Matrices in Q8_0 where their rows allow it, everything else whole."""
-    gguf = pytest.importorskip("gguf")
+    import gguf
+
     writer = gguf.GGUFWriter(str(file), "flux")
     for name, weight in weights.items():
         array = weight.numpy()
