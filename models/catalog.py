@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.engine import Engine
+from models.engine import Engine, ImageEngine
 from models.mistakes import BELOW, first_mistake
+from models.tasks import ImageJob
 
 Kind = Literal["image", "vlm", "captioner", "clip", "voice"]
 EngineName = Literal["diffusion", "vlm", "captioner", "clip", "espeak"]
@@ -95,3 +96,14 @@ def check_checkpoint(entry: ModelEntry) -> None:
 def create_engine(entry: ModelEntry) -> Engine:
     """The engine of an entry, not yet loaded."""
     return engine_class(entry.engine)(entry)
+
+
+def refuse_impossible(entry: ModelEntry, job: ImageJob) -> None:
+    """Refuse a job for an image model that could only fail later, in a queue or after a long load.
+
+    Raises:
+        InvalidInput: it names the field.
+    """
+    found = engine_class(entry.engine)
+    assert issubclass(found, ImageEngine)
+    found.refuse(entry, job)

@@ -18,13 +18,14 @@ from models import engine
 from models.diffusion_loading import Loading, alike_in_any_batch, load, step_cache, tune
 from models.diffusion_loras import Loras, LoraSource
 from models.diffusion_previews import LatentColours, Previewer
-from models.diffusion_ways import GUIDED_ABOVE_0, ONE_BY_ONE, SEVERAL_REFERENCES, Way, main_class, sibling, ways_of
+from models.diffusion_ways import GUIDED_ABOVE_0, ONE_BY_ONE, Way, choose, expected_ways, main_class, sibling, ways_of
 from models.errors import CheckpointError, InvalidInput, OutOfMemory
 from models.pictures import open_picture, repainted
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from models.catalog import ModelEntry
     from models.tasks import ImageJob, LoraUse
 
 logger = logging.getLogger(__name__)
@@ -47,12 +48,6 @@ _MOST_AT_ONCE = 4_194_304
 _LEAST_STRENGTH = 0.001
 """Schedulers know 1000 noise levels; the first is no change that could be seen."""
 _WITHOUT_WORDS: dict[str, Any] = {"prompt": None, "prompt_2": None}
-_ABLE: dict[Way, str] = {
-    "text": "make pictures from words",
-    "edit": "follow an instruction about a picture",
-    "image": "start from a picture by strength",
-    "inpaint": "repaint within a mask",
-}
 
 
 class DiffusionOptions(engine.Options):
@@ -115,7 +110,8 @@ class DiffusionEngine(engine.ImageEngine):
             InvalidInput: what this model cannot do, named by the field that asks for it.
             OutOfMemory: not even one picture of this size fits.
         """
-        way = self._way(job)
+        by_likeness = _by_likeness(job, self.options)
+        way = choose(job, {way: cls.__name__ for way, cls in self._ways.items()}, by_likeness=by_likeness)
         drawn = drawn_size(job.width, job.height, self.options.native_pixels)
         pipeline = self._pipeline_for(way)
         with engine.inference():
@@ -126,7 +122,7 @@ class DiffusionEngine(engine.ImageEngine):
         if sources.strength == 0:
             yield from [sources.original] * job.n
             return
-        likeness = self._likeness(job, sources.original) if self._by_likeness(job) else {}
+        likeness = self._likeness(job, sources.original) if by_likeness else {}
         made = 0
         size = self._batch_size(pipeline, drawn)
         while made < job.n:
@@ -144,43 +140,19 @@ class DiffusionEngine(engine.ImageEngine):
             made += len(pictures)
             yield from pictures
 
-    def _way(self, job: ImageJob) -> Way:
-        """Which of the pipelines the job asks for.
-
-        Raises:
-            InvalidInput: none of this model's.
-        """
-        if not job.images:
-            if "text" not in self._ways:
-                raise InvalidInput(
-                    "this model changes pictures, so it needs one", "image", "missing_required_parameter"
-                )
-            return "text"
-        if self._by_likeness(job):
-            wanted: Way = "text"
-        elif job.mask is not None:
-            wanted = "inpaint"
-        elif job.strength is not None or (job.is_variation and "image" in self._ways):
-            wanted = "image"
-        else:
-            wanted = "edit" if "edit" in self._ways else "image"
-        if wanted not in self._ways:
-            param = "mask" if job.mask is not None else "image" if job.strength is None else "strength"
-            able = ", ".join(_ABLE[way] for way in self._ways)
-            raise InvalidInput(f"this model cannot {_ABLE[wanted]}; it can {able}", param, "unsupported_parameter")
-        several = wanted == "edit" and self._ways[wanted].__name__ in SEVERAL_REFERENCES
-        if len(job.images) > 1 and not several:
-            raise InvalidInput("this model works on one picture at a time", "image", "unsupported_parameter")
-        return wanted
+    @classmethod
+    def refuse(cls, entry: ModelEntry, job: ImageJob) -> None:
+        """See `ImageEngine.refuse`. Says nothing of checkpoints that are not on this machine yet."""
+        index = _index_on_disk(entry)
+        options = DiffusionOptions.model_validate(entry.options)
+        if index is not None and (ways := expected_ways(index, options.pipelines)) is not None:
+            choose(job, ways, by_likeness=_by_likeness(job, options))
 
     def _batch_size(self, pipeline: Any, drawn: tuple[int, int]) -> int:
         """How many pictures are begun at once; when they do not fit, fewer are tried."""
         if type(pipeline).__name__ in ONE_BY_ONE:
             return 1
         return self.options.max_batch or max(1, _MOST_AT_ONCE // (drawn[0] * drawn[1]))
-
-    def _by_likeness(self, job: ImageJob) -> bool:
-        return job.is_variation and job.strength is None and self._redux is not None
 
     def _pipeline_for(self, way: Way) -> Any:
         """The pipeline of a way, made when first asked for; they share all weights."""
@@ -453,6 +425,27 @@ def _shaped(picture: Image.Image, drawn: tuple[int, int]) -> Image.Image:
 
     size = drawn_size(*picture.size, drawn[0] * drawn[1])
     return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _by_likeness(job: ImageJob, options: DiffusionOptions) -> bool:
+    return job.is_variation and job.strength is None and options.redux is not None
+
+
+def _index_on_disk(entry: ModelEntry) -> dict[str, Any] | None:
+    """A checkpoint's model_index.json, where it is in a folder or was downloaded before; loading says what is wrong."""
+    try:
+        folder = engine.local_folder(entry.checkpoint)
+        if folder is None:
+            from huggingface_hub import try_to_load_from_cache
+
+            found = try_to_load_from_cache(entry.checkpoint, "model_index.json", revision=entry.revision)
+            if not isinstance(found, str):
+                return None
+            folder = Path(found).parent
+        index: dict[str, Any] = json.loads((folder / "model_index.json").read_bytes())
+    except (CheckpointError, OSError, ValueError):
+        return None
+    return index
 
 
 def _redux(checkpoint: str, pipeline: Any, dtype: Any, device: str) -> Any:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from models.errors import CheckpointError
+from models.errors import CheckpointError, InvalidInput
+
+if TYPE_CHECKING:
+    from models.tasks import ImageJob
 
 Way = Literal["text", "edit", "image", "inpaint"]
 """From words; by an instruction about a picture; from a picture by strength; within a mask.
@@ -53,7 +56,13 @@ _HOMES: Final[dict[str, str]] = {
     sibling: name for name, ways in _FAMILIES.items() for sibling in ways.values() if sibling
 }
 """A sibling's family, for checkpoints that name the sibling."""
-SEVERAL_REFERENCES: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "QwenImageEditPlusPipeline"})
+_ABLE: Final[dict[Way, str]] = {
+    "text": "make pictures from words",
+    "edit": "follow an instruction about a picture",
+    "image": "start from a picture by strength",
+    "inpaint": "repaint within a mask",
+}
+_SEVERAL_REFERENCES: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "QwenImageEditPlusPipeline"})
 """Pipelines whose edits may look at more than one picture."""
 ONE_BY_ONE: Final = frozenset({"QwenImageEditInpaintPipeline"})
 """Pipelines that take a list of pictures for pictures of one prompt, not of one each."""
@@ -107,6 +116,45 @@ def ways_of(main: Any, given: Mapping[Way, str]) -> dict[Way, Any]:
             raise CheckpointError(f"options.pipelines.{way}: diffusers {diffusers.__version__} has no {chosen!r}")
         found[way] = cls
     return found
+
+
+def expected_ways(index: Mapping[str, Any], given: Mapping[Way, str]) -> dict[Way, str] | None:
+    """The names of the classes that `ways_of` gives, without diffusers; None where only diffusers could tell."""
+    said = str(index.get("_class_name"))
+    name = _HOMES.get(said, said)
+    if name not in _FAMILIES:
+        return None
+    return {way: sibling or name for way, sibling in _FAMILIES[name].items()} | dict(given)
+
+
+def choose(job: ImageJob, ways: Mapping[Way, str], *, by_likeness: bool) -> Way:
+    """Which way a job asks for, of those that a model has (with the names of their classes).
+
+    `by_likeness`: it is a variation that Redux makes, from words that describe the picture.
+
+    Raises:
+        InvalidInput: none of them, named by the field that asks for it.
+    """
+    if not job.images:
+        if "text" not in ways:
+            raise InvalidInput("this model changes pictures, so it needs one", "image", "missing_required_parameter")
+        return "text"
+    if by_likeness:
+        wanted: Way = "text"
+    elif job.mask is not None:
+        wanted = "inpaint"
+    elif job.strength is not None or (job.is_variation and "image" in ways):
+        wanted = "image"
+    else:
+        wanted = "edit" if "edit" in ways else "image"
+    if wanted not in ways:
+        param = "mask" if job.mask is not None else "image" if job.strength is None else "strength"
+        able = ", ".join(_ABLE[way] for way in ways)
+        raise InvalidInput(f"this model cannot {_ABLE[wanted]}; it can {able}", param, "unsupported_parameter")
+    several = wanted == "edit" and ways[wanted] in _SEVERAL_REFERENCES
+    if len(job.images) > 1 and not several:
+        raise InvalidInput("this model works on one picture at a time", "image", "unsupported_parameter")
+    return wanted
 
 
 def _auto(way: Way, name: str) -> Any:

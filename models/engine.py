@@ -155,6 +155,15 @@ class Engine(ABC):
 class ImageEngine(Engine):
     """Makes and changes pictures."""
 
+    @classmethod
+    @abstractmethod
+    def refuse(cls, entry: ModelEntry, job: ImageJob) -> None:
+        """Refuse what the model plainly cannot do, without loading it; `stream` refuses whatever else it finds.
+
+        Raises:
+            InvalidInput: named by the field that asks for it.
+        """
+
     @abstractmethod
     def stream(self, job: ImageJob, on_step: StepCallback) -> Iterator[Image.Image]:
         """The pictures of the job as they are finished, in order; picture i is what `seed + i` alone would give."""

@@ -18,7 +18,7 @@ from deployments.ingress.errors import invalid
 from deployments.ingress.jobs import Job, cancelled
 from deployments.ingress.schemas.images import MAX_SEED, Lora
 from deployments.ingress.uploads import Picture
-from models.catalog import ModelEntry
+from models.catalog import ModelEntry, refuse_impossible
 from models.tasks import ImageJob, LoraUse
 
 SMALLEST_SIDE: Final = 64
@@ -47,11 +47,12 @@ class Wish:
     loras: Sequence[Lora] = ()
 
 
-def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
-    """The job for a wish, checked against the model's limits before anything is queued.
+async def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
+    """The job for a wish, checked against the model's limits and abilities before anything is queued.
 
     Raises:
         ApiError: 400 naming `seed`, `n`, `size` or `loras[i].name`.
+        InvalidInput: the model cannot do that.
     """
     defaults, loras = entry.image, tuple(entry.options.get("loras", {}))
     seed = wish.seed if wish.seed is not None else secrets.randbelow(MAX_SEED - wish.n)
@@ -66,7 +67,10 @@ def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
         if lora.name not in loras:
             where = f"loras[{i}].name"
             raise invalid(where, f"{where}: {lora.name!r} is not configured; there are: {', '.join(loras) or 'none'}")
-    return ImageJob(
+        if lora.name in [other.name for other in wish.loras[:i]]:
+            where = f"loras[{i}].name"
+            raise invalid(where, f"{where}: {lora.name!r} is named twice")
+    job = ImageJob(
         prompt=wish.prompt,
         negative_prompt=wish.negative_prompt,
         width=wish.width,
@@ -81,6 +85,8 @@ def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
         is_variation=wish.is_variation,
         loras=tuple(LoraUse(lora.name, lora.weight) for lora in wish.loras),
     )
+    await asyncio.to_thread(refuse_impossible, entry, job)
+    return job
 
 
 async def make(

@@ -30,7 +30,7 @@ def test_zero_is_a_value_and_two_spellings_must_agree(
     assert (refused.value.status, refused.value.param) == (400, param)
 
 
-def test_a_masked_photograph_may_be_larger_than_what_is_drawn_of_it() -> None:
+async def test_a_masked_photograph_may_be_larger_than_what_is_drawn_of_it() -> None:
     entry = ModelEntry.model_validate(
         {"engine": "diffusion", "checkpoint": "builtin:image", "image": {"max_pixels": 4_194_304}}
     )
@@ -39,7 +39,7 @@ def test_a_masked_photograph_may_be_larger_than_what_is_drawn_of_it() -> None:
     def wish(n: int) -> Wish:
         return Wish("a cat", 4032, 3024, n=n, images=[photograph], mask=photograph)
 
-    assert plan(wish(1), entry).width == 4032
+    assert (await plan(wish(1), entry)).width == 4032
     with pytest.raises(ApiError) as refused:
-        plan(wish(2), entry)
+        await plan(wish(2), entry)
     assert (refused.value.status, refused.value.param) == (400, "n")
