@@ -91,7 +91,7 @@ By `python -m training.evaluate --only image`: prompts of scenes with seeds that
 everything; pictures drawn at the settings above and judged by `training/oracle.py`, which measures pixels. Where no
 language is named, half of the prompts are English, a quarter each Korean and Japanese. An edit is right when the
 background and the colour, shape, size and place of every thing, changed or not, are as they should be, and nothing else
-is there; edits of which the oracle misreads even the exact picture (three in two hundred) are left out.
+is there. Of three in these two hundred the oracle misreads even the exact picture, so that they count as wrong.
 
 {table}
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.api.conftest import fault
 from tests.api.pictures import data_url, png
 
 
@@ -38,11 +37,3 @@ def test_a_large_picture_comes_back_from_a_model(http: httpx.Client, noise: byte
     assert answer["size"] == "2112x2048"
     changed = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"]))))
     assert (changed[64:] == np.asarray(Image.open(io.BytesIO(noise)))[64:]).all()
-
-
-def test_more_pixels_than_the_model_makes_in_one_request_are_refused(http: httpx.Client, noise: bytes) -> None:
-    alpha = png(Image.new("RGBA", (2112, 2048), (0, 0, 0, 0)))
-    answer = http.post(
-        "/v1/images/edits", data={"prompt": "a red circle", "n": "10"}, files={"image": noise, "mask": alpha}
-    )
-    assert fault(answer) == (400, "invalid_value", "n")
