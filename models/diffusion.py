@@ -261,7 +261,10 @@ class DiffusionEngine(engine.ImageEngine):
         self._embeddings: OrderedDict[object, Any] = OrderedDict()
         self._colours = LatentColours(pipeline)
         if loading.offload != "none":  # later, it would need the device in the middle of a run
-            self._colours.fit()
+            try:
+                self._colours.fit()
+            except Exception:  # an autoencoder of a kind that is not known here: the model itself works
+                logger.warning("%s will have no previews", self.entry.checkpoint, exc_info=True)
             pipeline.maybe_free_model_hooks()
         self._loras = Loras(pipeline, self.options.loras, self.options.max_loras)
         self._redux: Any = None

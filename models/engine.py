@@ -41,7 +41,7 @@ class Step:
 
     `share` (0-1) is how much of the pictures in work is done, be it one of the job's or a batch of them. `peek()`
     gives what they look like by now, as (number in the job, picture); empty where the model's latents cannot be read
-    midway. It costs a small decoding, so it is called only by who wants to see.
+    midway. It costs a small decoding or less, so it is called only by who wants to see.
     """
 
     done: int
