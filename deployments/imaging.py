@@ -15,7 +15,7 @@ from models.tasks import ImageJob
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
-_PROGRESS_SECONDS: Final = 0.25
+_PROGRESS_SECONDS: Final = 0.5
 """Told at most this often, so that small pictures are not slowed by talk about them."""
 _PREVIEW_SECONDS: Final = 2.0
 _PREVIEW_SIDE: Final = 256

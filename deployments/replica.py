@@ -11,8 +11,10 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar
 
 from models.catalog import ModelEntry, create_engine
 from models.engine import Engine
@@ -22,6 +24,7 @@ logger = logging.getLogger("ray.serve")
 
 E = TypeVar("E", bound=Engine)
 T = TypeVar("T")
+P = ParamSpec("P")
 
 IsCancelled = Callable[[], bool]
 
@@ -82,7 +85,7 @@ class ModelReplica(Generic[E]):
         it never does.
         """
         cancelled = threading.Event()
-        future = self._thread.submit(self._guarded, work, cancelled.is_set)
+        future = self._in_thread(self._guarded, work, cancelled.is_set)
         try:
             return await asyncio.wrap_future(future)
         finally:
@@ -117,7 +120,7 @@ class ModelReplica(Generic[E]):
                 failure = error
             loop.call_soon_threadsafe(queue.put_nowait, failure)
 
-        self._thread.submit(done)
+        self._in_thread(done)
         try:
             while (piece := await queue.get()) is not None:
                 if isinstance(piece, BaseException):
@@ -126,12 +129,19 @@ class ModelReplica(Generic[E]):
         finally:
             cancelled.set()
 
+    def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """`work` in the engine's thread, in the caller's context: log lines then bear the request's id."""
+        return self._thread.submit(copy_context().run, partial(work, *args, **kwargs))
+
     def _guarded(self, work: Callable[[IsCancelled], T], is_cancelled: IsCancelled) -> T:
         if is_cancelled():
             raise Cancelled
         self._require_loaded()
+        begun = time.perf_counter()
         try:
-            return work(is_cancelled)
+            result = work(is_cancelled)
+            logger.info("%s worked %.1f ms", self.alias, (time.perf_counter() - begun) * 1000)
+            return result
         except InferenceFailed as error:  # the caller is told to look here for the reason
             logger.error("%s failed on a request: %s", self.alias, error, exc_info=error.__cause__)
             raise

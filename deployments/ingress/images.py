@@ -176,8 +176,7 @@ async def _answer(request: Request, asked: Asked, prompt: str, images: list[Pict
     if asked.response_format == "url":
         return JSONResponse(answer)
     pictures = [picture.data for picture in made]
-    body_of_answer = await asyncio.to_thread(with_base64, answer, items, "b64_json", pictures)
-    return Response(body_of_answer, media_type="application/json")
+    return Response(await with_base64(answer, items, "b64_json", pictures), media_type="application/json")
 
 
 _USAGE: Final = {
@@ -228,7 +227,7 @@ async def _events(
     told: dict[str, str],
     seed: int,
 ) -> AsyncIterator[dict[str, str]]:
-    def event(piece: Partial | Made) -> dict[str, str]:
+    async def event(piece: Partial | Made) -> dict[str, str]:
         fields: dict[str, Any] = {"created_at": int(time.time()), **told}
         if isinstance(piece, Partial):
             name = f"{family}.partial_image"
@@ -237,13 +236,13 @@ async def _events(
             name = f"{family}.completed"
             fields |= {"image_index": piece.seed - seed, "seed": piece.seed, "usage": _USAGE}
         item = {"type": name, **fields}
-        return {"event": name, "data": with_base64(item, [item], "b64_json", [piece.data]).decode()}
+        return {"event": name, "data": (await with_base64(item, [item], "b64_json", [piece.data])).decode()}
 
     try:
         async with aclosing(rest):
-            yield await asyncio.to_thread(event, await first)
+            yield await event(await first)
             async for piece in rest:
-                yield await asyncio.to_thread(event, piece)
+                yield await event(piece)
     except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
         yield {"event": "error", "data": json.dumps({"type": "error", **envelope(from_exception(error))})}
     finally:

@@ -37,16 +37,13 @@ async def read_picture(
         InvalidImage: anything that is not a whole picture of an accepted type.
     """
     if isinstance(source, Upload):
-        data = source.data
-    else:
-        text = source if isinstance(source, str) else source.image_url
-        if re.match(r"https?:", text[:6], re.IGNORECASE):
-            data = await remote.fetch(text, param, settings, bearer_token)
-        else:
-            data = await asyncio.to_thread(from_url_or_base64, text, param)
-    refuse_too_large(data, settings, param)
-    opened = await asyncio.to_thread(open_picture, data, param, settings.image_max_pixels)
-    return Picture(data, *opened.size)
+        return await asyncio.to_thread(_checked, source.data, settings, param)
+    text = source if isinstance(source, str) else source.image_url
+    if _is_remote(text):
+        return await asyncio.to_thread(
+            _checked, await remote.fetch(text, param, settings, bearer_token), settings, param
+        )
+    return await asyncio.to_thread(lambda: _checked(from_url_or_base64(text, param), settings, param))
 
 
 async def read_url(url: str, settings: Settings, param: str) -> bytes:
@@ -56,11 +53,9 @@ async def read_url(url: str, settings: Settings, param: str) -> bytes:
         ApiError: 400 naming `param`, 413 when there are too many bytes.
         InvalidImage: anything that is not a whole picture of an accepted type.
     """
-    if re.match(r"https?:", url[:6], re.IGNORECASE):
-        data = await remote.fetch(url, param, settings)
-    else:
-        data = await asyncio.to_thread(from_url, url, param)
-    return await check_picture(data, settings, param)
+    if _is_remote(url):
+        return await check_picture(await remote.fetch(url, param, settings), settings, param)
+    return (await asyncio.to_thread(lambda: _checked(from_url(url, param), settings, param))).data
 
 
 async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
@@ -70,9 +65,16 @@ async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
         ApiError: 413 when there are too many bytes.
         InvalidImage: anything that is not a whole picture of an accepted type.
     """
+    return (await asyncio.to_thread(_checked, data, settings, param)).data
+
+
+def _checked(data: bytes, settings: Settings, param: str) -> Picture:
     refuse_too_large(data, settings, param)
-    await asyncio.to_thread(open_picture, data, param, settings.image_max_pixels)
-    return data
+    return Picture(data, *open_picture(data, param, settings.image_max_pixels).size)
+
+
+def _is_remote(url: str) -> bool:
+    return re.match(r"https?:", url[:6], re.IGNORECASE) is not None
 
 
 def refuse_too_large(data: bytes, settings: Settings, param: str) -> None:
