@@ -6,8 +6,9 @@ where they are used; results travel as encoded bytes too, so that no encoding ha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,7 +69,11 @@ class Message:
 
 @dataclass(frozen=True)
 class ChatJob:
-    """An answer to write. `temperature` 0 is greedy; `stop` texts are cut off and not returned."""
+    """An answer to write. `temperature` 0 is greedy; `stop` texts are cut off and not returned.
+
+    `form` is a JSON schema that the answer satisfies, token by token, or the texts of which it is one; None leaves it
+    free. `top_logprobs`, 0-20, asks for the log-probability of each token and of so many alternatives; None for none.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int = 512
@@ -76,6 +81,10 @@ class ChatJob:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    form: Mapping[str, Any] | tuple[str, ...] | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +97,23 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """A token as text and bytes, the natural logarithm of its probability, and the likeliest ones in its place."""
+
+    token: str
+    logprob: float
+    bytes: bytes
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class ChatDelta:
     """A piece of an answer. Only the last piece has `finish_reason` and `usage`; its text may be empty."""
 
     text: str
     finish_reason: Literal["stop", "length"] | None = None
     usage: Usage | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -195,18 +195,19 @@ def _sees(segments: Sequence[_Segment]) -> npt.NDArray[np.bool_]:
 
 
 class Talks:
-    """Draws the conversations of a batch, and the scenes that they are about."""
+    """Draws the conversations of a batch, and the scenes that they are about. `word`: how many scenes have a word."""
 
-    def __init__(self, encode: Encode, image_token: int) -> None:
+    def __init__(self, encode: Encode, image_token: int, word: float = 0.4) -> None:
         self._encode = encode
         self._image_token = image_token
+        self._word = word
 
     def draw(self, singles: int, pairs: int, rng: np.random.Generator) -> tuple[list[Scene], list[Conversation]]:
         """Scenes and conversations about them: `singles` scenes alone, `pairs` of two, and a few words about none."""
         scenes: list[Scene] = []
         conversations = []
         for _ in range(singles):
-            scenes.append(random_scene(rng, things=(0.02, 0.3, 0.36, 0.32), word=0.4))
+            scenes.append(random_scene(rng, things=(0.02, 0.3, 0.36, 0.32), word=self._word))
             conversations.append(self._about_one(scenes[-1], len(scenes) - 1, rng))
             if rng.random() < 0.7:
                 conversations.append(self._asked_first(scenes[-1:], len(scenes) - 1, rng))

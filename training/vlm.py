@@ -150,7 +150,15 @@ def tokenizer_of(folder: Path) -> Any:
 
 
 def teach(
-    name: str, student: Student, tokenizer: Any, schedule: Schedule, *, frozen: bool, singles: int, pairs: int
+    name: str,
+    student: Student,
+    tokenizer: Any,
+    schedule: Schedule,
+    *,
+    frozen: bool,
+    singles: int,
+    pairs: int,
+    word: float = 0.4,
 ) -> None:
     """Train in place; the run is called `name`. `frozen`: the vision tower is used as it is."""
 
@@ -162,7 +170,7 @@ def teach(
     visual = student.model.model.visual
     visual.requires_grad_(not frozen)
     student.heads.requires_grad_(not frozen)
-    talks = Talks(encode, student.image_token)
+    talks = Talks(encode, student.image_token, word)
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:
         if frozen and step % 25 == 0:
@@ -291,6 +299,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2500, help="steps of everything together")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest rate of the second stage")
     parser.add_argument("--muon", type=float, default=5e-3, help="Muon's in the second stage")
+    parser.add_argument("--pairs", type=int, default=4, help="pairs of pictures in a step of the second stage")
+    parser.add_argument("--word", type=float, default=0.4, help="how many of its pictures have a word")
     parser.add_argument("--start", type=Path, help="go on from this run's checkpoint.pt or this model's folder")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=FOLDER)
@@ -311,7 +321,9 @@ def main() -> None:
             student.see(torch.load(kept(), weights_only=True))  # it may have learnt on meanwhile
     if arguments.steps:
         second = _schedule(arguments.steps, arguments.lr, arguments.muon, seed=6)
-        teach("vlm-all", student, tokenizer, second, frozen=False, singles=12, pairs=4)
+        teach(
+            "vlm-all", student, tokenizer, second, frozen=False, singles=12, pairs=arguments.pairs, word=arguments.word
+        )
     save(student, tokenizer, arguments.out)
 
 
