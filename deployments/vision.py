@@ -9,7 +9,7 @@ from typing import Literal
 from deployments.replica import IsCancelled, ModelReplica
 from models.engine import ChatEngine
 from models.errors import Cancelled
-from models.tasks import ChatDelta, ChatJob, Usage
+from models.tasks import ChatDelta, ChatJob, TokenLogprob, Usage
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Answer:
     text: str
     finish_reason: Literal["stop", "length"]
     usage: Usage
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Vision(ModelReplica[ChatEngine]):
@@ -37,7 +38,8 @@ class Vision(ModelReplica[ChatEngine]):
         last = pieces[-1]
         assert last.finish_reason is not None
         assert last.usage is not None
-        return Answer("".join(piece.text for piece in pieces), last.finish_reason, last.usage)
+        told = tuple(logprob for piece in pieces for logprob in piece.logprobs)
+        return Answer("".join(piece.text for piece in pieces), last.finish_reason, last.usage, told)
 
     async def chat_stream(self, job: ChatJob) -> AsyncIterator[ChatDelta]:
         """The answer as it is written."""

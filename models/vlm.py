@@ -8,6 +8,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,9 +16,11 @@ from pydantic import Field
 
 from models import engine
 from models.errors import CheckpointError, InvalidInput
+from models.grammar import vocabulary_of
 from models.pictures import encode, open_picture
+from models.sampling import Choices, Processor
 from models.streaming import TokenText
-from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
+from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +54,8 @@ class TransformersVlmEngine(engine.ChatEngine):
         piece. Closing the iterator stops the model within one token.
 
         Raises:
-            InvalidInput: the conversation does not fit the model's context or template, or a picture cannot be read.
+            InvalidInput: the conversation does not fit the model's context or template, a picture cannot be read, or no
+                answer can have the form that is asked for.
         """
         inputs = self._inputs(job.messages)
         read = int(inputs["input_ids"].shape[1])
@@ -62,36 +66,50 @@ class TransformersVlmEngine(engine.ChatEngine):
                 "messages",
                 "context_length_exceeded",
             )
-        return self._answer(job, inputs, read, min(job.max_tokens, room), is_cancelled)
+        choices = Choices(job, read, lambda: self._vocabulary)
+        return self._answer(job, choices, inputs, read, min(job.max_tokens, room), is_cancelled)
 
     def _answer(
-        self, job: ChatJob, inputs: Mapping[str, Any], read: int, limit: int, is_cancelled: Callable[[], bool]
+        self,
+        job: ChatJob,
+        choices: Choices,
+        inputs: Mapping[str, Any],
+        read: int,
+        limit: int,
+        is_cancelled: Callable[[], bool],
     ) -> Iterator[ChatDelta]:
-        tokens: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
+        tokens: queue.SimpleQueue[tuple[int, TokenLogprob | None] | BaseException | None] = queue.SimpleQueue()
         stop = threading.Event()
 
         def on_token(token: int) -> bool:
-            tokens.put(token)
+            tokens.put((token, choices.logprob(token)))
             return stop.is_set() or is_cancelled()
 
         def run() -> None:
             try:
                 with engine.inference():
-                    self._generate(job, inputs, limit, on_token)
+                    self._generate(choices.processors, inputs, limit, on_token)
                 tokens.put(None)
             except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
                 tokens.put(error)
 
         text, written, last = TokenText(self._decode, job.stop), 0, -1
+        told: list[TokenLogprob] = []
         thread = threading.Thread(target=run, name="generate", daemon=True)
         thread.start()
         try:
-            while (token := tokens.get()) is not None:
-                if isinstance(token, BaseException):
-                    raise token
-                written, last = written + 1, token
-                if token not in self._end_tokens and (piece := text.push(token)):
-                    yield ChatDelta(piece)
+            while (came := tokens.get()) is not None:
+                if isinstance(came, BaseException):
+                    raise came
+                last, logprob = came
+                written += 1
+                piece = ""
+                if last not in self._end_tokens:
+                    piece = text.push(last)
+                    told += [logprob] if logprob is not None else []
+                if piece:
+                    yield ChatDelta(piece, logprobs=tuple(told))
+                    told.clear()
                 if text.stopped:
                     break
         finally:
@@ -102,9 +120,20 @@ class TransformersVlmEngine(engine.ChatEngine):
         rest = text.finish()
         ended = text.stopped or last in self._end_tokens
         image_tokens = int((inputs["input_ids"] == self._image_token).sum())
-        yield ChatDelta(rest, "stop" if ended else "length", Usage(read, written, image_tokens))
+        yield ChatDelta(rest, "stop" if ended else "length", Usage(read, written, image_tokens), tuple(told))
 
-    def _generate(self, job: ChatJob, inputs: Mapping[str, Any], limit: int, on_token: Callable[[int], bool]) -> None:
+    @cached_property
+    def _vocabulary(self) -> Any:
+        size = self._model.get_output_embeddings().weight.shape[0]
+        return vocabulary_of(self._processor.tokenizer, size, sorted(self._end_tokens))
+
+    def _generate(
+        self,
+        processors: Sequence[Processor],
+        inputs: Mapping[str, Any],
+        limit: int,
+        on_token: Callable[[int], bool],
+    ) -> None:
         import torch
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
@@ -119,7 +148,7 @@ class TransformersVlmEngine(engine.ChatEngine):
             self._model.generate(
                 **inputs,
                 generation_config=settings,
-                logits_processor=LogitsProcessorList([_sampler(job)] if job.temperature > 0 else []),
+                logits_processor=LogitsProcessorList(processors),
                 stopping_criteria=StoppingCriteriaList([watch]),
             )
 
@@ -208,33 +237,6 @@ class TransformersVlmEngine(engine.ChatEngine):
         job = ChatJob((Message("user", (picture, TextPart("?"))),), max_tokens=1)
         for _ in self.stream(job, lambda: False):
             pass
-
-
-def _sampler(job: ChatJob) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Draws the next token with a generator of the job's own and leaves it as the only possible one.
-
-    transformers samples from the global generator, which other work in the process moves on: with this, the greedy
-    search picks what the job's seed says.
-    """
-    import torch
-    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
-
-    generator = torch.Generator("cpu")
-    if job.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(job.seed)
-    warm = TemperatureLogitsWarper(job.temperature)
-    cut = TopPLogitsWarper(job.top_p, min_tokens_to_keep=1)
-
-    def sample(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores = warm(ids, scores.float())
-        if job.top_p < 1:
-            scores = cut(ids, scores)
-        chosen = torch.multinomial(scores.softmax(-1).cpu(), 1, generator=generator).to(scores.device)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
-
-    return sample
 
 
 def _turns(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> list[Turn]:

@@ -6,21 +6,25 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from deployments.ingress import body, uploads
+from deployments.ingress import body, forms, uploads
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import envelope, from_exception, invalid
-from deployments.ingress.schemas.chat import ChatCompletion, ChatMessage, ImageContent
+from deployments.ingress.schemas.chat import ChatCompletion, ChatMessage, ImageContent, ResponseFormat
 from deployments.ingress.streams import begun, event_stream
-from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
+from deployments.vision import Answer
+from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob, Usage
 from settings import Settings
+
+T = TypeVar("T")
 
 router = APIRouter(prefix="/v1", tags=["chat"])
 
@@ -38,27 +42,39 @@ async def completions(request: Request) -> Response:
     roster = request.app.state.atelier.models
     alias = roster.resolve(asked.model, ["vlm"])
     _refuse_unsupported(asked)
+    form = await _form(asked.response_format)
+    several = asked.n > 1  # asked for several answers, a caller wants different ones
     job = ChatJob(
         messages=await _messages(asked.messages, settings),
         max_tokens=asked.max_completion_tokens or asked.max_tokens or _DEFAULT_TOKENS,
-        temperature=0.0 if asked.temperature is None else asked.temperature,
+        temperature=(1.0 if several else 0.0) if asked.temperature is None else asked.temperature,
         top_p=asked.top_p,
         stop=_stops(asked.stop),
         seed=asked.seed,
+        presence_penalty=asked.presence_penalty,
+        frequency_penalty=asked.frequency_penalty,
+        form=form,
+        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
     )
+    jobs = [job if job.seed is None else replace(job, seed=job.seed + i) for i in range(asked.n)]
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
     if not asked.stream:
-        answer = await roster.call(alias, "chat", job)
-        message = {"role": "assistant", "content": answer.text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-        return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(answer.usage)})
+        answers: list[Answer] = await roster.call_each(alias, "chat", jobs)
+        choices = [_choice(i, answer) for i, answer in enumerate(answers)]
+        usage = _usage([answer.usage for answer in answers])
+        return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-    deltas = roster.stream(alias, "chat_stream", job)
-    return event_stream(_events(head, await begun(deltas), deltas, with_usage=with_usage))
+    deltas = roster.stream_each(alias, "chat_stream", jobs)
+    return event_stream(_events(head, await begun(deltas), deltas, len(jobs), with_usage=with_usage))
 
 
 async def _events(
-    head: dict[str, Any], first: asyncio.Future[ChatDelta], rest: AsyncGenerator[ChatDelta, None], *, with_usage: bool
+    head: dict[str, Any],
+    first: asyncio.Future[tuple[int, ChatDelta]],
+    rest: AsyncGenerator[tuple[int, ChatDelta], None],
+    count: int,
+    *,
+    with_usage: bool,
 ) -> AsyncIterator[dict[str, str]]:
     def chunk(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> dict[str, str]:
         value: dict[str, Any] = {**head, "object": "chat.completion.chunk", "choices": choices}
@@ -66,57 +82,83 @@ async def _events(
             value["usage"] = usage
         return {"data": json.dumps(value, ensure_ascii=False)}
 
-    def choice(delta: dict[str, Any], finish_reason: str | None = None) -> list[dict[str, Any]]:
-        return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}]
+    def choice(index: int, delta: dict[str, Any], told: Sequence[TokenLogprob], end: str | None = None) -> Any:
+        return [{"index": index, "delta": delta, "logprobs": _logprobs(told), "finish_reason": end}]
 
-    yield chunk(choice({"role": "assistant", "content": ""}))
+    usages: list[Usage] = []
+    for i in range(count):  # clients open a choice for each number in turn
+        yield chunk(choice(i, {"role": "assistant", "content": ""}, ()))
     try:
         async with aclosing(rest):
-            last = await first
-            if last.text:
-                yield chunk(choice({"content": last.text}))
-            async for last in rest:
-                if last.text:
-                    yield chunk(choice({"content": last.text}))
+            async for i, delta in _after(first, rest):
+                if delta.text or (delta.logprobs and delta.finish_reason is None):
+                    yield chunk(choice(i, {"content": delta.text}, delta.logprobs))
+                if delta.finish_reason is not None:
+                    yield chunk(choice(i, {}, () if delta.text else delta.logprobs, delta.finish_reason))
+                    usages.append(delta.usage or Usage(0, 0))
     except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
         yield {"data": json.dumps(envelope(from_exception(error)))}
         return
     finally:
         first.cancel()
-    yield chunk(choice({}, last.finish_reason or "stop"))
     if with_usage:
-        yield chunk([], _usage(last.usage or Usage(0, 0)))
+        yield chunk([], _usage(usages))
     yield {"data": "[DONE]"}
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+async def _after(first: asyncio.Future[T], rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield await first
+    async for each in rest:
+        yield each
+
+
+def _choice(index: int, answer: Answer) -> dict[str, Any]:
+    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    logprobs = _logprobs(answer.logprobs)
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
+
+
+def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    def entry(one: TokenLogprob) -> dict[str, Any]:
+        return {"token": one.token, "logprob": one.logprob, "bytes": list(one.bytes)}
+
+    if not told:
+        return None
+    return {"content": [{**entry(one), "top_logprobs": [entry(t) for t in one.top]} for one in told], "refusal": None}
+
+
+def _usage(usages: Sequence[Usage]) -> dict[str, Any]:
+    """Of all answers together; what they were made from counts once."""
+    read, written = usages[0].prompt_tokens, sum(usage.completion_tokens for usage in usages)
     return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"image_tokens": usage.image_tokens},
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {"image_tokens": usages[0].image_tokens},
     }
 
 
 def _refuse_unsupported(asked: ChatCompletion) -> None:
-    if asked.n > 1:
-        raise invalid("n", f"n: {asked.n}; this server gives one answer a request", "unsupported_value")
-    if asked.logprobs or asked.top_logprobs:
-        name = "logprobs" if asked.logprobs else "top_logprobs"
-        raise invalid(name, f"{name} is not supported", "unsupported_parameter")
-    if asked.response_format is not None and asked.response_format.type != "text":
-        raise invalid(
-            "response_format",
-            f"response_format: {asked.response_format.type!r} is not supported; allowed: text",
-            "unsupported_value",
-        )
+    if asked.top_logprobs is not None and not asked.logprobs:
+        raise invalid("top_logprobs", "top_logprobs: it needs logprobs: true")
     if asked.tool_choice not in (None, "none", "auto"):
         raise invalid("tool_choice", "tool_choice: this model calls no tools; allowed: none, auto", "unsupported_value")
     if set(asked.modalities or ()) - {"text"}:
         raise invalid("modalities", f"modalities: {asked.modalities}; this server answers in text only")
-    for name in ("presence_penalty", "frequency_penalty"):
-        if getattr(asked, name):
-            raise invalid(name, f"{name} is not supported; allowed: 0", "unsupported_value")
+
+
+async def _form(asked: ResponseFormat | None) -> Mapping[str, Any] | None:
+    """The schema that the answer must satisfy, found to be one that an answer can."""
+    if asked is None or asked.type == "text":
+        return None
+    where = "response_format.json_schema"
+    if asked.type == "json_object":
+        return {"type": "object"}
+    if asked.json_schema is None:
+        raise invalid(where, f"{where} is required with the type json_schema", "missing_required_parameter")
+    schema = asked.json_schema.json_schema or {"type": "object"}
+    await forms.check(schema, f"{where}.schema")
+    return schema
 
 
 def _stops(stop: str | list[str] | None) -> tuple[str, ...]:

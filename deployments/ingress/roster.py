@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -128,6 +129,43 @@ class Roster:
             if not finished:
                 answers.cancel()
                 waiting.cancel()
+
+    async def call_each(self, alias: str, method: str, jobs: Sequence[Any]) -> list[Any]:
+        """The results of several calls, in order; the first failure ends the others. Errors as in `call`."""
+        room = asyncio.Semaphore(self.entries[alias].max_ongoing)
+
+        async def one(job: Any) -> Any:
+            async with room:  # a request alone never overflows the model's queue
+                return await self.call(alias, method, job)
+
+        calls = [asyncio.ensure_future(one(job)) for job in jobs]
+        try:
+            return await asyncio.gather(*calls)
+        finally:
+            for each in calls:
+                each.cancel()
+
+    async def stream_each(self, alias: str, method: str, jobs: Sequence[Any]) -> AsyncGenerator[tuple[int, Any], None]:
+        """What several streams yield, as it comes, with the number of the job. Errors as in `call`."""
+        room = asyncio.Semaphore(self.entries[alias].max_ongoing)
+        queue: asyncio.Queue[tuple[int, Any] | None] = asyncio.Queue()
+
+        async def one(number: int, job: Any) -> None:
+            async with room, aclosing(self.stream(alias, method, job)) as pieces:
+                async for piece in pieces:
+                    queue.put_nowait((number, piece))
+
+        streams = [asyncio.ensure_future(one(number, job)) for number, job in enumerate(jobs)]
+        ended = asyncio.gather(*streams)
+        ended.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (piece := await queue.get()) is not None:
+                yield piece
+            await ended
+        finally:
+            for each in streams:
+                each.cancel()
+            await asyncio.wait(streams)
 
     async def _started(self, alias: str, waiting: asyncio.Future[Any]) -> None:
         """Return once `waiting` is done, however long the model works; not so long for it to start.

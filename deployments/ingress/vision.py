@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import Any, NoReturn
+from typing import Any
 
-import jsonschema
-import referencing
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from deployments.ingress import body, uploads
+from deployments.ingress import body, forms, uploads
 from deployments.ingress.docs import accepts
-from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.errors import invalid
 from deployments.ingress.schemas.chat import Analysis
 from models.tasks import ChatJob, ImagePart, Message, TextPart
 
@@ -49,16 +47,19 @@ async def analyze(request: Request) -> dict[str, Any]:
     atelier = request.app.state.atelier
     asked = await body.read(request, Analysis, max_bytes=uploads.base64_room(atelier.settings))
     question = _question(asked)
+    if asked.json_schema is not None:
+        await forms.check(asked.json_schema, "schema")
     configured = atelier.settings.tasks
     alias = atelier.models.resolve(asked.model or configured.get(asked.task) or configured.get("default"), ["vlm"])
     picture = await uploads.read_picture(asked.image, atelier.settings, "image")
-    job = ChatJob((Message("user", (ImagePart(picture.data), TextPart(question))),), max_tokens=asked.max_tokens)
+    messages = (Message("user", (ImagePart(picture.data), TextPart(question))),)
+    job = ChatJob(messages, max_tokens=asked.max_tokens, form=asked.json_schema)
     begun = time.monotonic()
     answer = await atelier.models.call(alias, "chat", job)
     text = answer.text.strip()
     result: dict[str, Any] = {
         "task": asked.task,
-        "result": text if asked.json_schema is None else _fitting(text, asked.json_schema),
+        "result": text if asked.json_schema is None else forms.value_of(text, asked.json_schema),
         "created": int(time.time()),
         "model": alias,
         "usage": {"latency": round(time.monotonic() - begun, 3), "prompt_used": question},
@@ -74,35 +75,4 @@ def _question(asked: Analysis) -> str:
     question = asked.prompt or _TASKS[asked.task][1]
     if asked.json_schema is None:
         return question
-    try:
-        jsonschema.Draft202012Validator.check_schema(asked.json_schema)
-    except jsonschema.SchemaError as error:
-        raise invalid("schema", f"schema: not a JSON schema: {error.message}") from error
-    except RecursionError as error:
-        raise invalid("schema", "schema: is nested too deeply") from error
     return f"{question}\nAnswer with JSON only, following this JSON schema: {json.dumps(asked.json_schema)}"
-
-
-def _refuse_patterns(_validator: object, _value: object, _instance: object, _schema: object) -> NoReturn:
-    raise invalid("schema", "schema: pattern and patternProperties are not supported")
-
-
-# a caller's regular expression can take Python's engine forever, and this is the loop that serves everybody
-_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft202012Validator, {"pattern": _refuse_patterns, "patternProperties": _refuse_patterns}
-)
-
-
-def _fitting(text: str, schema: dict[str, Any]) -> Any:
-    bare = re.sub(r"^```(?:json)?\s*|\s*```$", "", text)
-    try:
-        value = json.loads(bare)
-        # with a registry of its own, the validator fetches nothing that a caller's `$ref` may name
-        _Validator(schema, registry=referencing.Registry()).validate(value)
-    except (referencing.exceptions.Unresolvable, RecursionError) as error:
-        raise invalid("schema", "schema: a $ref leads nowhere, out of the schema, or in a circle") from error
-    except (ValueError, jsonschema.ValidationError) as error:
-        raise ApiError(
-            502, "the model's answer does not fit the schema", code="invalid_model_output", param="schema"
-        ) from error
-    return value

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx
+import jsonschema
 import openai
 import pytest
 from openai import OpenAI
+from pydantic import BaseModel, Field
 
 from tests.api.conftest import fault
 from tests.api.pictures import SVG, TRUNCATED, bomb, data_url, png, scene
@@ -91,6 +93,87 @@ def test_a_stop_text_is_cut_before(sdk: OpenAI) -> None:
     assert answer.choices[0].finish_reason == "stop"
 
 
+class Seen(BaseModel):
+    """What a caller wants to know."""
+
+    shape: Literal["circle", "square", "star"]
+    count: int = Field(ge=0, le=9)
+    colours: list[Literal["red", "blue"]] = Field(max_length=2)
+
+
+def test_the_sdk_parses_an_answer_into_a_model(sdk: OpenAI) -> None:
+    answer = sdk.chat.completions.parse(
+        model="vlm-fast", messages=asking("What is this?", data_url()), response_format=Seen
+    )
+    assert isinstance(answer.choices[0].message.parsed, Seen)
+    with sdk.chat.completions.stream(
+        model="vlm-fast", messages=asking("What is this?", data_url()), response_format=Seen
+    ) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == answer.choices[0].message.parsed
+
+
+def test_json_object_is_an_object_unless_it_is_cut(sdk: OpenAI) -> None:
+    for seed in range(3):
+        answer = sdk.chat.completions.create(
+            model="vlm-fast",
+            messages=asking("JSON, please", data_url()),
+            response_format={"type": "json_object"},
+            temperature=1,
+            seed=seed,
+            max_tokens=60,
+        )
+        text = answer.choices[0].message.content or ""
+        assert text.startswith("{")
+        if answer.choices[0].finish_reason == "stop":
+            assert isinstance(json.loads(text), dict)
+
+
+def test_several_answers_are_those_of_their_seeds(sdk: OpenAI) -> None:
+    def ask(**fields: Any) -> Any:
+        return sdk.chat.completions.create(
+            model="vlm-fast", messages=asking("Describe this image.", data_url()), temperature=1.5, **fields
+        )
+
+    answer = ask(n=3, seed=5)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    alone = [ask(seed=5 + i) for i in range(3)]
+    assert [c.message.content for c in answer.choices] == [a.choices[0].message.content for a in alone]
+    assert answer.usage.completion_tokens == sum(a.usage.completion_tokens for a in alone)
+    assert answer.usage.prompt_tokens == alone[0].usage.prompt_tokens
+    texts, ends = ["", "", ""], []
+    for chunk in ask(n=3, seed=5, stream=True):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+            ends += [choice.index] if choice.finish_reason else []
+    assert texts == [c.message.content for c in answer.choices]
+    assert sorted(ends) == [0, 1, 2]
+
+
+def test_several_answers_without_a_temperature_are_not_all_the_same(sdk: OpenAI) -> None:
+    messages = asking("Tell me a long story about this image and everything in it.", data_url())
+    answer = sdk.chat.completions.create(model="vlm-fast", messages=messages, n=12, seed=1)
+    assert len({choice.message.content for choice in answer.choices}) > 1
+
+
+def test_the_sdk_reads_probabilities_whole_and_streamed(sdk: OpenAI) -> None:
+    messages = asking("What colour is the circle?", data_url(png(scene("circle", "red", "blue"))))
+    answer = sdk.chat.completions.create(model="vlm-fast", messages=messages, logprobs=True, top_logprobs=2)
+    told = answer.choices[0].logprobs
+    assert told is not None
+    assert told.content is not None
+    assert "".join(one.token for one in told.content) == answer.choices[0].message.content
+    assert all(len(one.top_logprobs) == 2 and one.bytes == list(one.token.encode()) for one in told.content)
+    streamed = [
+        one.logprob
+        for chunk in sdk.chat.completions.create(
+            model="vlm-fast", messages=messages, logprobs=True, top_logprobs=2, stream=True
+        )
+        if chunk.choices and chunk.choices[0].logprobs
+        for one in chunk.choices[0].logprobs.content or []
+    ]
+    assert streamed == [one.logprob for one in told.content]
+
+
 @pytest.mark.parametrize("alias", ["vlm-fast", "vlm-best", "gemma", "intern_vlm", "gpt-4o", "claude-x"])
 def test_every_alias_and_pattern_answers(sdk: OpenAI, alias: str) -> None:
     answer = sdk.chat.completions.create(model=alias, messages=asking("Hello"))
@@ -121,11 +204,23 @@ def test_a_bad_picture_is_a_400_that_names_its_place(http: httpx.Client, url: st
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
-        ({"logprobs": True}, "logprobs"),
+        ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"temperature": 3}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}},
+            "response_format.json_schema.name",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "word"}}}},
+            "response_format.json_schema.schema",
+        ),
         ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}, "tool_choice"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"modalities": ["audio"]}, "modalities"),
@@ -170,16 +265,29 @@ def test_a_custom_task_needs_its_prompt(http: httpx.Client) -> None:
     assert "blue" in http.post("/v1/vision/analyze", json=body).json()["result"].lower()
 
 
-def test_an_answer_that_does_not_fit_the_schema_is_never_passed_on(http: httpx.Client) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+def test_an_analysis_with_a_schema_is_a_value_that_satisfies_it(http: httpx.Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}, "seen": {"enum": ["circle", "star"]}},
+        "required": ["count", "seen"],
+        "additionalProperties": False,
+    }
     body = {"image": data_url(), "task": "custom", "prompt": "Count.", "schema": schema}
-    answer = http.post("/v1/vision/analyze", json=body)
-    if answer.status_code == 200:
-        assert isinstance(answer.json()["result"]["n"], int)
-    else:
-        assert fault(answer) == (502, "invalid_model_output", "schema")
-    body["schema"] = {"type": "nonsense"}
-    assert fault(http.post("/v1/vision/analyze", json=body)) == (400, "invalid_value", "schema")
+    answer = http.post("/v1/vision/analyze", json=body).raise_for_status().json()
+    jsonschema.validate(answer["result"], schema)
+
+
+def test_an_analysis_that_was_cut_short_is_never_passed_on(http: httpx.Client) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": ["a long value " * 20]}}, "required": ["a"]}
+    body = {"image": data_url(), "schema": schema, "max_tokens": 5}
+    assert fault(http.post("/v1/vision/analyze", json=body)) == (502, "invalid_model_output", "schema")
+
+
+def test_a_schema_that_no_answer_can_satisfy_is_refused_with_the_reason(http: httpx.Client) -> None:
+    schemas: list[dict[str, Any]] = [{"type": "nonsense"}, {"enum": []}, {"$ref": "#/$defs/none"}]
+    for schema in schemas:
+        answer = http.post("/v1/vision/analyze", json={"image": data_url(), "schema": schema})
+        assert fault(answer) == (400, "invalid_schema", "schema")
 
 
 def test_an_unknown_task_lists_the_tasks(http: httpx.Client) -> None:

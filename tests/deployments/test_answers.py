@@ -9,29 +9,48 @@ import pytest
 
 from deployments.ingress.captions import _is_yes
 from deployments.ingress.errors import ApiError
-from deployments.ingress.vision import _fitting
+from deployments.ingress.forms import check, value_of
 
 
 def test_an_answer_that_fits_is_a_value() -> None:
-    assert _fitting('```json\n{"n": 3}\n```', {"properties": {"n": {"type": "integer"}}}) == {"n": 3}
+    assert value_of('```json\n{"n": 3}\n```', {"properties": {"n": {"type": "integer"}}}) == {"n": 3}
 
 
 def test_references_inside_the_schema_are_followed() -> None:
     schema = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer"}}}
-    assert _fitting("3", schema) == 3
+    assert value_of("3", schema) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "schema"),
+    [
+        ('"three"', {"type": "integer"}),
+        ("three", {"type": "integer"}),
+        ('{"n": 3', {"type": "object"}),
+        ("", {}),
+        ('"ba"', {"type": "string", "pattern": "^ab$"}),
+        ("[" * 100_000, {}),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_a_502(answer: str, schema: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as refused:
-        _fitting('"three"', schema)
-    assert refused.value.status == 502
+        value_of(answer, schema)
+    assert (refused.value.status, refused.value.code) == (502, "invalid_model_output")
 
 
-def test_a_reference_out_of_the_schema_is_refused_and_not_fetched(tmp_path: Path) -> None:
+def test_a_pattern_cannot_hold_the_server_up() -> None:
+    with pytest.raises(ApiError):
+        value_of(f'"{"a" * 5_000}b"', {"type": "string", "pattern": "^(a+)+$"})
+
+
+async def test_a_reference_out_of_the_schema_is_refused_and_not_fetched(tmp_path: Path) -> None:
     outside = tmp_path / "outside.json"
     outside.write_text("{}")
     schemas: list[dict[str, Any]] = [{"$ref": outside.as_uri()}, {"$ref": "#/$defs/none"}, {"$ref": "#"}]
     for schema in schemas:
         with pytest.raises(ApiError) as refused:
-            _fitting("3", schema)
-        assert (refused.value.status, refused.value.param) == (400, "schema")
+            await check(schema, "schema")
+        assert (refused.value.status, refused.value.code, refused.value.param) == (400, "invalid_schema", "schema")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import jsonschema
 import pytest
 import torch
 from PIL import Image
@@ -244,3 +245,67 @@ def test_a_checkpoint_without_chat_template_is_refused(shelf: Shelf, tmp_path: P
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(CheckpointError, match="has no chat template"):
         loaded(entry.model_copy(update={"checkpoint": str(folder)}))
+
+
+_COUNTED = {
+    "type": "object",
+    "properties": {"shape": {"enum": ["circle", "star"]}, "count": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "required": ["shape", "count"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_an_answer_keeps_to_its_schema(vlm: TransformersVlmEngine, temperature: float) -> None:
+    job = chat(user(picture("red"), "hello"), form=_COUNTED, max_tokens=200, temperature=temperature, seed=1)
+    out = deltas(vlm, job)
+    assert out[-1].finish_reason == "stop"
+    jsonschema.validate(json.loads("".join(delta.text for delta in out)), _COUNTED)
+
+
+def test_an_answer_is_one_of_the_texts_it_may_be(vlm: TransformersVlmEngine) -> None:
+    assert answer(vlm, chat(user("hello"), form=("yes", "no"), max_tokens=20)) in ("yes", "no")
+
+
+def test_a_form_is_refused_before_the_model_runs(qwen: TransformersVlmEngine) -> None:
+    with pytest.raises(InvalidInput):
+        qwen.stream(chat(user("hello"), form={"type": "nonsense"}), lambda: False)
+
+
+def test_each_token_tells_its_probability_and_the_likeliest_in_its_place(vlm: TransformersVlmEngine) -> None:
+    out = deltas(vlm, chat(user("hello"), max_tokens=6, top_logprobs=3))
+    told = [one for delta in out for one in delta.logprobs]
+    last = out[-1]
+    assert last.usage is not None
+    assert len(told) == last.usage.completion_tokens - (last.finish_reason == "stop")
+    assert "".join(one.token for one in told).strip() == "".join(
+        delta.text for delta in out
+    ).strip() or "\ufffd" in "".join(one.token for one in told)
+    for one in told:
+        assert one.logprob <= 0
+        assert len(one.top) == 3
+        assert one.top[0].token == one.token  # greedy
+        assert one.top[0].logprob == pytest.approx(one.logprob)
+        assert one.bytes.decode("utf-8", "replace") == one.token
+
+
+def test_probabilities_are_the_models_own_whatever_narrows_the_choice(qwen: TransformersVlmEngine) -> None:
+    (free,) = [one for delta in deltas(qwen, chat(user("a"), max_tokens=1, top_logprobs=20)) for one in delta.logprobs]
+    job = chat(user("a"), max_tokens=1, top_logprobs=20, form=("yes", "no"))
+    (bound,) = [one for delta in deltas(qwen, job) for one in delta.logprobs]
+    assert [one.token for one in bound.top] == [one.token for one in free.top]
+    assert [one.logprob for one in bound.top] == pytest.approx([one.logprob for one in free.top])
+
+
+def test_no_probabilities_unless_they_are_asked_for(qwen: TransformersVlmEngine) -> None:
+    assert not any(delta.logprobs for delta in deltas(qwen, chat(user("hello"))))
+
+
+@pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
+def test_penalties_keep_an_answer_from_repeating_itself(qwen: TransformersVlmEngine, penalty: str) -> None:
+    def different(**options: float) -> float:
+        out = deltas(qwen, chat(user("hello"), max_tokens=60, top_logprobs=0, **options))
+        tokens = [one.bytes for delta in out for one in delta.logprobs]
+        return len(set(tokens)) / len(tokens)
+
+    assert different(**{penalty: 2.0}) > different(**{penalty: -2.0})

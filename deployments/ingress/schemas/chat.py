@@ -53,11 +53,21 @@ class StreamOptions(Fields):
     include_obfuscation: bool | None = None
 
 
+class JsonSchema(Fields):
+    """A schema that the answer satisfies, whatever `strict` says."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str | None = None
+    # `schema` is a method of pydantic's models
+    json_schema: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
 class ResponseFormat(Fields):
-    """`text`; the constrained formats are refused by name."""
+    """Free text, any JSON object, or JSON of a schema: kept to token by token."""
 
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
+    json_schema: JsonSchema | None = None
 
 
 class ChatCompletion(Fields):
