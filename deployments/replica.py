@@ -1,5 +1,7 @@
 """What every model deployment shares: one engine, one thread that alone calls it, and cancellation that reaches it.
 
+An engine that is `reentrant` is called from as many threads as the replica holds requests.
+
 Ray Serve's fast path runs a replica's coroutines in the loop that also routes its requests, so nothing here may
 block: engines work in their thread, and results are encoded there too.
 """
@@ -41,8 +43,10 @@ class ModelReplica(Generic[E]):
 
     def __init__(self, alias: str, entry: ModelEntry) -> None:
         self.alias = alias
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=alias)
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
+        threads = entry.max_ongoing if self.engine.reentrant else 1
+        self._thread = ThreadPoolExecutor(threads, thread_name_prefix=alias)
+        self._loading = threading.Lock()
         self._failure: ModelError | None = None
         self._next_try = 0.0
         self._cool_down = _FIRST_COOL_DOWN
@@ -69,10 +73,11 @@ class ModelReplica(Generic[E]):
         )
 
     def _require_loaded(self) -> None:
-        if self._failure is not None and time.monotonic() >= self._next_try:
-            self._load()
-        if self._failure is not None:
-            raise self._failure.with_traceback(None)
+        with self._loading:
+            if self._failure is not None and time.monotonic() >= self._next_try:
+                self._load()
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
 
     async def ready(self) -> None:
         """Return once the engine is loaded and its turn has come. Raises the error that keeps it from loading."""

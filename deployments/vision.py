@@ -1,15 +1,23 @@
-"""Chat that sees: one vision-language model."""
+"""Chat that sees: one vision-language model, whose callers share its batches."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.replica import IsCancelled, ModelReplica
-from models.engine import ChatEngine
-from models.errors import Cancelled
+from deployments.replica import ModelReplica
+from models.catalog import ModelEntry
+from models.engine import Asked, ChatEngine
+from models.errors import InferenceFailed, ModelError
 from models.tasks import ChatDelta, ChatJob, TokenLogprob, Usage
+
+logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
@@ -23,25 +31,83 @@ class Answer:
 
 
 class Vision(ModelReplica[ChatEngine]):
-    """Answers about pictures and text."""
+    """Answers about pictures and text. What comes while the model works goes together next; nobody waits for it."""
+
+    def __init__(self, alias: str, entry: ModelEntry) -> None:
+        super().__init__(alias, entry)
+        self._waiting: deque[Asked] = deque()
 
     async def chat(self, job: ChatJob) -> Answer:
         """The answer in one piece."""
+        loop = asyncio.get_running_loop()
+        whole: asyncio.Future[Answer] = loop.create_future()
+        pieces: list[ChatDelta] = []
 
-        def work(is_cancelled: IsCancelled) -> list[ChatDelta]:
-            pieces = list(self.engine.stream(job, is_cancelled))
-            if is_cancelled():  # the answer may lack its last piece, and nobody waits for it
-                raise Cancelled
-            return pieces
+        def tell(piece: ChatDelta | Exception) -> None:
+            if not isinstance(piece, Exception):
+                pieces.append(piece)
+                if piece.finish_reason is None:
+                    return
+            loop.call_soon_threadsafe(end, piece)
 
-        pieces = await self.run(work)
-        last = pieces[-1]
-        assert last.finish_reason is not None
-        assert last.usage is not None
-        told = tuple(logprob for piece in pieces for logprob in piece.logprobs)
-        return Answer("".join(piece.text for piece in pieces), last.finish_reason, last.usage, told)
+        def end(last: ChatDelta | Exception) -> None:
+            if whole.done():  # the caller has left
+                return
+            if isinstance(last, Exception):
+                whole.set_exception(last)
+                return
+            assert last.finish_reason is not None
+            assert last.usage is not None
+            told = tuple(logprob for piece in pieces for logprob in piece.logprobs)
+            whole.set_result(Answer("".join(p.text for p in pieces), last.finish_reason, last.usage, told))
+
+        with self._asking(job, tell):
+            return await whole
 
     async def chat_stream(self, job: ChatJob) -> AsyncIterator[ChatDelta]:
         """The answer as it is written."""
-        async for delta in self.stream(lambda is_cancelled: self.engine.stream(job, is_cancelled)):
-            yield delta
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[ChatDelta | Exception] = asyncio.Queue()
+        with self._asking(job, lambda piece: loop.call_soon_threadsafe(queue.put_nowait, piece)):
+            while True:
+                piece = await queue.get()
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+                if piece.finish_reason is not None:
+                    return
+
+    @contextmanager
+    def _asking(self, job: ChatJob, tell: Callable[[ChatDelta | Exception], object]) -> Iterator[None]:
+        """Have a job answered; leaving cancels it."""
+        cancelled = threading.Event()
+
+        def tell_and_log(piece: ChatDelta | Exception) -> None:
+            if isinstance(piece, InferenceFailed):  # the caller is told to look here for the reason
+                logger.error("%s failed on a request: %s", self.alias, piece, exc_info=piece.__cause__)
+            tell(piece)
+
+        self._waiting.append(Asked(job, tell_and_log, cancelled.is_set))
+        self._in_thread(self._answer_waiting)
+        try:
+            yield
+        finally:
+            cancelled.set()
+
+    def _answer_waiting(self) -> None:
+        """Answer the longest waiting, in the engine's thread, and those behind it that may go along.
+
+        There is such a turn for every job; those whose job went along with an earlier one find less to do, or nothing.
+        """
+        calls: list[Asked] = []
+        while self._waiting and len(calls) < self.engine.max_batch:
+            call = self._waiting.popleft()
+            if not call.is_cancelled():
+                calls.append(call)
+        if not calls:
+            return
+        try:
+            self._guarded(lambda _: self.engine.answer(calls), lambda: False)
+        except ModelError as error:
+            for call in calls:
+                call.tell(error)

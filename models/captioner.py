@@ -34,6 +34,11 @@ class BlipEngine(engine.CaptionEngine):
     Options: ClassVar[type[engine.Options]] = CaptionerOptions
     options: CaptionerOptions
 
+    @property
+    def max_batch(self) -> int:
+        """As the entry says."""
+        return self.options.max_batch
+
     def caption(
         self,
         images: Sequence[Image.Image],

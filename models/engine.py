@@ -2,7 +2,7 @@
 
 An engine fills in the hooks `_load` and `_warm_up` and the method of its kind (`ImageEngine.generate` …). It imports
 its heavy libraries inside them, never at the top of its module, so that reading a configuration costs nothing.
-Engines are not re-entrant: a replica calls its engine from one thread.
+Engines are not re-entrant, but for those that say so: a replica calls its engine from one thread.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Engine(ABC):
     Options: ClassVar[type[Options]] = Options
     marker: ClassVar[str] = "config.json"
     """The file by which a checkpoint folder of this engine's kind is known."""
+    reentrant: ClassVar[bool] = False
+    """Whether calls may overlap: a replica then has a thread for each request that it holds."""
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
@@ -173,16 +175,48 @@ class ImageEngine(Engine):
         return list(self.stream(job, on_step))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A chat job, who is told its answer, and whether anybody still waits for it.
+
+    `tell` gets the pieces in order, the last one with `finish_reason`; or, instead of what is left, the error that
+    ended the answer. A cancelled one is told nothing more.
+    """
+
+    job: ChatJob
+    tell: Callable[[ChatDelta | Exception], None]
+    is_cancelled: Callable[[], bool]
+
+
 class ChatEngine(Engine):
     """Answers in words about pictures and text."""
+
+    @property
+    def max_batch(self) -> int:
+        """How many jobs `answer` works on at once."""
+        return 1
 
     @abstractmethod
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
         """The answer piece by piece, whole characters only; ends early once `is_cancelled()` is true."""
 
+    def answer(self, asked: Sequence[Asked]) -> None:
+        """Answer several jobs, side by side where the engine can."""
+        for each in asked:
+            try:
+                for piece in self.stream(each.job, each.is_cancelled):
+                    each.tell(piece)
+            except ModelError as error:
+                each.tell(error)
+
 
 class CaptionEngine(Engine):
     """Captions pictures, continuing a prefix where one is given."""
+
+    @property
+    @abstractmethod
+    def max_batch(self) -> int:
+        """How many pictures go through the model at once."""
 
     @abstractmethod
     def caption(
@@ -262,10 +296,12 @@ def _few_collections() -> Iterator[None]:
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|could not create a (primitive|memory object)$"
-    r"|(CUBLAS|CUDNN)_STATUS_(ALLOC|\w+_ALLOCATION)_FAILED",
+    r"|(CUBLAS|CUDNN)_STATUS_(ALLOC|\w+_ALLOCATION)_FAILED"
+    r"|^\[metal::malloc\]",
     re.IGNORECASE,
 )
-"""What a plain RuntimeError says: of MPS, of the CPU's allocator, of oneDNN, of cuBLAS and cuDNN (old and new name)."""
+"""What a plain RuntimeError says: of MPS, of the CPU's allocator, of oneDNN, of cuBLAS and cuDNN (old and new name),
+of MLX on Metal."""
 
 
 @contextmanager
@@ -300,7 +336,9 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def free_device_cache() -> None:
-    """Return cached accelerator memory to the device, where torch has been imported at all."""
+    """Return cached accelerator memory to the device, where torch or MLX has been imported at all."""
+    if mlx := sys.modules.get("mlx.core"):
+        mlx.clear_cache()
     torch = sys.modules.get("torch")
     if torch is None:
         return

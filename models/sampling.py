@@ -18,21 +18,21 @@ Processor = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 class Choices:
     """The processors of one answer, and what they saw.
 
-    `read` is how many tokens the prompt has; `vocabulary()` is what `models.grammar.vocabulary_of` gives.
+    `vocabulary()` is what `models.grammar.vocabulary_of` gives.
     """
 
-    def __init__(self, job: ChatJob, read: int, vocabulary: Callable[[], Any]) -> None:
+    def __init__(self, job: ChatJob, vocabulary: Callable[[], Any]) -> None:
         """Raises InvalidInput when no answer can have the job's form."""
-        self._job, self._read = job, read
+        self._job = job
+        self._read = self._followed = 0
         self._scores: torch.Tensor | None = None
         self._vocabulary = vocabulary
         self._grammar = None if job.form is None else Grammar(vocabulary(), job.form)
-        self._followed = read
 
-    @property
-    def processors(self) -> list[Processor]:
-        """In the order in which they act; none for a plain greedy answer."""
+    def processors(self, read: int) -> list[Processor]:
+        """In the order in which they act, after a prompt of `read` tokens; none for a plain greedy answer."""
         job = self._job
+        self._read = self._followed = read
         chosen: list[Processor] = []
         if job.top_logprobs is not None:
             chosen.append(self._remember)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from models import engine
-from models.errors import CheckpointError, InvalidInput
+from models.answering import Listener, Row
+from models.engine import Asked
+from models.errors import CheckpointError, InvalidInput, ModelError
 from models.grammar import vocabulary_of
 from models.pictures import encode, open_picture
-from models.sampling import Choices, Processor
-from models.streaming import TokenText
-from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob, Usage
+from models.sampling import Choices
+from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +28,8 @@ _CAPTIONERS = ("blip", "blip-2")
 """`model_type` of what transformers counts among the models that answer about pictures, but has no chat template."""
 _READS_PICTURES = re.compile(r"vision|visual|image|vq_|_vl\b")
 """Found in the config.json of each of transformers' families that read pictures, and in hardly any other's."""
+_MOST_TOKENS = 32_768
+"""Prompts that are read at once have so many tokens together, padding included."""
 Turn = dict[str, Any]
 """One message as chat templates read it: {"role", "content": [{"type": "text" | "image", …}]}."""
 
@@ -39,6 +40,7 @@ class VlmOptions(engine.Options):
     processor: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the checkpoint's processor, e.g. max_pixels: 1003520"
     )
+    max_batch: int = Field(8, ge=1, le=64, description="waiting requests that are answered at once; 1 = one by one")
 
 
 class TransformersVlmEngine(engine.ChatEngine):
@@ -46,6 +48,11 @@ class TransformersVlmEngine(engine.ChatEngine):
 
     Options: ClassVar[type[engine.Options]] = VlmOptions
     options: VlmOptions
+
+    @property
+    def max_batch(self) -> int:
+        """As the entry says."""
+        return self.options.max_batch
 
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
         """The answer piece by piece; the prompt is checked before this returns, the model runs while it is iterated.
@@ -57,8 +64,29 @@ class TransformersVlmEngine(engine.ChatEngine):
             InvalidInput: the conversation does not fit the model's context or template, a picture cannot be read, or no
                 answer can have the form that is asked for.
         """
-        inputs = self._inputs(job.messages)
-        read = int(inputs["input_ids"].shape[1])
+        listener = Listener(is_cancelled)
+        begun = self._begun(Asked(job, listener.tell, listener.is_cancelled))
+        return listener.pieces(lambda: self._write([begun]))
+
+    def answer(self, asked: Sequence[Asked]) -> None:
+        """Answer several jobs in one batch, each as if it were alone; a job's own fault is its own."""
+        begun: list[tuple[Row, Mapping[str, Any]]] = []
+        for each in asked:
+            try:
+                begun.append(self._begun(each))
+            except ModelError as error:
+                each.tell(error)
+        while begun:
+            longest = itertools.accumulate((row.read for row, _ in begun), max)
+            fitting = sum(count * read <= _MOST_TOKENS for count, read in enumerate(longest, start=1))
+            together, begun = begun[: max(1, fitting)], begun[max(1, fitting) :]
+            self._write(together)
+
+    def _begun(self, asked: Asked) -> tuple[Row, Mapping[str, Any]]:
+        """The row of a job, and the model's inputs for it."""
+        inputs = self._inputs(asked.job.messages)
+        ids = inputs["input_ids"]
+        read = int(ids.shape[1])
         room = self._context - read
         if room < 1:
             raise InvalidInput(
@@ -66,91 +94,60 @@ class TransformersVlmEngine(engine.ChatEngine):
                 "messages",
                 "context_length_exceeded",
             )
-        choices = Choices(job, read, lambda: self._vocabulary)
-        return self._answer(job, choices, inputs, read, min(job.max_tokens, room), is_cancelled)
+        choices = Choices(asked.job, lambda: self._vocabulary)
+        image_tokens = 0 if self._image_token is None else int((ids == self._image_token).sum())
+        limit = min(asked.job.max_tokens, room)
+        return Row(asked, choices, self._decode, self._end_tokens, read, image_tokens, limit), inputs
 
-    def _answer(
-        self,
-        job: ChatJob,
-        choices: Choices,
-        inputs: Mapping[str, Any],
-        read: int,
-        limit: int,
-        is_cancelled: Callable[[], bool],
-    ) -> Iterator[ChatDelta]:
-        tokens: queue.SimpleQueue[tuple[int, TokenLogprob | None] | BaseException | None] = queue.SimpleQueue()
-        stop = threading.Event()
-
-        def on_token(token: int) -> bool:
-            tokens.put((token, choices.logprob(token)))
-            return stop.is_set() or is_cancelled()
-
-        def run() -> None:
-            try:
-                with engine.inference():
-                    self._generate(choices.processors, inputs, limit, on_token)
-                tokens.put(None)
-            except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
-                tokens.put(error)
-
-        text, written, last = TokenText(self._decode, job.stop), 0, -1
-        told: list[TokenLogprob] = []
-        thread = threading.Thread(target=run, name="generate", daemon=True)
-        thread.start()
+    def _write(self, begun: Sequence[tuple[Row, Mapping[str, Any]]]) -> None:
+        rows = [row for row, _ in begun]
         try:
-            while (came := tokens.get()) is not None:
-                if isinstance(came, BaseException):
-                    raise came
-                last, logprob = came
-                written += 1
-                piece = ""
-                if last not in self._end_tokens:
-                    piece = text.push(last)
-                    told += [logprob] if logprob is not None else []
-                if piece:
-                    yield ChatDelta(piece, logprobs=tuple(told))
-                    told.clear()
-                if text.stopped:
-                    break
-        finally:
-            stop.set()
-            thread.join()
-        if not text.stopped and last not in self._end_tokens and written < limit:
-            return  # cancelled
-        rest = text.finish()
-        ended = text.stopped or last in self._end_tokens
-        image_tokens = int((inputs["input_ids"] == self._image_token).sum())
-        yield ChatDelta(rest, "stop" if ended else "length", Usage(read, written, image_tokens), tuple(told))
+            with engine.inference():
+                self._generate(rows, _side_by_side([inputs for _, inputs in begun], self._padding))
+        except ModelError as error:
+            if len(begun) > 1 and all(row.untouched for row in rows):  # what is too much at once may work one by one
+                for each in begun:
+                    self._write([each])
+            else:
+                for row in rows:
+                    row.fail(error)
 
-    @cached_property
-    def _vocabulary(self) -> Any:
-        size = self._model.get_output_embeddings().weight.shape[0]
-        return vocabulary_of(self._processor.tokenizer, size, sorted(self._end_tokens))
-
-    def _generate(
-        self,
-        processors: Sequence[Processor],
-        inputs: Mapping[str, Any],
-        limit: int,
-        on_token: Callable[[int], bool],
-    ) -> None:
+    def _generate(self, rows: Sequence[Row], inputs: Mapping[str, Any]) -> None:
         import torch
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
         settings = copy.deepcopy(self._model.generation_config)
         # the neutral values, not None: transformers fills None with the checkpoint's own
-        settings.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, num_beams=1, max_new_tokens=limit)
+        settings.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, num_beams=1)
+        settings.update(max_new_tokens=max(row.limit for row in rows))
+        chosen = [row.choices.processors(inputs["input_ids"].shape[1]) for row in rows]
+
+        def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            scores = scores.clone()
+            for i, (row, processors) in enumerate(zip(rows, chosen, strict=True)):
+                try:
+                    for process in [] if row.done else processors:
+                        scores[i : i + 1] = process(ids[i : i + 1], scores[i : i + 1])
+                except ModelError as error:
+                    row.fail(error)
+            return scores
 
         def watch(ids: torch.Tensor, _scores: torch.Tensor, **_: Any) -> torch.Tensor:
-            return torch.full((ids.shape[0],), on_token(int(ids[0, -1])), device=ids.device, dtype=torch.bool)
+            ended = [row.take(token) for row, token in zip(rows, ids[:, -1].tolist(), strict=True)]
+            return torch.tensor(ended, device=ids.device)
 
         with torch.inference_mode():
             self._model.generate(
                 **inputs,
                 generation_config=settings,
-                logits_processor=LogitsProcessorList(processors),
+                logits_processor=LogitsProcessorList([choose] if any(chosen) else []),
                 stopping_criteria=StoppingCriteriaList([watch]),
             )
+
+    @cached_property
+    def _vocabulary(self) -> Any:
+        size = self._model.get_output_embeddings().weight.shape[0]
+        return vocabulary_of(self._processor.tokenizer, size, sorted(self._end_tokens))
 
     def _inputs(self, messages: Sequence[Message]) -> Mapping[str, Any]:
         from jinja2.exceptions import TemplateError
@@ -214,6 +211,7 @@ class TransformersVlmEngine(engine.ChatEngine):
         self._image_token = getattr(config, "image_token_id", None)
         longest = getattr(config.get_text_config(), "max_position_embeddings", None)
         self._context = int(longest or self._processor.tokenizer.model_max_length)
+        self._padding = self._processor.tokenizer.pad_token_id or 0
         added = self._processor.tokenizer.added_tokens_decoder.values()
         self._control_tokens = re.compile("|".join(re.escape(t.content) for t in added if t.special) or r"(?!)")
         self._drops_system = self._template_drops_system()
@@ -237,6 +235,27 @@ class TransformersVlmEngine(engine.ChatEngine):
         job = ChatJob((Message("user", (picture, TextPart("?"))),), max_tokens=1)
         for _ in self.stream(job, lambda: False):
             pass
+
+
+def _side_by_side(inputs: Sequence[Mapping[str, Any]], padding: int) -> Mapping[str, Any]:
+    """The inputs of several prompts as one batch: what has a value for each token is padded on the left.
+
+    Pictures stay in order, one after the other, as all of transformers' models read them.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    if len(inputs) == 1:
+        return inputs[0]
+    reads = [each["input_ids"].shape[1] for each in inputs]
+    batch = {}
+    for name in dict.fromkeys(name for each in inputs for name in each):
+        values = [(each[name], read) for each, read in zip(inputs, reads, strict=True) if name in each]
+        if all(value.ndim == 2 and tuple(value.shape) == (1, read) for value, read in values):
+            fill = padding if name == "input_ids" else 0
+            values = [(pad(value, (max(reads) - read, 0), value=fill), read) for value, read in values]
+        batch[name] = torch.cat([value for value, _ in values])
+    return batch
 
 
 def _turns(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> list[Turn]:
@@ -269,7 +288,7 @@ def _plain(turns: Sequence[Turn]) -> list[Turn]:
     """
     roles = [("user" if turn["role"] == "system" else turn["role"], turn["content"]) for turn in turns]
     plain: list[Turn] = []
-    for role, group in groupby(roles, key=lambda pair: pair[0]):
+    for role, group in itertools.groupby(roles, key=lambda pair: pair[0]):
         contents = [content for _, content in group if content]
         joined = [part for i, content in enumerate(contents) for part in (*_gap(i), *content)]
         plain.append({"role": role, "content": joined})

@@ -5,7 +5,7 @@ random but the same each time (seeded).
 """
 
 from tests.checkpoints.captions import write_blip, write_blip2, write_open_clip
-from tests.checkpoints.chats import write_gemma3, write_internvl, write_qwen2_5_vl
+from tests.checkpoints.chats import write_gemma3, write_internvl, write_qwen2_5_vl, write_smolvlm
 from tests.checkpoints.pictures import (
     write_flux,
     write_flux2_klein,
@@ -35,5 +35,6 @@ __all__ = [
     "write_qwen_image_edit_plus",
     "write_redux",
     "write_sdxl",
+    "write_smolvlm",
     "write_z_image",
 ]

@@ -191,3 +191,53 @@ def write_gemma3(folder: Path) -> None:
         chat_template=GEMMA_TEMPLATE,
         image_seq_length=4,
     ).save_pretrained(folder)
+
+
+def write_smolvlm(folder: Path) -> None:
+    """A SmolVLMForConditionalGeneration that reads each picture as 4 tokens."""
+    import torch
+    from transformers import (
+        SmolVLMConfig,
+        SmolVLMForConditionalGeneration,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+    )
+
+    torch.manual_seed(0)
+    named = {
+        "fake_image_token": "<fake_token_around_image>",
+        "image_token": "<image>",
+        "global_image_token": "<global-img>",
+        "end_of_utterance_token": "<end_of_utterance>",
+    }
+    template = IMAGE_CHATML % "<image>"
+    tokenizer = qwen_tokenizer(template, named=named)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = SmolVLMConfig(
+        text_config={
+            "model_type": "llama",
+            "vocab_size": len(tokenizer),
+            **LIVELY,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 2048,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={**LIVELY, "image_size": 28, "patch_size": 7},
+        scale_factor=2,
+        image_token_id=image,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = SmolVLMForConditionalGeneration(config)
+    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder)
+    size = {"longest_edge": 28}
+    SmolVLMProcessor(
+        image_processor=SmolVLMImageProcessor(size=size, max_image_size=size, do_image_splitting=False),
+        tokenizer=tokenizer,
+        video_processor=SmolVLMVideoProcessor(size=size, max_image_size=size),
+        image_seq_len=4,
+        chat_template=template,
+    ).save_pretrained(folder)

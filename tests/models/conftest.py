@@ -30,6 +30,7 @@ WRITERS: dict[str, tuple[EngineName, Callable[[Path], None]]] = {
     "qwen2_5_vl": ("vlm", checkpoints.write_qwen2_5_vl),
     "internvl": ("vlm", checkpoints.write_internvl),
     "gemma3": ("vlm", checkpoints.write_gemma3),
+    "smolvlm": ("vlm", checkpoints.write_smolvlm),
     "blip": ("captioner", checkpoints.write_blip),
     "blip2": ("captioner", checkpoints.write_blip2),
     "open_clip": ("clip", checkpoints.write_open_clip),
@@ -88,7 +89,7 @@ def flux(shelf: Shelf) -> DiffusionEngine:
     return engine
 
 
-@pytest.fixture(scope="session", params=["qwen2_5_vl", "internvl", "gemma3"])
+@pytest.fixture(scope="session", params=["qwen2_5_vl", "internvl", "gemma3", "smolvlm"])
 def vlm(request: pytest.FixtureRequest, shelf: Shelf) -> TransformersVlmEngine:
     """A loaded chat model, of each architecture in turn."""
     engine: TransformersVlmEngine = loaded(shelf(request.param))

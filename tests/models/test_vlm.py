@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from functools import partial
+from operator import eq
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 import torch
 from PIL import Image
 
+from models.engine import Asked
 from models.errors import CheckpointError, InferenceFailed, InvalidImage, InvalidInput
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
@@ -48,7 +52,7 @@ def answer(engine: TransformersVlmEngine, job: ChatJob) -> str:
     return "".join(delta.text for delta in deltas(engine, job))
 
 
-class Asked:
+class Counting:
     """A cancel check that counts how often it is asked, and says yes from then on."""
 
     def __init__(self, yes_from: int | None = None) -> None:
@@ -164,7 +168,7 @@ def test_a_stop_text_is_cut_off_wherever_tokens_begin(qwen: TransformersVlmEngin
 
 
 def test_cancelling_ends_the_answer_within_one_token(vlm: TransformersVlmEngine) -> None:
-    asked = Asked(yes_from=3)
+    asked = Counting(yes_from=3)
     out = list(vlm.stream(chat(user("hello"), max_tokens=500), asked))
     assert asked.times == 3
     assert all(delta.finish_reason is None for delta in out)
@@ -172,7 +176,7 @@ def test_cancelling_ends_the_answer_within_one_token(vlm: TransformersVlmEngine)
 
 
 def test_closing_the_answer_early_stops_the_model(qwen: TransformersVlmEngine) -> None:
-    asked = Asked()
+    asked = Counting()
     answering = qwen.stream(chat(user("hello"), max_tokens=1000), asked)
     next(answering)
     answering.close()  # type: ignore[attr-defined]
@@ -181,7 +185,7 @@ def test_closing_the_answer_early_stops_the_model(qwen: TransformersVlmEngine) -
 
 
 def test_an_answer_that_nobody_reads_does_not_run(qwen: TransformersVlmEngine) -> None:
-    asked = Asked()
+    asked = Counting()
     qwen.stream(chat(user("hello")), asked)
     assert asked.times == 0
 
@@ -309,3 +313,73 @@ def test_penalties_keep_an_answer_from_repeating_itself(qwen: TransformersVlmEng
         return len(set(tokens)) / len(tokens)
 
     assert different(**{penalty: 2.0}) > different(**{penalty: -2.0})
+
+
+def together(engine: TransformersVlmEngine, *jobs: ChatJob, cancelled: int | None = None) -> list[str | Exception]:
+    """The answers of jobs that are asked at once."""
+    told: list[list[ChatDelta | Exception]] = [[] for _ in jobs]
+    engine.answer([Asked(job, told[i].append, partial(eq, i, cancelled)) for i, job in enumerate(jobs)])
+    answers: list[str | Exception] = []
+    for pieces in told:
+        errors = [piece for piece in pieces if isinstance(piece, Exception)]
+        texts = [piece.text for piece in pieces if not isinstance(piece, Exception)]
+        answers.append(errors[0] if errors else "".join(texts))
+    return answers
+
+
+def test_answers_written_side_by_side_are_those_written_alone(vlm: TransformersVlmEngine) -> None:
+    jobs = [
+        chat(user("hello")),
+        chat(user(picture("red"), "hello"), max_tokens=3),
+        chat(system("be short"), user(picture("blue"), "a", picture("red"), "a much longer question than the others")),
+        chat(user("hello"), temperature=1.0, seed=3),
+        chat(user(picture("red"), "hello"), form=_COUNTED, max_tokens=200),
+        chat(user("hello"), form=("yes", "no"), temperature=1.0, seed=1),
+        chat(user("hello"), frequency_penalty=2.0, max_tokens=30),
+        chat(user("hello"), stop=(answer(vlm, chat(user("hello")))[2:4],)),
+    ]
+    assert together(vlm, *jobs) == [answer(vlm, job) for job in jobs]
+    told: list[list[ChatDelta]] = [[] for _ in jobs]
+    vlm.answer([Asked(job, told[i].append, lambda: False) for i, job in enumerate(jobs)])  # type: ignore[arg-type]
+    assert [pieces[-1].usage for pieces in told] == [deltas(vlm, job)[-1].usage for job in jobs]
+
+
+def test_a_fault_of_one_job_is_its_own(vlm: TransformersVlmEngine) -> None:
+    good = chat(user("hello"))
+    damaged, endless = chat(user(ImagePart(b"no picture"))), chat(user("hello"), form={"type": "nonsense"})
+    first, image, form, last = together(vlm, good, damaged, endless, good)
+    assert first == last == answer(vlm, good)
+    assert isinstance(image, InvalidImage)
+    assert isinstance(form, InvalidInput)
+
+
+def test_who_leaves_is_told_nothing_more_and_the_others_go_on(vlm: TransformersVlmEngine) -> None:
+    good = chat(user("hello"))
+    _, last = together(vlm, chat(user("hello"), max_tokens=1000), good, cancelled=0)
+    assert last == answer(vlm, good)
+
+
+def test_what_is_too_much_at_once_is_answered_one_by_one(
+    qwen: TransformersVlmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = qwen._model
+    widths = []
+
+    def generate(**inputs: Any) -> Any:
+        widths.append(len(inputs["input_ids"]))
+        if widths[-1] > 1:
+            raise torch.OutOfMemoryError
+        return type(model).generate(model, **inputs)
+
+    monkeypatch.setattr(model, "generate", generate)
+    jobs = [chat(user("hello")), chat(user(picture("red"), "hello"))]
+    answers = together(qwen, *jobs)
+    assert widths == [2, 1, 1]
+    monkeypatch.undo()
+    assert answers == [answer(qwen, job) for job in jobs]
+
+
+def test_long_prompts_are_not_read_all_at_once(qwen: TransformersVlmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.vlm._MOST_TOKENS", 100)
+    jobs = [chat(user("colour? " * words)) for words in (1, 2, 60, 1)]
+    assert together(qwen, *jobs) == [answer(qwen, job) for job in jobs]

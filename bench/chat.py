@@ -1,0 +1,158 @@
+"""Chat about a picture against other servers of the same checkpoint: `python -m bench.chat`.
+
+Atelier, `transformers serve` and, where it is installed, mlx-vlm's own server answer the same questions on this
+machine, one server after the other: on one connection and on eight, whole and until the first streamed token. The
+engine in this process answers beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+import settings
+from bench.overhead import ROOT, built, data_url, red_circle, running_server, times
+from cli.environment import free_ports
+from models.catalog import create_engine
+from models.engine import ChatEngine
+from models.tasks import ChatJob, ImagePart, Message, TextPart
+
+CHECKPOINT = ROOT / "models" / "builtin" / "vlm"
+QUESTIONS = {"short": ("What colour is the circle?", 16), "long": ("Describe this image in detail.", 160)}
+CONNECTIONS, REQUESTS = 8, 96
+
+
+def main() -> None:
+    """Measure and print."""
+    console = Console(width=120)
+    table = Table(
+        "server", "answer", "one connection", "first token", f"{CONNECTIONS} connections, answers/s", "tokens"
+    )
+    for name, serving in (("Atelier", atelier), ("transformers serve", transformers), ("mlx-vlm", mlx)):
+        with serving() as (address, model), httpx.Client(base_url=address, timeout=120) as client:
+            for kind in QUESTIONS:
+                body = asked(kind, model)
+                ask = built(client.build_request("POST", "/v1/chat/completions", json=body))
+                one = statistics.median(times(ask))
+                first = statistics.median(times(lambda: first_token(client, body)))  # noqa: B023
+                written = client.post("/v1/chat/completions", json=body).raise_for_status().json()["usage"]
+                rate = answers_a_second(client, body)
+                table.add_row(
+                    name,
+                    kind,
+                    f"{one * 1000:.1f} ms",
+                    f"{first * 1000:.1f} ms",
+                    f"{rate:.1f}",
+                    str(written["completion_tokens"]),
+                )
+    for kind in QUESTIONS:
+        whole, first = in_process(kind)
+        table.add_row("the engine, in process", kind, f"{whole * 1000:.1f} ms", f"{first * 1000:.1f} ms", "", "")
+    console.print(table)
+
+
+def asked(kind: str, model: str) -> dict[str, Any]:
+    """The request."""
+    question, most = QUESTIONS[kind]
+    picture = {"type": "image_url", "image_url": {"url": data_url(red_circle())}}
+    content = [picture, {"type": "text", "text": question}]
+    return {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": most, "temperature": 0}
+
+
+def first_token(client: httpx.Client, body: dict[str, Any]) -> None:
+    """Return with the first piece of text; the rest of the stream is read and not counted by the caller's clock."""
+    with client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as answer:
+        for line in answer.iter_lines():
+            if '"content":' in line and '"content":""' not in line.replace(" ", ""):
+                return
+
+
+def answers_a_second(client: httpx.Client, body: dict[str, Any]) -> float:
+    """How many whole answers come in a second on several connections."""
+    asks = [built(client.build_request("POST", "/v1/chat/completions", json=body)) for _ in range(CONNECTIONS)]
+
+    def work(ask: Callable[[], bytes]) -> None:
+        for _ in range(REQUESTS // CONNECTIONS):
+            ask()
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(lambda ask: ask(), asks))
+        begun = time.perf_counter()
+        list(pool.map(work, asks))
+        return REQUESTS / (time.perf_counter() - begun)
+
+
+def in_process(kind: str) -> tuple[float, float]:
+    """A whole answer and its first piece by the engine alone, in seconds."""
+    entry = settings.load(ROOT / "serve_config.yaml", {}).models["vlm-fast"]
+    engine = create_engine(entry)
+    assert isinstance(engine, ChatEngine)
+    engine.load()
+    engine.warm_up()
+    question, most = QUESTIONS[kind]
+    job = ChatJob((Message("user", (ImagePart(red_circle()), TextPart(question))),), max_tokens=most)
+    with ThreadPoolExecutor(1) as thread:
+        whole = times(lambda: thread.submit(lambda: list(engine.stream(job, lambda: False))).result())
+        first = times(lambda: thread.submit(lambda: next(engine.stream(job, lambda: False))).result())
+    return statistics.median(whole), statistics.median(first)
+
+
+@contextlib.contextmanager
+def atelier() -> Iterator[tuple[str, str]]:
+    """This server."""
+    with running_server() as server:
+        yield str(server.client.base_url), "vlm-fast"
+
+
+@contextlib.contextmanager
+def transformers() -> Iterator[tuple[str, str]]:
+    """`transformers serve`, as it comes."""
+    (port,) = free_ports(1)
+    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(CHECKPOINT), "--port", str(port)]
+    with other(command, port, "/health"):
+        yield f"http://127.0.0.1:{port}", str(CHECKPOINT)
+
+
+@contextlib.contextmanager
+def mlx() -> Iterator[tuple[str, str]]:
+    """mlx-vlm's own server, as it comes."""
+    if find_spec("mlx_vlm") is None:
+        raise SystemExit("mlx-vlm is not installed")
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "mlx_vlm.server", "--model", str(CHECKPOINT), "--port", str(port)]
+    with other(command, port, "/health"):
+        yield f"http://127.0.0.1:{port}", str(CHECKPOINT)
+
+
+@contextlib.contextmanager
+def other(command: list[str], port: int, health: str) -> Iterator[None]:
+    """A server of somebody else, from when it answers until it is ended."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            if process.poll() is not None:
+                raise RuntimeError(f"{command[0]} ended with status {process.returncode}")
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}{health}").status_code == httpx.codes.OK:
+                    break
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+if __name__ == "__main__":
+    main()
