@@ -9,6 +9,8 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from tests.api.node import Node, install
+
 
 @pytest.fixture(scope="session")
 def http(server: Any) -> Iterator[httpx.Client]:
@@ -20,6 +22,11 @@ def http(server: Any) -> Iterator[httpx.Client]:
 def sdk(server: Any) -> Iterator[OpenAI]:
     with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def node(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Node:
+    return install(tmp_path_factory.mktemp("node"), server.url)
 
 
 def fault(answer: httpx.Response) -> tuple[int, str | None, str | None]:

