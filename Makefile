@@ -7,6 +7,7 @@ run: install-deps  ## start the server on HOST and PORT; Ctrl-C ends it
 
 test: check  ## everything CI runs
 	@command -v curl >/dev/null || deploy/packages.sh curl
+	@command -v redis-server >/dev/null || deploy/packages.sh redis-server
 	$(VENV_PYTHON) -m pytest
 
 check: install-deps  ## format, lint, types, the arrows between the rooms, and the configuration files
@@ -22,6 +23,7 @@ evaluate: install-deps  ## what the built-in models reach
 bench: install-deps  ## throughput and latency of this machine
 	$(VENV_PYTHON) -m bench.overhead
 	$(VENV_PYTHON) -m bench.pictures
+	$(VENV_PYTHON) -m bench.captions
 
 install-deps: .venv/installed
 

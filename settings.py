@@ -179,6 +179,51 @@ class Prompts(BaseModel):
     alias: str | None = Field(None, description="chat alias that writes while there is no key; none = texts are joined")
 
 
+_REDIS_URL = re.compile(r"(rediss?://([^\s/?#]*@)?[^\s/?#@]+(/\d*)?|unix://[^\s?#]+)(\?[^\s#]+)?")
+"""Stricter than the library, which passes over a database that is no number and takes no host for this machine."""
+
+
+def _redis_url(url: SecretStr) -> SecretStr:
+    from redis.asyncio import ConnectionPool
+
+    try:
+        if not _REDIS_URL.fullmatch(url.get_secret_value()):
+            raise ValueError
+        ConnectionPool.from_url(url.get_secret_value()).make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError):  # without the library's words, which may repeat a part of a password
+        raise ValueError(
+            "redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or unix://PATH is needed; "
+            "special characters of a password are written as %XX"
+        ) from None
+    return url
+
+
+class Cache(BaseModel):
+    """Where captions are remembered: in Redis as soon as one is named, else in the memory of each ingress replica."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
+        None, description="Redis that remembers; goes before redis_host"
+    )
+    redis_host: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._:-]+$", description="host of a Redis without password; none = in memory"
+    )
+    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_db: int = Field(0, ge=0, description="number of the database")
+    ttl_seconds: int = Field(86400, ge=1, description="seconds a caption is remembered")
+    max_entries: int = Field(100_000, ge=0, description="captions remembered in memory; Redis has limits of its own")
+    max_bytes: int = Field(64 * 2**20, ge=0, description="bytes of them")
+
+    @property
+    def url(self) -> SecretStr | None:
+        """Where Redis is; None while there is none."""
+        if self.redis_url is not None or self.redis_host is None:
+            return self.redis_url
+        host = f"[{self.redis_host}]" if ":" in self.redis_host else self.redis_host
+        return SecretStr(f"redis://{host}:{self.redis_port}/{self.redis_db}")
+
+
 class Settings(BaseModel):
     """What `args:` of `serve_config.yaml` may say."""
 
@@ -200,6 +245,7 @@ class Settings(BaseModel):
     )
     search: Search = Field(default_factory=lambda: Search.model_validate({}))
     prompts: Prompts = Field(default_factory=lambda: Prompts.model_validate({}))
+    cache: Cache = Field(default_factory=lambda: Cache.model_validate({}))
     image_enabled: bool = Field(True, description="serve the picture routes")
     image_search_enabled: bool = Field(True, description="serve the search routes")
     voice_enabled: bool = Field(True, description="serve the voice routes")
@@ -315,6 +361,11 @@ _ENVIRONMENT = {
     "ATELIER_ALLOW_REMOTE_IMAGES": "allow_remote_images",
     "ATELIER_REMOTE_IMAGE_HOSTS": "remote_image_hosts",
     "ATELIER_CORS_ORIGINS": "cors_origins",
+    "REDIS_URL": "cache.redis_url",
+    "REDIS_HOST": "cache.redis_host",
+    "REDIS_PORT": "cache.redis_port",
+    "REDIS_DB": "cache.redis_db",
+    "CACHE_TTL_SECONDS": "cache.ttl_seconds",
     "IMAGE_ENABLED": "image_enabled",
     "IMAGE_SEARCH_ENABLED": "image_search_enabled",
     "VOICE_ENABLED": "voice_enabled",

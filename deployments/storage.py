@@ -1,10 +1,11 @@
-"""Where the files of a configuration are."""
+"""Where the files of a configuration are, and what is remembered."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from settings import Settings
+from stores.cache import Cache, MemoryCache, RedisCache
 from stores.objects import FileStore, PublicStore
 from stores.s3 import S3Store
 
@@ -24,3 +25,11 @@ def open_store(settings: Settings) -> PublicStore:
             r2.endpoint, r2.bucket_name, r2.access_key_id.get_secret_value(), r2.secret_access_key.get_secret_value()
         )
     return FileStore(settings.search.files_in(settings.folder))
+
+
+def open_cache(settings: Settings) -> Cache:
+    """The cache in Redis when one is named, else one in memory. Connects to nothing yet."""
+    cache = settings.cache
+    if cache.url is not None:
+        return RedisCache(cache.url.get_secret_value(), seconds=cache.ttl_seconds)
+    return MemoryCache(seconds=cache.ttl_seconds, max_entries=cache.max_entries, max_bytes=cache.max_bytes)

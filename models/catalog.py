@@ -13,11 +13,14 @@ from models.mistakes import BELOW, first_mistake
 from models.tasks import ImageJob
 
 Kind = Literal["image", "vlm", "captioner", "clip", "voice"]
-EngineName = Literal["diffusion", "vlm", "captioner", "clip", "espeak"]
+EngineName = Literal["diffusion", "vlm", "moondream", "vlm_mlx", "upstream", "captioner", "clip", "espeak"]
 
 _ENGINES: dict[EngineName, tuple[Kind, str]] = {
     "diffusion": ("image", "models.diffusion:DiffusionEngine"),
     "vlm": ("vlm", "models.vlm:TransformersVlmEngine"),
+    "moondream": ("vlm", "models.moondream:MoondreamEngine"),
+    "vlm_mlx": ("vlm", "models.vlm_mlx:MlxVlmEngine"),
+    "upstream": ("vlm", "models.upstream:UpstreamEngine"),
     "captioner": ("captioner", "models.captioner:BlipEngine"),
     "clip": ("clip", "models.clip:OpenClipEngine"),
     "espeak": ("voice", "models.speech_espeak:EspeakEngine"),
@@ -35,6 +38,25 @@ class ImageDefaults(BaseModel):
     steps: int = Field(28, ge=1, le=150, description="denoising steps")
     guidance: float = Field(3.5, ge=0, le=20, description="guidance scale")
     max_pixels: int = Field(41_943_040, ge=4096, description="width x height x n of one request")
+
+
+class CaptionDefaults(BaseModel):
+    """What the caption routes ask a model when the caller does not say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str | None = Field(
+        None, min_length=1, max_length=4000, description="question about a picture; of a captioner, how captions begin"
+    )
+    collective_prompt: str | None = Field(
+        None, min_length=1, max_length=4000, description="question about several pictures together; chat models only"
+    )
+    flag_prompt: str | None = Field(
+        None, min_length=1, max_length=4000, description="question whose yes flags the pictures; chat models only"
+    )
+    system_prompt: str | None = Field(
+        None, min_length=1, max_length=4000, description="what comes before every question; chat models only"
+    )
 
 
 class ModelEntry(BaseModel):
@@ -58,6 +80,9 @@ class ModelEntry(BaseModel):
     max_queued: int = Field(64, ge=1, description="requests that may wait; one more is refused with 429")
     image: ImageDefaults = Field(
         default_factory=lambda: ImageDefaults.model_validate({}), description="defaults of an image model"
+    )
+    caption: CaptionDefaults = Field(
+        default_factory=lambda: CaptionDefaults.model_validate({}), description="prompts of the caption routes"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="what only this engine knows")
 

@@ -40,5 +40,13 @@ class InferenceFailed(ModelError):
     """The model broke on an input that passed every check."""
 
 
+class UpstreamFailed(ModelError):
+    """The server behind an alias cannot be reached, broke off or answered what cannot be understood."""
+
+
+class UpstreamBusy(UpstreamFailed):
+    """The server behind an alias has too much to do; later it may answer."""
+
+
 class Cancelled(ModelError):
     """The caller went away or cancelled; raised from a step callback to stop the work."""

@@ -42,7 +42,7 @@ def first_mistake(
     message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
     if not key:
         return message
-    secret = any(word in str(part) for part in place for word in ("key", "token"))
+    secret = any(word in str(part) for part in place for word in ("key", "token", "redis_url"))
     value = "" if secret or isinstance(first["input"], dict) else f"{first['input']!r}: "
     return f"{key}: {value}{message[:1].lower()}{message[1:]}"
 

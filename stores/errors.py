@@ -39,6 +39,10 @@ class DownloadFailed(StoreError):
     """The outside object store did not give what it was asked for, though it may have it."""
 
 
+class CacheUnavailable(StoreError):
+    """The cache could not be cleared. That it could not be asked is no error: then things are made anew."""
+
+
 class EmbedderChanged(StoreError):
     """The records were embedded by another model than the one that now answers, so their scores would mean nothing."""
 

@@ -307,3 +307,68 @@ def test_a_mistake_in_an_engines_options_is_named_with_its_value_or_with_what_is
     assert text.startswith("models.x.options.loading.quantisation: unknown key; allowed here: variant, quantization,")
     text = mistake(entry(loading={"quantization": "nf5"}))
     assert text.startswith("models.x.options.loading.quantization: 'nf5': input should be 'none', 'nf4',")
+
+
+def test_captions_are_remembered_in_memory_for_a_day_unless_a_redis_is_named() -> None:
+    cache = settings.validate(MINIMAL, {}).cache
+    assert (cache.url, cache.ttl_seconds) == (None, 86400)
+    assert settings.validate(MINIMAL, {"REDIS_PORT": "7000"}).cache.url is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"REDIS_HOST": "cache.local"}, "redis://cache.local:6379/0"),
+        ({"REDIS_HOST": "::1", "REDIS_PORT": "7000", "REDIS_DB": "2"}, "redis://[::1]:7000/2"),
+        ({"REDIS_URL": "rediss://me:p%40ss@cache:6380/1", "REDIS_HOST": "other"}, "rediss://me:p%40ss@cache:6380/1"),
+        ({"REDIS_URL": "unix:///run/redis.sock?db=2"}, "unix:///run/redis.sock?db=2"),
+    ],
+)
+def test_a_redis_is_named_by_its_url_or_by_host_port_and_database(environ: dict[str, str], url: str) -> None:
+    loaded = settings.validate(MINIMAL, {**environ, "CACHE_TTL_SECONDS": "60"}).cache
+    assert loaded.url is not None
+    assert (loaded.url.get_secret_value(), loaded.ttl_seconds) == (url, 60)
+    assert "p%40ss" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://cache:s3cret@cache/0",
+        "redis://:s3cret@",
+        "redis://:s3cret@cache:port/0",
+        "redis://:s3cret@cache:70000/0",
+        "redis://:s3cret@cache/first",
+        "redis://:s3cret/7@cache/0",
+        "redis://:s3cret@cache/0?tiemout=3",
+        "redis://:s3cret@cache/0?socket_timeout=s3cret",
+    ],
+)
+def test_a_url_that_leads_to_no_redis_is_refused_without_its_password(url: str) -> None:
+    text = mistake(MINIMAL, {"REDIS_URL": url})
+    assert text.startswith("cache.redis_url (from REDIS_URL): redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]")
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [
+        ("REDIS_HOST", "redis://cache", "cache.redis_host"),
+        ("REDIS_PORT", "0", "cache.redis_port"),
+        ("REDIS_DB", "-1", "cache.redis_db"),
+        ("CACHE_TTL_SECONDS", "0", "cache.ttl_seconds"),
+    ],
+)
+def test_a_wrong_variable_of_the_cache_is_named(variable: str, value: str, key: str) -> None:
+    assert mistake(MINIMAL, {variable: value}).startswith(f"{key} (from {variable}): '{value}': ")
+
+
+def test_what_the_caption_routes_ask_stands_in_a_models_entry() -> None:
+    def entry(**caption: str) -> dict[str, Any]:
+        blip = {"engine": "captioner", "checkpoint": "builtin:blip", "caption": caption}
+        return {"models": {**MINIMAL["models"], "blip": blip}}
+
+    assert settings.validate(entry(prompt="a photo of"), {}).models["blip"].caption.prompt == "a photo of"
+    assert mistake(entry(propmt="a")).startswith("models.blip.caption.propmt: unknown key; allowed here: prompt,")
+    assert mistake(entry(prompt="")).startswith("models.blip.caption.prompt: '': ")

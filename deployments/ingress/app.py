@@ -35,6 +35,7 @@ from deployments.ingress import (
     vision,
     voice,
 )
+from deployments.ingress.caption_writer import CaptionWriter
 from deployments.ingress.context import Keys, RequestContext
 from deployments.ingress.docs import add_header, add_pages, describe
 from deployments.ingress.errors import ApiError, from_exception, response
@@ -50,8 +51,10 @@ from deployments.ingress.jobs import Jobs
 from deployments.ingress.prompt_writer import PromptWriter
 from deployments.ingress.retention import Retention
 from deployments.ingress.roster import Roster
+from deployments.storage import open_cache
 from models.errors import ModelError
 from settings import Settings
+from stores.cache import Cache
 from stores.errors import StoreError
 from stores.objects import PublicStore
 from stores.uploads import Uploads
@@ -81,6 +84,16 @@ class Atelier:
         return PromptWriter(self.settings.prompts, self.models)
 
     @cached_property
+    def cache(self) -> Cache:
+        """Captions that were made."""
+        return open_cache(self.settings)
+
+    @cached_property
+    def caption_writer(self) -> CaptionWriter:
+        """Pictures into captions; one per ingress replica, since it knows what is being made."""
+        return CaptionWriter(self.models, self.cache)
+
+    @cached_property
     def jobs(self) -> Jobs:
         """What this replica is making."""
         return Jobs()
@@ -104,6 +117,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         atelier.retention.start()
         yield
         await asyncio.to_thread(atelier.retention.stop)
+        await atelier.cache.close()
 
     app = _Application(
         title="Atelier",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import re
 import sys
 from typing import Any
 
@@ -13,25 +10,21 @@ from pydantic import Field
 from starlette.requests import Request
 
 from deployments.ingress import body, uploads
+from deployments.ingress.caption_writer import Told
 from deployments.ingress.docs import multipart
 from deployments.ingress.errors import ApiError, invalid
-from deployments.ingress.roster import Roster
-from deployments.ingress.tags import tags_of
 from models.errors import InvalidImage
 from models.pictures import sniff
-from models.tasks import ChatJob, ImagePart, Message, TextPart
 
 router = APIRouter(prefix="/api", tags=["captions"])
-logger = logging.getLogger("ray.serve")
 
 _MAX_IMAGES = 32
 _TYPES = ("JPEG", "PNG", "WEBP")
-_CHAT_PROMPT = "Describe this image in one short sentence."
-_MAX_TOKENS = 128
+_FILES = multipart({"images": f"1 to {_MAX_IMAGES} pictures, repeated"})
 
 
 class CaptionQuery(body.Fields):
-    """Query of `POST /api/caption-images`."""
+    """Query of the caption routes; what it does not say, the model's entry does."""
 
     model: str | None = Field(None, description="alias of a captioner or a chat model")
     caption_prompt: str | None = Field(None, max_length=4000)
@@ -39,40 +32,60 @@ class CaptionQuery(body.Fields):
 
 
 class CaptionFiles(body.Fields):
-    """Body of `POST /api/caption-images`."""
+    """Body of the caption routes."""
 
     images: list[body.Upload] = Field(min_length=1, max_length=_MAX_IMAGES)
 
 
-@router.post(
-    "/caption-images", summary="Caption pictures", openapi_extra=multipart({"images": "1 to 32 pictures, repeated"})
-)
+@router.post("/caption-images", summary="Caption pictures", openapi_extra=_FILES)
 async def caption_images(request: Request) -> dict[str, Any]:
     """A caption, its keywords and a yes/no for each picture, in input order."""
+    asked, files = await _asked(request)
     atelier = request.app.state.atelier
-    asked = body.query(request, CaptionQuery)
-    room = _MAX_IMAGES * atelier.settings.image_max_bytes
-    files = (await body.read(request, CaptionFiles, max_bytes=room)).images
-    roster: Roster = atelier.models
-    alias = roster.resolve(asked.model or None, ["captioner", "vlm"])
-    images = [await _checked(request, i, file) for i, file in enumerate(files)]
-    if roster.entries[alias].kind == "captioner":
-        captions: list[str] = await roster.call(alias, "caption", images, asked.caption_prompt)
-        flags = [False] * len(images)
-    else:
-        question = asked.caption_prompt or _CHAT_PROMPT
-        captions = await _ask_each(roster, alias, images, question)
-        flags = [False] * len(images)
-        if asked.flag_caption_prompt:
-            answers = await _ask_each(roster, alias, images, asked.flag_caption_prompt)
-            flags = [_is_yes(answer, alias) for answer in answers]
-    tags = await asyncio.to_thread(lambda: [tags_of(caption) for caption in captions])
+    alias = atelier.models.resolve(asked.model or None, ["captioner", "vlm"])
+    images = await _pictures(request, files)
+    told: list[Told] = await atelier.caption_writer.each(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
     return {
         "results": [
-            {"filename": file.filename, "caption": caption, "tags": words, "flagged": flag, "cache": False}
-            for file, caption, words, flag in zip(files, captions, tags, flags, strict=True)
+            {"filename": file.filename, **each.caption.model_dump(), "cache": each.is_remembered}
+            for file, each in zip(files, told, strict=True)
         ]
     }
+
+
+@router.post("/caption-collective-images", summary="Caption pictures together", openapi_extra=_FILES)
+async def caption_collective_images(request: Request) -> dict[str, Any]:
+    """One caption of all pictures, which a chat model sees in one conversation in input order."""
+    asked, files = await _asked(request)
+    atelier = request.app.state.atelier
+    alias = atelier.models.resolve(asked.model or None, ["vlm"])
+    images = await _pictures(request, files)
+    told: Told = await atelier.caption_writer.together(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
+    caption = told.caption
+    return {
+        "collective_caption": caption.caption,
+        "count": len(images),
+        "tags": caption.tags,
+        "flagged": caption.flagged,
+    }
+
+
+@router.post("/admin/reset-cache", summary="Forget all captions")
+async def reset_cache(request: Request) -> dict[str, str]:
+    """Deletes the captions that are remembered, and nothing else that a shared Redis may have."""
+    await request.app.state.atelier.cache.clear()
+    return {"message": "Redis cache cleared"}  # wherever it was: clients of the older server compare these words
+
+
+async def _asked(request: Request) -> tuple[CaptionQuery, list[body.Upload]]:
+    asked = body.query(request, CaptionQuery)
+    room = _MAX_IMAGES * request.app.state.atelier.settings.image_max_bytes
+    return asked, (await body.read(request, CaptionFiles, max_bytes=room)).images
+
+
+async def _pictures(request: Request, files: list[body.Upload]) -> list[bytes]:
+    """All pictures, each checked before anything is made of any."""
+    return [await _checked(request, i, file) for i, file in enumerate(files)]
 
 
 async def _checked(request: Request, index: int, file: body.Upload) -> bytes:
@@ -86,31 +99,3 @@ async def _checked(request: Request, index: int, file: body.Upload) -> bytes:
     if name not in _TYPES:
         raise ApiError(415, f"{param}: not a JPEG, PNG or WebP image", code="unsupported_media_type", param=param)
     return await uploads.check_picture(file.data, request.app.state.atelier.settings, param)
-
-
-async def _ask_each(roster: Roster, alias: str, images: list[bytes], question: str) -> list[str]:
-    """An answer per picture, in order; the first failure ends the work on the others."""
-    asking = [asyncio.ensure_future(_ask(roster, alias, image, question)) for image in images]
-    try:
-        return await asyncio.gather(*asking)
-    finally:
-        for each in asking:
-            each.cancel()
-
-
-async def _ask(roster: Roster, alias: str, image: bytes, question: str) -> str:
-    message = Message("user", (ImagePart(image), TextPart(question)))
-    answer = await roster.call(alias, "chat", ChatJob((message,), max_tokens=_MAX_TOKENS))
-    text: str = answer.text.strip()
-    return text
-
-
-def _is_yes(answer: str, alias: str) -> bool:
-    """A real boolean from the model's words; what is neither yes nor no counts as no, and is logged."""
-    word = re.search(r"\w+", answer.lower())
-    first = word[0] if word else ""
-    if first in ("yes", "true", "네", "예", "はい"):
-        return True
-    if first not in ("no", "false", "아니요", "아니오", "いいえ"):
-        logger.warning("%s answered neither yes nor no to a flag prompt: %.80r", alias, answer)
-    return False

@@ -97,6 +97,10 @@ def from_exception(error: BaseException) -> ApiError:
             return ApiError(500, "the model could not be loaded; the server's log says why", code=LOAD_FAILED)
         case model_errors.InferenceFailed():
             return ApiError(500, "the model failed on this input; the server's log says why", code="INFERENCE_FAILED")
+        case model_errors.UpstreamBusy():
+            return ApiError(429, str(error), code="rate_limit_exceeded", headers={"Retry-After": "2"})
+        case model_errors.UpstreamFailed():
+            return ApiError(502, str(error), code="UPSTREAM_FAILED")
         case store_errors.StoreError():
             return _from_store(error)
         case BackPressureError():
@@ -131,6 +135,8 @@ def _from_store(error: store_errors.StoreError) -> ApiError:
         case store_errors.DownloadFailed():
             logger.error("the object store failed", exc_info=error)
             return ApiError(502, str(error), code="R2_DOWNLOAD_FAILED")
+        case store_errors.CacheUnavailable():
+            return ApiError(503, str(error), code="CACHE_UNAVAILABLE", headers={"Retry-After": "5"})
         case store_errors.EmbedderChanged():
             return ApiError(503, str(error), code="EMBEDDER_CHANGED", headers={"x-should-retry": "false"})
         case store_errors.InvalidKey():

@@ -127,6 +127,15 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
             }
         )
     },
+    "/api/caption-collective-images": {
+        "POST": Example(
+            {
+                "collective_caption": "a big red square in the centre of a blue background", "count": 1,
+                "tags": ["big", "red", "square", "big_red", "red_square"], "flagged": False,
+            }
+        )
+    },
+    "/api/admin/reset-cache": {"POST": Example({"message": "Redis cache cleared"})},
     "/v1/images/generations": {"POST": Example(_MADE, sent=_PROMPT)},
     "/v1/images/edits": {"POST": Example(_MADE, sent={"prompt": "make the square yellow", "image": PICTURE})},
     "/v1/images/variations": {"POST": Example(_MADE, sent={"image": PICTURE, "strength": 0.6})},

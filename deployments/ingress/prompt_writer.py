@@ -14,6 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from deployments.ingress.flights import Flights
 from deployments.ingress.roster import Roster
 from models.tasks import ChatJob, Message, TextPart
 from settings import Prompts
@@ -61,7 +62,7 @@ class PromptWriter:
         self._seconds = seconds
         self._client: AsyncOpenAI | None = None
         self._remembered: OrderedDict[tuple[str, str, str], Written] = OrderedDict()
-        self._flights: dict[tuple[str, str, str], _Flight] = {}
+        self._flights = Flights[tuple[str, str, str], Written]()
 
     async def write(self, title: str, description: str) -> Written:
         """The prompt; never an error. A caller who is cancelled ends the model's work, unless others wait for it too.
@@ -75,25 +76,17 @@ class PromptWriter:
         if key in self._remembered:
             self._remembered.move_to_end(key)
             return self._remembered[key]
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.ensure_future(self._fly(key)))
-        flight.passengers += 1
-        try:
-            return await asyncio.shield(flight.written)
-        finally:
-            flight.passengers -= 1
-            if not flight.passengers:
-                flight.written.cancel()  # does nothing when it has arrived
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
+        return (await self._flights.board([key], self._fly))[key]
 
     async def close(self) -> None:
         """Close the connections to the endpoint."""
         if self._client is not None:
             await self._client.close()
 
-    async def _fly(self, key: tuple[str, str, str]) -> Written:
+    async def _fly(self, keys: list[tuple[str, str, str]]) -> dict[tuple[str, str, str], Written]:
+        return {key: await self._written(key) for key in keys}
+
+    async def _written(self, key: tuple[str, str, str]) -> Written:
         _, title, description = key
         try:
             async with asyncio.timeout(self._seconds):
@@ -139,14 +132,6 @@ class PromptWriter:
                 max_retries=_RETRIES,  # within the same 20 s
             )
         return self._client
-
-
-@dataclass
-class _Flight:
-    """A prompt on its way, and how many wait for it."""
-
-    written: asyncio.Future[Written]
-    passengers: int = 0
 
 
 def joined(title: str, description: str) -> str:

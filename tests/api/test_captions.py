@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import httpx
 import pytest
 
 from tests.api.conftest import fault
-from tests.api.pictures import SVG, TRUNCATED, png, scene
+from tests.api.pictures import SVG, TRUNCATED, many_scenes, png, scene
+
+
+def caption(http: httpx.Client, *pictures: bytes, path: str = "caption-images", **params: str) -> Any:
+    """The answer of a caption route."""
+    files = [("images", (f"{i}.png", picture)) for i, picture in enumerate(pictures)]
+    return http.post(f"/api/{path}", params=params, files=files).raise_for_status().json()
 
 
 def test_captions_come_in_input_order_with_tags(http: httpx.Client) -> None:
@@ -33,8 +43,9 @@ def test_a_prefix_is_continued(http: httpx.Client) -> None:
     assert result["caption"].lower().startswith("a picture of")
 
 
-def test_a_flag_is_a_real_boolean_of_the_models_answer(http: httpx.Client) -> None:
-    params = {"model": "gemma", "flag_caption_prompt": "Is there a red circle?"}
+@pytest.mark.parametrize("question", ["Is there a red circle?", "빨간 원이 있나요?", "赤い丸はありますか？"])
+def test_a_flag_is_a_real_boolean_of_the_models_answer(http: httpx.Client, question: str) -> None:
+    params = {"model": "gemma", "flag_caption_prompt": question}
     for picture, expected in ((scene("circle", "red"), True), (scene("star", "yellow"), False)):
         answer = http.post("/api/caption-images", params=params, files={"images": png(picture)})
         (result,) = answer.json()["results"]
@@ -65,3 +76,69 @@ def test_no_files_too_many_files_and_a_model_that_cannot_caption_are_refused(htt
     assert fault(wrong) == (400, "invalid_value", "model")
     unknown = http.post("/api/caption-images", params={"modell": "clip"}, files={"images": png()})
     assert fault(unknown) == (400, "unsupported_parameter", "modell")
+
+
+@pytest.mark.parametrize("model", ["blip", "gemma"])
+def test_what_was_told_is_remembered_for_the_same_model_prompts_and_bytes(http: httpx.Client, model: str) -> None:
+    prompt = f"a picture of {uuid.uuid4().hex}"
+    pictures = [png(scene(colour="red")), png(scene(colour="green")), png(scene(colour="red"))]
+    first = caption(http, *pictures[:1], model=model, caption_prompt=prompt)["results"]
+    second = caption(http, *pictures, model=model, caption_prompt=prompt)["results"]
+    assert [result["cache"] for result in first + second] == [False, True, False, True]
+    assert [{**result, "cache": None, "filename": None} for result in (second[0], second[2])] == [
+        {**first[0], "cache": None, "filename": None}
+    ] * 2
+    third = caption(http, *pictures, model=model, caption_prompt=f"{prompt} again")["results"]
+    assert [result["cache"] for result in third] == [False] * 3
+
+
+def test_nothing_of_a_request_with_a_bad_file_is_remembered(http: httpx.Client) -> None:
+    params = {"model": "blip", "caption_prompt": f"a picture of {uuid.uuid4().hex}"}
+    files = [("images", ("good.png", png())), ("images", ("bad.png", TRUNCATED))]
+    answer = http.post("/api/caption-images", params=params, files=files)
+    assert fault(answer) == (400, "invalid_image", "images[1]")
+    (result,) = caption(http, png(), **params)["results"]
+    assert result["cache"] is False
+
+
+def test_many_callers_at_once_hear_what_each_would_hear_alone(http: httpx.Client) -> None:
+    pictures = [png(each) for each in many_scenes(8)]
+    alone = [caption(http, picture, model="blip2")["results"][0]["caption"] for picture in pictures]
+    http.post("/api/admin/reset-cache").raise_for_status()
+    with ThreadPoolExecutor(16) as threads:
+        told = list(threads.map(lambda picture: caption(http, picture, model="blip2")["results"][0], pictures * 2))
+    assert [each["caption"] for each in told] == alone * 2
+
+
+def test_all_captions_are_forgotten_on_request(http: httpx.Client) -> None:
+    prompt = f"a picture of {uuid.uuid4().hex}"
+    for expected in (False, True):
+        assert caption(http, png(), model="blip", caption_prompt=prompt)["results"][0]["cache"] is expected
+    answer = http.post("/api/admin/reset-cache")
+    assert (answer.status_code, answer.json()) == (200, {"message": "Redis cache cleared"})
+    assert caption(http, png(), model="blip", caption_prompt=prompt)["results"][0]["cache"] is False
+
+
+def test_a_collective_caption_is_of_all_pictures(http: httpx.Client) -> None:
+    pictures = [png(scene("circle", "red")), png(scene("circle", "red", "green"))]
+    params = {"model": "intern_vlm", "flag_caption_prompt": "Is there a red circle?"}
+    answer = caption(http, *pictures, path="caption-collective-images", **params)
+    assert set(answer) == {"collective_caption", "count", "tags", "flagged"}
+    assert answer["count"] == 2
+    assert answer["collective_caption"]
+    assert isinstance(answer["tags"], list)
+    assert isinstance(answer["flagged"], bool)
+    assert caption(http, *pictures[::-1], path="caption-collective-images", **params) == answer
+
+
+def test_a_collective_caption_of_as_many_pictures_as_may_be_sent(http: httpx.Client) -> None:
+    pictures = [png(each) for each in many_scenes(32)]
+    assert caption(http, *pictures, path="caption-collective-images", model="gemma")["count"] == 32
+
+
+def test_a_model_that_only_continues_a_prefix_captions_nothing_together(http: httpx.Client) -> None:
+    refused = http.post("/api/caption-collective-images", params={"model": "blip"}, files={"images": png()})
+    assert fault(refused) == (400, "invalid_value", "model")
+    bad = [("images", ("good.png", png())), ("images", ("bad.png", b"hello"))]
+    refused = http.post("/api/caption-collective-images", files=bad)
+    assert fault(refused) == (415, "unsupported_media_type", "images[1]")

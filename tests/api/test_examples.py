@@ -12,7 +12,7 @@ from deployments.ingress.examples import EXAMPLES, PICTURE, Example
 
 ROUTES = [(method, path, example) for path, methods in EXAMPLES.items() for method, example in methods.items()]
 UPLOADS = {"/upload": "file", "/v1/images": "file", "/v1/projects/{project_id}/images": "file",
-           "/api/caption-images": "images"}  # fmt: skip
+           "/api/caption-images": "images", "/api/caption-collective-images": "images"}  # fmt: skip
 FORMS = {"/process", "/process/raw", "/v1/voice/generate"}
 MAY_BE_ABSENT = {"duplicate", "preview"}
 

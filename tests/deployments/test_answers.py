@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.ingress.captions import _is_yes
+from deployments.ingress.caption_writer import is_yes
 from deployments.ingress.errors import ApiError
 from deployments.ingress.forms import check, value_of
 
@@ -66,4 +66,4 @@ async def test_a_reference_out_of_the_schema_is_refused_and_not_fetched(tmp_path
     ],
 )
 def test_a_flag_is_what_the_first_word_says(answer: str, flag: bool) -> None:
-    assert _is_yes(answer, "gemma") is flag
+    assert is_yes(answer, "gemma") is flag

@@ -1,0 +1,53 @@
+"""What several callers want at the same time, made once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class Flights(Generic[K, T]):
+    """Values on their way, by key. To be used from one event loop.
+
+    A caller who leaves changes nothing for the others; when the last one has left, the work is cancelled. What fails
+    fails for all who wait, and for nobody who comes later.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[K, _Flight[K, T]] = {}
+
+    async def board(self, keys: Iterable[K], make: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> dict[K, T]:
+        """The value of each key; `make` is called once, with those that are not on their way yet, if there are any."""
+        keys = list(dict.fromkeys(keys))
+        if new := [key for key in keys if key not in self._flights]:
+            flight = _Flight(asyncio.ensure_future(make(new)))
+            self._flights |= dict.fromkeys(new, flight)
+        boarded = list({id(flight): flight for flight in map(self._flights.__getitem__, keys)}.values())
+        for each in boarded:
+            each.passengers += 1
+        try:
+            arrived = await asyncio.gather(*(asyncio.shield(each.values) for each in boarded))
+        finally:
+            for each in boarded:
+                self._leave(each)
+        values = {key: value for made in arrived for key, value in made.items()}
+        return {key: values[key] for key in keys}
+
+    def _leave(self, flight: _Flight[K, T]) -> None:
+        flight.passengers -= 1
+        if not flight.passengers or flight.values.done():
+            flight.values.cancel()  # does nothing when they have arrived
+            self._flights = {key: other for key, other in self._flights.items() if other is not flight}
+
+
+@dataclass(eq=False)
+class _Flight(Generic[K, T]):
+    """Values being made together, and how many wait for them."""
+
+    values: asyncio.Future[Mapping[K, T]]
+    passengers: int = 0
