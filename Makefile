@@ -15,7 +15,7 @@ check: install-deps  ## format, lint, types, the arrows between the rooms, and t
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m mypy
 	.venv/bin/lint-imports
-	$(VENV_PYTHON) -m cli check serve_config.yaml serve_config.gpu.yaml
+	$(VENV_PYTHON) -m cli check serve_config.yaml serve_config.gpu.yaml serve_config.mac.yaml
 
 evaluate: install-deps  ## what the built-in models reach
 	$(VENV_PYTHON) -m training.evaluate
@@ -24,6 +24,8 @@ bench: install-deps  ## throughput and latency of this machine
 	$(VENV_PYTHON) -m bench.overhead
 	$(VENV_PYTHON) -m bench.pictures
 	$(VENV_PYTHON) -m bench.captions
+	$(VENV_PYTHON) -m bench.chat
+	$(VENV_PYTHON) -m bench.parity
 
 install-deps: .venv/installed
 

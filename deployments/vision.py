@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,10 +100,11 @@ class Vision(ModelReplica[ChatEngine]):
         There is such a turn for every job; those whose job went along with an earlier one find less to do, or nothing.
         """
         calls: list[Asked] = []
-        while self._waiting and len(calls) < self.engine.max_batch:
-            call = self._waiting.popleft()
-            if not call.is_cancelled():
-                calls.append(call)
+        with suppress(IndexError):  # several threads may take the last one, where an engine is re-entrant
+            while len(calls) < self.engine.max_batch:
+                call = self._waiting.popleft()
+                if not call.is_cancelled():
+                    calls.append(call)
         if not calls:
             return
         try:

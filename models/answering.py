@@ -8,7 +8,6 @@ from threading import Event, Thread
 from typing import Literal
 
 from models.engine import Asked
-from models.sampling import Choices
 from models.streaming import TokenText
 from models.tasks import ChatDelta, TokenLogprob, Usage
 
@@ -16,22 +15,23 @@ from models.tasks import ChatDelta, TokenLogprob, Usage
 class Row:
     """An answer being written: takes its tokens, tells its text, knows when it ends.
 
-    `read` and `image_tokens` are what the prompt has; `limit` is how many tokens may be written.
+    `read` and `image_tokens` are what the prompt has; `limit` is how many tokens may be written. `logprob(token)` is
+    what to tell of the token that was written last, None for nothing.
     """
 
     def __init__(
         self,
         asked: Asked,
-        choices: Choices,
         decode: Callable[[list[int]], str],
         ends: Collection[int],
         read: int,
         image_tokens: int,
         limit: int,
+        logprob: Callable[[int], TokenLogprob | None],
     ) -> None:
-        self.choices, self.read, self.limit = choices, read, limit
+        self.read, self.limit = read, limit
         self.done = False
-        self._asked, self._ends, self._image_tokens = asked, ends, image_tokens
+        self._asked, self._ends, self._image_tokens, self._logprob = asked, ends, image_tokens, logprob
         self._text = TokenText(decode, asked.job.stop)
         self._told: list[TokenLogprob] = []
         self._written = 0
@@ -49,7 +49,7 @@ class Row:
         ended = token in self._ends
         if not ended:
             piece = self._text.push(token)
-            if (logprob := self.choices.logprob(token)) is not None:
+            if (logprob := self._logprob(token)) is not None:
                 self._told.append(logprob)
             if piece:
                 self._asked.tell(ChatDelta(piece, logprobs=tuple(self._told)))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import InvalidInput
+from models.tasks import TokenLogprob
 
 Form = Mapping[str, Any] | tuple[str, ...]
 
@@ -63,6 +64,12 @@ def vocabulary_of(tokenizer: Any, size: int, ends: list[int]) -> Any:
     import llguidance.hf
 
     return llguidance.hf.from_tokenizer(tokenizer, n_vocab=max(size, len(tokenizer)), eos_token=ends)
+
+
+def spelled(vocabulary: Any, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    """A token as it is told to a caller; `vocabulary` is what `vocabulary_of` gives."""
+    data = bytes(vocabulary.decode_bytes([token]))
+    return TokenLogprob(data.decode("utf-8", "replace"), logprob, data, top)
 
 
 def check(form: Form) -> None:

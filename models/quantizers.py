@@ -1,16 +1,19 @@
-"""The packages of quantised weights, and how a process that needs none of them does without.
+"""The packages of quantised weights, and scipy; and how a process that needs none of them does without.
 
 diffusers and transformers import every one of them that is installed: a second of each cold start, and lines on stderr.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterable
 
 from models.engine import local_folder
 
 PACKAGES = ("bitsandbytes", "gguf", "torchao")
+_SCHEDULES_WITH_SCIPY = re.compile(r'LMSDiscrete|"use_beta_sigmas":\s*true')
+"""In a scheduler's configuration: the only ones of diffusers that compute with scipy (which MLX's packages bring)."""
 
 
 def leave_out_unused(checkpoints: Iterable[str], used: Collection[str]) -> None:
@@ -31,4 +34,8 @@ def unused(checkpoints: Iterable[str], used: Collection[str]) -> tuple[str, ...]
             '"quantization_config"' in path.read_text("utf-8") for path in folder.rglob("config.json")
         ):
             return ()
-    return tuple(package for package in PACKAGES if package not in used)
+    schedulers = [
+        path.read_text("utf-8") for folder in folders if folder for path in folder.rglob("scheduler_config.json")
+    ]
+    scipy = () if any(map(_SCHEDULES_WITH_SCIPY.search, schedulers)) else ("scipy",)
+    return (*(package for package in PACKAGES if package not in used), *scipy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from models.grammar import Grammar
+from models.grammar import Grammar, spelled
 from models.tasks import ChatJob, TokenLogprob
 
 if TYPE_CHECKING:
@@ -50,12 +50,9 @@ class Choices:
             return None
         logprobs = self._scores.log_softmax(-1)
         values, tokens = logprobs.topk(min(self._job.top_logprobs or 0, logprobs.shape[-1]))
-        top = tuple(self._told(t, v) for t, v in zip(tokens.tolist(), values.tolist(), strict=True))
-        return self._told(token, float(logprobs[token]), top)
-
-    def _told(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-        spelled = bytes(self._vocabulary().decode_bytes([token]))
-        return TokenLogprob(spelled.decode("utf-8", "replace"), logprob, spelled, top)
+        vocabulary = self._vocabulary()
+        top = tuple(spelled(vocabulary, t, v) for t, v in zip(tokens.tolist(), values.tolist(), strict=True))
+        return spelled(vocabulary, token, float(logprobs[token]), top)
 
     def _remember(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         self._scores = scores[0].float().cpu().clone()

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,10 +15,11 @@ from pydantic import Field
 
 from models import engine
 from models.answering import Listener, Row
+from models.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.engine import Asked
 from models.errors import CheckpointError, InvalidInput, ModelError
 from models.grammar import vocabulary_of
-from models.pictures import encode, open_picture
+from models.pictures import encode
 from models.sampling import Choices
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
 
@@ -26,12 +28,8 @@ if TYPE_CHECKING:
 
 _CAPTIONERS = ("blip", "blip-2")
 """`model_type` of what transformers counts among the models that answer about pictures, but has no chat template."""
-_READS_PICTURES = re.compile(r"vision|visual|image|vq_|_vl\b")
-"""Found in the config.json of each of transformers' families that read pictures, and in hardly any other's."""
 _MOST_TOKENS = 32_768
 """Prompts that are read at once have so many tokens together, padding included."""
-Turn = dict[str, Any]
-"""One message as chat templates read it: {"role", "content": [{"type": "text" | "image", …}]}."""
 
 
 class VlmOptions(engine.Options):
@@ -41,6 +39,15 @@ class VlmOptions(engine.Options):
         default_factory=dict, description="arguments of the checkpoint's processor, e.g. max_pixels: 1003520"
     )
     max_batch: int = Field(8, ge=1, le=64, description="waiting requests that are answered at once; 1 = one by one")
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A job's answer to be, how its tokens are chosen, and what the model reads for it."""
+
+    row: Row
+    choices: Choices
+    inputs: Mapping[str, Any]
 
 
 class TransformersVlmEngine(engine.ChatEngine):
@@ -70,40 +77,33 @@ class TransformersVlmEngine(engine.ChatEngine):
 
     def answer(self, asked: Sequence[Asked]) -> None:
         """Answer several jobs in one batch, each as if it were alone; a job's own fault is its own."""
-        begun: list[tuple[Row, Mapping[str, Any]]] = []
+        begun: list[_Begun] = []
         for each in asked:
             try:
                 begun.append(self._begun(each))
             except ModelError as error:
                 each.tell(error)
         while begun:
-            longest = itertools.accumulate((row.read for row, _ in begun), max)
+            longest = itertools.accumulate((each.row.read for each in begun), max)
             fitting = sum(count * read <= _MOST_TOKENS for count, read in enumerate(longest, start=1))
             together, begun = begun[: max(1, fitting)], begun[max(1, fitting) :]
             self._write(together)
 
-    def _begun(self, asked: Asked) -> tuple[Row, Mapping[str, Any]]:
-        """The row of a job, and the model's inputs for it."""
+    def _begun(self, asked: Asked) -> _Begun:
         inputs = self._inputs(asked.job.messages)
         ids = inputs["input_ids"]
         read = int(ids.shape[1])
-        room = self._context - read
-        if room < 1:
-            raise InvalidInput(
-                f"the messages are {read} tokens long, pictures included; this model reads at most {self._context - 1}",
-                "messages",
-                "context_length_exceeded",
-            )
+        limit = min(asked.job.max_tokens, room_after(read, self._context))
         choices = Choices(asked.job, lambda: self._vocabulary)
         image_tokens = 0 if self._image_token is None else int((ids == self._image_token).sum())
-        limit = min(asked.job.max_tokens, room)
-        return Row(asked, choices, self._decode, self._end_tokens, read, image_tokens, limit), inputs
+        row = Row(asked, self._decode, self._end_tokens, read, image_tokens, limit, choices.logprob)
+        return _Begun(row, choices, inputs)
 
-    def _write(self, begun: Sequence[tuple[Row, Mapping[str, Any]]]) -> None:
-        rows = [row for row, _ in begun]
+    def _write(self, begun: Sequence[_Begun]) -> None:
+        rows = [each.row for each in begun]
         try:
             with engine.inference():
-                self._generate(rows, _side_by_side([inputs for _, inputs in begun], self._padding))
+                self._generate(begun, _side_by_side([each.inputs for each in begun], self._padding))
         except ModelError as error:
             if len(begun) > 1 and all(row.untouched for row in rows):  # what is too much at once may work one by one
                 for each in begun:
@@ -112,15 +112,16 @@ class TransformersVlmEngine(engine.ChatEngine):
                 for row in rows:
                     row.fail(error)
 
-    def _generate(self, rows: Sequence[Row], inputs: Mapping[str, Any]) -> None:
+    def _generate(self, begun: Sequence[_Begun], inputs: Mapping[str, Any]) -> None:
         import torch
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
+        rows = [each.row for each in begun]
         settings = copy.deepcopy(self._model.generation_config)
         # the neutral values, not None: transformers fills None with the checkpoint's own
         settings.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, num_beams=1)
         settings.update(max_new_tokens=max(row.limit for row in rows))
-        chosen = [row.choices.processors(inputs["input_ids"].shape[1]) for row in rows]
+        chosen = [each.choices.processors(inputs["input_ids"].shape[1]) for each in begun]
 
         def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             scores = scores.clone()
@@ -150,18 +151,9 @@ class TransformersVlmEngine(engine.ChatEngine):
         return vocabulary_of(self._processor.tokenizer, size, sorted(self._end_tokens))
 
     def _inputs(self, messages: Sequence[Message]) -> Mapping[str, Any]:
-        from jinja2.exceptions import TemplateError
-
-        turns = _turns(messages, self._control_tokens)
-        if self._drops_system:
-            turns = _plain(turns)
+        turns = turns_of(messages, self._control_tokens)
         try:
-            try:
-                inputs = self._tokenize(turns)
-            except TemplateError:  # a template that wants users and assistants in turn, and nobody else
-                inputs = self._tokenize(_plain(turns))
-        except TemplateError as error:
-            raise InvalidInput(f"this model's chat template refuses the conversation: {error}", "messages") from error
+            inputs = rendered(self._tokenize, turns, drops_system=self._drops_system)
         except ValueError as error:  # a picture that is too narrow, say
             raise InvalidInput(
                 f"this model cannot read the messages: {engine.first_line(error)}", "messages"
@@ -185,7 +177,7 @@ class TransformersVlmEngine(engine.ChatEngine):
         kind = config.get("model_type")
         if kind in _CAPTIONERS:
             return f"is a {kind} model, which cannot answer messages; the engine 'captioner' loads it"
-        return None if _READS_PICTURES.search(json.dumps(config)) else f"is a {kind} model, which reads no pictures"
+        return None if READS_PICTURES.search(json.dumps(config)) else f"is a {kind} model, which reads no pictures"
 
     def _load(self) -> None:
         device, dtype = engine.prepare_torch(self.entry)
@@ -214,16 +206,7 @@ class TransformersVlmEngine(engine.ChatEngine):
         self._padding = self._processor.tokenizer.pad_token_id or 0
         added = self._processor.tokenizer.added_tokens_decoder.values()
         self._control_tokens = re.compile("|".join(re.escape(t.content) for t in added if t.special) or r"(?!)")
-        self._drops_system = self._template_drops_system()
-
-    def _template_drops_system(self) -> bool:
-        from jinja2.exceptions import TemplateError
-
-        probe = [Message("system", (TextPart("Zq7"),)), Message("user", (TextPart("a"),))]
-        try:
-            return "Zq7" not in self._processor.apply_chat_template(_turns(probe, self._control_tokens), tokenize=False)
-        except TemplateError:
-            return True
+        self._drops_system = drops_system(lambda turns: self._processor.apply_chat_template(turns, tokenize=False))
 
     def _modules(self) -> Sequence[Any]:
         return [self._model]
@@ -256,44 +239,3 @@ def _side_by_side(inputs: Sequence[Mapping[str, Any]], padding: int) -> Mapping[
             values = [(pad(value, (max(reads) - read, 0), value=fill), read) for value, read in values]
         batch[name] = torch.cat([value for value, _ in values])
     return batch
-
-
-def _turns(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> list[Turn]:
-    """The messages for a chat template, pictures decoded, neighbouring texts joined as templates do.
-
-    What a caller writes is never a control token: `<|im_end|>` or an image placeholder in a text would end the turn,
-    or stand for a picture that is not there. A zero-width space breaks it.
-    """
-    turns: list[Turn] = []
-    for i, message in enumerate(messages):
-        content: list[dict[str, Any]] = []
-        for j, part in enumerate(message.parts):
-            if isinstance(part, ImagePart):
-                content.append({"type": "image", "image": open_picture(part.image, f"messages[{i}].content[{j}]")})
-            elif content and content[-1]["type"] == "text":
-                content[-1]["text"] += part.text
-            else:
-                content.append({"type": "text", "text": part.text})
-        for words in content:
-            if words["type"] == "text":
-                words["text"] = control_tokens.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", words["text"])
-        turns.append({"role": message.role, "content": content})
-    return turns
-
-
-def _plain(turns: Sequence[Turn]) -> list[Turn]:
-    """The same words for a template that knows users and assistants only, one after the other.
-
-    System words go before those of the user's next turn, or make one; neighbours of one role become one turn.
-    """
-    roles = [("user" if turn["role"] == "system" else turn["role"], turn["content"]) for turn in turns]
-    plain: list[Turn] = []
-    for role, group in itertools.groupby(roles, key=lambda pair: pair[0]):
-        contents = [content for _, content in group if content]
-        joined = [part for i, content in enumerate(contents) for part in (*_gap(i), *content)]
-        plain.append({"role": role, "content": joined})
-    return plain
-
-
-def _gap(index: int) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": "\n\n"}] if index else []

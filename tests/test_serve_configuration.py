@@ -21,7 +21,7 @@ def written(folder: Path, application: dict[str, Any] | None = None, **top: obje
     return path
 
 
-@pytest.mark.parametrize("name", ["serve_config.yaml", "serve_config.gpu.yaml"])
+@pytest.mark.parametrize("name", ["serve_config.yaml", "serve_config.gpu.yaml", "serve_config.mac.yaml"])
 def test_the_shipped_configurations_are_valid(name: str) -> None:
     assert serve_configuration(ROOT / name).http_options.host == "127.0.0.1"
 

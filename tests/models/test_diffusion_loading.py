@@ -144,7 +144,7 @@ import sys
 from models.catalog import ModelEntry, create_engine
 engine = create_engine(ModelEntry(engine="diffusion", checkpoint=sys.argv[1], device="cpu", threads=1))
 engine.load()
-print([name for name in ("bitsandbytes", "gguf", "torchao") if sys.modules.get(name)])
+print([name for name in ("bitsandbytes", "gguf", "scipy", "torchao") if sys.modules.get(name)])
 """
     command = [sys.executable, "-c", program, shelf("flux").checkpoint]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -155,12 +155,19 @@ def test_packages_of_quantised_weights_are_there_where_a_checkpoint_or_its_entry
     shelf: Shelf, tmp_path: Path
 ) -> None:
     plain = shelf("flux").checkpoint
-    assert unused([plain], Loading(quantization="int8").packages) == ("bitsandbytes", "gguf")
-    assert unused([plain], Loading(quantization="nf4", gguf="/a/file").packages) == ("torchao",)
+    assert unused([plain], Loading(quantization="int8").packages) == ("bitsandbytes", "gguf", "scipy")
+    assert unused([plain], Loading(quantization="nf4", gguf="/a/file").packages) == ("torchao", "scipy")
     assert unused([plain, "someone/on-the-hub"], ()) == ()
     (tmp_path / "transformer").mkdir()
     (tmp_path / "transformer" / "config.json").write_text('{"quantization_config": {"quant_method": "bitsandbytes"}}')
     assert unused([plain, str(tmp_path)], ()) == ()
+
+
+@pytest.mark.parametrize("fields", ['"_class_name": "LMSDiscreteScheduler"', '"use_beta_sigmas": true'])
+def test_scipy_is_there_where_a_scheduler_computes_with_it(tmp_path: Path, fields: str) -> None:
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(f"{{{fields}}}")
+    assert "scipy" not in unused([str(tmp_path)], ())
 
 
 def test_a_gguf_file_stands_in_for_the_transformer(shelf: Shelf, tmp_path: Path) -> None:

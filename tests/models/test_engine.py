@@ -143,6 +143,7 @@ def test_waiting_threads_leave_the_cores_to_others() -> None:
         (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
         (RuntimeError("MPS backend out of memory"), OutOfMemory),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), OutOfMemory),
+        (RuntimeError("[metal::malloc] Attempting to allocate 2 bytes which is greater than the maximum"), OutOfMemory),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), OutOfMemory),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), OutOfMemory),
         (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), OutOfMemory),
