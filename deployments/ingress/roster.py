@@ -147,6 +147,11 @@ class Roster:
 
     async def stream_each(self, alias: str, method: str, jobs: Sequence[Any]) -> AsyncGenerator[tuple[int, Any], None]:
         """What several streams yield, as it comes, with the number of the job. Errors as in `call`."""
+        if len(jobs) == 1:
+            async with aclosing(self.stream(alias, method, jobs[0])) as pieces:
+                async for piece in pieces:
+                    yield 0, piece
+            return
         room = asyncio.Semaphore(self.entries[alias].max_ongoing)
         queue: asyncio.Queue[tuple[int, Any] | None] = asyncio.Queue()
 
