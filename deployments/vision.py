@@ -112,3 +112,7 @@ class Vision(ModelReplica[ChatEngine]):
         except ModelError as error:
             for call in calls:
                 call.tell(error)
+        except BaseException:  # a library's panic, say: nobody may wait for ever
+            for call in calls:
+                call.tell(InferenceFailed(f"{self.alias} broke off"))
+            raise

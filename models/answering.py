@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -51,6 +52,8 @@ class Row:
             piece = self._text.push(token)
             if (logprob := self._logprob(token)) is not None:
                 self._told.append(logprob)
+            if self._text.stopped:
+                self._told = _within(piece, self._told)
             if piece:
                 self._asked.tell(ChatDelta(piece, logprobs=tuple(self._told)))
                 self._told.clear()
@@ -69,6 +72,12 @@ class Row:
         if not self.done:
             self.done = True
             self._asked.tell(error)
+
+
+def _within(text: str, told: list[TokenLogprob]) -> list[TokenLogprob]:
+    """Those of the tokens that the text is made of, without those of a stop text behind it."""
+    ends = itertools.accumulate(len(one.token) for one in told)
+    return [one for one, end in zip(told, ends, strict=True) if end <= len(text)]
 
 
 class Listener:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,8 @@ from models.tasks import TokenLogprob
 
 Form = Mapping[str, Any] | tuple[str, ...]
 
+_LONGEST = 200_000
+_LARGEST_MULTIPLE = 100_000
 _STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One spelling of each value: with free whitespace a small model can write blanks until its tokens are used up."""
 
@@ -53,11 +56,6 @@ class Grammar:
         """Go on after an allowed token."""
         self._matcher.consume_token(token)
 
-    @property
-    def complete(self) -> bool:
-        """Whether the answer may only end now."""
-        return bool(self._matcher.is_stopped())
-
 
 def vocabulary_of(tokenizer: Any, size: int, ends: list[int]) -> Any:
     """The tokens of a fast tokenizer of transformers, of which the model scores `size` and ends with one of `ends`."""
@@ -85,13 +83,17 @@ def check(form: Form) -> None:
     Grammar(_bytes(), form).allowed()
 
 
-def matches(pattern: str, text: str) -> bool:
-    """Whether a text has a match of a regular expression, as `pattern` in a JSON schema means it."""
+def satisfies(form: Form, value: Any) -> bool:
+    """Whether a JSON value is an answer of a form, its properties in the form's order.
+
+    Time and memory are linear in the value, whatever the form says; a validator that follows references and patterns
+    as they are written can be kept busy for ever by whoever wrote them.
+    """
     from llguidance import LLMatcher
 
     vocabulary = _bytes()
-    matcher = LLMatcher(vocabulary, _compiled({"type": "string", "pattern": pattern}))
-    tokens = vocabulary.tokenize_str(json.dumps(text, ensure_ascii=False))
+    matcher = LLMatcher(vocabulary, _compiled(form))
+    tokens = vocabulary.tokenize_str(json.dumps(value, ensure_ascii=False, allow_nan=False))
     return matcher.try_consume_tokens(tokens) == len(tokens) and bool(matcher.is_accepting())
 
 
@@ -101,9 +103,26 @@ def _compiled(form: Form) -> str:
     try:
         if isinstance(form, tuple):
             return str(LLMatcher.grammar_from_lark(f"start: {' | '.join(map(json.dumps, form))}"))
-        return str(LLMatcher.grammar_from_json_schema(json.dumps(form), defaults=_STYLE))
+        text = json.dumps(form)
+        if len(text) > _LONGEST:
+            raise InvalidInput(f"{len(text)} characters; at most {_LONGEST} are read", code="invalid_schema")
+        _refuse_large_multiples(form)
+        return str(LLMatcher.grammar_from_json_schema(text, defaults=_STYLE))
     except (ValueError, RecursionError) as error:
         raise InvalidInput(_why(str(error)), code="invalid_schema") from error
+
+
+def _refuse_large_multiples(schema: Any) -> None:
+    """What is a multiple of a number becomes a machine of so many states, and takes time of its square."""
+    if isinstance(schema, Mapping):
+        number = schema.get("multipleOf")
+        if isinstance(number, int | float):
+            digits = Decimal(str(number)).normalize().as_tuple().digits
+            if int("".join(map(str, digits))) > _LARGEST_MULTIPLE:
+                message = f"multipleOf: {number}: at most {_LARGEST_MULTIPLE}, or so many thousandths and the like"
+                raise InvalidInput(message, code="invalid_schema")
+    for inner in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        _refuse_large_multiples(inner)
 
 
 def _why(said: str) -> str:

@@ -40,12 +40,12 @@ class Choices:
             chosen.append(self._penalise)
         if self._grammar is not None:
             chosen.append(self._keep_to_form)
-        if job.temperature > 0:
+        if not job.is_greedy:
             chosen.append(sampler(job))
         return chosen
 
     def logprob(self, token: int) -> TokenLogprob | None:
-        """What the model itself gave the token that was chosen last, before all processors; None if nobody asked."""
+        """What the model itself gave the token that was chosen last, before these processors; None if nobody asked."""
         if self._scores is None:
             return None
         logprobs = self._scores.log_softmax(-1)

@@ -69,7 +69,7 @@ class Message:
 
 @dataclass(frozen=True)
 class ChatJob:
-    """An answer to write. `temperature` 0 is greedy; `stop` texts are cut off and not returned.
+    """An answer to write. `temperature` 0-2, 0 is greedy; `stop` texts are cut off and not returned.
 
     `form` is a JSON schema that the answer satisfies, token by token, or the texts of which it is one; None leaves it
     free. `top_logprobs`, 0-20, asks for the log-probability of each token and of so many alternatives; None for none.
@@ -85,6 +85,11 @@ class ChatJob:
     frequency_penalty: float = 0.0
     form: Mapping[str, Any] | tuple[str, ...] | None = None
     top_logprobs: int | None = None
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is taken; scores divided by less would be no numbers any more."""
+        return self.temperature < 1e-4
 
 
 @dataclass(frozen=True)

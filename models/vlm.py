@@ -17,7 +17,7 @@ from models import engine
 from models.answering import Listener, Row
 from models.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.engine import Asked
-from models.errors import CheckpointError, InvalidInput, ModelError
+from models.errors import CheckpointError, InferenceFailed, InvalidInput, ModelError
 from models.grammar import vocabulary_of
 from models.pictures import encode
 from models.sampling import Choices
@@ -80,7 +80,8 @@ class TransformersVlmEngine(engine.ChatEngine):
         begun: list[_Begun] = []
         for each in asked:
             try:
-                begun.append(self._begun(each))
+                with engine.inference():  # memory may run out on what is read, too
+                    begun.append(self._begun(each))
             except ModelError as error:
                 each.tell(error)
         while begun:
@@ -100,17 +101,15 @@ class TransformersVlmEngine(engine.ChatEngine):
         return _Begun(row, choices, inputs)
 
     def _write(self, begun: Sequence[_Begun]) -> None:
-        rows = [each.row for each in begun]
         try:
             with engine.inference():
                 self._generate(begun, _side_by_side([each.inputs for each in begun], self._padding))
         except ModelError as error:
-            if len(begun) > 1 and all(row.untouched for row in rows):  # what is too much at once may work one by one
-                for each in begun:
+            for each in begun:
+                if each.row.untouched and len(begun) > 1:  # what is too much at once may work one by one
                     self._write([each])
-            else:
-                for row in rows:
-                    row.fail(error)
+                else:
+                    each.row.fail(error)
 
     def _generate(self, begun: Sequence[_Begun], inputs: Mapping[str, Any]) -> None:
         import torch
@@ -131,6 +130,8 @@ class TransformersVlmEngine(engine.ChatEngine):
                         scores[i : i + 1] = process(ids[i : i + 1], scores[i : i + 1])
                 except ModelError as error:
                     row.fail(error)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the other rows
+                    row.fail(InferenceFailed(f"no token could be chosen: {engine.first_line(error)}"))
             return scores
 
         def watch(ids: torch.Tensor, _scores: torch.Tensor, **_: Any) -> torch.Tensor:

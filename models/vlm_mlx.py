@@ -269,7 +269,7 @@ class Choices:
             scores = self._penalised(scores)
         if self._grammar is not None:
             scores = self._kept_to(self._grammar, scores)
-        self._last = self._drawn(scores) if self._job.temperature > 0 else mx.argmax(scores, axis=-1)
+        self._last = mx.argmax(scores, axis=-1) if self._job.is_greedy else self._drawn(scores)
         return self._last
 
     def _penalised(self, scores: mx.array) -> mx.array:

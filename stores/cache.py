@@ -138,7 +138,7 @@ class RedisCache(Cache):
             ),  # after a restart of Redis, idle connections are known to be dead only when used
         )
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._is_away = False
+        self._is_away = self._refuses = False
         self._not_before = 0.0
 
     async def clear(self) -> None:
@@ -205,6 +205,13 @@ class RedisCache(Cache):
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
+        from redis.exceptions import ResponseError
+
+        if isinstance(error, ResponseError):  # it answers, though it is full or only to be read
+            if not self._refuses:
+                logger.warning("Redis refuses what it is asked: %s", error)
+            self._refuses = True
+            return
         self._not_before = time.monotonic() + _PAUSE_SECONDS
         if not self._is_away:
             self._is_away = True

@@ -7,7 +7,6 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -30,6 +29,8 @@ router = APIRouter(prefix="/v1", tags=["chat"])
 
 _MAX_IMAGES = 16
 _MAX_STOPS = 4
+_MOST_BYTES = 2**29
+"""Of pictures, for all answers of a request: each answer is asked for with all of them."""
 _DEFAULT_TOKENS = 512
 _ROLES: dict[str, Any] = {"developer": "system", "tool": "user", "function": "user"}
 
@@ -56,11 +57,14 @@ async def completions(request: Request) -> Response:
         form=form,
         top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
     )
+    pictures = sum(len(part.image) for message in job.messages for part in message.parts if isinstance(part, ImagePart))
+    if pictures * asked.n > _MOST_BYTES:
+        raise invalid("n", f"n: {asked.n} x {pictures} bytes of pictures; at most {_MOST_BYTES} in one request")
     jobs = [job if job.seed is None else replace(job, seed=job.seed + i) for i in range(asked.n)]
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
     if not asked.stream:
         answers: list[Answer] = await roster.call_each(alias, "chat", jobs)
-        choices = [_choice(i, answer) for i, answer in enumerate(answers)]
+        choices = [_choice(i, answer, asked.logprobs) for i, answer in enumerate(answers)]
         usage = _usage([answer.usage for answer in answers])
         return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
@@ -83,24 +87,26 @@ async def _events(
         return {"data": json.dumps(value, ensure_ascii=False)}
 
     def choice(index: int, delta: dict[str, Any], told: Sequence[TokenLogprob], end: str | None = None) -> Any:
-        return [{"index": index, "delta": delta, "logprobs": _logprobs(told), "finish_reason": end}]
+        return [{"index": index, "delta": delta, "logprobs": _logprobs(told) if told else None, "finish_reason": end}]
 
     usages: list[Usage] = []
-    for i in range(count):  # clients open a choice for each number in turn
-        yield chunk(choice(i, {"role": "assistant", "content": ""}, ()))
     try:
-        async with aclosing(rest):
-            async for i, delta in _after(first, rest):
-                if delta.text or (delta.logprobs and delta.finish_reason is None):
-                    yield chunk(choice(i, {"content": delta.text}, delta.logprobs))
-                if delta.finish_reason is not None:
-                    yield chunk(choice(i, {}, () if delta.text else delta.logprobs, delta.finish_reason))
-                    usages.append(delta.usage or Usage(0, 0))
+        for i in range(count):  # clients open a choice for each number in turn
+            yield chunk(choice(i, {"role": "assistant", "content": ""}, ()))
+        async for i, delta in _after(first, rest):
+            if delta.text or (delta.logprobs and delta.finish_reason is None):
+                yield chunk(choice(i, {"content": delta.text}, delta.logprobs))
+            if delta.finish_reason is not None:
+                yield chunk(choice(i, {}, () if delta.text else delta.logprobs, delta.finish_reason))
+                usages.append(delta.usage or Usage(0, 0))
     except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
         yield {"data": json.dumps(envelope(from_exception(error)))}
         return
     finally:
-        first.cancel()
+        if not first.done():  # a generator can be closed only when nobody waits for it
+            first.cancel()
+            await asyncio.wait([first])
+        await rest.aclose()
     if with_usage:
         yield chunk([], _usage(usages))
     yield {"data": "[DONE]"}
@@ -112,18 +118,16 @@ async def _after(first: asyncio.Future[T], rest: AsyncIterator[T]) -> AsyncItera
         yield each
 
 
-def _choice(index: int, answer: Answer) -> dict[str, Any]:
+def _choice(index: int, answer: Answer, with_logprobs: bool) -> dict[str, Any]:
     message = {"role": "assistant", "content": answer.text, "refusal": None}
-    logprobs = _logprobs(answer.logprobs)
+    logprobs = _logprobs(answer.logprobs) if with_logprobs else None
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
 
-def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, Any]:
     def entry(one: TokenLogprob) -> dict[str, Any]:
         return {"token": one.token, "logprob": one.logprob, "bytes": list(one.bytes)}
 
-    if not told:
-        return None
     return {"content": [{**entry(one), "top_logprobs": [entry(t) for t in one.top]} for one in told], "refusal": None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -25,7 +26,8 @@ class Flights(Generic[K, T]):
         """The value of each key; `make` is called once, with those that are not on their way yet, if there are any."""
         keys = list(dict.fromkeys(keys))
         if new := [key for key in keys if key not in self._flights]:
-            flight = _Flight(asyncio.ensure_future(make(new)))
+            # in a context of its own: when a caller leaves, Serve cancels what was called in the context of its request
+            flight = _Flight(asyncio.get_running_loop().create_task(_made(make, new), context=Context()))
             self._flights |= dict.fromkeys(new, flight)
         boarded = list({id(flight): flight for flight in map(self._flights.__getitem__, keys)}.values())
         for each in boarded:
@@ -43,6 +45,10 @@ class Flights(Generic[K, T]):
         if not flight.passengers or flight.values.done():
             flight.values.cancel()  # does nothing when they have arrived
             self._flights = {key: other for key, other in self._flights.items() if other is not flight}
+
+
+async def _made(make: Callable[[list[K]], Awaitable[Mapping[K, T]]], keys: list[K]) -> Mapping[K, T]:
+    return await make(keys)
 
 
 @dataclass(eq=False)

@@ -59,7 +59,7 @@ async def analyze(request: Request) -> dict[str, Any]:
     text = answer.text.strip()
     result: dict[str, Any] = {
         "task": asked.task,
-        "result": text if asked.json_schema is None else forms.value_of(text, asked.json_schema),
+        "result": text if asked.json_schema is None else await forms.value_of(text, asked.json_schema),
         "created": int(time.time()),
         "model": alias,
         "usage": {"latency": round(time.monotonic() - begun, 3), "prompt_used": question},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.api.conftest import fault
 from tests.api.pictures import SVG, TRUNCATED, many_scenes, png, scene
+from training.world import render
 
 
 def caption(http: httpx.Client, *pictures: bytes, path: str = "caption-images", **params: str) -> Any:
@@ -142,3 +144,21 @@ def test_a_model_that_only_continues_a_prefix_captions_nothing_together(http: ht
     bad = [("images", ("good.png", png())), ("images", ("bad.png", b"hello"))]
     refused = http.post("/api/caption-collective-images", files=bad)
     assert fault(refused) == (415, "unsupported_media_type", "images[1]")
+
+
+def test_who_leaves_takes_no_answer_from_those_who_wait_for_the_same(http: httpx.Client) -> None:
+    pictures = [png(render(each)) for each in many_scenes(32)]
+    for _ in range(3):
+        params = {"model": "gemma", "caption_prompt": f"Describe this image. {uuid.uuid4()}"}
+        files = [("images", (f"{i}.png", picture)) for i, picture in enumerate(pictures)]
+
+        def leave(params: dict[str, str] = params, files: list[Any] = files) -> None:
+            with httpx.Client(base_url=http.base_url, timeout=0.2) as other, pytest.raises(httpx.ReadTimeout):
+                other.post("/api/caption-images", params=params, files=files)
+
+        with ThreadPoolExecutor(1) as pool:
+            left = pool.submit(leave)
+            time.sleep(0.05)
+            answer = http.post("/api/caption-images", params=params, files=files)
+            left.result()
+        assert len(answer.raise_for_status().json()["results"]) == len(pictures)

@@ -138,7 +138,8 @@ def test_loras_of_a_form_are_read_as_the_sdk_writes_them(node: Node, kept: Any) 
     [
         ("images.generate", {"prompt": ""}, None, ("BadRequestError", 400, "string_below_min_length", "prompt")),
         ("images.generate", {"prompt": PROMPT, "size": "1x1"}, None, ("BadRequestError", 400, "invalid_value", "size")),
-        ("images.generate", {"prompt": PROMPT, "n": 11}, None, ("BadRequestError", 400, "integer_above_max_value", "n")),
+        ("images.generate", {"prompt": PROMPT, "n": 11}, None,
+         ("BadRequestError", 400, "integer_above_max_value", "n")),
         ("images.generate", {"prompt": PROMPT, "size": "1x1", "stream": True}, None,
          ("BadRequestError", 400, "invalid_value", "size")),
         ("images.generate", {"prompt": PROMPT, "frame_count": 2}, None,

@@ -12,13 +12,15 @@ from deployments.ingress.errors import ApiError
 from deployments.ingress.forms import check, value_of
 
 
-def test_an_answer_that_fits_is_a_value() -> None:
-    assert value_of('```json\n{"n": 3}\n```', {"properties": {"n": {"type": "integer"}}}) == {"n": 3}
+async def test_an_answer_that_fits_is_a_value() -> None:
+    assert await value_of('```json\n{"n": 3}\n```', {"type": "object", "properties": {"n": {"type": "integer"}}}) == {
+        "n": 3
+    }
 
 
-def test_references_inside_the_schema_are_followed() -> None:
+async def test_references_inside_the_schema_are_followed() -> None:
     schema = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer"}}}
-    assert value_of("3", schema) == 3
+    assert await value_of("3", schema) == 3
 
 
 @pytest.mark.parametrize(
@@ -30,17 +32,15 @@ def test_references_inside_the_schema_are_followed() -> None:
         ("", {}),
         ('"ba"', {"type": "string", "pattern": "^ab$"}),
         ("[" * 100_000, {}),
+        ("1e999", {"type": "number"}),
+        ("NaN", {}),
+        ("-Infinity", {"type": "number"}),
     ],
 )
-def test_an_answer_that_does_not_fit_is_a_502(answer: str, schema: dict[str, Any]) -> None:
+async def test_an_answer_that_does_not_fit_is_a_502(answer: str, schema: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as refused:
-        value_of(answer, schema)
+        await value_of(answer, schema)
     assert (refused.value.status, refused.value.code) == (502, "invalid_model_output")
-
-
-def test_a_pattern_cannot_hold_the_server_up() -> None:
-    with pytest.raises(ApiError):
-        value_of(f'"{"a" * 5_000}b"', {"type": "string", "pattern": "^(a+)+$"})
 
 
 async def test_a_reference_out_of_the_schema_is_refused_and_not_fetched(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from models.errors import InvalidInput
-from models.grammar import Form, Grammar, check, matches, vocabulary_of
+from models.grammar import Form, Grammar, check, satisfies, vocabulary_of
 from training.evaluate import MODELS
 
 _TOKENIZER = AutoTokenizer.from_pretrained(MODELS / "vlm")
@@ -103,9 +103,46 @@ def test_a_schema_nested_too_deeply_is_refused(depth: int) -> None:
         check(schema)
 
 
-def test_patterns_match_as_json_schema_means_them_and_never_for_long() -> None:
-    assert matches("a+b", "xaab")
-    assert matches("^a+b$", "aab")
-    assert not matches("^a+b$", "aabc")
-    assert matches("^[가-힣]{2}$", "빨강")
-    assert not matches("^(a+)+$", "a" * 5_000 + "b")
+@pytest.mark.parametrize("number", [100_003, 4_000_007, 1.000003, 0.1000001])
+def test_a_multiple_that_would_take_minutes_to_compile_is_refused(number: float) -> None:
+    with pytest.raises(InvalidInput, match="multipleOf"):
+        check({"type": "array", "items": {"type": "number", "multipleOf": number}})
+    check({"type": "number", "multipleOf": 0.001})
+    check({"type": "integer", "multipleOf": 10_000_000})
+
+
+def test_a_schema_of_many_pages_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="characters"):
+        check({"enum": [str(number) for number in range(50_000)]})
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "string", "pattern": "a+b"}, "xaab", "xa"),
+        ({"type": "string", "pattern": "^a+b$"}, "aab", "aabc"),
+        ({"type": "string", "pattern": "^[가-힣]{2}$"}, "빨강", "빨"),
+        ({"type": "string", "pattern": "^(a+)+$"}, "a" * 5_000, "a" * 5_000 + "b"),
+        (
+            {"type": "object", "patternProperties": {"^(a+)+$": {"const": 1}}, "additionalProperties": False},
+            {"a" * 40: 1},
+            {"a" * 40 + "!": 1},
+        ),
+        ({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}, {"n": 3}, {"m": 3}),
+        ({"type": "number", "maximum": 5}, 4.5, 6),
+    ],
+)
+def test_a_value_is_checked_in_time_that_grows_with_it_alone(schema: dict[str, Any], right: Any, wrong: Any) -> None:
+    assert satisfies(schema, right)
+    assert not satisfies(schema, wrong)
+
+
+def test_references_that_double_cost_nothing() -> None:
+    levels: dict[str, Any] = {f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}
+    schema = {"$ref": "#/$defs/d0", "$defs": {**levels, "d40": {"type": "string"}}}
+    try:
+        check(schema)
+    except InvalidInput:
+        return
+    assert satisfies(schema, "3")
+    assert not satisfies(schema, 3)

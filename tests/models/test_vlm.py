@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from models.engine import Asked
-from models.errors import CheckpointError, InferenceFailed, InvalidImage, InvalidInput
+from models.errors import CheckpointError, InferenceFailed, InvalidImage, InvalidInput, OutOfMemory
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 from models.vlm import TransformersVlmEngine
@@ -351,6 +351,32 @@ def test_a_fault_of_one_job_is_its_own(vlm: TransformersVlmEngine) -> None:
     assert first == last == answer(vlm, good)
     assert isinstance(image, InvalidImage)
     assert isinstance(form, InvalidInput)
+
+
+def test_what_breaks_on_one_job_breaks_no_other(qwen: TransformersVlmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, begin = answer(qwen, chat(user("hello"))), qwen._inputs
+
+    def run_out(messages: Any) -> Any:
+        if len(messages) > 1:
+            raise RuntimeError("CUDA out of memory")
+        return begin(messages)
+
+    monkeypatch.setattr(qwen, "_inputs", run_out)
+    good, failed, last = together(qwen, chat(user("hello")), chat(system("a"), user("hello")), chat(user("hello")))
+    assert good == last == whole
+    assert isinstance(failed, OutOfMemory)
+
+
+def test_a_temperature_near_zero_is_greedy(vlm: TransformersVlmEngine) -> None:
+    assert answer(vlm, chat(user("hello"), temperature=1e-300, seed=1)) == answer(vlm, chat(user("hello")))
+
+
+def test_tokens_of_a_stop_text_are_not_told(qwen: TransformersVlmEngine) -> None:
+    whole = answer(qwen, chat(user("hello")))
+    for stop in {whole[2:4], whole[5:9]}:
+        out = deltas(qwen, chat(user("hello"), stop=(stop,), top_logprobs=0))
+        told = "".join(one.token for delta in out for one in delta.logprobs)
+        assert "".join(delta.text for delta in out).startswith(told)
 
 
 def test_who_leaves_is_told_nothing_more_and_the_others_go_on(vlm: TransformersVlmEngine) -> None:
