@@ -261,3 +261,19 @@ async def test_a_redis_that_was_never_there_fails_nothing() -> None:
     await cache.keep({KEY: RED})
     assert await cache.find([KEY], Caption) == {}
     await cache.close()
+
+
+async def test_a_redis_that_is_full_still_tells_what_it_has(
+    in_redis: RedisCache, client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    await in_redis.keep({KEY: RED})
+    await client.config_set("maxmemory", "1")
+    try:
+        for _ in range(3):
+            await in_redis.keep({f"{PICTURE}two": RED})
+            assert await in_redis.find([KEY, f"{PICTURE}two"], Caption) == {KEY: RED}
+        assert caplog.text.count("Redis refuses") == 1
+        assert "left out" not in caplog.text
+    finally:
+        await client.config_set("maxmemory", "0")
+    await found_again(in_redis, {f"{PICTURE}two": RED})
