@@ -141,14 +141,8 @@ async def make_all(
     request: Request, listed: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
 ) -> list[Made]:
     """The job's pictures, in order. Raises as `make` does."""
-    made: list[Made] = []
     async with aclosing(make(request, listed, job, output_format, quality)) as pieces:
-        async for piece in pieces:
-            if isinstance(piece, Made):
-                made.append(piece)
-            if len(made) == job.n:
-                break
-    return made
+        return [piece async for piece in pieces if isinstance(piece, Made)]
 
 
 def size_of(size: str, width: int | None, height: int | None, otherwise: tuple[int, int]) -> tuple[int, int]:
