@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from deployments.ingress.flights import Flights
+from deployments.ingress.flights import Flights, side_by_side
 from deployments.ingress.roster import Roster
 from deployments.ingress.tags import tags_of
 from models.engine import fingerprint
@@ -119,28 +119,13 @@ class CaptionWriter:
             texts: list[str] = await self._models.call(alias, "caption", list(images), wording.prompt)
             flags = [False] * len(texts)
         else:
-            answers = await self._ask_in_turn(alias, wording, images)
+            answers = await side_by_side(lambda image: self._ask(alias, wording, [image]), images, _AT_ONCE)
             texts, flags = [text for text, _ in answers], [flagged for _, flagged in answers]
         tags = await asyncio.to_thread(lambda: [tags_of(text) for text in texts])
         return [
             Caption(caption=text, tags=words, flagged=flagged)
             for text, words, flagged in zip(texts, tags, flags, strict=True)
         ]
-
-    async def _ask_in_turn(self, alias: str, wording: Wording, images: Sequence[bytes]) -> list[tuple[str, bool]]:
-        """The answers, in order; the first failure ends the work on the other pictures."""
-        turns = asyncio.Semaphore(_AT_ONCE)
-
-        async def ask(image: bytes) -> tuple[str, bool]:
-            async with turns:
-                return await self._ask(alias, wording, [image])
-
-        asking = [asyncio.ensure_future(ask(image)) for image in images]
-        try:
-            return await asyncio.gather(*asking)
-        finally:
-            for each in asking:
-                each.cancel()
 
     async def _ask(self, alias: str, wording: Wording, images: Sequence[bytes]) -> tuple[str, bool]:
         """A chat model's caption of the pictures, and whether it flags them."""

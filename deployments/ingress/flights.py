@@ -1,4 +1,4 @@
-"""What several callers want at the same time, made once."""
+"""Work side by side: of one request's many parts, and of many callers who want the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,24 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+async def side_by_side(work: Callable[[S], Awaitable[T]], parts: Iterable[S], at_once: int) -> list[T]:
+    """What `work` gives for each part, in order, so many at a time; the first failure ends the others."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(part: S) -> T:
+        async with room:
+            return await work(part)
+
+    tasks = [asyncio.ensure_future(one(part)) for part in parts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class Flights(Generic[K, T]):

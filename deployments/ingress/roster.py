@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatus
 
 from deployments.ingress.errors import LOAD_FAILED, ApiError, from_exception, invalid
+from deployments.ingress.flights import side_by_side
 from models.catalog import Kind, ModelEntry
 from settings import Settings
 
@@ -131,19 +132,12 @@ class Roster:
                 waiting.cancel()
 
     async def call_each(self, alias: str, method: str, jobs: Sequence[Any]) -> list[Any]:
-        """The results of several calls, in order; the first failure ends the others. Errors as in `call`."""
-        room = asyncio.Semaphore(self.entries[alias].max_ongoing)
+        """The results of several calls, in order; the first failure ends the others. Errors as in `call`.
 
-        async def one(job: Any) -> Any:
-            async with room:  # a request alone never overflows the model's queue
-                return await self.call(alias, method, job)
-
-        calls = [asyncio.ensure_future(one(job)) for job in jobs]
-        try:
-            return await asyncio.gather(*calls)
-        finally:
-            for each in calls:
-                each.cancel()
+        A request alone never overflows the model's queue.
+        """
+        at_once = self.entries[alias].max_ongoing
+        return await side_by_side(lambda job: self.call(alias, method, job), jobs, at_once)
 
     async def stream_each(self, alias: str, method: str, jobs: Sequence[Any]) -> AsyncGenerator[tuple[int, Any], None]:
         """What several streams yield, as it comes, with the number of the job. Errors as in `call`."""
