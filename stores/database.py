@@ -1,179 +1,103 @@
-"""The SQLite file of the image index: its schema, its lock and its errors."""
+"""What the image index asks of a database; `stores.sqlite` and `stores.postgres` are the two there are."""
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Final, TextIO
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
-from stores.errors import StoreError, StoreFull, StoreUnusable
+import numpy as np
+from numpy.typing import NDArray
 
-_BUSY_SECONDS: Final = 10
-
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE projects (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        name TEXT NOT NULL UNIQUE,
-        created_at TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE images (
-        label INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        project INTEGER NOT NULL REFERENCES projects (number) ON DELETE CASCADE,
-        sha256 TEXT NOT NULL,
-        r2_key TEXT NOT NULL UNIQUE,
-        original_filename TEXT NOT NULL,
-        content_type TEXT NOT NULL,
-        size_bytes INTEGER NOT NULL,
-        width INTEGER NOT NULL,
-        height INTEGER NOT NULL,
-        created_at TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('pending', 'ready')),
-        UNIQUE (project, sha256)
-    ) STRICT;
-    CREATE INDEX images_in_order ON images (project, label) WHERE state = 'ready';
-    CREATE INDEX images_pending ON images (state) WHERE state = 'pending';
-    CREATE TABLE vectors (
-        label INTEGER NOT NULL REFERENCES images (label) ON DELETE CASCADE,
-        embedder TEXT NOT NULL,
-        dimension INTEGER NOT NULL,
-        vector BLOB NOT NULL,
-        PRIMARY KEY (label, embedder)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE tombstones (r2_key TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-    CREATE TABLE graphs (
-        project INTEGER NOT NULL REFERENCES projects (number) ON DELETE CASCADE,
-        embedder TEXT NOT NULL,
-        file TEXT NOT NULL UNIQUE,
-        sha256 TEXT NOT NULL,
-        unproven TEXT NOT NULL,
-        PRIMARY KEY (project, embedder)
-    ) STRICT, WITHOUT ROWID;
-    """,
-)
-"""Step i takes schema i to schema i + 1. Steps are only ever added."""
+Vectors = NDArray[np.float32]
+Value = str | int | bytes | Sequence[int] | Vectors | None
 
 
-class Database:
-    """The file, opened by one process at a time and used by one thread at a time.
+class Row(Protocol):
+    """A row, by the names of its columns."""
 
-    Its methods raise `StoreFull` when the disk is full and `StoreError` when SQLite fails otherwise.
+    def __getitem__(self, column: str, /) -> Any:
+        """The value in a column."""
 
-    Raises:
-        StoreUnusable: another process keeps it open for `wait` seconds, its schema is newer, the file is damaged, or
-            it cannot be made there.
+
+class Database(Protocol):
+    """The truth about records and vectors, used by one thread at a time.
+
+    Statements have `?` where values go, and are the same for every database. Methods raise `StoreFull` when the disk
+    is full and `StoreError` when the database fails otherwise.
     """
 
-    def __init__(self, path: Path, wait: float) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(path.with_name(f"{path.name}.lock"), wait)
-        except OSError as error:
-            raise StoreUnusable(
-                f"{path} cannot be made or written: {error.strerror}; let this user write to {path.parent}, "
-                "or keep the image index elsewhere (search.database, IMAGE_SEARCH_DB_PATH)"
-            ) from error
-        try:
-            self._db = _open(path)
-        except BaseException:
-            self._lock.close()
-            raise
+    is_shared: bool
+    """Whether other processes may have it open too."""
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._lock.closed
 
     def close(self) -> None:
-        """Close the file and let other processes in."""
-        self._db.close()
-        self._lock.close()
+        """Let others in."""
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """What is executed inside happens as a whole and durably, or not at all."""
-        with _translated():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
 
-    def execute(self, statement: str, *values: str | int | bytes) -> None:
-        """Change something."""
-        with _translated():
-            self._db.execute(statement, values)
+    def execute(self, statement: str, *values: Value) -> int:
+        """Change something; how many rows were."""
 
-    def execute_each(self, statement: str, rows: Iterable[tuple[str | int | bytes, ...]]) -> None:
+    def execute_each(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
         """Change something once for each row of values."""
-        with _translated():
-            self._db.executemany(statement, rows)
 
-    def all(self, query: str, *values: str | int) -> list[sqlite3.Row]:
+    def all(self, query: str, *values: Value) -> Sequence[Row]:
         """The rows."""
-        with _translated():
-            return self._db.execute(query, values).fetchall()
 
-    def one(self, query: str, *values: str | int) -> sqlite3.Row | None:
+    def one(self, query: str, *values: Value) -> Row | None:
         """The first row, if there is one."""
-        with _translated():
-            row: sqlite3.Row | None = self._db.execute(query, values).fetchone()
-            return row
+
+    def claim(self, what: str) -> bool:
+        """Whether no other process has claimed `what`; it is this one's then, until `release` or its end."""
+
+    def release(self, what: str) -> None:
+        """Let others claim `what`."""
+
+    def vectors(self, embedder: int) -> VectorIndex:
+        """The vectors of one embedder, ready to be searched."""
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
-    try:
-        db.row_factory = sqlite3.Row
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(_MIGRATIONS):
-            raise StoreUnusable(
-                f"{path} has schema {version}, and this version of Atelier knows schemas up to {len(_MIGRATIONS)}: "
-                "start the newer version again, or restore a backup made before the upgrade"
-            )
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-        for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
-            db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise StoreUnusable(f"{path} cannot be opened as the image index: {error}") from error
-    except StoreUnusable:
-        db.close()
-        raise
-    return db
+class VectorIndex(Protocol):
+    """The unit vectors of one embedder under the labels of their images, project by project."""
 
+    embedder: int
+    """Its number in the database."""
 
-def _lock(path: Path, wait: float) -> TextIO:
-    """The lock file, held; the system frees it however this process ends."""
-    file = path.open("a")
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                file.close()
-                raise StoreUnusable(f"another process has the image index at {path.parent} open") from error
-            time.sleep(0.1)
-        else:
-            return file
+    def keep(self, project: int, label: int, vector: Vectors) -> None:
+        """Write a vector to the database, inside a transaction; it is not found before `add`. Float32 [dimension]."""
 
+    def read(self, label: int) -> Vectors | None:
+        """The vector in the database."""
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise StoreFull("the disk of the image index is full") from error
-        raise StoreError(f"the image index failed: {error}") from error
+    def add(self, project: int, label: int, vector: Vectors) -> None:
+        """Let a vector be found that `keep` has written."""
+
+    def remove(self, project: int, label: int) -> None:
+        """Let a vector be found no more that the database no longer has."""
+
+    def drop(self, project: int) -> None:
+        """Drop a project that the database no longer has."""
+
+    def nearest(self, project: int, query: Vectors, limit: int) -> list[tuple[int, float]]:
+        """The `limit` best (label, cosine), best first; fewer only when the project has fewer."""
+
+    def nearest_of(self, project: int, labels: Sequence[int], query: Vectors, limit: int) -> list[tuple[int, float]]:
+        """The `limit` best of these labels, compared one by one."""
+
+    def warm(self) -> None:
+        """Make everything ready that a search would otherwise wait for."""
+
+    @property
+    def needs_tending(self) -> bool:
+        """Whether `tend` has anything to do."""
+
+    def tend(self) -> None:
+        """Do some tens of milliseconds of the work that keeps searches fast. Once in a while it takes longer."""
+
+    def save(self) -> None:
+        """Keep what would have to be made anew at the next start."""

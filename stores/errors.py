@@ -47,5 +47,13 @@ class EmbedderChanged(StoreError):
     """The records were embedded by another model than the one that now answers, so their scores would mean nothing."""
 
 
+class StoreUnavailable(StoreError):
+    """The store does not answer at the moment; later it may."""
+
+
 class StoreUnusable(StoreError):
     """The store cannot be opened as it is: a newer schema, a damaged file, another process inside."""
+
+
+class RestoreFailed(StoreError):
+    """The image index was not restored, and nothing was written; says which backup was meant and what can be done."""

@@ -264,7 +264,7 @@ class FileStore:
             made = _make_folders(target.parent)
             temporary.replace(target)
             for folder in {target.parent, *(folder.parent for folder in made)}:
-                _sync_folder(folder)
+                sync_folder(folder)
 
     @contextlib.contextmanager
     def _folders_locked(self, how: int) -> Iterator[None]:
@@ -294,7 +294,8 @@ def _make_folders(folder: Path) -> list[Path]:
     return missing
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable: files that were made in it, moved or removed."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -316,7 +317,7 @@ def _shared_secret(path: Path) -> bytes:
                 os.link(temporary, path)
         finally:
             temporary.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     path.chmod(0o600)
     secret = path.read_bytes()
     if len(secret) != 32:

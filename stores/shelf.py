@@ -9,14 +9,15 @@ import os
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from stores.database import Database
-from stores.errors import EmbedderChanged, StoreError
-from stores.vectors import Vectors, VectorSet
+from stores.database import Database, VectorIndex, Vectors
+from stores.errors import StoreError
+from stores.vectors import VectorSet
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,13 @@ _READ: Final = 1000
 _SAVE_AGAIN_SECONDS: Final = 60
 
 
-class Shelf:
-    """One `VectorSet` per project, of one embedder's vectors."""
+class Shelf(VectorIndex):
+    """One `VectorSet` per project, of one embedder's vectors. The graphs that were saved are loaded at once."""
 
-    def __init__(self, db: Database, graphs: Path, embedder: str, max_elements: int, exact_up_to: int) -> None:
+    def __init__(self, db: Database, graphs: Path, embedder: int, max_elements: int, exact_up_to: int) -> None:
+        self.embedder = embedder
         self._db = db
         self._graphs = graphs
-        self._embedder = embedder
         self._max_elements = max_elements
         self._exact_up_to = exact_up_to
         self._sets: OrderedDict[int, VectorSet] = OrderedDict()
@@ -41,13 +42,27 @@ class Shelf:
         graphs.mkdir(exist_ok=True)
         self._remove_stray_graphs()
         for row in db.all("SELECT project FROM graphs WHERE embedder = ?", embedder):
-            self.vectors(row["project"])
+            self._set(row["project"])
 
     def save(self) -> None:
         """Save the graphs that changed."""
         for number, vectors in self._sets.items():
             if vectors.has_graph and not vectors.is_saved:
                 self._save_graph(number, vectors)
+
+    def keep(self, project: int, label: int, vector: Vectors) -> None:  # noqa: ARG002
+        """Write a vector to the database; see `VectorIndex.keep`."""
+        self._db.execute(
+            "INSERT INTO vectors (label, embedder, vector) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            label,
+            self.embedder,
+            vector.astype("<f4").tobytes(),
+        )
+
+    def read(self, label: int) -> Vectors | None:
+        """The vector in the database."""
+        row = self._db.one("SELECT vector FROM vectors WHERE label = ? AND embedder = ?", label, self.embedder)
+        return None if row is None else _from_blob(row["vector"])
 
     def add(self, project: int, label: int, vector: Vectors) -> None:
         """Take in a vector that is in the database now."""
@@ -79,32 +94,54 @@ class Shelf:
                 self._save_graph(number, vectors)
                 return
 
-    def vectors(self, number: int) -> VectorSet | None:
-        """The project's vectors of this embedder, read when they are first needed; None when it has none."""
+    def nearest(self, project: int, query: Vectors, limit: int) -> list[tuple[int, float]]:
+        """The best of the project; see `VectorIndex.nearest`."""
+        vectors = self._set(project)
+        return [] if vectors is None else vectors.search(query, limit)
+
+    def nearest_of(self, project: int, labels: Sequence[int], query: Vectors, limit: int) -> list[tuple[int, float]]:
+        """The best of these labels; see `VectorIndex.nearest_of`."""
+        vectors = self._set(project)
+        return [] if vectors is None else vectors.search_among(labels, query, limit)
+
+    def warm(self) -> None:
+        """Read the projects that are large enough for a graph."""
+        rows = self._db.all(
+            "SELECT i.project, count(*) AS n FROM vectors v JOIN images i ON i.label = v.label "
+            "WHERE v.embedder = ? AND i.state = 'ready' GROUP BY i.project",
+            self.embedder,
+        )
+        for row in rows:
+            if row["n"] > self._exact_up_to:
+                self._set(row["project"])
+
+    def _set(self, number: int) -> VectorSet | None:
+        """The project's vectors, read when they are first needed; None when it has none."""
         if number in self._sets:
             self._sets.move_to_end(number)
             return self._sets[number]
-        dimension = self._dimension(number)
-        if dimension is None:
-            return None
         rows = self._db.all(
             "SELECT i.label FROM images i JOIN vectors v ON v.label = i.label AND v.embedder = ? "
             "WHERE i.project = ? AND i.state = 'ready'",
-            self._embedder,
+            self.embedder,
             number,
         )
         live = {row["label"] for row in rows}
-        vectors = VectorSet(dimension, self._max_elements, self._exact_up_to)
+        if not live:
+            return None
+        row = self._db.one("SELECT dimension FROM embedders WHERE number = ?", self.embedder)
+        assert row is not None
+        vectors = VectorSet(row["dimension"], self._max_elements, self._exact_up_to)
         in_graph = self._load_graph(number, vectors, live) if len(live) > self._exact_up_to else set()
         missing = sorted(live - in_graph)
         for begin in range(0, len(missing), _READ):
             labels = missing[begin : begin + _READ]
             rows = self._db.all(
                 "SELECT label, vector FROM vectors WHERE embedder = ? AND label IN (SELECT value FROM json_each(?))",
-                self._embedder,
+                self.embedder,
                 json.dumps(labels),
             )
-            vectors.add([row["label"] for row in rows], np.stack([from_blob(row["vector"]) for row in rows]))
+            vectors.add([row["label"] for row in rows], np.stack([_from_blob(row["vector"]) for row in rows]))
         self._sets[number] = vectors
         self._forget_least_used(number)
         return vectors
@@ -117,23 +154,6 @@ class Shelf:
                 return
             total -= self._sets.pop(number).nbytes
 
-    def _dimension(self, number: int) -> int | None:
-        row = self._db.one(
-            "SELECT v.dimension FROM images i JOIN vectors v ON v.label = i.label AND v.embedder = ? "
-            "WHERE i.project = ? LIMIT 1",
-            self._embedder,
-            number,
-        )
-        return None if row is None else int(row["dimension"])
-
-    def check_dimension(self, number: int, vector: Vectors) -> None:
-        """Raises `EmbedderChanged` when the project's vectors have another length than this one."""
-        dimension = self._dimension(number)
-        if dimension not in (None, len(vector)):
-            raise EmbedderChanged(
-                f"the configured model gives vectors of {len(vector)} numbers now, and gave {dimension} before"
-            )
-
     def _load_graph(self, number: int, vectors: VectorSet, live: set[int]) -> set[int]:
         """The labels that the saved graph brought; none when there is none or it is damaged: it is built anew then.
 
@@ -141,7 +161,7 @@ class Shelf:
         database; a database restored from a backup names the file that fits it, or one that is gone.
         """
         row = self._db.one(
-            "SELECT file, sha256, unproven FROM graphs WHERE project = ? AND embedder = ?", number, self._embedder
+            "SELECT file, sha256, unproven FROM graphs WHERE project = ? AND embedder = ?", number, self.embedder
         )
         if row is None:
             return set()
@@ -170,7 +190,7 @@ class Shelf:
                 self._db.execute(
                     "INSERT OR REPLACE INTO graphs VALUES (?, ?, ?, ?, ?)",
                     number,
-                    self._embedder,
+                    self.embedder,
                     name,
                     sha256,
                     json.dumps(vectors.unproven),
@@ -191,14 +211,5 @@ class Shelf:
                 path.unlink(missing_ok=True)
 
 
-def unit(vector: Vectors) -> Vectors:
-    """The vector at length 1. Raises `StoreError` for one that has no direction."""
-    length = float(np.linalg.norm(vector))
-    if vector.ndim != 1 or not np.isfinite(length) or length == 0:
-        raise StoreError("the embedder gave something that is not a direction")
-    return (vector / length).astype(np.float32)
-
-
-def from_blob(blob: bytes) -> Vectors:
-    """A vector from its bytes in the database."""
+def _from_blob(blob: bytes) -> Vectors:
     return np.frombuffer(blob, "<f4").astype(np.float32)

@@ -17,17 +17,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stores.database import Vectors
 from stores.errors import StoreFull
 
-Vectors = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 EXACT_UP_TO: Final = 20_000
-_LINKS: Final = 32
+_LINKS: Final = 16
 _EF_CONSTRUCTION: Final = 200
-_EF_SEARCH: Final = 512
+_EF_SEARCH: Final = 64
+_EF_SEARCH_FOR: Final = 50_000
+"""Vectors for which `_EF_SEARCH` candidates are enough; of more, more are looked at."""
 _EF_AUDIT: Final = 128
 _GROWTH: Final = 1.5
+_FETCHED: Final = 4096
+"""Vectors copied out of the graph at once."""
 _SLACK: Final = 1000
 """Changes that never trigger a save, an audit or a rebuild, however small the graph."""
 
@@ -108,6 +112,19 @@ class VectorSet:
         found.update(self._tail.search(query, limit))
         return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
+    def search_among(self, labels: Sequence[int], query: Vectors, limit: int) -> list[tuple[int, float]]:
+        """The `limit` best of these labels, compared one by one; labels that are not there are passed over."""
+        outside = [label for label in labels if label in self._tail.labels]
+        inside = [label for label in labels if label in self._in_graph and label not in self._tail.labels]
+        found: list[tuple[int, float]] = []
+        if outside:
+            found += zip(outside, (self._tail.vectors(outside) @ query).tolist(), strict=True)
+        for begin in range(0, len(inside), _FETCHED):
+            some = inside[begin : begin + _FETCHED]
+            scores = np.asarray(self._graph.get_items(some), np.float32) @ query
+            found += zip(some, scores.tolist(), strict=True)
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:limit]
+
     def tend(self, count: int) -> None:
         """Do a slice of the work that keeps searches fast, on up to `count` vectors."""
         if self._is_hollow:
@@ -164,7 +181,8 @@ class VectorSet:
         if not wanted:
             return []
         try:
-            labels, scores = self._ask_graph(query[np.newaxis], wanted, _EF_SEARCH)
+            ef = int(_EF_SEARCH * max(1.0, len(self._in_graph) / _EF_SEARCH_FOR) ** 0.25)
+            labels, scores = self._ask_graph(query[np.newaxis], wanted, ef)
         except RuntimeError:  # the graph has come apart and reaches fewer than `wanted`
             self._dissolve_graph()
             return []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.buckets import Bucket, new_bucket, s3_server
+from tests.postgres_server import new_database, postgres_server
 from tests.servers import Server, start_server
 
 
@@ -34,3 +35,16 @@ def s3() -> Iterator[str]:
 def bucket(s3: str) -> Bucket:
     """An empty bucket."""
     return new_bucket(s3)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server with pgvector."""
+    with postgres_server() as address:
+        yield address
+
+
+@pytest.fixture
+def database_url(postgres: str) -> str:
+    """The address of an empty database."""
+    return new_database(postgres)

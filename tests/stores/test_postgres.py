@@ -1,0 +1,176 @@
+"""What only the index in PostgreSQL does: several processes share it, and it comes and goes by itself."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from stores.errors import StoreUnavailable, StoreUnusable
+from stores.index import Embedder, ImageIndex, New, Reservation
+from stores.objects import FileStore
+from stores.postgres import Postgres
+from tests.stores.images import axis, directions, image, open_index
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "files")
+
+
+def reserved(index: ImageIndex, number: int, project: str = "a") -> Reservation:
+    (found,) = index.reserve([New(project, image(number), {"clip": axis(number)})])
+    assert isinstance(found, Reservation)
+    return found
+
+
+def put(objects: FileStore, reservation: Reservation) -> None:
+    for key, content in reservation.objects.items():
+        objects.put(key, content)
+
+
+def test_what_one_process_adds_and_deletes_another_sees(database_url: str, objects: FileStore) -> None:
+    one, two = open_index(database_url, objects), open_index(database_url, objects)
+    record, _ = one.add("a", image(0), axis(0))
+    assert two.add("a", image(0), axis(0)) == (record, True)
+    assert two.search("a", axis(0), 5)[0][0] == record
+    two.delete("a", record.id)
+    assert one.search("a", axis(0), 5) == []
+    one.close()
+    two.close()
+
+
+def test_what_another_process_is_adding_is_left_to_it(database_url: str, objects: FileStore) -> None:
+    one = open_index(database_url, objects)
+    adding = reserved(one, 0)
+    put(objects, adding)
+    two = open_index(database_url, objects)
+    assert two.page("a").images == []
+    assert two.reserve([New("a", image(0), {"clip": axis(0)})]) == [None]
+    (record,) = one.complete([adding])
+    assert two.reserve([New("a", image(0), {"clip": axis(0)})]) == [record]
+    one.close()
+    two.close()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_a_dead_process_was_adding_is_finished_or_undone_by_the_next_to_add_it(
+    database_url: str, objects: FileStore, is_there: bool
+) -> None:
+    one, two = open_index(database_url, objects), open_index(database_url, objects)
+    adding = reserved(one, 0)
+    if is_there:
+        put(objects, adding)
+    one._db.close()  # as the server sees it when a process dies
+    deadline = time.monotonic() + 5
+    record = None
+    while record is None and time.monotonic() < deadline:
+        (record,) = two.reserve([New("a", image(0), {"clip": axis(0)})])
+    if is_there:
+        assert record == two.page("a").images[0]
+        assert two.search("a", axis(0), 1)[0][0] == record
+    else:
+        assert isinstance(record, Reservation)
+        two.withdraw(record)
+    two.close()
+
+
+def test_a_broken_connection_is_made_anew(database_url: str, objects: FileStore) -> None:
+    index = open_index(database_url, objects)
+    record, _ = index.add("a", image(0), axis(0))
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'atelier'")
+    with pytest.raises(StoreUnavailable):
+        index.page("a")
+    assert index.page("a").images == [record]
+    index.close()
+
+
+def test_a_server_that_does_not_answer_and_one_that_is_newer_are_told(database_url: str) -> None:
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        Postgres("postgresql://127.0.0.1:1/nothing")
+    Postgres(database_url).close()
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("INSERT INTO atelier.schema_version VALUES (99)")
+    with pytest.raises(StoreUnusable, match="schema 99"):
+        Postgres(database_url)
+
+
+def test_a_user_who_may_not_make_tables_is_told(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("CREATE ROLE poor LOGIN")
+    with pytest.raises(StoreUnusable, match="may not be changed by its user"):
+        Postgres(database_url.replace("postgres:@", "poor:@"))
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("DROP ROLE poor")
+
+
+def plan(database_url: str, index: ImageIndex) -> str:
+    """How the server answers the last search of the default project's size."""
+    with psycopg.connect(database_url, autocommit=True) as db:
+        db.execute("SET search_path = atelier, public; SET enable_sort = off")
+        (embedder,) = db.execute("SELECT number FROM embedders").fetchone() or (0,)
+        (project,) = db.execute("SELECT number FROM projects WHERE name = 'big'").fetchone() or (0,)
+        rows = db.execute(
+            "EXPLAIN SELECT v.label FROM vectors v JOIN images i ON i.label = v.label "
+            f"WHERE v.embedder = {embedder} AND v.project = {project} AND i.state = 'ready' "
+            f"ORDER BY v.vector::vector(16) <#> '{axis(0).tolist()}' LIMIT 10".encode()
+        )
+        return "\n".join(row[0] for row in rows)
+
+
+def indexes(database_url: str) -> list[str]:
+    with psycopg.connect(database_url, autocommit=True) as db:
+        rows = db.execute(
+            "SELECT c.relname FROM pg_class c JOIN pg_index x ON x.indexrelid = c.oid "
+            "WHERE x.indisvalid AND c.relname LIKE 'vectors\\_e%' ORDER BY 1"
+        ).fetchall()
+        return [row[0] for row in rows]
+
+
+def wait_for(count: int, database_url: str) -> None:
+    deadline = time.monotonic() + 30
+    while len(indexes(database_url)) != count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(indexes(database_url)) == count
+
+
+def test_a_large_project_has_an_index_of_its_own_and_small_ones_give_complete_results(
+    database_url: str, objects: FileStore
+) -> None:
+    index = open_index(database_url, objects, exact_up_to=300)
+    data = directions(400)
+    for begin in range(0, 400, 100):
+        made = index.reserve([New("big", image(i), {"clip": data[i]}) for i in range(begin, begin + 100)])
+        index.complete([each for each in made if isinstance(each, Reservation)])
+    made = index.reserve([New("small", image(i), {"clip": data[i]}) for i in range(20)])
+    index.complete([each for each in made if isinstance(each, Reservation)])
+    while index.needs_tending:
+        index.tend()
+    wait_for(1, database_url)
+    assert f"Index Scan using {indexes(database_url)[0]}" in plan(database_url, index)
+    for query in directions(20, seed=1):
+        assert len(index.search("small", query, 100)) == 20
+        found = index.search("big", query, 10)
+        scores = [score for _, score in found]
+        assert scores == pytest.approx(sorted((data @ query).tolist(), reverse=True)[:10], abs=1e-4)
+        assert len(index.search("big", query, 400)) == 400
+    index.delete_project("big")
+    index.tend()
+    wait_for(0, database_url)
+    index.close()
+
+
+def test_a_process_sees_that_another_one_has_let_a_new_embedder_serve(database_url: str, objects: FileStore) -> None:
+    old = open_index(database_url, objects, "clip")
+    record, _ = old.add("a", image(0), axis(0))
+    new = open_index(database_url, objects, "siglip")
+    new.fill(dict.fromkeys(new.lacking(5), axis(7)))
+    while not new.take_over():
+        continue
+    assert old.serving == Embedder("siglip")
+    assert old.search("a", axis(7), 1)[0][0] == record
+    old.close()
+    new.close()
