@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from stores.errors import DownloadFailed, KeyNotFound, UploadFailed
 from stores.objects import StoredObject, check_key, shown_type
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from typing_extensions import Buffer
 
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 30
@@ -91,10 +94,10 @@ class S3Store:
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
     def open(self, key: str) -> BinaryIO:
-        """The object for reading, once and forwards. Raises `KeyNotFound`, `DownloadFailed`."""
+        """The object for reading, once and forwards. Raises `KeyNotFound`, `DownloadFailed`; reading it too."""
         check_key(key)
         with _failing_as(DownloadFailed, "the object store did not give the object"):
-            return cast("BinaryIO", self._client.get_object(Bucket=self._bucket, Key=key)["Body"])
+            return io.BufferedReader(_Body(self._client.get_object(Bucket=self._bucket, Key=key)["Body"]))
 
     def delete(self, key: str) -> None:
         """Remove the object; one that is not there is no error. Raises `UploadFailed`."""
@@ -142,6 +145,24 @@ class S3Store:
         check_key(key)
         with _failing_as(DownloadFailed, "the object store did not say whether it has the object"):
             return self._client.head_object(Bucket=self._bucket, Key=key)
+
+
+class _Body(io.RawIOBase):
+    """An object on its way here; one that breaks off is an error, never a shorter object."""
+
+    def __init__(self, body: StreamingBody) -> None:
+        self._body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        with _failing_as(DownloadFailed, "the object store did not give the whole object"):
+            return self._body.readinto(buffer)  # type: ignore[arg-type]  # its stub asks for a file
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
 
 
 @contextlib.contextmanager

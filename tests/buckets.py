@@ -1,25 +1,31 @@
-"""A server that speaks S3, in a process of its own."""
+"""A server that speaks S3: rclone before a folder, in a process of its own."""
 
 from __future__ import annotations
 
+import shutil
+import socket
 import subprocess
-import sys
+import sysconfig
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import boto3
 
+from cli.environment import free_ports
 from stores.s3 import S3Store
 
+_KEY_ID = "a-key-id-of-20-chars"
+_SECRET = "a-secret-access-key-of-forty-characters."
+
 _SERVE = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
+"$@" &
+read -r _  # ends when the other end is closed, however that process ended
+kill -9 $!
 """
 
 
@@ -31,15 +37,15 @@ class Bucket:
     name: str
 
     def store(self) -> S3Store:
-        return S3Store(self.endpoint, self.name, "an-id", "a-secret")
+        return S3Store(self.endpoint, self.name, _KEY_ID, _SECRET)
 
     def create(self) -> None:
         client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
-            aws_access_key_id="an-id",
-            aws_secret_access_key="a-secret",
+            aws_access_key_id=_KEY_ID,
+            aws_secret_access_key=_SECRET,
         )
         client.create_bucket(Bucket=self.name)
         client.close()
@@ -50,8 +56,8 @@ class Bucket:
         return {
             "R2_ENABLED": "1",
             "R2_ENDPOINT_URL": self.endpoint,
-            "R2_ACCESS_KEY_ID": "an-id",
-            "R2_SECRET_ACCESS_KEY": "a-secret",
+            "R2_ACCESS_KEY_ID": _KEY_ID,
+            "R2_SECRET_ACCESS_KEY": _SECRET,
             "R2_BUCKET_NAME": self.name,
         }
 
@@ -59,14 +65,29 @@ class Bucket:
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The server's address; it ends with the context, or with this process."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        assert process.stdout
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.kill()
+    (port,) = free_ports(1)
+    rclone = shutil.which("rclone", path=sysconfig.get_path("scripts")) or "rclone"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{_KEY_ID},{_SECRET}", folder]
+        # A configuration of the user could add other options.
+        command += ["--config", "", "--log-file", str(Path(folder) / "rclone.log")]
+        with subprocess.Popen(["/bin/sh", "-c", _SERVE, "sh", *command], stdin=subprocess.PIPE) as process:
+            assert process.stdin
+            try:
+                _wait_until_it_listens(process, port)
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                process.stdin.close()
+                process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise AssertionError("rclone does not listen")
 
 
 def new_bucket(endpoint: str) -> Bucket:

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -76,8 +77,15 @@ def test_what_is_not_there_is_not_found_and_deleting_it_is_no_error(store: Publi
             with pytest.raises(KeyNotFound):
                 use(key)
         assert not store.exists(key)
-        store.delete(key)
+    store.delete("nothing")
     assert store.get("a/b") == b""
+
+
+def test_deleting_a_folder_or_what_is_below_an_object_deletes_nothing(files: FileStore) -> None:
+    files.put("a/b", b"")
+    files.delete("a")
+    files.delete("a/b/c")
+    assert files.get("a/b") == b""
 
 
 def test_a_file_is_stored_from_where_it_stands_and_may_be_large(store: PublicStore, tmp_path: Path) -> None:
@@ -98,7 +106,8 @@ def test_a_listing_says_how_large_objects_are_and_since_when(store: PublicStore)
     listed = list(store.listing("a/"))
     assert [(each.key, each.size) for each in listed] == [("a/1", 0), ("a/2", 5)]
     assert all(begun < each.modified < time.time() + 2 for each in listed)
-    assert store.stat("a/2") == listed[1]
+    found = store.stat("a/2")
+    assert (found.key, found.size, int(found.modified)) == ("a/2", 5, int(listed[1].modified))
 
 
 def test_more_objects_than_a_page_of_s3_are_listed(bucket: Bucket) -> None:
@@ -167,6 +176,8 @@ def test_a_bucket_that_breaks_off_is_an_error_and_half_an_object_is_none() -> No
         store = Bucket(f"http://127.0.0.1:{listener.getsockname()[1]}", "bucket").store()
         with pytest.raises(DownloadFailed):
             store.get("a")
+        with store.open("a") as file, pytest.raises(DownloadFailed):
+            shutil.copyfileobj(file, io.BytesIO())
         listener.shutdown(socket.SHUT_RDWR)
     thread.join()
 
