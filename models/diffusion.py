@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -445,9 +446,14 @@ def _index_on_disk(entry: ModelEntry) -> dict[str, Any] | None:
             if not isinstance(found, str):
                 return None
             folder = Path(found).parent
-        index: dict[str, Any] = json.loads((folder / "model_index.json").read_bytes())
+        return _index_in(folder)
     except (CheckpointError, OSError, ValueError):
         return None
+
+
+@cache
+def _index_in(folder: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads((folder / "model_index.json").read_bytes())
     return index
 
 

@@ -125,7 +125,7 @@ async def _prompted(request: Request, listed: Job, asked: Prompted) -> tuple[Mad
         guidance=asked.guidance_scale,
         seed=asked.seed,
     )
-    (made,) = await make_all(request, listed, await plan(wish, entry))
+    (made,) = await make_all(request, listed, plan(wish, entry))
     return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(prompt)}
 
 
@@ -155,7 +155,7 @@ async def _answer(request: Request, asked: Asked, prompt: str, images: list[Pict
         is_variation=isinstance(asked, Variation),
         loras=asked.loras,
     )
-    job = await plan(wish, entry)
+    job = plan(wish, entry)
     wants_url = asked.response_format == "url" or (asked.response_format is None and request.state.is_form)
     if wants_url and not asked.stream:
         await check_publishing(request)

@@ -47,7 +47,7 @@ class Wish:
     loras: Sequence[Lora] = ()
 
 
-async def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
+def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
     """The job for a wish, checked against the model's limits and abilities before anything is queued.
 
     Raises:
@@ -85,7 +85,7 @@ async def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
         is_variation=wish.is_variation,
         loras=tuple(LoraUse(lora.name, lora.weight) for lora in wish.loras),
     )
-    await asyncio.to_thread(refuse_impossible, entry, job)
+    refuse_impossible(entry, job)  # looks at the disk for a moment, which takes less than another thread would
     return job
 
 

@@ -116,7 +116,7 @@ async def _process(request: Request, listed: Job, asked: Process) -> _Done:
         images=[] if source is None else [source],
         is_variation=mode == "variation",
     )
-    job = await plan(wish, entry)
+    job = plan(wish, entry)
     (made,) = await make_all(request, listed, job)
     return _Done(mode, listed.model, source, job, made)
 

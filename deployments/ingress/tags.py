@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -19,13 +19,18 @@ def tags_of(caption: str) -> list[str]:
 
     The first call takes a second, to load the model: not for an event loop. Any thread may call.
     """
+    return list(_found(caption))
+
+
+@lru_cache(maxsize=10_000)
+def _found(caption: str) -> tuple[str, ...]:
     words = re.findall(r"[^\W\d_]+(?:[-'][^\W\d_]+)*|\d+", caption)
     with _one_at_a_time:
         tagged = _tagger().tag_sent(words) if words else []
     kept = [lemma.lower() if tag.startswith(_KEPT) else None for _, lemma, tag in tagged]
     singles = [lemma for lemma in kept if lemma]
     pairs = [f"{a}_{b}" for a, b in pairwise(kept) if a and b]
-    return list(dict.fromkeys(singles + pairs))[:_MOST]
+    return tuple(dict.fromkeys(singles + pairs))[:_MOST]
 
 
 @cache

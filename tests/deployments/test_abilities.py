@@ -33,11 +33,11 @@ async def test_what_a_model_cannot_do_is_refused_without_loading_it(
     tmp_path: Path, pipeline: str, wish: Wish, param: str
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await plan(wish, entry(tmp_path, pipeline))
+        plan(wish, entry(tmp_path, pipeline))
     assert refused.value.param == param
 
 
 async def test_what_it_can_do_is_planned_and_so_is_what_only_diffusers_knows(tmp_path: Path) -> None:
     for pipeline in ("Flux2KleinPipeline", "SomethingNewPipeline"):
-        job = await plan(Wish("a cat", 64, 64, images=[PICTURE, PICTURE]), entry(tmp_path, pipeline))
+        job = plan(Wish("a cat", 64, 64, images=[PICTURE, PICTURE]), entry(tmp_path, pipeline))
         assert len(job.images) == 2

@@ -39,7 +39,7 @@ async def test_a_masked_photograph_may_be_larger_than_what_is_drawn_of_it() -> N
     def wish(n: int) -> Wish:
         return Wish("a cat", 4032, 3024, n=n, images=[photograph], mask=photograph)
 
-    assert (await plan(wish(1), entry)).width == 4032
+    assert plan(wish(1), entry).width == 4032
     with pytest.raises(ApiError) as refused:
-        await plan(wish(2), entry)
+        plan(wish(2), entry)
     assert (refused.value.status, refused.value.param) == (400, "n")
