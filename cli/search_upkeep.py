@@ -1,0 +1,93 @@
+"""`atelier search gc`, `backup`, `backups` and `restore`: the upkeep of a running server's image index, for admins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from cli.search import Patience, ServerUrl, app, end, told_in_one_line
+from cli.server import PATIENCE_SECONDS, Server, api_key, server_url
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Missing(BaseModel):
+    project_id: str
+    id: str
+
+
+class _Strays(BaseModel):
+    orphans: list[str]
+    deleted: int
+    missing: list[_Missing]
+
+
+class _Backup(BaseModel):
+    key: str
+    size: int
+    rows: dict[str, int]
+    created_at: str
+
+
+class _Backups(BaseModel):
+    backups: list[_Backup]
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; else they are only listed.")] = False,
+    server: ServerUrl = None,
+    patience: Patience = PATIENCE_SECONDS,
+) -> None:
+    """Find stored files that no picture has, and pictures whose file is gone (exit status 1)."""
+    strays = _ask(_Strays, "POST", "/api/admin/search/gc", server, patience, json={"delete": delete})
+    for key in strays.orphans:
+        print(key)
+    orphans = f"{strays.deleted} deleted" if delete else f"{len(strays.orphans)} of no picture"
+    lacking = [f"{each.project_id}/{each.id}: its file is gone" for each in strays.missing]
+    end(f"files: {orphans}; pictures without a file: {len(lacking)}", lacking)
+
+
+@app.command()
+def backup(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
+    """Back the index up now."""
+    made = _ask(_Backup, "POST", "/api/admin/search/backup", server, patience)
+    print(f"{made.key}: {made.rows.get('images', 0)} pictures, {decimal(made.size)}")
+
+
+@app.command()
+def backups(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
+    """List the backups that are kept, newest first."""
+    found = _ask(_Backups, "GET", "/api/admin/search/backups", server, patience).backups
+    table = Table("version", "made", "pictures", "size", box=None, pad_edge=False)
+    for each in found:
+        table.add_row(each.key, each.created_at, str(each.rows.get("images", 0)), decimal(each.size))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 400)
+
+
+@app.command()
+def restore(
+    version: Annotated[str | None, typer.Argument(help="One of `backups`; else the newest.")] = None,
+    server: ServerUrl = None,
+    patience: Patience = PATIENCE_SECONDS,
+) -> None:
+    """Go back to a backup; the index that it takes the place of is kept beside it, and all files stay."""
+    done = _ask(_Backup, "POST", "/api/admin/search/restore", server, patience, json={"version": version})
+    print(f"restored {done.key}: {done.rows.get('images', 0)} pictures, as of {done.created_at}")
+
+
+def _ask(answer: type[Model], method: str, path: str, url: str | None, patience: float, **content: Any) -> Model:
+    async def work() -> Model:
+        async with Server(server_url(url), api_key(), patience=patience) as there:
+            return await there.ask(answer, method, path, **content)
+
+    with told_in_one_line():
+        return asyncio.run(work())
+    raise AssertionError("told_in_one_line ends the command")
