@@ -14,15 +14,15 @@ from ray.serve.config import AutoscalingConfig
 
 import settings as configuration
 from deployments.captioning import Captioning
+from deployments.embedders import embedder_of
 from deployments.embedding import Embedding
 from deployments.imaging import Imaging
 from deployments.ingress.face import Ingress
 from deployments.search import Search
-from deployments.storage import open_store
+from deployments.storage import open_backups, open_index, open_store
 from deployments.vision import Vision
 from deployments.voice import Voice
 from models.catalog import Kind, ModelEntry
-from models.engine import fingerprint
 from settings import Settings
 
 _DEPLOYMENTS: dict[Kind, type] = {
@@ -79,31 +79,26 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
     )
 
 
-def _weights(entry: ModelEntry) -> str:
-    """A name of the weights: other weights make other vectors, whatever the alias."""
-    pretrained = entry.options.get("pretrained")
-    return f"{fingerprint(entry)}@{entry.revision}" + (f"+{pretrained}" if pretrained else "")
-
-
 def _search(settings: Settings, embedder: Application) -> Application:
     search = settings.search
-    entry = settings.models[search.embedder]
-    database = search.database_in(settings.folder)
+    configured = embedder_of(settings.models[search.embedder])
+    with_backups = search.backup_enabled and search.database_url is None
     return (
         serve.deployment(Search)
         .options(
             name="search",
+            num_replicas=search.replicas,
             max_ongoing_requests=64,
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
             ray_actor_options={"num_cpus": 0.1},
         )
         .bind(
-            database.parent,
             partial(open_store, settings),
+            partial(open_index, settings, configured),
+            configured,
             embedder,
-            _weights(entry),
-            search.max_elements,
-            search.prefix,
-            database.name,
+            partial(open_backups, settings) if with_backups else None,
+            search.database_in(settings.folder) if with_backups else None,
+            search.backup_interval_seconds,
         )
     )

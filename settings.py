@@ -142,6 +142,22 @@ class Files(BaseModel):
     max_bytes: int = Field(10 * 2**30, gt=0, description="bytes kept in all; the oldest files go first")
 
 
+def _postgres_url(url: SecretStr) -> SecretStr:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        if not re.match(r"postgres(ql)?://", url.get_secret_value()):
+            raise ValueError
+        conninfo_to_dict(url.get_secret_value())
+    except (ProgrammingError, ValueError):  # without the library's words, which may repeat a part of a password
+        raise ValueError(
+            "postgresql://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE is needed; special characters of a password are "
+            "written as %XX"
+        ) from None
+    return url
+
+
 class Search(BaseModel):
     """Image search: which model embeds, and where pictures and index are kept."""
 
@@ -151,11 +167,30 @@ class Search(BaseModel):
     database: HomePath | None = Field(None, description="SQLite file; default ATELIER_HOME/search/image_search.db")
     files: HomePath | None = Field(None, description="folder of the stored pictures; default ATELIER_HOME/files")
     prefix: Annotated[str, AfterValidator(_folders)] = Field("AI/SEARCH/", description="first part of every r2_key")
-    backup_key: str = Field(
-        "image_search.db", min_length=1, description="key of the index's backup; no client may use it"
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+        None, description="PostgreSQL with pgvector instead of the SQLite file, so that several servers share one index"
     )
+    replicas: int = Field(1, ge=1, le=64, description="search replicas; more than one need `database_url`")
+    backup_enabled: bool = Field(True, description="back the SQLite file up, and restore it where it is missing")
+    backup_interval_seconds: float = Field(1800, ge=1, description="seconds between backups, where something changed")
+    backup_key: str = Field(
+        "image_search.db", min_length=1, description="what the keys of backups begin with; no client may use it"
+    )
+    backup_folder: HomePath | None = Field(
+        None, description="folder of the backups, on another disk say; default: where the files are"
+    )
+    backups_kept: int = Field(5, ge=1, description="backups kept; the oldest go")
     max_bytes: int = Field(20 * 2**20, ge=1, description="largest accepted upload, bytes")
     max_elements: int = Field(50_000, ge=1, description="first capacity of a project's index; it grows")
+
+    @model_validator(mode="after")
+    def _is_shared_where_it_has_to_be(self) -> Self:
+        if self.replicas > 1 and self.database_url is None:
+            raise ValueError(
+                f"replicas: {self.replicas} search replicas need database_url (SEARCH_DATABASE_URL), since an SQLite "
+                "file is of one process; allowed without it: 1"
+            )
+        return self
 
     def database_in(self, home: Path) -> Path:
         """The SQLite file."""
@@ -375,7 +410,10 @@ _ENVIRONMENT = {
     "IMAGE_SEARCH_DB_PATH": "search.database",
     "IMAGE_SEARCH_FILES_DIR": "search.files",
     "IMAGE_SEARCH_REMOTE_PREFIX": "search.prefix",
+    "SEARCH_DATABASE_URL": "search.database_url",
     "IMAGE_SEARCH_DB_R2_KEY": "search.backup_key",
+    "IMAGE_SEARCH_DB_BACKUP_ENABLED": "search.backup_enabled",
+    "IMAGE_SEARCH_DB_BACKUP_INTERVAL_SECONDS": "search.backup_interval_seconds",
     "IMAGE_SEARCH_MAX_BYTES": "search.max_bytes",
     "IMAGE_SEARCH_MAX_ELEMENTS": "search.max_elements",
 }

@@ -1,76 +1,139 @@
-"""Image search: the index of pictures, and the embedder's words and pictures looked up in it."""
+"""Image search: the index of pictures, and words and pictures looked up in it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 import unicodedata
-from collections.abc import Callable
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
-import numpy as np
 from ray.serve.handle import DeploymentHandle
 
+from deployments.batches import Batcher, HaveLeft
+from deployments.embedders import Embedders
+from deployments.index_keeper import IndexKeeper
 from deployments.storage import PICTURE_SUFFIXES
-from models.pictures import ACCEPTED, open_picture, sniff
-from stores.index import ImageIndex, ImageRecord, NewImage, Page, Project
+from models.errors import InvalidImage
+from models.pictures import ACCEPTED, examine, open_picture, sniff
+from stores.backup import Backup, Backups
+from stores.database import Vectors
+from stores.errors import EmbedderChanged, NotFound, StoreError, StoreUnavailable
+from stores.index import (
+    EVERYTHING,
+    Embedder,
+    Hits,
+    ImageIndex,
+    ImageRecord,
+    New,
+    NewImage,
+    Page,
+    Project,
+    Reservation,
+    Wanted,
+)
 from stores.objects import ObjectStore
 
 logger = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
-Hits = list[tuple[ImageRecord, float]]
 
-_MAX_FILENAME = 255
+_MAX_FILENAME: Final = 255
+_TOGETHER: Final = 64
+"""Records written in one transaction, at most."""
+_EMBEDDED_ANEW: Final = 32
+"""Pictures embedded anew at once."""
+_STORE_THREADS: Final = 8
+_REOPEN_SECONDS: Final = 10.0
+_SWEEP_SECONDS: Final = 60.0
+_EMBED_SECONDS: Final = 2.0
+_ANOTHER_SECONDS: Final = 0.05
+_ANOTHER_TRIES: Final = 600
+"""How often, and how long apart, it is looked whether somebody else has added the same picture: 30 s."""
+_LISTED: Final = 1000
+
+
+@dataclass(frozen=True)
+class Strays:
+    """Objects that no record has, by their keys, and records whose object is gone, by project and id."""
+
+    orphans: list[str]
+    missing: list[tuple[str, str]]
 
 
 class Search:
-    """Adds, lists, finds and deletes pictures. One replica only: it is the index's one writer.
+    """Adds, lists, finds and deletes pictures.
 
-    SQLite, the object files and hnswlib are used from one thread, in turn, so that nothing blocks the event loop and
-    no search meets an insert. Every method raises what `stores.errors` names.
+    The index is used from one thread, in turn, so that nothing blocks the event loop and no search meets an insert;
+    objects are put and deleted by other threads. Over SQLite there is one replica, the file's one writer; over
+    PostgreSQL there may be many. Every method raises what `stores.errors` names.
+
+    An index that cannot be restored or reached leaves the replica running: `state` says why, requests get the error at
+    once, and it is tried again every 10 s.
     """
 
     def __init__(
         self,
-        folder: Path,
         files: Callable[[], ObjectStore],
+        index: Callable[[ObjectStore], ImageIndex],
+        configured: Embedder,
         embedder: DeploymentHandle,
-        embedder_name: str,
-        max_elements: int = 50_000,
-        key_prefix: str = "AI/SEARCH/",
-        database: str = "image_search.db",
+        backups: Callable[[ObjectStore], Backups] | None = None,
+        database: Path | None = None,
+        backup_seconds: float = 1800,
     ) -> None:
-        """`files` opens the store of the pictures.
+        """`files` opens the store of the pictures, `index` the index over it for the `configured` embedder.
 
-        `embedder` has `embed_texts` and `embed_images`; `embedder_name` changes when its vectors do.
+        `embedder` has that one's `embed_texts` and `embed_images`. For `backups` and `database` see `IndexKeeper`.
         """
-        self._embedder = embedder
+        self._files = files()
+        self._configured = configured
+        self._embedders = Embedders(configured, embedder)
+        self._serving: Embedder | None = None
+        self._embedded = 0
         self._upkeep: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="image-index")
-        self._index = self._thread.submit(
-            lambda: ImageIndex(
-                folder / database,
-                files(),
-                embedder_name,
-                max_elements=max_elements,
-                key_prefix=key_prefix,
-            )
-        ).result()
+        self._storing: set[asyncio.Task[ImageRecord]] = set()
+        self._store_threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="image-files")
+        self._reserving = Batcher(self._reserve, _has_room)
+        self._completing = Batcher(self._complete, _has_room)
+        self._index = IndexKeeper(lambda: index(self._files), backups(self._files) if backups else None, database)
+        self._call = self._index.call
+        duties = {Search._reopen: _REOPEN_SECONDS, Search._sweep: _SWEEP_SECONDS, Search._embed_anew: _EMBED_SECONDS}
+        if backups is not None:
+            duties[Search._back_up] = backup_seconds
+        itself = weakref.ref(self)
+        self._duties = [asyncio.ensure_future(_again_and_again(itself, duty, pause)) for duty, pause in duties.items()]
 
     def __del__(self) -> None:
         """Close; Serve calls this when it stops a replica."""
-        if hasattr(self, "_index"):
+        if hasattr(self, "_duties"):
             self.close()
 
     def close(self) -> None:
         """Save the search graphs and close the index; safe to call twice."""
-        self._thread.shutdown()
+        for duty in self._duties:
+            if not duty.get_loop().is_closed():
+                duty.get_loop().call_soon_threadsafe(duty.cancel)
+        self._store_threads.shutdown()
         self._index.close()
+        self._embedders.close()
+
+    async def state(self) -> dict[str, Any]:
+        """What the index does: `state` is ready, embedding (with `done` and `total`) or unavailable (with `why`)."""
+        if self._index.failure is not None:
+            return {"state": "unavailable", "why": str(self._index.failure)}
+        serving = await self._call(_serving)
+        if serving.name == self._configured.name:
+            return {"state": "ready"}
+        done, total = await self._call(ImageIndex.progress)
+        return {"state": "embedding", "done": done, "total": total}
+
+    # --- pictures ---
 
     async def add(self, project: str, filename: str, content: bytes) -> tuple[ImageRecord, bool]:
         """Store a picture; its record, and whether the project had the same bytes already.
@@ -78,66 +141,263 @@ class Search:
         Raises:
             InvalidImage: not a picture that we read.
         """
-        image = await asyncio.to_thread(_examine, filename, content)
-        known = await self._call(lambda: self._index.find(project, hashlib.sha256(content).hexdigest()))
+        image = await asyncio.to_thread(_examined, filename, content)
+        known = await self._call(ImageIndex.find, project, image.sha256)
         if known is not None:
             return known, True
-        vectors: np.ndarray = await self._embedder.embed_images.remote([content])
-        added = await self._call(lambda: self._index.add(project, image, vectors[0]))
-        self._tend_soon()
-        return added
+        vectors = await self._vectors(content)
+        for _ in range(_ANOTHER_TRIES):
+            reserved = await self._reserving.ask(New(project, image, vectors))
+            if isinstance(reserved, ImageRecord):
+                return reserved, True
+            if reserved is not None:
+                # Not to be broken off in the middle, whether the caller leaves or not.
+                storing = asyncio.ensure_future(self._store(reserved))
+                self._storing.add(storing)
+                storing.add_done_callback(self._storing.discard)
+                return await asyncio.shield(storing), False
+            await asyncio.sleep(_ANOTHER_SECONDS)
+        raise StoreUnavailable("the same picture is still being added; try again later")
 
     async def page(self, project: str, limit: int, after: str | None = None) -> Page:
         """Some of the project's records; see `ImageIndex.page`."""
-        return await self._call(lambda: self._index.page(project, limit, after))
+        return await self._call(ImageIndex.page, project, limit, after)
 
     async def get(self, project: str, image_id: str) -> ImageRecord:
         """One record."""
-        return await self._call(lambda: self._index.get(project, image_id))
+        return await self._call(ImageIndex.get, project, image_id)
 
-    async def search_text(self, project: str, query: str, limit: int, min_score: float | None = None) -> Hits:
+    async def delete(self, project: str, image_id: str) -> None:
+        """Delete a picture and its files; those that cannot be deleted now are later."""
+        await self._remove(await self._call(ImageIndex.delete, project, image_id))
+        self._tend_soon()
+
+    async def projects(self) -> list[Project]:
+        """All projects, with their numbers of pictures."""
+        return await self._call(ImageIndex.projects)
+
+    async def delete_project(self, project: str) -> None:
+        """Delete a project with its pictures and their files; those that cannot be deleted now are later."""
+        await self._call(ImageIndex.delete_project, project)
+        try:
+            await self._sweep()
+        except StoreError:
+            logger.warning("objects of a deleted project could not be removed yet", exc_info=True)
+
+    # --- searches ---
+
+    async def search_text(
+        self, project: str, query: str, limit: int, min_score: float | None = None, wanted: Wanted = EVERYTHING
+    ) -> Hits:
         """The pictures that fit the words best."""
-        vectors: np.ndarray = await self._embedder.embed_texts.remote([query])
-        return await self._nearest(project, lambda: vectors[0], limit, min_score)
 
-    async def search_image(self, project: str, image: bytes, limit: int, min_score: float | None = None) -> Hits:
+        async def embed(embedder: Embedder) -> Vectors:
+            return await self._embedders.text(embedder, query)
+
+        return await self._nearest(embed, project, limit, min_score, wanted)
+
+    async def search_image(
+        self, project: str, image: bytes, limit: int, min_score: float | None = None, wanted: Wanted = EVERYTHING
+    ) -> Hits:
         """The pictures most like an encoded one.
 
         Raises:
             InvalidImage: not a picture that we read.
         """
-        await asyncio.to_thread(open_picture, image, "image")
-        vectors: np.ndarray = await self._embedder.embed_images.remote([image])
-        return await self._nearest(project, lambda: vectors[0], limit, min_score)
+        await asyncio.to_thread(open_picture, image, "image", side=1)
 
-    async def search_id(self, project: str, image_id: str, limit: int, min_score: float | None = None) -> Hits:
-        """The pictures most like a stored one, itself first."""
-        return await self._nearest(project, lambda: self._index.vector(project, image_id), limit, min_score)
+        async def embed(embedder: Embedder) -> Vectors:
+            return await self._embedders.image(embedder, image)
 
-    async def delete(self, project: str, image_id: str) -> None:
-        """Delete a picture and its file."""
-        await self._call(lambda: self._index.delete(project, image_id))
-        self._tend_soon()
+        return await self._nearest(embed, project, limit, min_score, wanted)
 
-    async def projects(self) -> list[Project]:
-        """All projects, with their numbers of pictures."""
-        return await self._call(self._index.projects)
-
-    async def delete_project(self, project: str) -> None:
-        """Delete a project with its pictures and their files."""
-        await self._call(lambda: self._index.delete_project(project))
-        while await self._call(self._index.sweep):
-            continue
-
-    async def _nearest(
-        self, project: str, vector: Callable[[], np.ndarray], limit: int, min_score: float | None
+    async def search_id(
+        self, project: str, image_id: str, limit: int, min_score: float | None = None, wanted: Wanted = EVERYTHING
     ) -> Hits:
-        hits = await self._call(lambda: self._index.search(project, vector(), limit, min_score))
+        """The pictures most like a stored one, itself first."""
+
+        def nearest(index: ImageIndex) -> Hits:
+            return index.search(project, index.vector(project, image_id), limit, min_score, wanted)
+
+        hits = await self._call(nearest)
         self._tend_soon()
         return hits
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    # --- for administrators ---
+
+    async def strays(self, *, remove: bool) -> Strays:
+        """What objects and records do not have of each other; `remove` removes the orphans, and never a record."""
+        prefix = await self._call(lambda index: index.key_prefix)
+        keys = await self._in_store(lambda: list(self._files.keys(prefix)))
+        orphans: list[str] = []
+        for begin in range(0, len(keys), _LISTED):
+            orphans += await self._call(ImageIndex.unknown, keys[begin : begin + _LISTED])
+        missing = [(record.project_id, record.id) for record in await self._without_objects(set(keys))]
+        if remove:
+            await self._in_store(lambda: _delete(self._files, orphans))
+        return Strays(orphans, missing)
+
+    async def backups(self) -> list[Backup]:
+        """The backups there are, newest first; see `IndexKeeper.backups`."""
+        return await self._index.backups()
+
+    async def back_up(self) -> Backup:
+        """Make a backup now; see `IndexKeeper.back_up`."""
+        made = await self._index.back_up()
+        assert made is not None
+        return made
+
+    async def restore(self, version: str | None) -> Backup:
+        """Go back to a backup; see `IndexKeeper.restore`."""
+        return await self._index.restore(version)
+
+    # --- what these share ---
+
+    async def _in_store(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._store_threads, work)
+
+    async def _vectors(self, content: bytes) -> dict[str, Vectors]:
+        """Of the configured embedder, and of the one that serves while the configured one does not."""
+        vectors = {self._configured.name: await self._embedders.image(self._configured, content)}
+        serving = await self._who_serves()
+        if serving.name != self._configured.name:
+            try:
+                vectors[serving.name] = await self._embedders.image(serving, content)
+            except EmbedderChanged:
+                logger.info("a picture will be found once the configured model serves")
+        return vectors
+
+    async def _nearest(
+        self,
+        embed: Callable[[Embedder], Awaitable[Vectors]],
+        project: str,
+        limit: int,
+        min_score: float | None,
+        wanted: Wanted,
+    ) -> Hits:
+        try:
+            hits = await self._nearest_by(await self._who_serves(), embed, project, limit, min_score, wanted)
+        except EmbedderChanged:  # perhaps since another one serves now
+            self._serving = None
+            hits = await self._nearest_by(await self._who_serves(), embed, project, limit, min_score, wanted)
+        self._tend_soon()
+        return hits
+
+    async def _who_serves(self) -> Embedder:
+        if self._serving is None:
+            self._serving = await self._call(_serving)
+        return self._serving
+
+    async def _nearest_by(
+        self,
+        embedder: Embedder,
+        embed: Callable[[Embedder], Awaitable[Vectors]],
+        project: str,
+        limit: int,
+        min_score: float | None,
+        wanted: Wanted,
+    ) -> Hits:
+        try:
+            vector = await embed(embedder)
+        except EmbedderChanged as error:
+            done, total = await self._call(ImageIndex.progress)
+            raise EmbedderChanged(f"{error}; {done} of {total} have been embedded anew so far") from error
+        return await self._call(ImageIndex.search, project, vector, limit, min_score, wanted, embedder.name)
+
+    async def _reserve(self, news: list[New], _: HaveLeft) -> list[Reservation | ImageRecord | None]:
+        return await self._call(ImageIndex.reserve, news)
+
+    async def _complete(self, reservations: list[Reservation], _: HaveLeft) -> list[ImageRecord]:
+        return await self._call(ImageIndex.complete, reservations)
+
+    async def _store(self, reserved: Reservation) -> ImageRecord:
+        """Put a picture's objects and show it; or leave nothing of it."""
+        try:
+            await self._in_store(lambda: _put(self._files, reserved.objects))
+            record = await self._completing.ask(reserved)
+        except BaseException:
+            await self._call(ImageIndex.withdraw, reserved)
+            await self._remove(list(reserved.objects))
+            raise
+        self._tend_soon()
+        return record
+
+    async def _remove(self, keys: list[str]) -> None:
+        """Delete objects whose records are gone; what fails is tried again by `_sweep`."""
+        try:
+            await self._in_store(lambda: _delete(self._files, keys))
+            await self._call(ImageIndex.forget, keys)
+        except StoreError:
+            logger.warning("objects of deleted pictures could not be removed yet", exc_info=True)
+
+    async def _without_objects(self, keys: set[str]) -> list[ImageRecord]:
+        """The records whose picture is not among the keys, nor there now."""
+
+        def absent(page: Page) -> list[ImageRecord]:
+            unseen = [record for record in page.images if record.r2_key not in keys]
+            return [record for record in unseen if not self._files.exists(record.r2_key)]
+
+        found: list[ImageRecord] = []
+        for project in await self.projects():
+            page = await self.page(project.project_id, _LISTED)
+            found += await asyncio.to_thread(absent, page)
+            while page.next is not None:
+                page = await self.page(project.project_id, _LISTED, page.next)
+                found += await asyncio.to_thread(absent, page)
+        return found
+
+    # --- duties ---
+
+    async def _reopen(self) -> None:
+        await self._index.reopen()
+
+    async def _sweep(self) -> None:
+        """Remove objects of deleted pictures until none is left."""
+        while keys := await self._call(ImageIndex.buried):
+            await asyncio.to_thread(_delete, self._files, keys)
+            await self._call(ImageIndex.forget, keys)
+
+    async def _embed_anew(self) -> None:
+        """Give all pictures vectors of the configured embedder, and then let it serve; once for each opened index."""
+        if self._embedded == self._index.openings:
+            return
+        opening = self._index.openings
+        if await self._call(lambda index: index.is_incomplete):
+            if not await self._call(ImageIndex.claim, "embedding"):
+                return  # another process is at it
+            await self._embed_all()
+        self._embedded = opening
+
+    async def _embed_all(self) -> None:
+        logger.info("pictures are embedded anew, %d of %d so far", *await self._call(ImageIndex.progress))
+        last = 0
+        while lacking := await self._call(ImageIndex.lacking, _EMBEDDED_ANEW, last):
+            await self._fill(lacking)
+            last = max(lacking)
+        while not await self._call(ImageIndex.take_over):
+            continue
+        self._serving = None
+        await self._embedders.forget_old()
+        logger.info("pictures were embedded anew: %d of %d", *await self._call(ImageIndex.progress))
+
+    async def _fill(self, lacking: Mapping[int, str]) -> None:
+        """Embed these pictures, by label and key; what cannot be is left without a vector, and told."""
+        found = await asyncio.to_thread(_found, self._files, lacking)
+        try:
+            vectors = await self._embedders.images(list(found.values()))
+        except InvalidImage:
+            if len(found) > 1:
+                for label in found:
+                    await self._fill({label: lacking[label]})
+            else:
+                logger.warning("%s cannot be embedded anew: its file is damaged", *(lacking[label] for label in found))
+            return
+        await self._call(ImageIndex.fill, dict(zip(found, vectors, strict=True)))
+
+    async def _back_up(self) -> None:
+        made = await self._index.back_up(only_changes=True)
+        if made is not None:
+            logger.info("the image index was backed up to %s", made.key)
 
     def _tend_soon(self) -> None:
         if self._upkeep is None or self._upkeep.done():
@@ -146,17 +406,52 @@ class Search:
     async def _tend(self) -> None:
         """Do the index's upkeep in slices, between which requests have their turn."""
         try:
-            while await self._call(lambda: self._index.needs_tending):
-                await self._call(self._index.tend)
+            while await self._call(lambda index: index.needs_tending):
+                await self._call(ImageIndex.tend)
         except Exception:
             # Searches are right without it, only slower; the next request starts it again.
             logger.exception("the upkeep of the image index failed")
 
 
-def _examine(filename: str, content: bytes) -> NewImage:
+async def _again_and_again(
+    search: weakref.ref[Search], duty: Callable[[Search], Awaitable[None]], pause: float
+) -> None:
+    """Do a duty of a replica until the replica is gone; what fails is told and tried again."""
+    while True:
+        await asyncio.sleep(pause)
+        replica = search()
+        if replica is None:
+            return
+        try:
+            await duty(replica)
+        except StoreUnavailable:
+            logger.debug("a duty of image search waits until its index is available")
+        except Exception:
+            logger.exception("a duty of image search failed and will be tried again")
+        del replica
+
+
+def _has_room(taken: list[T], _: T) -> bool:
+    return len(taken) < _TOGETHER
+
+
+def _serving(index: ImageIndex) -> Embedder:
+    return index.serving
+
+
+def _examined(filename: str, content: bytes) -> NewImage:
     kind, _, _ = sniff(content, "file")
-    width, height = open_picture(content, "file").size
-    return NewImage(content, _shown_name(filename), ACCEPTED[kind], PICTURE_SUFFIXES[kind], width, height)
+    facts = examine(content, "file")
+    return NewImage(
+        content,
+        _shown_name(filename),
+        ACCEPTED[kind],
+        PICTURE_SUFFIXES[kind],
+        facts.width,
+        facts.height,
+        facts.dominant_color,
+        facts.thumbnail,
+    )
 
 
 def _shown_name(filename: str) -> str:
@@ -164,3 +459,24 @@ def _shown_name(filename: str) -> str:
     last = re.split(r"[/\\]", filename)[-1]
     clean = "".join(c for c in last if unicodedata.category(c) not in ("Cc", "Cs")).strip()
     return clean[:_MAX_FILENAME] or "upload"
+
+
+def _put(files: ObjectStore, objects: Mapping[str, bytes]) -> None:
+    for key, content in objects.items():
+        files.put(key, content)
+
+
+def _delete(files: ObjectStore, keys: Iterable[str]) -> None:
+    for key in keys:
+        files.delete(key)
+
+
+def _found(files: ObjectStore, keys: Mapping[int, str]) -> dict[int, bytes]:
+    """The objects of the keys that are there."""
+    found = {}
+    for label, key in keys.items():
+        try:
+            found[label] = files.get(key)
+        except NotFound:
+            logger.warning("%s cannot be embedded anew: its file is gone", key)
+    return found

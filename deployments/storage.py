@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from settings import Settings
+from stores.backup import Backups
 from stores.cache import Cache, MemoryCache, RedisCache
-from stores.objects import FileStore, PublicStore
+from stores.index import Embedder, ImageIndex
+from stores.objects import FileStore, ObjectStore, PublicStore
 from stores.s3 import S3Store
+from stores.sqlite import Sqlite
 
 PICTURE_SUFFIXES: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 """Pillow's format name → how keys of such pictures end."""
@@ -33,3 +36,27 @@ def open_cache(settings: Settings) -> Cache:
     if cache.url is not None:
         return RedisCache(cache.url.get_secret_value(), seconds=cache.ttl_seconds)
     return MemoryCache(seconds=cache.ttl_seconds, max_entries=cache.max_entries, max_bytes=cache.max_bytes)
+
+
+def open_index(settings: Settings, embedder: Embedder, files: ObjectStore) -> ImageIndex:
+    """The image index for an embedder's vectors: in PostgreSQL when that is named, else in the SQLite file.
+
+    Raises:
+        StoreUnavailable: PostgreSQL does not answer.
+        StoreUnusable: the database cannot be used as it is.
+    """
+    search = settings.search
+    if search.database_url is not None:
+        from stores.postgres import Postgres  # its driver takes memory
+
+        database: Postgres | Sqlite = Postgres(search.database_url.get_secret_value())
+    else:
+        database = Sqlite(search.database_in(settings.folder), max_elements=search.max_elements)
+    return ImageIndex(database, files, embedder, key_prefix=search.prefix)
+
+
+def open_backups(settings: Settings, files: PublicStore) -> Backups:
+    """The backups of the SQLite file: in the folder named for them, else where the files are."""
+    search = settings.search
+    folder = search.backup_folder
+    return Backups(FileStore(folder.expanduser()) if folder else files, search.backup_key, search.backups_kept)

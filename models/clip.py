@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from models import engine
-from models.errors import CheckpointError
+from models.errors import Cancelled, CheckpointError
 
 if TYPE_CHECKING:
     import torch
@@ -39,39 +40,81 @@ class OpenClipEngine(engine.EmbeddingEngine):
     options: ClipOptions
 
     @property
+    def max_batch(self) -> int:
+        """As the entry says."""
+        return self.options.max_batch
+
+    @property
     def dimension(self) -> int:
         """How many numbers a vector has; known once loaded."""
         dimension: int = self._dimension
         return dimension
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, float32 [len(texts), dimension]."""
-        return self._embed(texts, self._tokenizer, self._model.encode_text)
+    @property
+    def context_length(self) -> int:
+        """How many tokens of a text are read; known once loaded."""
+        length: int = self._tokenizer.context_length
+        return length
 
-    def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Unit vectors, float32 [len(images), dimension]."""
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, with those that mark its ends; none is cut off, and padding is not counted.
+
+        Counted before open_clip pads: the id of its padding is also that of a word (`!`) or of the end in some
+        vocabularies.
+        """
+        from open_clip.tokenizer import SigLipTokenizer, SimpleTokenizer, basic_clean, canonicalize_text
+
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, SimpleTokenizer):
+            return len(tokenizer.encode(text)) + 2
+        is_siglip = isinstance(tokenizer, SigLipTokenizer)
+        text = canonicalize_text(basic_clean(text)) if is_siglip else tokenizer.clean_fn(text)
+        if not is_siglip and tokenizer.tokenizer_mode == "clips":  # open_clip itself marks the ends and the class
+            return len(tokenizer.tokenizer(text, add_special_tokens=False, verbose=False).input_ids) + 3
+        return len(tokenizer.tokenizer(text, verbose=False).input_ids)
+
+    def embed_texts(self, texts: Sequence[str], is_cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
+        """Unit vectors, float32 [len(texts), dimension].
+
+        Raises:
+            Cancelled: `is_cancelled()` was true between two batches.
+        """
+        return self._embed(texts, self._tokenizer, self._model.encode_text, is_cancelled)
+
+    def embed_images(
+        self, images: Iterable[Image.Image], is_cancelled: Callable[[], bool] = lambda: False
+    ) -> np.ndarray:
+        """Unit vectors, float32 [number of images, dimension]; only one of the pictures is held at a time.
+
+        Raises:
+            Cancelled: `is_cancelled()` was true between two batches.
+        """
         import torch
 
-        def prepare(batch: list[Image.Image]) -> torch.Tensor:
-            return torch.stack([self._preprocess(image) for image in batch]).to(self._dtype)
+        def join(batch: list[torch.Tensor]) -> torch.Tensor:
+            return torch.stack(batch).to(self._dtype)
 
-        return self._embed(images, prepare, self._model.encode_image)
+        return self._embed(map(self._preprocess, images), join, self._model.encode_image, is_cancelled)
 
     def _embed(
         self,
-        inputs: Sequence[Any],
-        prepare: Callable[[list[Any]], torch.Tensor],
+        inputs: Iterable[Any],
+        join: Callable[[list[Any]], torch.Tensor],
         encode: Callable[[torch.Tensor], torch.Tensor],
+        is_cancelled: Callable[[], bool],
     ) -> np.ndarray:
         import torch
 
-        size = self.options.max_batch
-        vectors = np.empty((len(inputs), self._dimension), np.float32)
+        vectors = [np.empty((0, self._dimension), np.float32)]
+        left = iter(inputs)
         with engine.inference(), torch.inference_mode():
-            for begin in range(0, len(inputs), size):
-                batch = prepare(list(inputs[begin : begin + size])).to(self._device)
-                vectors[begin : begin + size] = torch.nn.functional.normalize(encode(batch).float(), dim=-1).cpu()
-        return vectors
+            while not is_cancelled():
+                batch = list(islice(left, self.options.max_batch))
+                if not batch:
+                    return np.concatenate(vectors)
+                encoded = encode(join(batch).to(self._device))
+                vectors.append(torch.nn.functional.normalize(encoded.float(), dim=-1).cpu().numpy())
+        raise Cancelled
 
     def _load(self) -> None:
         self._device, self._dtype = engine.prepare_torch(self.entry)

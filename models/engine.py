@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,16 +233,40 @@ class EmbeddingEngine(Engine):
 
     @property
     @abstractmethod
+    def max_batch(self) -> int:
+        """How many inputs go through the model at once."""
+
+    @property
+    @abstractmethod
     def dimension(self) -> int:
         """How many numbers a vector has; known once loaded."""
 
+    @property
     @abstractmethod
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, float32 [len(texts), dimension]."""
+    def context_length(self) -> int:
+        """How many tokens of a text are read; known once loaded."""
 
     @abstractmethod
-    def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Unit vectors, float32 [len(images), dimension]."""
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, with those that mark its ends; none is cut off, and padding is not counted."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str], is_cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
+        """Unit vectors, float32 [len(texts), dimension]; text beyond the model's context is cut off.
+
+        Raises:
+            Cancelled: `is_cancelled()` was true between two batches.
+        """
+
+    @abstractmethod
+    def embed_images(
+        self, images: Iterable[Image.Image], is_cancelled: Callable[[], bool] = lambda: False
+    ) -> np.ndarray:
+        """Unit vectors, float32 [number of images, dimension]; the pictures are taken, and let go of, one by one.
+
+        Raises:
+            Cancelled: `is_cancelled()` was true between two batches.
+        """
 
 
 class SpeechEngine(Engine):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from PIL import Image
 
 from models.errors import InvalidImage
@@ -42,8 +44,16 @@ def sniff(data: bytes, param: str | None = None, max_pixels: int = MAX_PIXELS) -
     return name, width, height
 
 
-def open_picture(data: bytes, param: str | None = None, max_pixels: int = MAX_PIXELS, mode: str = "RGB") -> Image.Image:
+def open_picture(
+    data: bytes,
+    param: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    mode: str = "RGB",
+    side: int | None = None,
+) -> Image.Image:
     """The picture, EXIF orientation applied, first frame only, transparency on white when `mode` is RGB.
+
+    With `side`, a JPEG may come smaller, but with no side below that; it is then decoded in a fraction of the time.
 
     Raises:
         InvalidImage: not a picture we read, truncated, or too large.
@@ -54,6 +64,8 @@ def open_picture(data: bytes, param: str | None = None, max_pixels: int = MAX_PI
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
+                if side is not None:
+                    opened.draft(None, (side, side))
                 opened.load()
                 picture = _upright(opened)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -77,6 +89,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes an EXIF orientation."""
+_FIRST_ON_ITS_SIDE = 5
+"""From this orientation on, width and height change places."""
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -84,13 +98,61 @@ def _upright(picture: Image.Image) -> Image.Image:
 
     Not `ImageOps.exif_transpose`, which writes the EXIF anew and fails on what it cannot write.
     """
+    orientation = _orientation(picture)
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+
+
+def _orientation(picture: Image.Image) -> int:
     try:
-        orientation = picture.getexif().get(_ORIENTATION)
+        found = picture.getexif().get(_ORIENTATION)
     except Exception:  # noqa: BLE001 - Pillow's reader raises whatever damaged bytes make of it
-        orientation = None
-    if not isinstance(orientation, int) or orientation not in _UPRIGHT:
-        return picture
-    return picture.transpose(_UPRIGHT[orientation])
+        found = None
+    return found if isinstance(found, int) and found in _UPRIGHT else 1
+
+
+THUMBNAIL_SIDE = 512
+"""The longer side of a thumbnail in pixels, at most."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is kept of a picture beside itself: its sides in pixels as shown, a colour as #rrggbb, a small WebP."""
+
+    width: int
+    height: int
+    dominant_color: str
+    thumbnail: bytes
+
+
+def examine(data: bytes, param: str | None = None) -> Facts:
+    """Decode a picture completely and tell what is kept of it.
+
+    Raises:
+        InvalidImage: not a picture we read, truncated, or too large.
+    """
+    picture = open_picture(data, param, side=THUMBNAIL_SIDE)
+    with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
+        width, height = opened.size
+        if _orientation(opened) >= _FIRST_ON_ITS_SIDE:
+            width, height = height, width
+    return Facts(width, height, dominant_color(picture), thumbnail(picture, THUMBNAIL_SIDE))
+
+
+def thumbnail(picture: Image.Image, side: int) -> bytes:
+    """The picture as WebP, its longer side `side` pixels, or its own where that is less."""
+    small = picture.copy()
+    small.thumbnail((side, side), reducing_gap=2.0)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=80, method=2)  # half the time of 4, for files as large
+    return buffer.getvalue()
+
+
+def dominant_color(picture: Image.Image) -> str:
+    """The colour that most of the picture has, as #rrggbb: the mean of the fullest of 512 cells of the colour cube."""
+    pixels = np.asarray(picture.resize((64, 64), Image.Resampling.BOX)).reshape(-1, 3).astype(np.int64)
+    cells = (pixels >> 5) @ (64, 8, 1)
+    red, green, blue = pixels[cells == np.bincount(cells).argmax()].mean(0).round().astype(int).tolist()
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def repainted(mask: bytes) -> Image.Image:

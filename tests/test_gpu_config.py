@@ -48,8 +48,19 @@ def test_every_picture_model_has_a_share_of_the_gpu_and_room_for_one_picture_of_
         if entry.kind == "image":
             assert 0 < entry.gpus <= 1
             assert entry.image.width * entry.image.height <= entry.image.max_pixels
-        else:
+        elif entry.kind != "clip":
             assert entry.gpus == 0
+
+
+def test_search_understands_many_languages_and_leaves_the_largest_picture_model_its_share(
+    loaded: settings.Settings,
+) -> None:
+    import open_clip
+
+    clip = loaded.models[loaded.search.embedder]
+    name = clip.checkpoint.removeprefix("timm/")
+    assert open_clip.get_model_config(name)["text_cfg"]["vocab_size"] == 256_000, "the multilingual vocabulary"
+    assert clip.gpus + max(entry.gpus for entry in loaded.models.values()) <= 1
 
 
 def test_it_serves_the_names_that_the_default_configuration_serves(loaded: settings.Settings) -> None:

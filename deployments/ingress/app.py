@@ -24,6 +24,7 @@ from starlette.routing import Match
 from deployments.ingress import (
     captions,
     chat,
+    embeddings,
     files,
     flux_files,
     health,
@@ -139,6 +140,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         _Feature(jobs.router, settings.image_enabled, "IMAGE_ENABLED"),
         _Feature(voice.router, settings.voice_enabled, "VOICE_ENABLED"),
         _Feature(search.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),
+        _Feature(embeddings.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),
     ):
         app.include_router(feature.router if feature.enabled else _switched_off(feature))
 

@@ -138,7 +138,11 @@ def _from_store(error: store_errors.StoreError) -> ApiError:
         case store_errors.CacheUnavailable():
             return ApiError(503, str(error), code="CACHE_UNAVAILABLE", headers={"Retry-After": "5"})
         case store_errors.EmbedderChanged():
-            return ApiError(503, str(error), code="EMBEDDER_CHANGED", headers={"x-should-retry": "false"})
+            return ApiError(
+                503, str(error), code="EMBEDDER_CHANGED", headers={"Retry-After": "60", "x-should-retry": "false"}
+            )
+        case store_errors.RestoreFailed() | store_errors.StoreUnavailable():
+            return ApiError(503, str(error), code="SEARCH_UNAVAILABLE", headers={"Retry-After": "10"})
         case store_errors.InvalidKey():
             return ApiError(400, str(error), code="INVALID_KEY", param="key")
         case store_errors.StoreFull():

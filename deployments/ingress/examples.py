@@ -35,7 +35,8 @@ _MODEL: Final = {
 _RECORD: Final = {
     "project_id": "default", "id": _UUID, "r2_key": f"AI/SEARCH/default/images/{_UUID}.png",
     "original_filename": "square.png", "content_type": "image/png", "size_bytes": 87, "width": 16, "height": 16,
-    "created_at": "2026-11-25T00:32:56.277Z",
+    "created_at": "2026-11-25T00:32:56.277Z", "dominant_color": "#2a3fd4",
+    "sha256": "6f1ed002ab5595859014ebf0951522d9a5f2fcb2c4c3a1f5c2a7c3b2d1e0f9a8",
 }  # fmt: skip
 _MADE: Final = {
     "created": _AT,
@@ -61,6 +62,15 @@ _SEARCH: Final = Example(
 )
 _NOTHING: Final = Example(media_type=None)
 _BYTES: Final = Example(media_type="image/*")
+_THUMBNAIL: Final = Example(media_type="image/webp")
+_BACKUP: Final = {
+    "key": "image_search.db.versions/20261125T080000Z-2cd081f8.db",
+    "sha256": "d2a84f4b8b650937ec8f73cd8be2c74add5a911ba64df27458ed8229da804a26", "size": 118784, "schema": 2,
+    "rows": {
+        "projects": 2, "images": 12, "counters": 1, "embedders": 1, "vectors": 12, "graphs": 0, "tombstones": 0
+    },
+    "created_at": "2026-11-25T08:00:00Z",
+}  # fmt: skip
 
 EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/healthz": {"GET": Example({"status": "ok", "timestamp": _AT})},
@@ -68,7 +78,8 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         "GET": Example(
             {
                 "ready": True, "server_ready": True, "models": {"image-gen": "cold", "vlm-fast": "ready"},
-                "image_search": True, "image_search_ready": True, "zimage_turbo_ready": True, "qwen3_tts_ready": True,
+                "image_search": True, "image_search_state": {"state": "ready"}, "image_search_ready": True,
+                "zimage_turbo_ready": True, "qwen3_tts_ready": True,
             }
         )
     },
@@ -102,6 +113,16 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
                     }
                 ],
             },
+        )
+    },
+    "/v1/embeddings": {
+        "POST": Example(
+            {
+                "object": "list",
+                "data": [{"object": "embedding", "index": 0, "embedding": [0.0514, -0.0278, 0.1134]}],
+                "model": "clip", "usage": {"prompt_tokens": 5, "total_tokens": 5},
+            },
+            sent={"model": "clip", "input": ["a red circle", {"image": PICTURE}]},
         )
     },
     "/v1/vision/tasks": {"GET": Example({"tasks": [{"id": "caption", "description": "one short sentence"}]})},
@@ -171,6 +192,8 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/v1/projects/{project_id}/images/search": {"POST": _SEARCH},
     "/v1/images/{image_id}": {"GET": Example(_RECORD), "DELETE": _NOTHING},
     "/v1/projects/{project_id}/images/{image_id}": {"GET": Example(_RECORD), "DELETE": _NOTHING},
+    "/v1/images/{image_id}/thumbnail": {"GET": _THUMBNAIL},
+    "/v1/projects/{project_id}/images/{image_id}/thumbnail": {"GET": _THUMBNAIL},
     "/v1/images/{image_id}/file": {"GET": _NOTHING},
     "/v1/projects/{project_id}/images/{image_id}/file": {"GET": _NOTHING},
     "/v1/projects": {
@@ -179,6 +202,10 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         )
     },
     "/v1/projects/{project_id}": {"DELETE": _NOTHING},
+    "/api/admin/search/gc": {"POST": Example({"orphans": [], "deleted": 0, "missing": []}, sent={"delete": False})},
+    "/api/admin/search/backup": {"POST": Example(_BACKUP)},
+    "/api/admin/search/backups": {"GET": Example({"backups": [_BACKUP]})},
+    "/api/admin/search/restore": {"POST": Example(_BACKUP, sent={})},
     "/v1/voice/generate": {
         "POST": Example(sent={"text": "Good morning, and welcome.", "voice": "nova"}, media_type="audio/mpeg")
     },

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter
+from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from deployments.ingress.roster import State
 from models.catalog import Kind
+from stores.errors import StoreError
+
+_STATE_SECONDS: Final = 1.0
 
 router = APIRouter(tags=["health"])
 
@@ -32,15 +37,34 @@ async def readyz(request: Request) -> JSONResponse:
         mine = [states[alias] for alias, k in kinds.items() if k == kind]
         return bool(mine) and "failed" not in mine
 
-    searchable = atelier.search is not None and can_serve("clip") and await atelier.models.search_can_serve()
+    search = await _search_state(atelier)
+    searchable = can_serve("clip") and search["state"] in ("ready", "embedding")
     ready = "failed" not in states.values() and (searchable or atelier.search is None)
     body = {
         "ready": ready,
         "server_ready": True,
         "models": states,
         "image_search": searchable,
+        "image_search_state": search,
         "image_search_ready": searchable,
         "zimage_turbo_ready": can_serve("image"),
         "qwen3_tts_ready": can_serve("voice"),
     }
     return JSONResponse(body, status_code=200 if ready else 503)
+
+
+async def _search_state(atelier: Any) -> dict[str, Any]:
+    """What image search says of itself, within a second; `off`, `starting` or `failed` where nothing can be asked."""
+    if atelier.search is None:
+        return {"state": "off"}
+    if not await atelier.models.search_can_serve():
+        return {"state": "starting"}
+    try:
+        state: dict[str, Any] = await asyncio.wait_for(_told(atelier.search.state.remote()), _STATE_SECONDS)
+    except (TimeoutError, RayError, StoreError):
+        return {"state": "failed"}
+    return state
+
+
+async def _told(answer: Any) -> Any:
+    return await answer

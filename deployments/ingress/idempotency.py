@@ -43,8 +43,11 @@ _SECONDS: Final = 24 * 3600.0
 _MAX_ANSWERS: Final = 10_000
 _LOOK_AGAIN_SECONDS: Final = 0.1
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_MAKES_NOTHING = re.compile(r"/v1/system/.*|/api/admin/.*|/v1/(projects/[^/]+/)?images/search")
-"""POSTs that ask or steer: the answer of this moment is wanted, and asking twice does no harm."""
+_MAKES_NOTHING = re.compile(r"/v1/system/.*|/api/admin/.*|/v1/(projects/[^/]+/)?images/search|/v1/embeddings")
+"""POSTs that ask or steer: the answer of this moment is wanted, and asking twice does no harm.
+
+Embeddings are among them: the same vectors come again at once, and kept by the thousand they would displace pictures.
+"""
 
 
 def makes_something(method: str, path: str) -> bool:

@@ -40,7 +40,7 @@ def client_key(key: str, prefix: str, settings: Settings) -> str:
 
 
 def _is_of_search(key: str, prefix: str) -> bool:
-    """Whether a picture of image search has, or could have, this key (`{prefix}{project}/images/{id}`)."""
+    """Whether an object of image search has, or could have, this key (`{prefix}{project}/images/{id}`)."""
     if prefix:
         return key.startswith(prefix)
-    return "/" not in key or key.split("/")[1] == "images"
+    return "/" not in key or key.split("/")[1] in ("images", "thumbnails")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,16 +18,21 @@ from starlette.responses import RedirectResponse, Response
 from deployments.ingress import body
 from deployments.ingress.docs import accepts, multipart
 from deployments.ingress.errors import ApiError, from_exception, invalid
-from deployments.ingress.schemas.search import Added, Listed, Searched
+from deployments.ingress.schemas.search import Added, Listed, Restored, Searched, Strayed, Thumbnailed
 from deployments.ingress.uploads import base64_room, read_url
 from deployments.ingress.urls import signed_url
+from deployments.search import Strays
 from models.errors import InvalidImage
-from models.pictures import sniff
-from stores.index import DEFAULT_PROJECT, PROJECT_NAME, ImageRecord, Page, Project
+from models.pictures import THUMBNAIL_SIDE, open_picture, sniff, thumbnail
+from stores.backup import Backup
+from stores.errors import NotFound
+from stores.index import DEFAULT_PROJECT, PROJECT_NAME, ImageRecord, Page, Project, Wanted, thumbnail_key
+from stores.objects import PublicStore
 
 router = APIRouter(tags=["image search"])
 
 _URL_SECONDS = 3600
+_YEAR_SECONDS = 365 * 86400
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _CURSOR = re.compile(r"[0-9]{1,18}")
 
@@ -48,10 +54,17 @@ def _parameter(name: str, description: str, schema: dict[str, Any], where: str =
 
 _PROJECT = _parameter("project_id", "the project", {"type": "string", "pattern": f"^{PROJECT_NAME.pattern}$"})
 _IMAGE = _parameter("image_id", "the image's id", {"type": "string", "format": "uuid"})
-_LISTED = [
-    _parameter(name, field.description or name, Listed.model_json_schema()["properties"][name], "query")
-    for name, field in Listed.model_fields.items()
-]
+
+
+def _query(fields: type[body.Fields]) -> list[dict[str, Any]]:
+    return [
+        _parameter(name, field.description or name, fields.model_json_schema()["properties"][name], "query")
+        for name, field in fields.model_fields.items()
+    ]
+
+
+_LISTED = _query(Listed)
+_THUMBNAILED = _query(Thumbnailed)
 
 
 def _in_both_trees(
@@ -133,17 +146,18 @@ async def search(request: Request) -> dict[str, Any]:
             "invalid_value" if given else "missing_required_parameter",
         )
     index = _index(request)
+    wanted = Wanted(tuple(asked.content_type or ()), asked.created_after, asked.created_before)
+    how = (asked.limit, asked.min_score, wanted)
     if asked.image_id is not None:
-        image_id = _uuid(asked.image_id, "image_id")
-        hits = await index.search_id.remote(project, image_id, asked.limit, asked.min_score)
+        hits = await index.search_id.remote(project, _uuid(asked.image_id, "image_id"), *how)
     elif asked.image is not None:
         with _image_refusals("image"):
             image = await read_url(asked.image, settings, "image")
             await _start_embedder(request)
-            hits = await index.search_image.remote(project, image, asked.limit, asked.min_score)
+            hits = await index.search_image.remote(project, image, *how)
     else:
         await _start_embedder(request)
-        hits = await index.search_text.remote(project, asked.query, asked.limit, asked.min_score)
+        hits = await index.search_text.remote(project, asked.query, *how)
     return {"results": [asdict(record) | {"score": score} for record, score in hits]}
 
 
@@ -158,6 +172,28 @@ async def redirect_to_file(request: Request) -> Response:
     """Leads to a URL that gives the image's bytes for an hour, without a key."""
     record = await _record(request)
     return RedirectResponse(signed_url(request, record.r2_key, _URL_SECONDS), status_code=307)
+
+
+@_in_both_trees("GET", "/{image_id:image_id}/thumbnail", "The image, small", [_IMAGE, *_THUMBNAILED])
+async def small(request: Request) -> Response:
+    """A WebP of the image, upright, its longer side `size` pixels, or as large as the image where that is less."""
+    size = body.query(request, Thumbnailed).size
+    record = await _record(request)
+    content = await asyncio.to_thread(_thumbnail, request.app.state.atelier.files, record, size)
+    headers = {"Cache-Control": f"private, max-age={_YEAR_SECONDS}, immutable", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type="image/webp", headers=headers)
+
+
+def _thumbnail(files: PublicStore, record: ImageRecord, size: int) -> bytes:
+    key = thumbnail_key(record.r2_key)
+    try:
+        kept = files.get(key)
+    except NotFound:  # the image was added before thumbnails were kept
+        kept = thumbnail(open_picture(files.get(record.r2_key), side=THUMBNAIL_SIDE), THUMBNAIL_SIDE)
+        files.put(key, kept)
+    if size >= min(THUMBNAIL_SIDE, max(record.width, record.height)):
+        return kept
+    return thumbnail(open_picture(kept), size)
 
 
 @_in_both_trees("DELETE", "/{image_id:image_id}", "Delete an image", [_IMAGE], status=204)
@@ -187,6 +223,41 @@ async def delete_project(request: Request) -> Response:
     return Response(status_code=204)
 
 
+@router.post("/api/admin/search/gc", summary="Find files that no image has", openapi_extra=accepts(Strayed))
+async def collect_garbage(request: Request) -> dict[str, Any]:
+    """Lists the files of image search that no record has, and with `delete` deletes them; records are never deleted.
+
+    `missing` are images whose file is gone: they are found and listed, but cannot be fetched.
+    """
+    asked = await body.read(request, Strayed)
+    found: Strays = await _index(request).strays.remote(remove=asked.delete)
+    return {
+        "orphans": found.orphans,
+        "deleted": len(found.orphans) if asked.delete else 0,
+        "missing": [{"project_id": project, "id": image_id} for project, image_id in found.missing],
+    }
+
+
+@router.get("/api/admin/search/backups", summary="List the backups of the index")
+async def backups(request: Request) -> dict[str, Any]:
+    """The verified backups that are kept, newest first, with their numbers of rows."""
+    found: list[Backup] = await _index(request).backups.remote()
+    return {"backups": [asdict(backup) for backup in found]}
+
+
+@router.post("/api/admin/search/backup", summary="Back the index up now")
+async def back_up(request: Request) -> dict[str, Any]:
+    """Makes and verifies a backup, whether anything has changed or not."""
+    return asdict(await _index(request).back_up.remote())
+
+
+@router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(Restored))
+async def restore(request: Request) -> dict[str, Any]:
+    """Puts a verified backup in the place of the index, which is kept beside it; where it fails, nothing changes."""
+    asked = await body.read(request, Restored)
+    return asdict(await _index(request).restore.remote(asked.version))
+
+
 def _index(request: Request) -> DeploymentHandle:
     return request.app.state.atelier.search
 
@@ -194,7 +265,9 @@ def _index(request: Request) -> DeploymentHandle:
 async def _start_embedder(request: Request) -> None:
     """Wake the embedding model within the time a request waits for a start; the index itself would wait longer."""
     atelier = request.app.state.atelier
-    await atelier.models.call(atelier.settings.search.embedder, "ready")
+    embedder = atelier.settings.search.embedder
+    if (await atelier.models.states())[embedder] != "ready":
+        await atelier.models.call(embedder, "ready")
 
 
 async def _record(request: Request) -> ImageRecord:

@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from deployments.ingress.body import Fields, Upload
+from models.pictures import ACCEPTED, THUMBNAIL_SIDE
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _media_types(values: list[str]) -> list[str]:
+    for value in values:
+        if value not in ACCEPTED.values():
+            raise ValueError(f"{value[:60]!r} is none of {', '.join(ACCEPTED.values())}")
+    return values
+
+
+def _moment(value: str) -> str:
+    """The moment as records say it: UTC, milliseconds, `Z`."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("a time as ISO 8601, such as 2026-11-25T08:00:00Z or 2026-11-25, is needed") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 
 
 class Added(Fields):
@@ -28,3 +57,34 @@ class Searched(Fields):
     image_id: str | None = Field(None, description="id of a stored image to compare with")
     limit: int = Field(5, ge=1, le=100)
     min_score: float | None = Field(None, ge=-1, le=1, description="leave out results below this cosine")
+    content_type: (
+        Annotated[
+            list[str],
+            BeforeValidator(_as_list),
+            AfterValidator(_media_types),
+            Field(min_length=1, max_length=len(ACCEPTED)),
+        ]
+        | None
+    ) = Field(None, description="only images of this media type, or of these", examples=["image/jpeg"])
+    created_after: Moment | None = Field(
+        None, description="only images added at this time or later; ISO 8601, UTC where no offset is given"
+    )
+    created_before: Moment | None = Field(None, description="only images added earlier")
+
+
+class Thumbnailed(Fields):
+    """`GET …/images/{id}/thumbnail`."""
+
+    size: int = Field(256, ge=16, le=THUMBNAIL_SIDE, description="pixels of the longer side, at most")
+
+
+class Strayed(Fields):
+    """`POST /api/admin/search/gc`."""
+
+    delete: bool = Field(False, description="delete the objects that no record has; else they are only listed")
+
+
+class Restored(Fields):
+    """`POST /api/admin/search/restore`."""
+
+    version: str | None = Field(None, min_length=1, max_length=1024, description="key of a backup; default the newest")
