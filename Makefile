@@ -26,6 +26,7 @@ bench: install-deps  ## throughput and latency of this machine
 	$(VENV_PYTHON) -m bench.captions
 	$(VENV_PYTHON) -m bench.chat
 	$(VENV_PYTHON) -m bench.parity
+	$(VENV_PYTHON) -m bench.search
 
 install-deps: .venv/installed
 

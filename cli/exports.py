@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, TextIO
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from cli.progress import Advance, side_by_side
 from cli.project import Project, Record
@@ -21,8 +21,8 @@ from cli.uploads import Picture
 
 MANIFEST: Final = "manifest.jsonl"
 IMPORTED: Final = "imported.jsonl"
-_FETCHED: Final = ".fetched.jsonl"
-"""What an export that did not come to its end has fetched."""
+_BEGUN: Final = ".export"
+"""Holds the project's name until the export comes to its end."""
 
 
 def _inside(file: str) -> str:
@@ -33,16 +33,9 @@ def _inside(file: str) -> str:
 
 
 class Exported(Record):
-    """A line of the manifest: the record, where its file lies in the folder, and the SHA-256 of its bytes."""
+    """A line of the manifest: the record, and where its file lies in the folder."""
 
     file: Annotated[str, AfterValidator(_inside)]
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class _Fetched(BaseModel):
-    id: str
-    project_id: str
-    sha256: str
 
 
 @dataclass
@@ -67,7 +60,7 @@ class ExportTally:
 
 
 class Export:
-    """Fetches a project's pictures into a folder. A file is fetched again unless it is known to be whole."""
+    """Fetches a project's pictures into a folder; a file that is there already and whole stays as it is."""
 
     def __init__(self, project: Project, target: Path, tally: ExportTally) -> None:
         """Look at what is there.
@@ -76,11 +69,9 @@ class Export:
             Mistake: the folder holds something else, or its manifest is damaged.
         """
         self._project, self._target, self._tally = project, target, tally
-        self._digests: dict[str, str] = {}
-        for each in _fetched_before(target):
-            if each.project_id != project.name:
-                raise Mistake(f"{target} holds an export of the project {each.project_id!r}; choose another folder")
-            self._digests[each.id] = each.sha256
+        held = _exported_to(target)
+        if held not in (None, project.name):
+            raise Mistake(f"{target} holds an export of the project {held!r}; choose another folder")
 
     async def fetch(self, jobs: int, advance: Advance) -> None:
         """Fetch what is missing, so many at a time, then write the manifest.
@@ -88,62 +79,52 @@ class Export:
         Raises:
             CommandError: nothing more can be fetched. Single pictures that cannot be are in the tally.
         """
-        self._target.mkdir(parents=True, exist_ok=True)
-        with (self._target / _FETCHED).open("a") as fetched, replaced(self._target / MANIFEST) as manifest:
-            fetched.write("\n")  # after a torn line
-            (self._target / "images").mkdir(exist_ok=True)
+        (self._target / "images").mkdir(parents=True, exist_ok=True)
+        (self._target / _BEGUN).write_text(self._project.name)
+        with replaced(self._target / MANIFEST) as manifest:
 
             async def fetch_one(record: Record) -> None:
                 try:
-                    await self._fetch(record, fetched)
+                    await self._fetch(record)
                 except Refused as error:
                     if error.http_status not in (404, 500):
                         raise
-                    self._digests.pop(record.id, None)
                     self._tally.failed.append(f"{record.id} ({record.original_filename}): {error}")
                 advance()
 
             async for records in self._project.pages():
                 await side_by_side(fetch_one, records, jobs)
                 for record in records:
-                    if sha256 := self._digests.get(record.id):
-                        line = record.model_dump() | {"file": f"images/{record.file_name}", "sha256": sha256}
+                    if self._path(record).exists():
+                        line = record.model_dump() | {"file": f"images/{record.file_name}"}
                         manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
-        (self._target / _FETCHED).unlink()
+        (self._target / _BEGUN).unlink()
 
-    async def _fetch(self, record: Record, fetched: TextIO) -> None:
-        path = self._target / "images" / record.file_name
-        if await asyncio.to_thread(self._is_whole, path, record):
+    async def _fetch(self, record: Record) -> None:
+        path = self._path(record)
+        if path.is_file() and await asyncio.to_thread(sha256_of, path) == record.sha256:
             self._tally.kept += 1
             return
+        path.unlink(missing_ok=True)
         draft = path.with_name(f".{path.name}.part")
-        sha256 = await self._project.download(record, draft)
-        if draft.stat().st_size != record.size_bytes:
-            raise Refused(f"{draft.stat().st_size} bytes came, not {record.size_bytes}", 500)
+        if await self._project.download(record, draft) != record.sha256:
+            raise Refused("other bytes came than were uploaded once", 500)
         draft.replace(path)
-        self._digests[record.id] = sha256
-        line = _Fetched(id=record.id, project_id=record.project_id, sha256=sha256)
-        fetched.write(line.model_dump_json() + "\n")
-        fetched.flush()
         self._tally.fetched += 1
 
-    def _is_whole(self, path: Path, record: Record) -> bool:
-        if record.id not in self._digests or not path.is_file() or path.stat().st_size != record.size_bytes:
-            return False
-        return sha256_of(path) == self._digests[record.id]
+    def _path(self, record: Record) -> Path:
+        return self._target / "images" / record.file_name
 
 
-def _fetched_before(target: Path) -> Iterator[_Fetched | Exported]:
-    """What earlier exports have put into the folder. Raises `Mistake` for a folder of something else."""
-    has_manifest, has_fetched = (target / MANIFEST).exists(), (target / _FETCHED).exists()
-    if has_manifest:
-        yield from read_manifest(target)
-    if has_fetched:
-        for line in (target / _FETCHED).read_bytes().splitlines():
-            with suppress(ValidationError):  # torn by a kill
-                yield _Fetched.model_validate_json(line)
-    if not has_manifest and not has_fetched and target.exists() and any(target.iterdir()):
+def _exported_to(target: Path) -> str | None:
+    """The project that a folder holds an export of, whole or begun; None for a new one. Raises `Mistake`."""
+    with suppress(FileNotFoundError):
+        return (target / _BEGUN).read_text()
+    if not target.exists() or not any(target.iterdir()):
+        return None
+    if not (target / MANIFEST).exists():
         raise Mistake(f"{target} is not empty and holds no export; choose another folder")
+    return next((each.project_id for each in read_manifest(target)), None)
 
 
 def sha256_of(path: Path) -> str:

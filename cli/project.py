@@ -30,6 +30,7 @@ class Record(BaseModel):
     r2_key: str
     original_filename: str
     size_bytes: int
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @property
     def file_name(self) -> str:

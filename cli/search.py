@@ -106,9 +106,7 @@ def query(
     table = Table("score", "id", "filename", "size", box=None, pad_edge=False)
     for hit in hits:
         table.add_row(f"{hit.score:.3f}", hit.id, Text(shown(hit.original_filename)), decimal(hit.size_bytes))
-    console = Console()
-    # Where nobody looks, lines are not broken.
-    console.print(table, width=None if console.is_terminal else 400)
+    print_table(table)
 
 
 @app.command()
@@ -218,6 +216,11 @@ def told_in_one_line(tally: Tally | ExportTally | None = None) -> Iterator[None]
     if tally is not None and tally.done:
         message += f"; {tally}; the same command goes on from there"
     fail(message, status=status)
+
+
+def print_table(table: Table) -> None:
+    """Print it as wide as the terminal; where nobody looks, lines are not broken."""
+    Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
 def end(summary: str, failures: list[str]) -> None:

@@ -7,11 +7,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from cli.search import Patience, ServerUrl, app, end, told_in_one_line
+from cli.search import Patience, ServerUrl, app, end, print_table, told_in_one_line
 from cli.server import PATIENCE_SECONDS, Server, api_key, server_url
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -68,8 +67,7 @@ def backups(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> 
     table = Table("version", "made", "pictures", "size", box=None, pad_edge=False)
     for each in found:
         table.add_row(each.key, each.created_at, str(each.rows.get("images", 0)), decimal(each.size))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 400)
+    print_table(table)
 
 
 @app.command()

@@ -85,7 +85,7 @@ class Batcher(Generic[Q, A]):
             calls = [call for call in calls if not call.answer.done()]
             if len(calls) > 1:
                 for call in calls:
-                    await self._answer([call])
+                    await call.context.run(asyncio.create_task, self._answer([call]))
             elif calls:
                 calls[0].answer.set_exception(error)
             return

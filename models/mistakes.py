@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 Place = tuple[int | str, ...]
 BELOW = "mistake_below"
@@ -42,9 +42,15 @@ def first_mistake(
     message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
     if not key:
         return message
-    secret = any(word in str(part) for part in place for word in ("key", "token", "redis_url"))
+    secret = _may_hold_a_secret(_annotation(schema, place)) or any(
+        word in str(part) for part in place for word in ("key", "token")
+    )
     value = "" if secret or isinstance(first["input"], dict) else f"{first['input']!r}: "
     return f"{key}: {value}{message[:1].lower()}{message[1:]}"
+
+
+def _may_hold_a_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(_may_hold_a_secret(part) for part in get_args(annotation))
 
 
 def shape_mistakes(value: object, schema: type[BaseModel]) -> Iterator[str]:

@@ -372,3 +372,18 @@ def test_what_the_caption_routes_ask_stands_in_a_models_entry() -> None:
     assert settings.validate(entry(prompt="a photo of"), {}).models["blip"].caption.prompt == "a photo of"
     assert mistake(entry(propmt="a")).startswith("models.blip.caption.propmt: unknown key; allowed here: prompt,")
     assert mistake(entry(prompt="")).startswith("models.blip.caption.prompt: '': ")
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@host/db", "host/db", "postgresql://u:se cret@host/db?nonsense=1"])
+def test_a_database_that_is_no_postgresql_is_refused_without_repeating_its_password(url: str) -> None:
+    text = mistake(MINIMAL, {"SEARCH_DATABASE_URL": url})
+    assert text.startswith("search.database_url (from SEARCH_DATABASE_URL): postgresql://[USER[:PASSWORD]@]HOST")
+    assert "cret" not in text
+
+
+def test_several_search_replicas_need_a_database_that_they_can_share() -> None:
+    args = {**MINIMAL, "search": {"replicas": 2}}
+    assert "replicas: 2 search replicas need database_url (SEARCH_DATABASE_URL)" in mistake(args)
+    shared = settings.validate(args, {"SEARCH_DATABASE_URL": "postgresql://u:p@host/db"})
+    assert shared.search.replicas == 2
+    assert "u:p" not in repr(shared)

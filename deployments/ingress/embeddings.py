@@ -7,7 +7,6 @@ import base64
 import json
 from typing import Any, Literal
 
-import numpy as np
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -59,13 +58,12 @@ async def _inputs(asked: Inputs, settings: Settings) -> dict[str, str | bytes]:
 
 
 def _answer(embedded: Embedded, model: str, encoding_format: Literal["float", "base64"]) -> bytes:
-    def written(vector: np.ndarray) -> Any:
-        return (
-            vector.tolist() if encoding_format == "float" else base64.b64encode(vector.astype("<f4").tobytes()).decode()
-        )
-
-    items = [
-        {"object": "embedding", "index": i, "embedding": written(vector)} for i, vector in enumerate(embedded.vectors)
-    ]
+    vectors = embedded.vectors.astype("<f4")
+    written: list[Any] = (
+        vectors.tolist()
+        if encoding_format == "float"
+        else [base64.b64encode(vector.tobytes()).decode() for vector in vectors]
+    )
+    items = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(written)]
     usage = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}
     return json.dumps({"object": "list", "data": items, "model": model, "usage": usage}).encode()

@@ -6,11 +6,13 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import httpx
 import psutil
 
+from tests.api.pictures import many_scenes, png
 from tests.servers import Server
 
 LONG = {"prompt": "a red circle", "steps": 150, "n": 10, "seed": 1}
@@ -102,3 +104,39 @@ def test_stored_pictures_outlive_the_search_process(server: Server, http: httpx.
     replica(server, "search").kill()
     answers = answered_again(http, "/v1/images", 60)
     assert answers[-1].json()["images"] == stored
+
+
+def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_told_and_keeps_nothing_half(
+    server: Server, http: httpx.Client
+) -> None:
+    pictures = [png(each) for each in many_scenes(40)]
+    told: list[str] = []
+
+    def upload(picture: bytes) -> None:
+        try:
+            answer = http.post("/v1/projects/killed/images", files={"file": picture})
+        except httpx.TransportError:  # it died with our connection open
+            return
+        if answer.is_success:
+            told.append(answer.json()["id"])
+
+    upload(pictures[0])
+    process = replica(server, "search")
+    with ThreadPoolExecutor(8) as callers:
+        uploads = [callers.submit(upload, picture) for picture in pictures[1:]]
+        while len(told) < 10:
+            time.sleep(0.01)
+        process.kill()
+        wait(uploads)
+    answers = answered_again(http, "/v1/projects/killed/images", 60)
+    kept = {record["id"] for record in answers[-1].json()["images"]}
+    assert set(told) <= kept
+    for picture in pictures:  # whatever was not told may be sent again
+        http.post("/v1/projects/killed/images", files={"file": picture}).raise_for_status()
+    records = http.get("/v1/projects/killed/images").json()["images"]
+    assert len({record["sha256"] for record in records}) == len(records) == 40
+    found = http.post("/v1/projects/killed/images/search", json={"query": "a circle", "limit": 100}).json()["results"]
+    assert {result["id"] for result in found} == {record["id"] for record in records}
+    strays = http.post("/api/admin/search/gc", json={}).json()
+    assert not [key for key in strays["orphans"] if "/killed/" in key]
+    assert not strays["missing"]

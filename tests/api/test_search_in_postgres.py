@@ -13,6 +13,7 @@ import yaml
 
 from cli.environment import ROOT
 from tests.api.pictures import many_scenes, png
+from tests.api.test_cli_search import User
 from tests.api.test_search import search, upload
 from tests.servers import start_server
 
@@ -27,10 +28,18 @@ def config_of_two(folder: Path) -> Path:
 
 
 def test_two_replicas_share_one_index_and_survive_a_kill(tmp_path: Path, database_url: str) -> None:
-    server = start_server(tmp_path / "home", config_of_two(tmp_path), SEARCH_DATABASE_URL=database_url)
+    keys = {"ATELIER_API_KEYS": "open-sesame", "ATELIER_ADMIN_KEYS": "all-mine"}
+    server = start_server(tmp_path / "home", config_of_two(tmp_path), SEARCH_DATABASE_URL=database_url, **keys)
     try:
         server.wait_until_ready()
-        with httpx.Client(base_url=server.url, timeout=120) as http:
+        for key, said in (("", "an API key is needed"), ("wrong-key", "the API key is not valid")):
+            stranger = User(server.url, tmp_path / "stranger", ATELIER_API_KEY=key)
+            assert stranger.run("query", "red", "--project", "p", status=2).startswith(f"atelier: {said}")
+        user = User(server.url, tmp_path / "user", ATELIER_API_KEY="open-sesame")
+        assert "403" in user.run("gc", status=2) or "admin" in user.run("gc", status=2)
+        with httpx.Client(
+            base_url=server.url, timeout=120, headers={"Authorization": f"Bearer {keys['ATELIER_API_KEYS']}"}
+        ) as http:
             pictures = [png(each) for each in many_scenes(24)]
             ids = [upload(http, "shared", pictures[0])["id"]]
             with ThreadPoolExecutor(8) as callers:  # each picture twice, which may meet in different replicas
@@ -51,6 +60,9 @@ def test_two_replicas_share_one_index_and_survive_a_kill(tmp_path: Path, databas
             assert set(statuses) <= {200, 503}
             assert 200 in statuses
             assert upload(http, "shared", pictures[3]).get("duplicate") is True
+            admin = User(server.url, tmp_path / "admin", ATELIER_API_KEY="all-mine")
+            assert admin.run("gc").startswith("files: 0 of no picture; pictures without a file: 0")
+            assert "no backups are made of this index" in admin.run("backup", status=2), "PostgreSQL has its own tools"
     finally:
         assert server.stop() == 0
 

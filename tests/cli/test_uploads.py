@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,15 +50,32 @@ def test_links_are_followed_but_never_in_circles(folder: Path, tmp_path_factory:
     assert len(found(folder)) == 5
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_is_told(folder: Path) -> None:
-    told: list[OSError] = []
-    (folder / "c").chmod(0)
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Without the rights of root, who reads every folder."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
     try:
-        found = list(pictures_in([folder], recursive=True, unreadable=told.append))
+        yield
     finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_read_is_told() -> None:
+    told: list[OSError] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for place in ("a.png", "c/b.png"):
+            (folder / place).parent.mkdir(exist_ok=True)
+            (folder / place).touch()
+        (folder / "c").chmod(0)
+        with as_somebody_else():
+            found = list(pictures_in([folder], recursive=True, unreadable=told.append))
         (folder / "c").chmod(0o700)
-    assert len(found) == 3
+    assert [picture.path for picture in found] == [folder / "a.png"]
     assert [error.filename for error in told] == [str(folder / "c")]
 
 

@@ -1,0 +1,202 @@
+"""Callers of one embedder share its forwards, and nothing else. On the built-in model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer
+from PIL import Image
+
+from deployments.embedding import Embedding
+from models.catalog import ModelEntry
+from models.clip import OpenClipEngine
+from models.errors import Cancelled, InvalidImage, InvalidInput
+from tests.api.pictures import TRUNCATED, many_scenes, png
+from tests.checkpoints.words import bert_tokenizer, t5_tokenizer
+
+PICTURES = [png(scene) for scene in many_scenes(8)]
+TEXTS = [f"{count} {colour} stars" for count in ("two", "three", "four", "five") for colour in ("red", "blue")]
+
+
+@pytest.fixture(scope="module")
+def clip() -> Iterator[Embedding]:
+    entry = ModelEntry(engine="clip", checkpoint="builtin:clip", threads=1, options={"max_batch": 8})
+    clip = Embedding("clip", entry)
+    yield clip
+    clip.engine.unload()
+
+
+@pytest.fixture(scope="module")
+def texts(clip: Embedding) -> np.ndarray:
+    """Each text's vector, made by itself."""
+    return np.concatenate([clip.engine.embed_texts([text]) for text in TEXTS])
+
+
+@pytest.fixture
+def forwards(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """A log line for each time that the engine worked."""
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "worked" in record.getMessage():
+                lines.append(record.getMessage())
+
+    handler = Lines()
+    log = logging.getLogger("ray.serve")
+    log.addHandler(handler)
+    caplog.set_level(logging.INFO, "ray.serve")
+    yield lines
+    log.removeHandler(handler)
+
+
+def same(some: object, others: np.ndarray) -> None:
+    assert isinstance(some, np.ndarray)
+    np.testing.assert_allclose(some, others, atol=1e-5)
+
+
+async def test_eight_callers_at_once_share_two_forwards_and_get_what_they_would_alone(
+    clip: Embedding, texts: np.ndarray, forwards: list[str]
+) -> None:
+    vectors = await asyncio.gather(*(clip.embed_texts([text]) for text in TEXTS))
+    same(np.concatenate(vectors), texts)
+    assert len(forwards) == 2  # the first at once, then all that came meanwhile
+
+
+async def test_what_one_caller_asks_for_stays_together(clip: Embedding, texts: np.ndarray, forwards: list[str]) -> None:
+    spans = [slice(0, 1), slice(0, 5), slice(2, 6), slice(5, 8)]
+    vectors = await asyncio.gather(*(clip.embed_texts(TEXTS[span]) for span in spans))
+    for own, span in zip(vectors, spans, strict=True):
+        same(own, texts[span])
+    assert len(forwards) == 3  # 1, then 5 + 3, then 4
+
+
+async def test_more_than_fit_at_once_go_alone(clip: Embedding, texts: np.ndarray, forwards: list[str]) -> None:
+    few, many, more = await asyncio.gather(
+        clip.embed_texts(TEXTS[:1]), clip.embed_texts(TEXTS * 3), clip.embed_texts(TEXTS[1:2])
+    )
+    same(many, np.tile(texts, (3, 1)))
+    same(np.concatenate([few, more]), texts[:2])
+    assert len(forwards) == 3
+
+
+async def test_texts_and_pictures_go_apart(clip: Embedding, texts: np.ndarray, forwards: list[str]) -> None:
+    vectors = await asyncio.gather(
+        *(clip.embed_texts([text]) for text in TEXTS[:4]), *(clip.embed_images([picture]) for picture in PICTURES[:4])
+    )
+    same(np.concatenate(vectors[:4]), texts[:4])
+    same(np.concatenate(vectors[4:]), await clip.embed_images(PICTURES[:4]))
+    assert len(forwards) == 5  # a first and a second of each, and the one just now
+
+
+async def test_a_picture_that_cannot_be_read_fails_its_caller_only(clip: Embedding) -> None:
+    asked = [PICTURES[:1], PICTURES[1:2], [PICTURES[2], TRUNCATED], PICTURES[3:4]]
+    vectors = await asyncio.gather(*(clip.embed_images(images) for images in asked), return_exceptions=True)
+    assert isinstance(vectors[2], InvalidImage)
+    alone = await clip.embed_images([PICTURES[i] for i in (0, 1, 3)])
+    for vector, own in zip([vectors[i] for i in (0, 1, 3)], alone, strict=True):
+        same(vector, own[None])
+
+
+async def test_who_leaves_spoils_nothing_for_the_others(clip: Embedding, texts: np.ndarray) -> None:
+    calls = [asyncio.create_task(clip.embed_texts([text])) for text in TEXTS]
+    await asyncio.sleep(0)  # the first works, the others wait
+    for i in (0, 3):
+        calls[i].cancel()
+    vectors = await asyncio.gather(*calls, return_exceptions=True)
+    for i, vector in enumerate(vectors):
+        if i in (0, 3):
+            assert isinstance(vector, asyncio.CancelledError)
+        else:
+            same(vector, texts[i : i + 1])
+
+
+def test_work_for_one_who_left_stops_after_a_batch(clip: Embedding) -> None:
+    asked: list[int] = []
+    taken: list[int] = []
+
+    def picture(number: int) -> Image.Image:
+        taken.append(number)
+        return Image.new("RGB", (64, 64))
+
+    def left_after_a_batch() -> bool:
+        asked.append(len(taken))
+        return bool(taken)
+
+    with pytest.raises(Cancelled):
+        clip.engine.embed_images(map(picture, range(20)), left_after_a_batch)
+    assert asked == [0, 8]
+    with pytest.raises(Cancelled):
+        clip.engine.embed_texts(TEXTS, lambda: True)
+
+
+async def test_texts_and_pictures_are_embedded_in_the_order_of_their_names(clip: Embedding, texts: np.ndarray) -> None:
+    embedded = await clip.embed({"a": TEXTS[0], "b": PICTURES[0], "c": TEXTS[1], "d": PICTURES[1]}, dimension=256)
+    same(embedded.vectors[[0, 2]], texts[:2])
+    same(embedded.vectors[[1, 3]], await clip.embed_images(PICTURES[:2]))
+    assert embedded.tokens == sum(map(clip.engine.count_tokens, TEXTS[:2]))
+
+
+async def test_a_text_that_would_be_cut_off_is_refused_by_its_name_and_fails_its_caller_only(clip: Embedding) -> None:
+    long = "star " * 100
+    tokens = clip.engine.count_tokens(long)
+    answers = await asyncio.gather(
+        *(clip.embed({"input": text}) for text in TEXTS[:3]), clip.embed({"short": "a", "long": long}),
+        return_exceptions=True,
+    )  # fmt: skip
+    assert not any(isinstance(answer, Exception) for answer in answers[:3])
+    refusal = answers[3]
+    assert isinstance(refusal, InvalidInput)
+    assert str(refusal) == f"long: the text has {tokens} tokens; this model reads at most 80"
+    assert (refusal.param, refusal.code) == ("long", "context_length_exceeded")
+    assert (await clip.embed_texts([long])).shape == (1, 256)  # image search takes what the model reads
+
+
+async def test_another_dimension_is_refused_before_anything_is_embedded(clip: Embedding) -> None:
+    with pytest.raises(InvalidInput, match="allowed: 256") as caught:
+        await clip.embed({"input": TEXTS[0]}, dimension=64)
+    assert caught.value.param == "dimensions"
+
+
+def with_tokenizer(clip: Embedding, tokenizer: object) -> OpenClipEngine:
+    engine = OpenClipEngine(clip.engine.entry)
+    engine._tokenizer = tokenizer
+    return engine
+
+
+def kinds_of_tokenizers(folder: Path) -> dict[str, object]:
+    """One of each kind that open_clip has, with a context of 64."""
+    t5_tokenizer().save_pretrained(folder / "t5")
+    bert_tokenizer().save_pretrained(folder / "bert")
+    clips = HFTokenizer(str(folder / "bert"), context_length=64, tokenizer_mode="clips")
+    clips.tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>"})
+    return {
+        "simple": SimpleTokenizer(context_length=64),
+        "by name": open_clip.get_tokenizer("ViT-B-32", context_length=64),
+        "hugging face": HFTokenizer(str(folder / "bert"), context_length=64),
+        "clips": clips,
+        "siglip": SigLipTokenizer(str(folder / "t5"), context_length=64),
+    }
+
+
+@pytest.mark.parametrize("kind", ["simple", "by name", "hugging face", "clips", "siglip"])
+def test_tokens_are_counted_as_every_tokenizer_makes_them(clip: Embedding, tmp_path: Path, kind: str) -> None:
+    tokenizer = kinds_of_tokenizers(tmp_path)[kind]
+    engine = with_tokenizer(clip, tokenizer)
+    assert engine.context_length == 64
+    for text in ("a red circle!!", "  A &amp;  red,\ncircle ", "빨간색 원이", "!", "a photo of " * 7):
+        count = engine.count_tokens(text)
+        assert 2 <= count <= 64
+        exact, longer = (tokenizer([text], context_length=n)[0].tolist() for n in (count, 64))  # type: ignore[operator]
+        assert exact[:-1] == longer[: count - 1]
+        assert tokenizer([text], context_length=count + 1)[0].tolist() != exact  # type: ignore[operator]
+        if count > 3:
+            shorter = tokenizer([text], context_length=count - 1)[0].tolist()  # type: ignore[operator]
+            assert shorter != exact[:-1]  # something is cut off
+    assert engine.count_tokens("a photo of a red circle " * 100) > 300
