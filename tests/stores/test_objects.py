@@ -268,11 +268,11 @@ def test_any_text_is_either_refused_or_a_file_inside_the_folder(files: FileStore
 
 
 @contextlib.contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """A disk of 256 KiB at `folder` where this process may mount one, else a limit on the size of files."""
+def full_disk(folder: Path, kibibytes: int = 256) -> Iterator[None]:
+    """A disk so small at `folder` where this process may mount one, else a limit on the size of files."""
     folder.mkdir()
     if (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True).returncode
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", folder], capture_output=True).returncode
         == 0
     ):
         try:
@@ -281,7 +281,7 @@ def full_disk(folder: Path) -> Iterator[None]:
             subprocess.run(["umount", "-l", folder], check=True)
     else:
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kibibytes * 800, before[1]))
         try:
             yield
         finally:

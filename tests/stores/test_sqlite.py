@@ -57,7 +57,7 @@ def test_its_folder_is_made_and_a_place_where_that_cannot_be_is_named(tmp_path: 
 
 def test_a_full_database_disk_refuses_the_image_and_stays_readable(tmp_path: Path) -> None:
     objects = FileStore(tmp_path / "files")
-    with full_disk(tmp_path / "disk"):
+    with full_disk(tmp_path / "disk", 2048):
         index = open_index(tmp_path / "disk/images.db", objects)
         added: list[ImageRecord] = []
         adding = (index.add("a", image(i), directions(1, 512, i)[0])[0] for i in range(10_000))
