@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import Final
 
 import numpy as np
@@ -79,7 +80,9 @@ class Embedders:
         return vectors
 
     async def _embed(self, images: list[bytes], _: HaveLeft) -> list[Vectors]:
-        return list(await self.images(images))
+        # in a context of its own: when a caller leaves, Serve cancels what was called in the context of its request
+        call = asyncio.get_running_loop().create_task(self.images(images), context=Context())
+        return list(await call)
 
     async def forget_old(self) -> None:
         """Unload the one that served before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -20,6 +21,8 @@ from settings import Settings
 
 State = Literal["cold", "starting", "ready", "failed"]
 _STATE_SECONDS = 1.0
+_AWAKE_SECONDS = 30.0
+"""How long a model that has answered is taken to be awake, at most."""
 
 
 class Roster:
@@ -30,7 +33,8 @@ class Roster:
         self._handles = dict(handles)
         self._states: dict[str, State] = {}
         self._failed: set[str] = set()
-        self._states_at = -1e9
+        self._states_at = -math.inf
+        self._awake_at: dict[str, float] = {}
         self._states_lock = asyncio.Lock()
 
     @property
@@ -106,6 +110,13 @@ class Roster:
                 waiting.cancel()
         self._failed.discard(alias)
         return result
+
+    async def wake(self, alias: str) -> None:
+        """Return once the model answers, which it is not asked when it has lately. Errors as in `call`."""
+        seconds = min(_AWAKE_SECONDS, self._settings.idle_timeout / 2)
+        if time.monotonic() - self._awake_at.get(alias, -math.inf) > seconds:
+            await self.call(alias, "ready")
+            self._awake_at[alias] = time.monotonic()
 
     async def stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
         """What a generator method of the model's replica yields. Errors as in `call`."""

@@ -265,9 +265,7 @@ def _index(request: Request) -> DeploymentHandle:
 async def _start_embedder(request: Request) -> None:
     """Wake the embedding model within the time a request waits for a start; the index itself would wait longer."""
     atelier = request.app.state.atelier
-    embedder = atelier.settings.search.embedder
-    if (await atelier.models.states())[embedder] != "ready":
-        await atelier.models.call(embedder, "ready")
+    await atelier.models.wake(atelier.settings.search.embedder)
 
 
 async def _record(request: Request) -> ImageRecord:

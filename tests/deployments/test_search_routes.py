@@ -18,8 +18,9 @@ import settings as configuration
 from deployments.ingress.app import Atelier, create_app
 from deployments.ingress.roster import Roster
 from deployments.search import Search
+from deployments.storage import open_index, open_store
 from stores.objects import FileStore
-from tests.deployments.test_search import COLOURS, ColourEmbedder, picture
+from tests.deployments.test_search import COLOUR_EMBEDDER, COLOURS, ColourEmbedder, picture
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 TREES = ["/v1/images", "/v1/projects/p/images"]
@@ -32,7 +33,10 @@ async def http(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     settings = configuration.validate(ARGS, environment)
     embedder = serve.run(serve.deployment(ColourEmbedder).bind(), name="embedder", _local_testing_mode=True)
     search = serve.deployment(Search).bind(
-        tmp_path / "search", partial(FileStore, tmp_path / "files"), serve.deployment(ColourEmbedder).bind(), "colours"
+        partial(open_store, settings),
+        partial(open_index, settings, COLOUR_EMBEDDER),
+        COLOUR_EMBEDDER,
+        serve.deployment(ColourEmbedder).bind(),
     )
     handle = serve.run(search, name="search", _local_testing_mode=True)
     app = create_app(Atelier(settings, Roster(settings, {"clip": embedder}), FileStore(tmp_path / "files"), handle))
@@ -58,7 +62,7 @@ async def test_an_image_is_added_listed_found_fetched_and_deleted(http: httpx.As
     red = await upload(http, tree, "red")
     blue = await upload(http, tree, "blue")
     assert list(red) == ["project_id", "id", "r2_key", "original_filename", "content_type", "size_bytes", "width",
-                         "height", "created_at"]  # fmt: skip
+                         "height", "created_at", "dominant_color", "sha256"]  # fmt: skip
     assert red["project_id"] == ("p" if "projects" in tree else "default")
     assert await upload(http, tree, "red") == red | {"duplicate": True}
     assert (await http.get(f"{tree}/{red['id'].upper()}")).json() == red

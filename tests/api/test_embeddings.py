@@ -1,0 +1,173 @@
+"""Texts and pictures as vectors, through HTTP."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.api.conftest import fault
+from tests.api.node import Node
+from tests.api.pictures import SVG, TRUNCATED, bomb, data_url, png, scene
+
+CIRCLE = data_url(png(scene("circle", "red", "white")))
+
+
+def embed(http: httpx.Client, **fields: Any) -> np.ndarray:
+    """The vectors, float64 [inputs, dimension]."""
+    answer = http.post("/v1/embeddings", json=fields).raise_for_status().json()
+    assert [item["index"] for item in answer["data"]] == list(range(len(answer["data"])))
+    return np.array([item["embedding"] for item in answer["data"]])
+
+
+def test_the_sdk_gets_a_vector_of_unit_length(sdk: OpenAI) -> None:
+    answer = sdk.embeddings.create(model="clip", input=["a red circle"])
+    assert (answer.object, answer.model) == ("list", "clip")
+    (item,) = answer.data
+    assert (item.object, item.index, len(item.embedding)) == ("embedding", 0, 256)
+    assert np.linalg.norm(item.embedding) == pytest.approx(1, abs=1e-5)
+    assert 2 < answer.usage.prompt_tokens == answer.usage.total_tokens < 10
+
+
+def test_base64_and_floats_are_the_same_numbers(sdk: OpenAI, http: httpx.Client) -> None:
+    floats = sdk.embeddings.create(model="clip", input="a red circle", encoding_format="float").data[0].embedding
+    default = sdk.embeddings.create(model="clip", input="a red circle").data[0].embedding  # asks for base64
+    assert default == floats == embed(http, input="a red circle")[0].tolist()
+    raw = http.post("/v1/embeddings", json={"input": "a red circle", "encoding_format": "base64"}).json()
+    assert np.frombuffer(base64.b64decode(raw["data"][0]["embedding"]), "<f4").tolist() == floats
+
+
+def test_vectors_come_in_the_order_of_texts_and_pictures(http: httpx.Client) -> None:
+    mixed = [{"image": CIRCLE}, "a blue star", {"text": "a red circle"}, {"image": data_url()}, "a blue star"]
+    alone = np.concatenate([embed(http, input=each) for each in mixed])
+    np.testing.assert_allclose(embed(http, input=mixed), alone, atol=1e-5)
+
+
+def test_a_picture_is_near_the_words_for_it(http: httpx.Client) -> None:
+    picture, right, wrong = embed(http, input=[{"image": CIRCLE}, "a red circle", "a blue star"])
+    assert picture @ right > picture @ wrong + 0.1
+
+
+def test_tokens_are_those_of_the_texts(sdk: OpenAI, http: httpx.Client) -> None:
+    def tokens(*inputs: Any) -> int:
+        usage = http.post("/v1/embeddings", json={"input": list(inputs)}).json()["usage"]
+        assert usage["total_tokens"] == usage["prompt_tokens"]
+        count: int = usage["prompt_tokens"]
+        return count
+
+    assert tokens({"image": CIRCLE}) == 0
+    assert tokens("a red circle", {"image": CIRCLE}, "a blue star") == tokens("a red circle") + tokens("a blue star")
+
+
+def test_as_many_texts_as_are_allowed_are_embedded_and_no_more(sdk: OpenAI, http: httpx.Client) -> None:
+    texts = [f"{i} stars" for i in range(3000)]
+    answer = sdk.embeddings.create(model="clip", input=texts[:2048])
+    assert len(answer.data) == 2048
+    np.testing.assert_allclose(answer.data[2000].embedding, embed(http, input="2000 stars")[0], atol=1e-5)
+    answers = http.post("/v1/embeddings", json={"input": texts})
+    assert fault(answers) == (400, "array_above_max_length", "input")
+    assert "2048" in answers.json()["error"]["message"]
+
+
+def test_any_name_of_a_clip_model_will_do_and_a_user_changes_nothing(http: httpx.Client) -> None:
+    expected = embed(http, input="a red circle")
+    for fields in ({"model": "builtin:clip"}, {"model": "clip", "user": "somebody"}, {"dimensions": 256}):
+        np.testing.assert_allclose(embed(http, input="a red circle", **fields), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({}, "missing_required_parameter", "input"),
+        ({"input": None}, "missing_required_parameter", "input"),
+        ({"input": ""}, "string_below_min_length", "input"),
+        ({"input": []}, "array_below_min_length", "input"),
+        ({"input": ["a", "b", "c", ""]}, "string_below_min_length", "input[3]"),
+        ({"input": "a" * 8001}, "string_above_max_length", "input"),
+        ({"input": "star " * 100}, "context_length_exceeded", "input"),
+        ({"input": ["star", "star " * 100]}, "context_length_exceeded", "input[1]"),
+        ({"input": [{"text": "star " * 100}]}, "context_length_exceeded", "input[0].text"),
+        ({"input": 5}, "invalid_type", "input"),
+        ({"input": ["a", 5]}, "invalid_type", "input[1]"),
+        ({"input": [5, 6]}, "invalid_type", "input"),
+        ({"input": [[5], [6]]}, "invalid_type", "input"),
+        ({"input": ["a", {"text": 5}]}, "invalid_type", "input[1].text"),
+        ({"input": ["a", {"picture": CIRCLE}]}, "unsupported_parameter", "input[1].picture"),
+        ({"input": ["a", {}]}, "invalid_value", "input[1]"),
+        ({"input": ["a", {"text": "a", "image": CIRCLE}]}, "invalid_value", "input[1]"),
+        ({"input": [{"image": CIRCLE}] * 33}, "invalid_value", "input[32].image"),
+        ({"input": "a", "dimensions": 0}, "integer_below_min_value", "dimensions"),
+        ({"input": "a", "dimensions": 64}, "invalid_value", "dimensions"),
+        ({"input": "a", "dimensions": 257}, "invalid_value", "dimensions"),
+        ({"input": "a", "dimensions": 256.5}, "invalid_type", "dimensions"),
+        ({"input": "a", "encoding_format": "int8"}, "invalid_value", "encoding_format"),
+        ({"input": "a", "user": 5}, "invalid_type", "user"),
+        ({"input": "a", "task": "search"}, "unsupported_parameter", "task"),
+        ({"input": "a", "model": "vlm-fast"}, "invalid_value", "model"),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused_by_name(
+    http: httpx.Client, fields: dict[str, Any], code: str, param: str
+) -> None:
+    assert fault(http.post("/v1/embeddings", json=fields)) == (400, code, param)
+
+
+def test_token_ids_and_other_dimensions_are_refused_with_what_to_send(http: httpx.Client) -> None:
+    def told(**fields: Any) -> str:
+        message: str = http.post("/v1/embeddings", json=fields).json()["error"]["message"]
+        return message
+
+    assert "send the text itself" in told(input=[[1820, 25]])
+    assert "allowed: 256" in told(input="a", dimensions=64)
+    assert "reads at most 80" in told(input="star " * 100)
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://127.0.0.1/x.png", "invalid_value"),
+        ("file:///etc/passwd", "invalid_value"),
+        ("", "string_below_min_length"),
+        ("data:image/png;base64,", "invalid_image"),
+        ("data:image/png;base64,####", "invalid_base64"),
+        ("data:text/plain;base64,aGVsbG8=", "invalid_image"),
+        (data_url(b"hello"), "invalid_image"),
+        (data_url(SVG, "image/svg+xml"), "invalid_image"),
+        (data_url(TRUNCATED), "invalid_image"),
+        (data_url(bomb()), "invalid_image"),
+    ],
+)
+def test_a_bad_picture_is_a_400_that_names_its_place(http: httpx.Client, url: str, code: str) -> None:
+    answer = http.post("/v1/embeddings", json={"input": ["a", {"image": CIRCLE}, {"image": url}]})
+    assert fault(answer) == (400, code, "input[2].image")
+
+
+def test_an_unknown_model_is_a_404_of_the_sdk(sdk: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        sdk.embeddings.create(model="nonesuch", input="a")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+def test_a_key_for_repetition_changes_nothing(http: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "embeddings-make-nothing"}
+    for text in ("a red circle", "a blue star"):
+        answer = http.post("/v1/embeddings", json={"input": text}, headers=headers)
+        assert answer.status_code == 200
+        assert "idempotent-replayed" not in answer.headers
+
+
+def test_the_sdk_of_node_gets_the_same_numbers_whichever_way_they_are_written(node: Node, http: httpx.Client) -> None:
+    texts = ["a red circle", "a blue star"]
+    expected = embed(http, input=texts)
+    for fields in ({}, {"encoding_format": "float"}):  # without, it asks for base64 and reads it
+        answer = node.call("embeddings.create", {"model": "clip", "input": texts, **fields})["answer"]
+        np.testing.assert_allclose([item["embedding"] for item in answer["data"]], expected, atol=1e-6)
+    error = node.call("embeddings.create", {"model": "clip", "input": ["a", ""]})["error"]
+    assert (error["name"], error["code"], error["param"]) == (
+        "BadRequestError", "string_below_min_length", "input[1]",
+    )  # fmt: skip
