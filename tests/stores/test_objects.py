@@ -272,7 +272,9 @@ def full_disk(folder: Path, kibibytes: int = 256) -> Iterator[None]:
     """A disk so small at `folder` where this process may mount one, else a limit on the size of files."""
     folder.mkdir()
     if (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", folder], capture_output=True).returncode
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", folder], capture_output=True
+        ).returncode
         == 0
     ):
         try:
