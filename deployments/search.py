@@ -97,7 +97,7 @@ class Search:
         self._serving: Embedder | None = None
         self._embedded = 0
         self._upkeep: asyncio.Task[None] | None = None
-        self._storing: set[asyncio.Task[ImageRecord]] = set()
+        self._storing: set[asyncio.Task[tuple[ImageRecord, bool]]] = set()
         self._store_threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="image-files")
         self._reserving = Batcher(self._reserve, _has_room)
         self._completing = Batcher(self._complete, _has_room)
@@ -145,19 +145,11 @@ class Search:
         known = await self._call(ImageIndex.find, project, image.sha256)
         if known is not None:
             return known, True
-        vectors = await self._vectors(content)
-        for _ in range(_ANOTHER_TRIES):
-            reserved = await self._reserving.ask(New(project, image, vectors))
-            if isinstance(reserved, ImageRecord):
-                return reserved, True
-            if reserved is not None:
-                # Not to be broken off in the middle, whether the caller leaves or not.
-                storing = asyncio.ensure_future(self._store(reserved))
-                self._storing.add(storing)
-                storing.add_done_callback(self._storing.discard)
-                return await asyncio.shield(storing), False
-            await asyncio.sleep(_ANOTHER_SECONDS)
-        raise StoreUnavailable("the same picture is still being added; try again later")
+        # Not to be broken off in the middle, whether the caller leaves or not.
+        storing = asyncio.ensure_future(self._store(New(project, image, await self._vectors(content))))
+        self._storing.add(storing)
+        storing.add_done_callback(self._storing.discard)
+        return await asyncio.shield(storing)
 
     async def page(self, project: str, limit: int, after: str | None = None) -> Page:
         """Some of the project's records; see `ImageIndex.page`."""
@@ -310,8 +302,18 @@ class Search:
     async def _complete(self, reservations: list[Reservation], _: HaveLeft) -> list[ImageRecord]:
         return await self._call(ImageIndex.complete, reservations)
 
-    async def _store(self, reserved: Reservation) -> ImageRecord:
-        """Put a picture's objects and show it; or leave nothing of it."""
+    async def _store(self, new: New) -> tuple[ImageRecord, bool]:
+        """Reserve a record, put its objects and show it, or leave nothing of it; or the record that is there."""
+        for _ in range(_ANOTHER_TRIES):
+            reserved = await self._reserving.ask(new)
+            if isinstance(reserved, ImageRecord):
+                return reserved, True
+            if reserved is not None:
+                return await self._finish(reserved), False
+            await asyncio.sleep(_ANOTHER_SECONDS)
+        raise StoreUnavailable("the same picture is still being added; try again later")
+
+    async def _finish(self, reserved: Reservation) -> ImageRecord:
         try:
             await self._in_store(lambda: _put(self._files, reserved.objects))
             record = await self._completing.ask(reserved)

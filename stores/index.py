@@ -115,6 +115,11 @@ class Reservation:
     objects: Mapping[str, bytes]
     vectors: Mapping[int, Vectors] = field(repr=False)
 
+    @property
+    def key(self) -> str:
+        """The picture's own, which is never given twice; a label is, after a backup was restored."""
+        return list(self.objects)[-1]
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -252,7 +257,10 @@ class ImageIndex:
                 position = self._db.one("UPDATE counters SET position = position + 1 RETURNING position")
                 assert position is not None
                 if not self._db.execute(
-                    "UPDATE images SET state = 'ready', position = ? WHERE label = ?", position["position"], each.label
+                    "UPDATE images SET state = 'ready', position = ? WHERE label = ? AND r2_key = ?",
+                    position["position"],
+                    each.label,
+                    each.key,
                 ):
                     raise ProjectNotFound("the project was deleted while the picture was added to it")
         for each in reservations:
@@ -270,7 +278,9 @@ class ImageIndex:
         try:
             with self._db.transaction():
                 self._entomb(reservation.objects)
-                self._db.execute("DELETE FROM images WHERE label = ?", reservation.label)
+                self._db.execute(
+                    "DELETE FROM images WHERE label = ? AND r2_key = ?", reservation.label, reservation.key
+                )
         except StoreError:
             logger.warning("an image that could not be stored is left to be cleaned up later", exc_info=True)
         finally:

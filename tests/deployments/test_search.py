@@ -341,10 +341,10 @@ async def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_a_whole_pic
         await asyncio.sleep(i / 1000)
         adding.cancel()
         await asyncio.wait([adding])
-    await asyncio.sleep(0.3)
-    await search.add("p", "last.png", picture((99, 200, 9)))
+    for i in range(20):  # nothing is left in the making, for which others would wait in vain
+        await asyncio.wait_for(search.add("p", "a.png", picture((i, 200, 9))), 5)
     records = (await search.page("p", 100)).images
-    assert len(await search.search_text("p", "green", 100)) == len(records)
+    assert len(await search.search_text("p", "green", 100)) == len(records) == 20
     strays = await search.strays(remove=False)
     assert (strays.orphans, strays.missing) == ([], [])
 
