@@ -44,6 +44,7 @@ class Embedders:
         self._handle = handle
         self._texts: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
         self._old: EmbeddingEngine | None = None
+        self._old_name = ""
         self._old_thread = ThreadPoolExecutor(1, thread_name_prefix="old-embedder")
         self._images = Batcher(self._embed, lambda taken, _: len(taken) < _TOGETHER)
 
@@ -96,8 +97,8 @@ class Embedders:
 
     async def _by_old(self, embedder: Embedder, work: Work) -> Vectors:
         def loaded_and_done() -> Vectors:
-            if self._old is None:
-                self._old = _load(embedder)
+            if self._old is None or self._old_name != embedder.name:
+                self._old, self._old_name = _load(embedder), embedder.name
             return np.asarray(work(self._old), np.float32)
 
         return await asyncio.get_running_loop().run_in_executor(self._old_thread, loaded_and_done)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -78,41 +79,46 @@ class IndexKeeper:
             NotFound: none are made of such an index.
         """
         backups, database = self._required()
-        await self.call(ImageIndex.projects)  # one that is unavailable is nothing to keep
+        await self.call(lambda index: index.is_shared)  # one that is unavailable is nothing to keep
         return await asyncio.to_thread(_back_up, backups, database, only_changes)
 
     async def restore(self, version: str | None) -> Backup:
-        """Go back to a backup, by its key, or to the newest. What was there is kept in files ending `.before-restore`.
+        """Go back to a backup, by its key, or to the newest. What was there is kept
+        beside it, its name ending in `.before-restore-` and the time.
 
         Raises:
             NotFound: there is no such backup, or none are made of such an index.
             RestoreFailed: everything is as it was.
         """
         backups, database = self._required()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._go_back, backups, database, version)
+        restored, whole = await asyncio.to_thread(_fetched, backups, database, version)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, database, whole)
+        return restored
 
     def _required(self) -> tuple[Backups, Path]:
         if self._backups is None or self._database is None:
             raise NotFound("no backups are made of this index")
         return self._backups, self._database
 
-    def _go_back(self, backups: Backups, database: Path, version: str | None) -> Backup:
-        known = [backup.key for backup in backups.versions()]
-        if not known or version not in (None, *known):
-            raise NotFound(f"there is no such backup; there are: {', '.join(known) or 'none'}")
+    def _exchange(self, database: Path, whole: Path) -> None:
+        """Open another database in the place of the present one; or that one again, where it cannot be opened."""
         if self._index is not None:
             self._index.close()
             self._index = None
-        aside = _set_aside(database)
+        aside = database.with_name(f"{database.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        if database.exists():
+            aside.unlink(missing_ok=True)
+            os.link(database, aside)
+        for suffix in ("-wal", "-shm"):  # emptied by closing; of a database that was not open, they would be played in
+            database.with_name(f"{database.name}{suffix}").unlink(missing_ok=True)
+        whole.replace(database)  # in one step: whatever happens, there is a database
         try:
-            restored = backups.restore(database, version)
-            assert restored is not None
-        except BaseException:
-            _put_back(aside)
-            raise
-        finally:
             self._open()
-        return restored
+        except StoreError as error:
+            if aside.exists():
+                aside.replace(database)
+            self._open()
+            raise RestoreFailed(f"the backup cannot be opened: {error}") from error
 
     def _open(self) -> None:
         try:
@@ -141,14 +147,13 @@ def _parts(database: Path) -> list[Path]:
     return [database.with_name(f"{database.name}{suffix}") for suffix in ("", "-wal", "-shm")]
 
 
-def _set_aside(database: Path) -> dict[Path, Path]:
-    """Move a database out of the way: where each of its files was, and where it is now."""
-    moved = {path: path.with_name(f"{path.name}.before-restore") for path in _parts(database) if path.exists()}
-    for path, aside in moved.items():
-        path.replace(aside)
-    return moved
-
-
-def _put_back(moved: Mapping[Path, Path]) -> None:
-    for path, aside in moved.items():
-        aside.replace(path)
+def _fetched(backups: Backups, database: Path, version: str | None) -> tuple[Backup, Path]:
+    """A version of the database, verified, in a file beside it. Raises `NotFound`, `RestoreFailed`."""
+    known = [backup.key for backup in backups.versions()]
+    if not known or version not in (None, *known):
+        raise NotFound(f"there is no such backup; there are: {', '.join(known) or 'none'}")
+    whole = database.with_name(f"{database.name}.restored")
+    whole.unlink(missing_ok=True)
+    restored = backups.restore(whole, version)
+    assert restored is not None
+    return restored, whole

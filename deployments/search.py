@@ -52,6 +52,7 @@ _STORE_THREADS: Final = 8
 _REOPEN_SECONDS: Final = 10.0
 _SWEEP_SECONDS: Final = 60.0
 _EMBED_SECONDS: Final = 2.0
+_TAKE_OVER_SECONDS: Final = 0.005
 _ANOTHER_SECONDS: Final = 0.05
 _ANOTHER_TRIES: Final = 600
 """How often, and how long apart, it is looked whether somebody else has added the same picture: 30 s."""
@@ -64,6 +65,8 @@ class Strays:
 
     orphans: list[str]
     missing: list[tuple[str, str]]
+    deleted: int
+    """Orphans that were removed."""
 
 
 class Search:
@@ -171,10 +174,7 @@ class Search:
     async def delete_project(self, project: str) -> None:
         """Delete a project with its pictures and their files; those that cannot be deleted now are later."""
         await self._call(ImageIndex.delete_project, project)
-        try:
-            await self._sweep()
-        except StoreError:
-            logger.warning("objects of a deleted project could not be removed yet", exc_info=True)
+        await self._sweep()
 
     # --- searches ---
 
@@ -225,9 +225,8 @@ class Search:
         for begin in range(0, len(keys), _LISTED):
             orphans += await self._call(ImageIndex.unknown, keys[begin : begin + _LISTED])
         missing = [(record.project_id, record.id) for record in await self._without_objects(set(keys))]
-        if remove:
-            await self._in_store(lambda: _delete(self._files, orphans))
-        return Strays(orphans, missing)
+        deleted = await self._in_store(lambda: _delete(self._files, orphans)) if remove else []
+        return Strays(orphans, missing, len(deleted))
 
     async def backups(self) -> list[Backup]:
         """The backups there are, newest first; see `IndexKeeper.backups`."""
@@ -305,20 +304,24 @@ class Search:
     async def _store(self, new: New) -> tuple[ImageRecord, bool]:
         """Reserve a record, put its objects and show it, or leave nothing of it; or the record that is there."""
         for _ in range(_ANOTHER_TRIES):
+            opening = self._index.openings
             reserved = await self._reserving.ask(new)
             if isinstance(reserved, ImageRecord):
                 return reserved, True
             if reserved is not None:
-                return await self._finish(reserved), False
+                return await self._finish(reserved, opening), False
             await asyncio.sleep(_ANOTHER_SECONDS)
         raise StoreUnavailable("the same picture is still being added; try again later")
 
-    async def _finish(self, reserved: Reservation) -> ImageRecord:
+    async def _finish(self, reserved: Reservation, opening: int) -> ImageRecord:
         try:
             await self._in_store(lambda: _put(self._files, reserved.objects))
+            if self._index.openings != opening:
+                raise StoreUnavailable("the index was restored while the picture was added; add it again")
             record = await self._completing.ask(reserved)
         except BaseException:
-            await self._call(ImageIndex.withdraw, reserved)
+            if self._index.openings == opening:  # or the label may be of another picture now
+                await self._call(ImageIndex.withdraw, reserved)
             await self._remove(list(reserved.objects))
             raise
         self._tend_soon()
@@ -326,11 +329,8 @@ class Search:
 
     async def _remove(self, keys: list[str]) -> None:
         """Delete objects whose records are gone; what fails is tried again by `_sweep`."""
-        try:
-            await self._in_store(lambda: _delete(self._files, keys))
-            await self._call(ImageIndex.forget, keys)
-        except StoreError:
-            logger.warning("objects of deleted pictures could not be removed yet", exc_info=True)
+        deleted = await self._in_store(lambda: _delete(self._files, keys))
+        await self._call(ImageIndex.forget, deleted)
 
     async def _without_objects(self, keys: set[str]) -> list[ImageRecord]:
         """The records whose picture is not among the keys, nor there now."""
@@ -354,10 +354,11 @@ class Search:
         await self._index.reopen()
 
     async def _sweep(self) -> None:
-        """Remove objects of deleted pictures until none is left."""
-        while keys := await self._call(ImageIndex.buried):
-            await asyncio.to_thread(_delete, self._files, keys)
-            await self._call(ImageIndex.forget, keys)
+        """Remove the objects of deleted pictures; those that cannot be removed now are tried again the next time."""
+        last = ""
+        while keys := await self._call(ImageIndex.buried, after=last):
+            await self._call(ImageIndex.forget, await asyncio.to_thread(_delete, self._files, keys))
+            last = keys[-1]
 
     async def _embed_anew(self) -> None:
         """Give all pictures vectors of the configured embedder, and then let it serve; once for each opened index."""
@@ -367,17 +368,19 @@ class Search:
         if await self._call(lambda index: index.is_incomplete):
             if not await self._call(ImageIndex.claim, "embedding"):
                 return  # another process is at it
-            await self._embed_all()
+            await self._embed_all(opening)
         self._embedded = opening
 
-    async def _embed_all(self) -> None:
+    async def _embed_all(self, opening: int) -> None:
         logger.info("pictures are embedded anew, %d of %d so far", *await self._call(ImageIndex.progress))
         last = 0
         while lacking := await self._call(ImageIndex.lacking, _EMBEDDED_ANEW, last):
             await self._fill(lacking)
             last = max(lacking)
-        while not await self._call(ImageIndex.take_over):
-            continue
+            if self._index.openings != opening:
+                return  # an index that was restored begins anew
+        while not await self._call(ImageIndex.take_over):  # noqa: ASYNC110 - each call does some of the work
+            await asyncio.sleep(_TAKE_OVER_SECONDS)
         self._serving = None
         await self._embedders.forget_old()
         logger.info("pictures were embedded anew: %d of %d", *await self._call(ImageIndex.progress))
@@ -468,9 +471,17 @@ def _put(files: ObjectStore, objects: Mapping[str, bytes]) -> None:
         files.put(key, content)
 
 
-def _delete(files: ObjectStore, keys: Iterable[str]) -> None:
+def _delete(files: ObjectStore, keys: Iterable[str]) -> list[str]:
+    """Delete objects; those that are gone now. One that cannot be deleted holds up no other."""
+    deleted = []
     for key in keys:
-        files.delete(key)
+        try:
+            files.delete(key)
+        except StoreError:
+            logger.warning("%s could not be removed yet", key, exc_info=True)
+        else:
+            deleted.append(key)
+    return deleted
 
 
 def _found(files: ObjectStore, keys: Mapping[int, str]) -> dict[int, bytes]:

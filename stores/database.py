@@ -99,5 +99,12 @@ class VectorIndex(Protocol):
     def tend(self) -> None:
         """Do some tens of milliseconds of the work that keeps searches fast. Once in a while it takes longer."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether searches are as fast as they will be: nothing is to be tended, nor being made in the background."""
+
     def save(self) -> None:
         """Keep what would have to be made anew at the next start."""
+
+    def close(self) -> None:
+        """Save, and stop what goes on in the background."""

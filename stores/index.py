@@ -189,7 +189,8 @@ class ImageIndex:
                 self._configured = self._embedder_number(embedder)
                 if not self._has_images() or self._serving_number() is None:
                     self._let_serve(self._configured)
-                db.execute("DELETE FROM embedders WHERE number <> ? AND is_serving = 0", self._configured)
+                if not db.is_shared:  # or another process may be giving pictures its vectors
+                    db.execute("DELETE FROM embedders WHERE number <> ? AND is_serving = 0", self._configured)
             serving = self._serving_number()
             assert serving is not None
             self._serving = db.vectors(serving)
@@ -203,7 +204,7 @@ class ImageIndex:
         """Keep what would have to be made anew, and close; safe to call twice."""
         if not self._db.closed:
             for vectors in self._searchable():
-                vectors.save()
+                vectors.close()
             self._db.close()
 
     # --- adding ---
@@ -257,7 +258,8 @@ class ImageIndex:
                 position = self._db.one("UPDATE counters SET position = position + 1 RETURNING position")
                 assert position is not None
                 if not self._db.execute(
-                    "UPDATE images SET state = 'ready', position = ? WHERE label = ? AND r2_key = ?",
+                    "UPDATE images SET state = 'ready', position = ? "
+                    "WHERE label = ? AND r2_key = ? AND state = 'pending'",
                     position["position"],
                     each.label,
                     each.key,
@@ -323,8 +325,8 @@ class ImageIndex:
     def projects(self) -> list[Project]:
         """All projects by name."""
         rows = self._db.all(
-            "SELECT p.name, p.created_at, count(i.label) AS n FROM projects p "
-            "LEFT JOIN images i ON i.project = p.number AND i.state = 'ready' GROUP BY p.number ORDER BY p.name"
+            "SELECT p.name, p.created_at, (SELECT count(*) FROM images i WHERE i.project = p.number "
+            "AND i.state = 'ready') AS n FROM projects p ORDER BY p.name"
         )
         return [Project(row["name"], row["n"], row["created_at"]) for row in rows]
 
@@ -335,13 +337,17 @@ class ImageIndex:
         """The embedder whose vectors are searched, by which a query must be embedded."""
         row = self._db.one("SELECT number, name, entry FROM embedders WHERE is_serving = 1")
         assert row is not None
-        if row["number"] != self._serving.embedder:  # another process has let another one serve
+        if self._coming is not None and row["number"] == self._coming.embedder:  # another process has let it serve
+            self._serving, self._coming = self._coming, None
+        elif row["number"] != self._serving.embedder:
             self._serving = self._db.vectors(row["number"])
         return Embedder(row["name"], row["entry"])
 
     def vector(self, project: str, image_id: str) -> Vectors:
         """The unit vector of an image, float32 [dimension]. Raises `ProjectNotFound`, `NotFound`, `EmbedderChanged`."""
-        vector = self._serving.read(self._row(project, image_id)["label"])
+        label = self._row(project, image_id)["label"]
+        self.serving  # noqa: B018 - looks which one that is
+        vector = self._serving.read(label)
         if vector is None:
             raise EmbedderChanged("the image has no vector of the model that serves yet")
         return vector
@@ -373,13 +379,16 @@ class ImageIndex:
             best = self._serving.nearest(number, query, limit)
         if min_score is not None:
             best = [(label, score) for label, score in best if score >= min_score]
-        records = self._records([label for label, _ in best])
-        return [(record, max(-1.0, min(1.0, score))) for record, (_, score) in zip(records, best, strict=True)]
+        records = self._records_by_label([label for label, _ in best])
+        # another process may have deleted one meanwhile
+        return [(records[label], max(-1.0, min(1.0, score))) for label, score in best if label in records]
 
     def _nearest_wanted(
         self, project: int, query: Vectors, limit: int, condition: str, values: list[Value]
     ) -> list[tuple[int, float]]:
         select = f"SELECT i.label FROM images i WHERE i.project = ? AND i.state = 'ready' AND {condition}"  # noqa: S608
+        # `+`: by their labels, not by an index of all that are wanted
+        among = select.replace("i.project", "+i.project")
         few = self._db.all(f"{select} LIMIT ?", project, *values, _FEW + 1)
         if len(few) <= _FEW:
             return self._serving.nearest_of(project, [row["label"] for row in few], query, limit)
@@ -389,7 +398,7 @@ class ImageIndex:
             labels = [label for label, _ in near]
             found = set[int]()
             for some in _slices(labels):
-                rows = self._db.all(f"{select} AND i.label IN ({_marks(some)})", project, *values, *some)
+                rows = self._db.all(f"{among} AND i.label IN ({_marks(some)})", project, *values, *some)
                 found |= {row["label"] for row in rows}
             best = [pair for pair in near if pair[0] in found][:limit]
             if len(best) == limit:
@@ -423,9 +432,10 @@ class ImageIndex:
         for vectors in self._searchable():
             vectors.drop(number)
 
-    def buried(self, limit: int = _SWEEP) -> list[str]:
-        """Keys of objects that are to be deleted; `forget` them then."""
-        return [row["r2_key"] for row in self._db.all("SELECT r2_key FROM tombstones LIMIT ?", limit)]
+    def buried(self, limit: int = _SWEEP, after: str = "") -> list[str]:
+        """Some keys, from `after` on, of objects that are to be deleted; `forget` them then."""
+        rows = self._db.all("SELECT r2_key FROM tombstones WHERE r2_key > ? ORDER BY r2_key LIMIT ?", after, limit)
+        return [row["r2_key"] for row in rows]
 
     def forget(self, keys: Sequence[str]) -> None:
         """Note that the objects of these keys are gone."""
@@ -461,8 +471,10 @@ class ImageIndex:
     @property
     def is_incomplete(self) -> bool:
         """Whether images lack vectors of the configured embedder, or another one still serves."""
+        if self._coming is not None:
+            return True
         done, total = self.progress()
-        return self._coming is not None or done < total
+        return done < total
 
     def progress(self) -> tuple[int, int]:
         """How many ready images have a vector of the configured embedder, and how many there are."""
@@ -512,13 +524,17 @@ class ImageIndex:
         if self._coming is None:
             return True
         self._coming.warm()
-        if self._coming.needs_tending:
-            self._coming.tend()
+        if not self._coming.is_ready:
+            if self._coming.needs_tending:
+                self._coming.tend()
             return False
         self._coming.save()
         with self._db.transaction():
+            if self._db.one("SELECT 1 AS one FROM embedders WHERE number = ?", self._configured) is None:
+                raise EmbedderChanged("the vectors of the configured model were deleted meanwhile")
             self._let_serve(self._configured)
-            self._db.execute("DELETE FROM embedders WHERE is_serving = 0")
+            self._db.execute("DELETE FROM embedders WHERE number = ?", self._serving.embedder)
+        self._serving.close()
         self._serving, self._coming = self._coming, None
         return True
 
@@ -552,13 +568,18 @@ class ImageIndex:
 
     def _records(self, labels: Sequence[int]) -> list[ImageRecord]:
         """The records of these labels, in their order."""
+        found = self._records_by_label(labels)
+        if len(found) < len(labels):
+            raise StoreError("a picture was deleted while it was added")
+        return [found[label] for label in labels]
+
+    def _records_by_label(self, labels: Sequence[int]) -> dict[int, ImageRecord]:
+        """The records there are of these labels."""
         found: dict[int, ImageRecord] = {}
         for some in _slices(labels):
             rows = self._db.all(_SELECT + f"WHERE i.label IN ({_marks(some)})", *some)
             found |= {row["label"]: _record(row) for row in rows}
-        if len(found) < len(labels):
-            raise StoreError("a vector without a record was found")
-        return [found[label] for label in labels]
+        return found
 
     def _row(self, project: str, image_id: str) -> Row:
         number = self._project_number(project)
@@ -606,7 +627,8 @@ class ImageIndex:
     def _check_dimension(self, embedder: int, vector: Vectors) -> None:
         """Raises `EmbedderChanged` when the embedder's vectors have another length than this one."""
         row = self._db.one("SELECT dimension FROM embedders WHERE number = ?", embedder)
-        assert row is not None
+        if row is None:
+            raise EmbedderChanged("the vectors of this model were deleted meanwhile")
         if row["dimension"] is None:
             self._db.execute("UPDATE embedders SET dimension = ? WHERE number = ?", vector.size, embedder)
         elif row["dimension"] != vector.size:
@@ -616,7 +638,8 @@ class ImageIndex:
 
     def _embedders(self) -> dict[str, VectorIndex]:
         """What is searched now and what is going to be, by the names of their embedders."""
-        serving = {self.serving.name: self._serving}
+        name = self.serving.name  # which may change what serves
+        serving = {name: self._serving}
         return serving if self._coming is None else serving | {self.embedder.name: self._coming}
 
     def _reserve(self, new: New, embedders: Mapping[str, VectorIndex]) -> Reservation | ImageRecord | int:
@@ -675,8 +698,7 @@ class ImageIndex:
                     self._settle(row["label"])
             except StoreError:
                 logger.warning("an image that was being added is left to be settled later", exc_info=True)
-        while self.sweep():
-            continue
+        self.sweep()  # a few; what a whole project leaves takes a while, and `sweep` is called again
 
     def _settle(self, label: int) -> None:
         """Finish or remove what was left pending by somebody who is gone; it is claimed."""

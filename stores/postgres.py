@@ -240,7 +240,16 @@ class PgVectors(VectorIndex):
     @property
     def needs_tending(self) -> bool:
         """Whether it is time to look which projects need an index."""
-        return self._added >= _LOOK_AGAIN_AFTER and not (self._building and self._building.is_alive())
+        return self._added >= _LOOK_AGAIN_AFTER and not self._is_building
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether no index is to be made or being made."""
+        return not self.needs_tending and not self._is_building
+
+    @property
+    def _is_building(self) -> bool:
+        return self._building is not None and self._building.is_alive()
 
     def tend(self) -> None:
         """Make the indexes that are wanted and drop those that are not, on a connection of their own."""
@@ -250,6 +259,9 @@ class PgVectors(VectorIndex):
         self._building.start()
 
     def save(self) -> None:
+        """Nothing: it is saved."""
+
+    def close(self) -> None:
         """Stop making indexes; the next process begins again with what is not whole."""
         if self._building is not None and self._building.is_alive():
             self._is_stopping.set()
@@ -299,7 +311,13 @@ class PgVectors(VectorIndex):
 def _connected(url: str) -> psycopg.Connection[dict[str, Any]]:
     with _translated():
         db = psycopg.connect(
-            url, autocommit=True, row_factory=dict_row, connect_timeout=_CONNECT_SECONDS, application_name="atelier"
+            url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name="atelier",
+            keepalives_idle=30,
+            tcp_user_timeout=10_000,  # milliseconds; a server that went without a word would hold everybody up
         )
     try:
         _prepare(db)

@@ -39,6 +39,7 @@ class Shelf(VectorIndex):
         self._exact_up_to = exact_up_to
         self._sets: OrderedDict[int, VectorSet] = OrderedDict()
         self._no_save_before = 0.0
+        self._is_warm = False
         graphs.mkdir(exist_ok=True)
         self._remove_stray_graphs()
         for row in db.all("SELECT project FROM graphs WHERE embedder = ?", embedder):
@@ -80,6 +81,15 @@ class Shelf(VectorIndex):
         self._remove_stray_graphs()
 
     @property
+    def is_ready(self) -> bool:
+        """Whether searches are as fast as they will be."""
+        return not self.needs_tending
+
+    def close(self) -> None:
+        """Save the graphs that changed."""
+        self.save()
+
+    @property
     def needs_tending(self) -> bool:
         """Whether `tend` has anything to do."""
         return any(vectors.needs_tending or self._is_due_for_saving(vectors) for vectors in self._sets.values())
@@ -105,7 +115,10 @@ class Shelf(VectorIndex):
         return [] if vectors is None else vectors.search_among(labels, query, limit)
 
     def warm(self) -> None:
-        """Read the projects that are large enough for a graph."""
+        """Read the projects that are large enough for a graph, once."""
+        if self._is_warm:
+            return
+        self._is_warm = True
         rows = self._db.all(
             "SELECT i.project, count(*) AS n FROM vectors v JOIN images i ON i.label = v.label "
             "WHERE v.embedder = ? AND i.state = 'ready' GROUP BY i.project",
@@ -120,8 +133,8 @@ class Shelf(VectorIndex):
         if number in self._sets:
             self._sets.move_to_end(number)
             return self._sets[number]
-        rows = self._db.all(
-            "SELECT i.label FROM images i JOIN vectors v ON v.label = i.label AND v.embedder = ? "
+        rows = self._db.all(  # CROSS: from the project's images, however few they are beside all vectors
+            "SELECT i.label FROM images i CROSS JOIN vectors v ON v.label = i.label AND v.embedder = ? "
             "WHERE i.project = ? AND i.state = 'ready'",
             self.embedder,
             number,

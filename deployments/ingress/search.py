@@ -233,7 +233,7 @@ async def collect_garbage(request: Request) -> dict[str, Any]:
     found: Strays = await _index(request).strays.remote(remove=asked.delete)
     return {
         "orphans": found.orphans,
-        "deleted": len(found.orphans) if asked.delete else 0,
+        "deleted": found.deleted,
         "missing": [{"project_id": project, "id": image_id} for project, image_id in found.missing],
     }
 

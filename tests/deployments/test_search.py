@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -23,7 +25,15 @@ from models.catalog import ModelEntry
 from models.errors import InvalidImage
 from models.pictures import open_picture
 from stores.backup import Backups
-from stores.errors import EmbedderChanged, NotFound, ProjectNotFound, RestoreFailed, StoreError, UploadFailed
+from stores.errors import (
+    EmbedderChanged,
+    NotFound,
+    ProjectNotFound,
+    RestoreFailed,
+    StoreError,
+    StoreUnavailable,
+    UploadFailed,
+)
 from stores.index import Embedder, ImageIndex, Page, Wanted, thumbnail_key
 from stores.objects import FileStore, ObjectStore
 from tests.api.pictures import png, scene
@@ -306,7 +316,7 @@ class Moody(FileStore):
         super().put(key, content)
 
     def delete(self, key: str) -> None:
-        if self.refuses == "delete":
+        if self.refuses in ("delete", key):
             raise UploadFailed("not now")
         super().delete(key)
 
@@ -385,6 +395,54 @@ async def test_an_index_that_is_gone_is_restored_from_its_backup(tmp_path: Path,
     assert (await second.page("p", 10)).images == [record], "as it was"
     assert await second.add("p", "c.png", picture(COLOURS["green"]))
     await asyncio.to_thread(second.close)
+
+
+class Waiting(FileStore):
+    """A store that puts pictures when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.may = threading.Event()
+        self.may.set()
+
+    def put(self, key: str, content: bytes) -> None:
+        self.may.wait(10)
+        super().put(key, content)
+
+
+async def test_an_upload_that_a_restore_overtakes_touches_no_other_picture(
+    tmp_path: Path, embedder: DeploymentHandle
+) -> None:
+    files = Waiting(tmp_path / "files")
+    search = open_search(tmp_path, embedder, with_backups=True, files=lambda: files)
+    first, _ = await search.add("p", "a.png", picture(COLOURS["red"]))
+    made = await search.back_up()
+    files.may.clear()
+    overtaken = asyncio.ensure_future(search.add("p", "b.png", picture(COLOURS["green"])))
+    await asyncio.sleep(0.5)
+    await search.restore(made.key)
+    files.may.set()
+    with pytest.raises(StoreUnavailable, match="restored"):
+        await overtaken
+    other, _ = await search.add("p", "c.png", picture(COLOURS["blue"]))
+    assert (await search.page("p", 10)).images == [first, other]
+    strays = await search.strays(remove=False)
+    assert (strays.orphans, strays.missing) == ([], [])
+    assert len([name for name in os.listdir(tmp_path) if name.startswith("images.db.before-restore-")]) == 1
+    await asyncio.to_thread(search.close)
+
+
+async def test_an_object_that_cannot_be_deleted_holds_up_no_other(tmp_path: Path, embedder: DeploymentHandle) -> None:
+    files = Moody(tmp_path / "files")
+    search = open_search(tmp_path, embedder, files=lambda: files)
+    records = [(await search.add("p", f"{i}.png", picture((i, 9, 9))))[0] for i in range(120)]
+    files.refuses = min(record.r2_key for record in records)
+    await search.delete_project("p")
+    assert list(files.keys()) == [files.refuses]
+    files.refuses = ""
+    await search._sweep()
+    assert list(files.keys()) == []
+    await asyncio.to_thread(search.close)
 
 
 async def test_a_failed_restore_stops_the_search_part_until_it_succeeds(

@@ -174,3 +174,33 @@ def test_a_process_sees_that_another_one_has_let_a_new_embedder_serve(database_u
     assert old.search("a", axis(7), 1)[0][0] == record
     old.close()
     new.close()
+
+
+def test_a_new_embedder_serves_only_once_its_index_is_made(database_url: str, objects: FileStore) -> None:
+    old = open_index(database_url, objects, "clip", exact_up_to=100)
+    made = old.reserve([New("big", image(i), {"clip": vector}) for i, vector in enumerate(directions(150))])
+    old.complete([each for each in made if isinstance(each, Reservation)])
+    old.close()
+    new = open_index(database_url, objects, "siglip", exact_up_to=100)
+    new.fill(dict(zip(new.lacking(200), directions(150, 8, seed=1), strict=True)))
+    while not new.take_over():
+        time.sleep(0.01)
+    assert len([name for name in indexes(database_url) if f"_e{new._serving.embedder}_" in name]) == 1
+    assert len(new.search("big", directions(1, 8)[0], 100)) == 100
+    new.close()
+
+
+def test_a_server_that_starts_with_another_embedder_leaves_the_work_of_the_others(
+    database_url: str, objects: FileStore
+) -> None:
+    old = open_index(database_url, objects, "clip")
+    old.add("a", image(0), axis(0))
+    new = open_index(database_url, objects, "siglip")
+    new.fill(dict.fromkeys(new.lacking(5), axis(7)))
+    open_index(database_url, objects, "clip").close()  # a node with the older configuration comes up
+    assert new.progress() == (1, 1)
+    while not new.take_over():
+        continue
+    assert old.vector("a", old.page("a").images[0].id).tolist() == axis(7).tolist()
+    old.close()
+    new.close()
