@@ -36,6 +36,7 @@ from stores.index import (
     Project,
     Reservation,
     Wanted,
+    thumbnail_key,
 )
 from stores.objects import ObjectStore
 
@@ -51,6 +52,8 @@ _EMBEDDED_ANEW: Final = 32
 _STORE_THREADS: Final = 8
 _REOPEN_SECONDS: Final = 10.0
 _SWEEP_SECONDS: Final = 60.0
+_FIRST_SECONDS: Final = 60.0
+"""How soon after a start every duty is done once, at most: a server may never run for half an hour."""
 _EMBED_SECONDS: Final = 2.0
 _TAKE_OVER_SECONDS: Final = 0.005
 _ANOTHER_SECONDS: Final = 0.05
@@ -147,6 +150,7 @@ class Search:
         image = await asyncio.to_thread(_examined, filename, content)
         known = await self._call(ImageIndex.find, project, image.sha256)
         if known is not None:
+            await self._in_store(lambda: _put_back(self._files, known, image))
             return known, True
         # Not to be broken off in the middle, whether the caller leaves or not.
         storing = asyncio.ensure_future(self._store(New(project, image, await self._vectors(content))))
@@ -422,8 +426,10 @@ async def _again_and_again(
     search: weakref.ref[Search], duty: Callable[[Search], Awaitable[None]], pause: float
 ) -> None:
     """Do a duty of a replica until the replica is gone; what fails is told and tried again."""
+    next_pause = min(pause, _FIRST_SECONDS)
     while True:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(next_pause)
+        next_pause = pause
         replica = search()
         if replica is None:
             return
@@ -469,6 +475,14 @@ def _shown_name(filename: str) -> str:
 def _put(files: ObjectStore, objects: Mapping[str, bytes]) -> None:
     for key, content in objects.items():
         files.put(key, content)
+
+
+def _put_back(files: ObjectStore, record: ImageRecord, image: NewImage) -> None:
+    """Put a picture's objects where they should be, if somebody has removed them."""
+    if not files.exists(record.r2_key):
+        if image.thumbnail is not None:
+            files.put(thumbnail_key(record.r2_key), image.thumbnail)
+        files.put(record.r2_key, image.content)
 
 
 def _delete(files: ObjectStore, keys: Iterable[str]) -> list[str]:

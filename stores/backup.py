@@ -124,6 +124,11 @@ class Backups:
         except StoreError as error:
             raise RestoreFailed(f"the image index cannot be restored from {self._list}: {error}") from error
         if not versions and version is None:
+            if next(iter(self._store.keys(self._folder)), None) is not None:
+                raise RestoreFailed(
+                    f"there are backups under {self._folder}, but their list {self._list} is gone; "
+                    "put it back, or move them away to begin anew"
+                )
             return None
         backup = next((each for each in versions if version in (None, each.key)), None)
         if backup is None:

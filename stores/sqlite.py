@@ -220,7 +220,9 @@ def _open(path: Path) -> sqlite3.Connection:
             db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")
     except sqlite3.DatabaseError as error:
         db.close()
-        raise StoreUnusable(f"{path} cannot be opened as the image index: {error}") from error
+        raise StoreUnusable(
+            f"{path} cannot be opened as the image index: {error}; move it away to have its newest backup brought back"
+        ) from error
     except StoreUnusable:
         db.close()
         raise

@@ -38,7 +38,7 @@ async def readyz(request: Request) -> JSONResponse:
         return bool(mine) and "failed" not in mine
 
     search = await _search_state(atelier)
-    searchable = can_serve("clip") and search["state"] in ("ready", "embedding")
+    searchable = can_serve("clip") and search["state"] in ("ready", "embedding", "busy")
     ready = "failed" not in states.values() and (searchable or atelier.search is None)
     body = {
         "ready": ready,
@@ -54,14 +54,19 @@ async def readyz(request: Request) -> JSONResponse:
 
 
 async def _search_state(atelier: Any) -> dict[str, Any]:
-    """What image search says of itself, within a second; `off`, `starting` or `failed` where nothing can be asked."""
+    """What image search says of itself; `off`, `starting` or `failed` where nothing can be asked.
+
+    One that does not answer within a second has much to do, and is not taken for dead: `busy`.
+    """
     if atelier.search is None:
         return {"state": "off"}
     if not await atelier.models.search_can_serve():
         return {"state": "starting"}
     try:
         state: dict[str, Any] = await asyncio.wait_for(_told(atelier.search.state.remote()), _STATE_SECONDS)
-    except (TimeoutError, RayError, StoreError):
+    except TimeoutError:
+        return {"state": "busy"}
+    except (RayError, StoreError):
         return {"state": "failed"}
     return state
 

@@ -87,6 +87,8 @@ def test_searches_may_want_some_types_and_times_only(http: httpx.Client, project
         ({"content_type": ["image/png", 3]}, "content_type[1]"),
         ({"created_after": "yesterday"}, "created_after"),
         ({"created_before": 5}, "created_before"),
+        ({"created_after": "0001-01-01T00:00:00+23:59"}, "created_after"),
+        ({"created_before": "9999-12-31T23:59:59-23:00"}, "created_before"),
         ({"limit": 0}, "limit"),
         ({"limit": 101}, "limit"),
         ({"min_score": 1.5}, "min_score"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -213,6 +212,10 @@ async def test_one_that_was_never_closed_does_not_hold_up_its_collection(
     await asyncio.to_thread(again.close)
 
 
+def set_aside(folder: Path) -> list[Path]:
+    return list(folder.glob("images.db.before-restore-*"))
+
+
 def lose_index(folder: Path) -> None:
     for path in folder.glob("images.db*"):
         if path.is_file():
@@ -373,6 +376,16 @@ async def test_orphans_are_found_and_removed_and_records_without_files_are_told(
     assert files.get(kept.r2_key)
 
 
+async def test_a_picture_whose_file_is_gone_is_whole_again_when_it_is_sent_again(
+    search: Search, tmp_path: Path
+) -> None:
+    record, _ = await search.add("p", "a.png", picture(COLOURS["red"]))
+    files = FileStore(tmp_path / "files")
+    files.delete(record.r2_key)
+    assert await search.add("p", "a.png", picture(COLOURS["red"])) == (record, True)
+    assert files.get(record.r2_key) == picture(COLOURS["red"])
+
+
 async def test_an_index_that_is_gone_is_restored_from_its_backup(tmp_path: Path, embedder: DeploymentHandle) -> None:
     first = open_search(tmp_path, embedder, with_backups=True)
     record, _ = await first.add("p", "a.png", picture(COLOURS["red"]))
@@ -428,7 +441,7 @@ async def test_an_upload_that_a_restore_overtakes_touches_no_other_picture(
     assert (await search.page("p", 10)).images == [first, other]
     strays = await search.strays(remove=False)
     assert (strays.orphans, strays.missing) == ([], [])
-    assert len([name for name in os.listdir(tmp_path) if name.startswith("images.db.before-restore-")]) == 1
+    assert len(set_aside(tmp_path)) == 1
     await asyncio.to_thread(search.close)
 
 

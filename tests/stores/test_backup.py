@@ -220,6 +220,18 @@ def test_an_old_version_that_cannot_be_deleted_is_only_a_warning(
     assert "were not deleted: the object store did not delete the object" in caplog.text
 
 
+def test_versions_without_a_list_are_not_taken_for_no_backup(files: FileStore, database: Path, tmp_path: Path) -> None:
+    Backups(files).make(database)
+    listed = files.get(LIST)
+    files.delete(LIST)
+    target = tmp_path / "restored.db"
+    with pytest.raises(RestoreFailed, match=r"their list image_search\.db\.json is gone"):
+        Backups(files).restore(target)
+    assert not target.exists()
+    files.put(LIST, listed)
+    assert Backups(files).restore(target) is not None
+
+
 def test_when_the_list_is_lost_the_versions_are_not(files: FileStore, database: Path) -> None:
     backups = Backups(files, keep=1)
     older = "image_search.db.versions/20200101T000000Z-0a1b2c3d.db"

@@ -30,7 +30,11 @@ def _moment(value: str) -> str:
         raise ValueError("a time as ISO 8601, such as 2026-11-25T08:00:00Z or 2026-11-25, is needed") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time of the years 1 to 9999, in UTC too, is needed") from None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
