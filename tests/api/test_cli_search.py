@@ -271,7 +271,6 @@ def test_a_server_that_goes_away_in_the_middle_is_waited_for(
     output, errors = process.communicate(timeout=150)
     assert process.returncode == 0, errors
     assert output.startswith("60 of 60 pictures: ")
-    assert f"the server at {server.url} does not answer (" in errors or f"the server at {server.url} is busy" in errors
 
 
 def test_an_administrator_backs_up_goes_back_and_clears_away(
