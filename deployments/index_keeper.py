@@ -34,7 +34,7 @@ class IndexKeeper:
         """Open the index.
 
         Raises:
-            StoreUnusable: it will not open later either.
+            StoreUnusable: it cannot be opened as it is, and there is no backup to go back to.
         """
         self._open_index = open_index
         self._backups = backups
@@ -112,13 +112,12 @@ class IndexKeeper:
         for suffix in ("-wal", "-shm"):  # emptied by closing; of a database that was not open, they would be played in
             database.with_name(f"{database.name}{suffix}").unlink(missing_ok=True)
         whole.replace(database)  # in one step: whatever happens, there is a database
-        try:
+        self._open()
+        if self._index is None and aside.exists():
+            why = self.failure
+            aside.replace(database)
             self._open()
-        except StoreError as error:
-            if aside.exists():
-                aside.replace(database)
-            self._open()
-            raise RestoreFailed(f"the backup cannot be opened: {error}") from error
+            raise RestoreFailed("the backup cannot be opened; the server's log says why") from why
 
     def _open(self) -> None:
         try:
@@ -131,6 +130,20 @@ class IndexKeeper:
         except (DownloadFailed, RestoreFailed, StoreUnavailable) as error:
             logger.error("image search is unavailable: %s", error)
             self.failure = error
+        except StoreError as error:
+            if not self._has_backups():
+                raise
+            logger.error("image search is unavailable: %s", error)
+            self.failure = StoreUnavailable(
+                "the image index cannot be opened as it is, the server's log says why; "
+                "`atelier search restore` goes back to a backup"
+            )
+
+    def _has_backups(self) -> bool:
+        try:
+            return self._backups is not None and bool(self._backups.versions())
+        except StoreError:
+            return False
 
 
 def _back_up(backups: Backups, database: Path, only_changes: bool) -> Backup | None:

@@ -458,6 +458,27 @@ async def test_an_object_that_cannot_be_deleted_holds_up_no_other(tmp_path: Path
     await asyncio.to_thread(search.close)
 
 
+async def test_a_damaged_index_stops_the_search_part_and_a_backup_takes_its_place(
+    tmp_path: Path, embedder: DeploymentHandle
+) -> None:
+    first = open_search(tmp_path, embedder, with_backups=True)
+    record, _ = await first.add("p", "a.png", picture(COLOURS["red"]))
+    await first.back_up()
+    await asyncio.to_thread(first.close)
+    (tmp_path / "images.db").write_bytes(b"something else" * 1000)
+    second = open_search(tmp_path, embedder, with_backups=True)
+    state = await second.state()
+    assert state["state"] == "unavailable"
+    assert "atelier search restore" in state["why"]
+    assert str(tmp_path) not in state["why"]
+    with pytest.raises(StoreError):
+        await second.back_up()
+    await second.restore(None)
+    assert await second.state() == {"state": "ready"}
+    assert (await second.search_text("p", "red", 1))[0][0] == record
+    await asyncio.to_thread(second.close)
+
+
 async def test_a_failed_restore_stops_the_search_part_until_it_succeeds(
     tmp_path: Path, embedder: DeploymentHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
