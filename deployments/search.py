@@ -150,7 +150,7 @@ class Search:
         image = await asyncio.to_thread(_examined, filename, content)
         known = await self._call(ImageIndex.find, project, image.sha256)
         if known is not None:
-            await self._in_store(lambda: _put_back(self._files, known, image))
+            await self._put_back(known, image)
             return known, True
         # Not to be broken off in the middle, whether the caller leaves or not.
         storing = asyncio.ensure_future(self._store(New(project, image, await self._vectors(content))))
@@ -331,6 +331,16 @@ class Search:
         self._tend_soon()
         return record
 
+    async def _put_back(self, record: ImageRecord, image: NewImage) -> None:
+        """Put a picture's objects where they should be, if somebody has removed them and the record is still there."""
+        if await self._in_store(lambda: self._files.exists(record.r2_key)):
+            return
+        objects = {} if image.thumbnail is None else {thumbnail_key(record.r2_key): image.thumbnail}
+        objects[record.r2_key] = image.content
+        await self._in_store(lambda: _put(self._files, objects))
+        if await self._call(ImageIndex.find, record.project_id, image.sha256) is None:  # deleted meanwhile
+            await self._in_store(lambda: _delete(self._files, objects))
+
     async def _remove(self, keys: list[str]) -> None:
         """Delete objects whose records are gone; what fails is tried again by `_sweep`."""
         deleted = await self._in_store(lambda: _delete(self._files, keys))
@@ -435,10 +445,9 @@ async def _again_and_again(
             return
         try:
             await duty(replica)
-        except StoreUnavailable:
-            logger.debug("a duty of image search waits until its index is available")
         except Exception:
-            logger.exception("a duty of image search failed and will be tried again")
+            if replica._index.failure is None:  # else that was told, and this is what follows from it
+                logger.exception("a duty of image search failed and will be tried again")
         del replica
 
 
@@ -475,14 +484,6 @@ def _shown_name(filename: str) -> str:
 def _put(files: ObjectStore, objects: Mapping[str, bytes]) -> None:
     for key, content in objects.items():
         files.put(key, content)
-
-
-def _put_back(files: ObjectStore, record: ImageRecord, image: NewImage) -> None:
-    """Put a picture's objects where they should be, if somebody has removed them."""
-    if not files.exists(record.r2_key):
-        if image.thumbnail is not None:
-            files.put(thumbnail_key(record.r2_key), image.thumbnail)
-        files.put(record.r2_key, image.content)
 
 
 def _delete(files: ObjectStore, keys: Iterable[str]) -> list[str]:

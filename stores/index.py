@@ -170,8 +170,9 @@ Hits = list[tuple[ImageRecord, float]]
 class ImageIndex:
     """Records, vectors and objects of all projects, used by one thread at a time.
 
-    Every method may raise `StoreFull` when it writes and `StoreError` when the database fails. Those that put no
-    object and delete none say so by doing nothing slow: they may be called where searches wait for them.
+    Every method may raise `StoreFull` when it writes and `StoreError` when the database fails. Only `add`, `sweep`,
+    opening it, and `reserve` where a dead process left the same bytes, use the objects, which may be far away; all else
+    may be called where searches wait for it.
     """
 
     def __init__(self, db: Database, objects: ObjectStore, embedder: Embedder, *, key_prefix: str = "") -> None:
