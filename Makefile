@@ -27,6 +27,10 @@ bench: install-deps  ## throughput and latency of this machine
 	$(VENV_PYTHON) -m bench.chat
 	$(VENV_PYTHON) -m bench.parity
 	$(VENV_PYTHON) -m bench.search
+	$(VENV_PYTHON) -m bench.speech
+
+samples: install-deps  ## docs/voices: a page to listen to the built-in voice, with its pitches
+	$(VENV_PYTHON) -m bench.voices
 
 install-deps: .venv/installed
 
@@ -36,4 +40,4 @@ install-deps: .venv/installed
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test check evaluate bench install-deps clean
+.PHONY: run test check evaluate bench samples install-deps clean

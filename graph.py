@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -73,10 +76,23 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
             ),
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
             # The share of a core is small on purpose: a model works only while it answers, and may then use every core.
-            ray_actor_options={"num_cpus": 0.1, "num_gpus": entry.gpus, "memory": entry.memory or None},
+            ray_actor_options={
+                "num_cpus": 0.1,
+                "num_gpus": entry.gpus,
+                "memory": entry.memory or None,
+                "runtime_env": _runtime_env(entry.environment),
+            },
         )
         .bind(alias, entry)
     )
+
+
+def _runtime_env(environment: str | None) -> dict[str, Any]:
+    """What `deploy/environment.sh` has installed comes before the server's packages, in the model's process alone."""
+    if environment is None:
+        return {}
+    folder = Path(sys.prefix) / "environments" / environment
+    return {"env_vars": {"PYTHONPATH": f"{folder}{os.pathsep}${{PYTHONPATH}}"}}
 
 
 def _search(settings: Settings, embedder: Application) -> Application:

@@ -289,6 +289,12 @@ class Settings(BaseModel):
     r2: R2 = Field(default_factory=lambda: R2.model_validate({}))
     files: Files = Field(default_factory=lambda: Files.model_validate({}))
     image_prefix: Annotated[str, AfterValidator(_folders)] = Field("", description="first part of generated keys")
+    voice_prefix: Annotated[str, AfterValidator(_folders)] = Field(
+        "AI/VOICE/", description="first part of the keys of /v1/r2/voice/generate"
+    )
+    voice_marked: bool = Field(
+        True, description='say "AI-generated" in the metadata of spoken files (PCM and older formats have none)'
+    )
     file_server: str | None = Field(
         None, pattern=r"^https?://[^\s/]+", description="outside file server that results are uploaded to"
     )
@@ -384,6 +390,8 @@ _ENVIRONMENT = {
     "R2_SECRET_ACCESS_KEY": "r2.secret_access_key",
     "R2_BUCKET_NAME": "r2.bucket_name",
     "IMAGE_REMOTE_PREFIX": "image_prefix",
+    "VOICE_REMOTE_PREFIX": "voice_prefix",
+    "VOICE_MARKED": "voice_marked",
     "ATELIER_STRICT": "strict",
     "ATELIER_API_KEYS": "api_keys",
     "ATELIER_ADMIN_KEYS": "admin_keys",

@@ -161,7 +161,7 @@ def built(request: httpx.Request) -> Callable[[], bytes]:
 
 def engine_calls(picture: bytes) -> dict[str, tuple[str, Callable[[Any], Any]]]:
     """The same work by the engine alone: its alias, and what the replica does with it."""
-    from models.audio import write_audio
+    from models.audio_writing import write_audio
     from models.tasks import SpeechJob
 
     configured = settings.load(ROOT / "serve_config.yaml", {})
@@ -255,13 +255,13 @@ def data_url(picture: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
-def tone() -> bytes:
-    """A second of a 120 Hz voice-like tone, as WAV."""
+def tone(pitch: float = 120.0, seconds: float = 1.0) -> bytes:
+    """A voice-like tone of so many Hz, as WAV."""
     import numpy as np
     import soundfile
 
-    t = np.arange(24_000) / 24_000
-    wave = 0.1 * np.sum([np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 12)], axis=0)
+    t = np.arange(int(24_000 * seconds)) / 24_000
+    wave = 0.1 * np.sum([np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 12)], axis=0)
     buffer = io.BytesIO()
     soundfile.write(buffer, wave.astype(np.float32), 24_000, format="WAV")
     return buffer.getvalue()

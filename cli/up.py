@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def up(
             require_free(each)
         with own_home(home, configured.least_free_bytes) as lock, runtime_folder() as folder:
             require_folders(configured)
+            install_environments(configured)
             json.dump({"pid": os.getpid(), "url": address.url, "folder": str(folder)}, lock)
             lock.flush()
             print(f"Starting Atelier; its logs are in {home / 'logs'}", flush=True)
@@ -190,6 +192,20 @@ def require_folders(configured: settings.Settings) -> None:
                 pass
         except OSError as error:
             raise StartError(f"cannot write to {folder}: {error.strerror}; choose another with {variable}=…") from None
+
+
+def install_environments(configured: settings.Settings) -> None:
+    """Install the packages of engines that have an environment of their own, where they are not there yet.
+
+    Raises:
+        StartError: they cannot be installed.
+    """
+    entries = [entry for alias, entry in configured.models.items() if configured.is_deployed(alias)]
+    for name in sorted({entry.environment for entry in entries if entry.environment}):
+        script = ROOT / "deploy" / "environment.sh"
+        ended = subprocess.run([script, name], env={**os.environ, "PYTHON": sys.executable}, check=False)  # noqa: S603
+        if ended.returncode:
+            raise StartError(f"requirements.{name}.lock could not be installed; see the lines above")
 
 
 def forget_killed_server(lock: TextIO) -> None:

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
 from deployments.replica import IsCancelled, ModelReplica
-from models.audio import AudioFormat, check_writable, write_audio
-from models.engine import SpeechEngine
+from models.audio_writing import AudioFormat, AudioStream, check_writable, write_audio
+from models.speech import SpeechEngine
+from models.speech_text import is_one_sentence
 from models.tasks import SpeechJob
 
 
-class Voice(ModelReplica[SpeechEngine]):
+@dataclass(frozen=True)
+class Spoken:
+    """A part of an encoded file, and how many seconds are spoken in it."""
+
+    data: bytes
+    seconds: float
+
+
+class Voice(ModelReplica[SpeechEngine[Any]]):
     """Speaks."""
 
-    async def speak(self, job: SpeechJob, audio_format: AudioFormat = "mp3") -> bytes:
-        """The spoken text as an encoded file; cancelled between two sentences."""
+    async def speak(self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None) -> bytes:
+        """The spoken text as an encoded file with a comment in its metadata; cancelled between two sentences."""
 
         def work(is_cancelled: IsCancelled) -> bytes:
             check_writable(audio_format)
-            return write_audio(self.engine.speak(job, is_cancelled), audio_format)
+            return write_audio(self.engine.speak(job, is_cancelled), audio_format, comment)
 
         return await self.run(work)
+
+    async def stream_speech(
+        self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None
+    ) -> AsyncIterator[Spoken]:
+        """The same in parts, as the sentences are spoken.
+
+        A text of one sentence is one whole file. So is FLAC always: common readers refuse one of unknown length.
+        """
+
+        def work(is_cancelled: IsCancelled) -> Iterator[Spoken]:
+            check_writable(audio_format)
+            if audio_format == "flac" or is_one_sentence(job.text):
+                audio = self.engine.speak(job, is_cancelled)
+                yield Spoken(write_audio(audio, audio_format, comment), audio.seconds)
+                return
+            file = AudioStream(audio_format, comment)
+            for sentence in self.engine.stream(job, is_cancelled):
+                yield Spoken(file.add(sentence), sentence.seconds)
+            yield Spoken(file.end(), 0.0)
+
+        async for part in self.stream(work):
+            yield part

@@ -13,7 +13,19 @@ from models.mistakes import BELOW, first_mistake
 from models.tasks import ImageJob
 
 Kind = Literal["image", "vlm", "captioner", "clip", "voice"]
-EngineName = Literal["diffusion", "vlm", "moondream", "vlm_mlx", "upstream", "captioner", "clip", "espeak"]
+EngineName = Literal[
+    "diffusion",
+    "vlm",
+    "moondream",
+    "vlm_mlx",
+    "upstream",
+    "captioner",
+    "clip",
+    "espeak",
+    "pocket_tts",
+    "qwen_tts",
+    "mlx_audio",
+]
 
 _ENGINES: dict[EngineName, tuple[Kind, str]] = {
     "diffusion": ("image", "models.diffusion:DiffusionEngine"),
@@ -24,6 +36,9 @@ _ENGINES: dict[EngineName, tuple[Kind, str]] = {
     "captioner": ("captioner", "models.captioner:BlipEngine"),
     "clip": ("clip", "models.clip:OpenClipEngine"),
     "espeak": ("voice", "models.speech_espeak:EspeakEngine"),
+    "pocket_tts": ("voice", "models.speech_pocket:PocketTtsEngine"),
+    "qwen_tts": ("voice", "models.speech_qwen:QwenTtsEngine"),
+    "mlx_audio": ("voice", "models.speech_mlx:MlxSpeechEngine"),
 }
 """A new engine is one file in this room and one line here."""
 
@@ -90,6 +105,11 @@ class ModelEntry(BaseModel):
     def kind(self) -> Kind:
         """What the model does."""
         return _ENGINES[self.engine][0]
+
+    @property
+    def environment(self) -> str | None:
+        """The name of the packages that its engine needs before the server's own, if any."""
+        return engine_class(self.engine).environment
 
     @model_validator(mode="after")
     def _options_are_known_to_the_engine(self) -> Self:

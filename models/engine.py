@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from models.errors import Cancelled, CheckpointError, InferenceFailed, InvalidInput, ModelError, OutOfMemory
-from models.tasks import Audio, ChatDelta, ChatJob, ImageJob, SpeechJob
+from models.errors import CheckpointError, InferenceFailed, ModelError, OutOfMemory
+from models.tasks import ChatDelta, ChatJob, ImageJob
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,6 +68,8 @@ class Engine(ABC):
     """The file by which a checkpoint folder of this engine's kind is known."""
     reentrant: ClassVar[bool] = False
     """Whether calls may overlap: a replica then has a thread for each request that it holds."""
+    environment: ClassVar[str | None] = None
+    """The NAME of requirements.NAME.lock, for an engine whose packages would not go together with the server's."""
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
@@ -269,35 +271,6 @@ class EmbeddingEngine(Engine):
         """
 
 
-class SpeechEngine(Engine):
-    """Speaks."""
-
-    languages: ClassVar[tuple[str, ...]] = ()
-
-    @abstractmethod
-    def stream(self, job: SpeechJob) -> Iterator[Audio]:
-        """The spoken text, sentence by sentence; everything is checked before the first one."""
-
-    def speak(self, job: SpeechJob, is_cancelled: Callable[[], bool] = lambda: False) -> Audio:
-        """The spoken text in one piece; the same job gives the same samples.
-
-        Raises:
-            InvalidInput: `text` (nothing to speak), `language`, `speed`, `voice` or `reference` (the recording).
-            Cancelled: `is_cancelled()` was true between two sentences.
-        """
-        from models.audio import join
-
-        pieces: list[Audio] = []
-        for piece in self.stream(job):
-            if is_cancelled():
-                raise Cancelled
-            pieces.append(piece)
-        audio = join(pieces)
-        if not len(audio.samples):
-            raise InvalidInput("nothing of the text can be pronounced in this language", "text")
-        return audio
-
-
 @contextmanager
 def _few_collections() -> Iterator[None]:
     """Around loading: no garbage collection meanwhile, nor later of what stays.
@@ -373,16 +346,16 @@ def free_device_cache() -> None:
 
 
 def prepare_torch(
-    entry: ModelEntry, quantizers: Collection[str] = (), more_checkpoints: Sequence[str] = ()
+    entry: ModelEntry, used: Collection[str] = (), more_checkpoints: Sequence[str] = ()
 ) -> tuple[str, Any]:
     """The device and dtype of an entry, its CPU threads set for the whole process.
 
-    To be called before anything else imports torch: OpenMP reads its environment only once. `quantizers` are the
-    packages of quantised weights that the entry asks for, `more_checkpoints` those it loads beside its own.
+    To be called before anything else imports torch: OpenMP reads its environment only once. `used` are those of the
+    packages for quantised weights and scipy that it needs, `more_checkpoints` what it loads beside its own.
     """
     from models.quantizers import leave_out_unused
 
-    leave_out_unused([entry.checkpoint, *more_checkpoints], quantizers)
+    leave_out_unused([entry.checkpoint, *more_checkpoints], used)
     # OpenMP threads spin while they wait; where replicas share cores, each keeps the others from working. With two
     # threads on two busy cores a small FLUX took 15 s spinning and 0.3 s sleeping (0.3 s with one thread)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

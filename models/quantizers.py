@@ -17,7 +17,7 @@ _SCHEDULES_WITH_SCIPY = re.compile(r'LMSDiscrete|"use_beta_sigmas":\s*true')
 
 
 def leave_out_unused(checkpoints: Iterable[str], used: Collection[str]) -> None:
-    """Let this process not find the packages that its checkpoints need not; `used` are those that an entry asks for.
+    """Let this process not find the packages that its checkpoints need not; `used` are those that are needed anyway.
 
     Works once in a process, which has one engine in a replica: where the libraries are imported, they have decided.
     """
@@ -38,4 +38,4 @@ def unused(checkpoints: Iterable[str], used: Collection[str]) -> tuple[str, ...]
         path.read_text("utf-8") for folder in folders if folder for path in folder.rglob("scheduler_config.json")
     ]
     scipy = () if any(map(_SCHEDULES_WITH_SCIPY.search, schedulers)) else ("scipy",)
-    return (*(package for package in PACKAGES if package not in used), *scipy)
+    return tuple(package for package in (*PACKAGES, *scipy) if package not in used)

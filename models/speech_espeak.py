@@ -7,21 +7,25 @@ does not know are spelled out, and Hanja inside Korean is not read.
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import TypeAdapter
 
 from models import espeak_ng
-from models.audio import join, read_voice
-from models.engine import SpeechEngine, inference, local_folder
+from models.audio import join
+from models.audio_writing import write_audio
+from models.engine import local_folder
 from models.errors import CheckpointError, InvalidInput
+from models.speech import SpeechEngine
 from models.speech_japanese import kana
 from models.speech_speaker import Envelope, Speaker, change_voice, hear_speaker, imitate, measure_envelope
-from models.speech_text import detect_language, normalise_language, sentences, spoken_text
 from models.tasks import Audio, SpeechJob
+
+if TYPE_CHECKING:
+    from models.catalog import ModelEntry
 
 _VOICES = {
     "en": "en-us",
@@ -48,70 +52,74 @@ _KNOWN_SPEAKER = {
 }
 """What espeak-ng says to be measured as the speaker of build 1."""
 
-_SLOWEST, _FASTEST = 0.25, 4.0
 _SLOWEST_NATIVE = 0.5
-_KEPT_SPEAKERS = 64
+_STOCK = "builtin:voice"
 
 
-class EspeakEngine(SpeechEngine):
+class EspeakEngine(SpeechEngine[Speaker]):
     """espeak-ng in the pitch and build of a reference speaker."""
 
     marker: ClassVar[str] = "voices.json"
     languages: ClassVar[tuple[str, ...]] = tuple(tag for tag in _VOICES if "-" not in tag)
 
-    def stream(self, job: SpeechJob) -> Iterator[Audio]:
-        """The spoken text, sentence by sentence; everything is checked before the first one."""
-        language = normalise_language(job.language, self.languages)
-        if not _SLOWEST <= job.speed <= _FASTEST:
-            raise InvalidInput(f"speed is {job.speed:g}; {_SLOWEST:g} to {_FASTEST:g} are allowed", "speed")
-        text = spoken_text(job.text)
-        if language == "auto":
-            language = detect_language(text)
-        return self._pieces(sentences(text), language, self._speaker(job), job.speed)
-
-    @property
-    def voices(self) -> tuple[str, ...]:
-        """The names of the checkpoint's own speakers."""
-        return tuple(self._voices)
+    @classmethod
+    def names(cls, entry: ModelEntry) -> tuple[str, ...]:
+        """The speakers of the checkpoint's voices.json."""
+        return tuple(_speakers(_folder(entry.checkpoint)))
 
     def _load(self) -> None:
-        folder = local_folder(self.entry.checkpoint)
-        if folder is None:
-            raise CheckpointError(f"espeak's checkpoint is a folder with voices.json, not {self.entry.checkpoint!r}")
-        self._voices = TypeAdapter(dict[str, Speaker]).validate_json((folder / "voices.json").read_bytes())
+        self._voices = _speakers(_folder(self.entry.checkpoint))
         spoken = [espeak_ng.speak(text, _VOICES[tag]) for tag, text in _KNOWN_SPEAKER.items()]
         self._known: Envelope = measure_envelope(join(spoken))
-        self._heard: OrderedDict[str, Speaker] = OrderedDict()
 
     def _warm_up(self) -> None:
         for text in ("Ready.", "準備完了です。"):
             self.speak(SpeechJob(text))
 
-    def _pieces(self, pieces: list[str], language: str, speaker: Speaker | None, speed: float) -> Iterator[Audio]:
+    def _say(
+        self,
+        sentence: str,
+        language: str,
+        speaker: Speaker | None,
+        speed: float,
+        is_cancelled: Callable[[], bool],  # noqa: ARG002 - a sentence takes some milliseconds
+    ) -> Audio:
         voice = _VOICES.get(language) or _VOICES[language.split("-")[0]]
         native = max(speed, _SLOWEST_NATIVE)
-        for number, piece in enumerate(pieces, 1):
-            with inference():
-                words = kana(piece) if voice == "ja" else piece
-                spoken = espeak_ng.speak(words, voice, native, pause=number < len(pieces))
-                slower = native / speed
-                spoken = imitate(spoken, speaker, slower) if speaker else change_voice(spoken, slower=slower)
-            yield spoken
+        spoken = espeak_ng.speak(kana(sentence) if voice == "ja" else sentence, voice, native)
+        slower = native / speed
+        return imitate(spoken, speaker, slower) if speaker else change_voice(spoken, slower=slower)
 
-    def _speaker(self, job: SpeechJob) -> Speaker | None:
-        if job.reference is not None:
-            return self._heard_in(job.reference)
-        if job.voice is None:
+    def _hear(self, recording: Audio, text: str | None) -> Speaker:  # noqa: ARG002 - words tell it nothing
+        return hear_speaker(recording, self._known, "reference")
+
+    def _named(self, name: str | None) -> Speaker | None:
+        if name is None:
             return None
-        if job.voice not in self._voices:
-            raise InvalidInput(f"there is no voice {job.voice!r}; there are {', '.join(self._voices)}", "voice")
-        return self._voices[job.voice]
+        if name not in self._voices:
+            raise InvalidInput(f"there is no voice {name!r}; there are {', '.join(self._voices)}", "voice")
+        return self._voices[name]
 
-    def _heard_in(self, recording: bytes) -> Speaker:
-        key = hashlib.sha256(recording).hexdigest()
-        if key not in self._heard:
-            self._heard[key] = hear_speaker(read_voice(recording, "reference"), self._known, "reference")
-            if len(self._heard) > _KEPT_SPEAKERS:
-                self._heard.popitem(last=False)
-        self._heard.move_to_end(key)
-        return self._heard[key]
+
+def stock_voices() -> tuple[str, ...]:
+    """OpenAI's voice names, all of which the built-in synthesiser speaks in."""
+    return tuple(_speakers(_folder(_STOCK)))
+
+
+@cache
+def stock_recording(name: str) -> tuple[bytes, str]:
+    """A recording of one of the `stock_voices`, for engines that need one, and what is said in it."""
+    text = _KNOWN_SPEAKER["en"]
+    spoken = imitate(espeak_ng.speak(text, _VOICES["en"]), _speakers(_folder(_STOCK))[name])
+    return write_audio(spoken, "wav"), text
+
+
+def _folder(checkpoint: str) -> Path:
+    folder = local_folder(checkpoint)
+    if folder is None:
+        raise CheckpointError(f"espeak's checkpoint is a folder with voices.json, not {checkpoint!r}")
+    return folder
+
+
+def _speakers(folder: Path) -> dict[str, Speaker]:
+    return TypeAdapter(dict[str, Speaker]).validate_json((folder / "voices.json").read_bytes())

@@ -22,6 +22,10 @@ LANGUAGES: dict[str, tuple[str, ...]] = {
 }
 """Primary BCP 47 subtag → names and codes that callers use for it, the English name first."""
 
+LATIN = "en"
+"""What a text in Latin script is taken for."""
+WRITTEN_IN_LATIN = ("en", "de", "fr", "pt", "es", "it")
+
 _BY_NAME = {name.casefold(): tag for tag, names in LANGUAGES.items() for name in names}
 _TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?")
 
@@ -51,7 +55,7 @@ def normalise_language(value: str | None, allowed: Iterable[str], param: str = "
         name, region = parts[1].casefold(), parts[3]
     tag = _BY_NAME.get(name, name)
     if tag not in allowed:
-        listed = ", ".join(f"{known} ({LANGUAGES[known][0]})" if known in LANGUAGES else known for known in allowed)
+        listed = ", ".join(f"{known} ({language_name(known)})" for known in allowed)
         raise InvalidInput(f"{given!r} is no language that this voice speaks; allowed are auto, {listed}", param)
     return f"{tag}-{region.upper()}" if region else tag
 
@@ -65,7 +69,12 @@ def detect_language(text: str) -> str:
     for script, tag in (("HANGUL", "ko"), ("KANA", "ja"), ("CJK", "zh"), ("CYRILLIC", "ru")):
         if script in scripts:
             return tag
-    return "en"
+    return LATIN
+
+
+def language_name(tag: str) -> str:
+    """The English name of a language, or its tag where we have none."""
+    return LANGUAGES[tag][0] if tag in LANGUAGES else tag
 
 
 def spoken_text(text: str, param: str = "text") -> str:
@@ -91,15 +100,15 @@ def spoken_text(text: str, param: str = "text") -> str:
     return text
 
 
-def sentences(text: str, at_least: int = 20, at_most: int = 300) -> list[str]:
+def sentences(text: str, at_least: int = 20, at_most: int = 300, first_at_most: int = 120) -> list[str]:
     """The text in pieces to be spoken one after the other, cut at sentence ends.
 
     Pieces shorter than `at_least` characters are joined with the next one (so "Dr. Kim" stays whole), longer ones than
-    `at_most` are cut at a comma, else at a space, else anywhere.
+    `at_most` are cut at a comma, else at a space, else anywhere. The first one is shorter, since somebody waits for it.
     """
     found: list[str] = []
-    for sentence in _SENTENCE_END.split(text):
-        for piece in _shortened(sentence.strip(), at_most):
+    for number, sentence in enumerate(_SENTENCE_END.split(text)):
+        for piece in _shortened(sentence.strip(), at_most, min(first_at_most, at_most) if number == 0 else at_most):
             if found and (len(found[-1]) < at_least or not _is_spoken(piece)):
                 found[-1] = f"{found[-1]} {piece}"
             else:
@@ -109,13 +118,18 @@ def sentences(text: str, at_least: int = 20, at_most: int = 300) -> list[str]:
     return found
 
 
-def _shortened(sentence: str, at_most: int) -> list[str]:
-    if len(sentence) <= at_most:
+def is_one_sentence(text: str) -> bool:
+    """Whether a text is spoken in one piece. Raises as `spoken_text` does."""
+    return len(sentences(spoken_text(text))) == 1
+
+
+def _shortened(sentence: str, at_most: int, first_at_most: int) -> list[str]:
+    if len(sentence) <= first_at_most:
         return [sentence] if sentence else []
-    ends = [match.end() for match in _CLAUSE_END.finditer(sentence, 0, at_most)]
-    cut = ends[-1] if ends else sentence.rfind(" ", 1, at_most)
-    cut = cut if cut > 0 else at_most
-    return [sentence[:cut].strip(), *_shortened(sentence[cut:].strip(), at_most)]
+    ends = [match.end() for match in _CLAUSE_END.finditer(sentence, 0, first_at_most)]
+    cut = ends[-1] if ends else sentence.rfind(" ", 1, first_at_most)
+    cut = cut if cut > 0 else first_at_most
+    return [sentence[:cut].strip(), *_shortened(sentence[cut:].strip(), at_most, at_most)]
 
 
 def _is_spoken(piece: str) -> bool:

@@ -128,6 +128,11 @@ class Audio:
     samples: np.ndarray = field(repr=False)
     rate: int
 
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.samples) / self.rate
+
 
 @dataclass(frozen=True)
 class SpeechJob:

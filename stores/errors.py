@@ -47,6 +47,10 @@ class EmbedderChanged(StoreError):
     """The records were embedded by another model than the one that now answers, so their scores would mean nothing."""
 
 
+class ConsentInUse(StoreError):
+    """A consent that voices rest on is not removed."""
+
+
 class StoreUnavailable(StoreError):
     """The store does not answer at the moment; later it may."""
 

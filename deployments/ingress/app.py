@@ -33,8 +33,10 @@ from deployments.ingress import (
     models,
     process,
     search,
+    speech,
     vision,
     voice,
+    voices,
 )
 from deployments.ingress.caption_writer import CaptionWriter
 from deployments.ingress.context import Keys, RequestContext
@@ -59,6 +61,7 @@ from stores.cache import Cache
 from stores.errors import StoreError
 from stores.objects import PublicStore
 from stores.uploads import Uploads
+from stores.voices import Voices
 
 _EXPOSED = (
     "x-request-id", "retry-after", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed", "x-mode", "x-model",
@@ -105,6 +108,11 @@ class Atelier:
         return Uploads(self.files)
 
     @cached_property
+    def voices(self) -> Voices:
+        """Voices that callers made, and the consents that they rest on."""
+        return Voices(self.files)
+
+    @cached_property
     def retention(self) -> Retention:
         """Removes old files while the application runs."""
         return Retention(self.files, self.settings)
@@ -139,6 +147,8 @@ def create_app(atelier: Atelier) -> FastAPI:
         _Feature(process.router, settings.image_enabled, "IMAGE_ENABLED"),
         _Feature(jobs.router, settings.image_enabled, "IMAGE_ENABLED"),
         _Feature(voice.router, settings.voice_enabled, "VOICE_ENABLED"),
+        _Feature(speech.router, settings.voice_enabled, "VOICE_ENABLED"),
+        _Feature(voices.router, settings.voice_enabled, "VOICE_ENABLED"),
         _Feature(search.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),
         _Feature(embeddings.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),
     ):

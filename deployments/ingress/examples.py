@@ -71,6 +71,14 @@ _BACKUP: Final = {
     },
     "created_at": "2026-11-25T08:00:00Z",
 }  # fmt: skip
+_CONSENT: Final = {
+    "id": "cons_00064434b91edb8b2bd9d0f0f5b64b4c0d3", "object": "audio.voice_consent", "name": "Ann agrees",
+    "language": "en-US", "created_at": _AT,
+}  # fmt: skip
+_VOICE: Final = {
+    "id": "voice_00064434b92bf0e5d2b3b4b1c64a7be01c9", "object": "audio.voice", "name": "Ann", "created_at": _AT,
+    "type": "audio_sample", "consent": _CONSENT["id"],
+}  # fmt: skip
 
 EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/healthz": {"GET": Example({"status": "ok", "timestamp": _AT})},
@@ -208,6 +216,39 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/api/admin/search/restore": {"POST": Example(_BACKUP, sent={})},
     "/v1/voice/generate": {
         "POST": Example(sent={"text": "Good morning, and welcome.", "voice": "nova"}, media_type="audio/mpeg")
+    },
+    "/v1/r2/voice/generate": {
+        "POST": Example(
+            {"key": f"AI/VOICE/voice/generated/{_UUID}.mp3"},
+            sent={"text": "Good morning, and welcome.", "voice": "nova", "key": "AI/VOICE/welcome.mp3"},
+        )
+    },
+    "/v1/audio/speech": {
+        "POST": Example(
+            sent={"model": "tts-1", "input": "Good morning, and welcome.", "voice": "alloy"}, media_type="audio/mpeg"
+        )
+    },
+    "/v1/audio/voice_consents": {
+        "POST": Example(_CONSENT, sent={"name": "Ann agrees", "language": "en-US"}),
+        "GET": Example(
+            {
+                "object": "list", "data": [_CONSENT], "has_more": False, "first_id": _CONSENT["id"],
+                "last_id": _CONSENT["id"],
+            }
+        ),
+    },
+    "/v1/audio/voice_consents/{consent_id}": {
+        "GET": Example(_CONSENT),
+        "POST": Example(_CONSENT, sent={"name": "Ann agreed"}),
+        "DELETE": Example({"id": _CONSENT["id"], "deleted": True, "object": "audio.voice_consent"}),
+    },
+    "/v1/audio/voices": {
+        "POST": Example(_VOICE, sent={"name": "Ann", "consent": _CONSENT["id"]}),
+        "GET": Example({"object": "list", "data": [_VOICE], "voices": [{"id": _VOICE["id"], "name": "Ann"}]}),
+    },
+    "/v1/audio/voices/{voice_id}": {
+        "GET": Example(_VOICE),
+        "DELETE": Example({"id": _VOICE["id"], "deleted": True, "object": "audio.voice.deleted"}),
     },
 }  # fmt: skip
 ERROR: Final = {

@@ -19,6 +19,8 @@ logger = logging.getLogger("ray.serve")
 
 GENERATED: Final = "images/generated/"
 """Where pictures without a key of their own are kept, under `image_prefix`."""
+SPOKEN: Final = "voice/generated/"
+"""The same of what is spoken, under `voice_prefix`."""
 _EVERY_SECONDS: Final = 60
 _RESTS: Final = 20
 """A sweep of very many files is followed by a pause of so many times its length."""
@@ -32,7 +34,11 @@ class Retention:
 
     def __init__(self, store: PublicStore, settings: Settings) -> None:
         self._store = store
-        self._folders = (f"{settings.image_prefix}{GENERATED}", UPLOADS)
+        self._folders = (
+            f"{settings.image_prefix}{GENERATED}",
+            f"{settings.voice_prefix}{SPOKEN}",
+            UPLOADS,
+        )
         self._is_wanted = not settings.r2.enabled or bool(settings.files.model_fields_set)
         self._max_age = settings.files.max_age_days * 86_400
         self._max_bytes = settings.files.max_bytes

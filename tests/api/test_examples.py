@@ -9,11 +9,13 @@ import httpx
 import pytest
 
 from deployments.ingress.examples import EXAMPLES, PICTURE, Example
+from tests.api.test_voice import recording
 
 ROUTES = [(method, path, example) for path, methods in EXAMPLES.items() for method, example in methods.items()]
 UPLOADS = {"/upload": "file", "/v1/images": "file", "/v1/projects/{project_id}/images": "file",
            "/api/caption-images": "images", "/api/caption-collective-images": "images"}  # fmt: skip
 FORMS = {"/process", "/process/raw", "/v1/voice/generate"}
+RECORDINGS = {"/v1/audio/voice_consents": "recording", "/v1/audio/voices": "audio_sample"}
 MAY_BE_ABSENT = {"duplicate", "preview"}
 
 
@@ -31,7 +33,16 @@ def places(http: httpx.Client) -> dict[str, str]:
     http.post("/v1/images", files={"file": ("square.png", picture)}).raise_for_status()
     made = http.post("/v1/images/generations", json={"prompt": "a", "steps": 1, "response_format": "url"})
     uploaded = http.post("/upload", files={"file": ("square.png", picture)}).json()["url"]
+    sound = ("ann.wav", recording())
+    consent = http.post(
+        "/v1/audio/voice_consents", files={"recording": sound}, data={"name": "Bob agrees", "language": "en"}
+    ).json()
+    voice = http.post(
+        "/v1/audio/voices", files={"audio_sample": sound}, data={"name": "Bob", "consent": consent["id"]}
+    ).json()
     return {
+        "consent_id": consent["id"],
+        "voice_id": voice["id"],
         "name": "image-gen",
         "project_id": "examples",
         "image_id": kept["id"],
@@ -65,6 +76,11 @@ def test_an_example_is_answered_as_it_says(
     sent: dict[str, Any] = {}
     if path in UPLOADS:
         sent["files"] = {UPLOADS[path]: ("square.png", base64.b64decode(PICTURE.partition(",")[2]))}
+    elif path in RECORDINGS and method == "POST":
+        sent["files"] = {RECORDINGS[path]: ("ann.wav", recording())}
+        sent["data"] = {**(example.sent or {}), "consent": places["consent_id"]}
+        if path == "/v1/audio/voice_consents":
+            del sent["data"]["consent"]
     elif path in FORMS:
         sent["files"] = {name: (None, str(value)) for name, value in (example.sent or {}).items()}
     elif example.sent is not None:

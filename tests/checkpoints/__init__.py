@@ -18,6 +18,7 @@ from tests.checkpoints.pictures import (
     write_sdxl,
     write_z_image,
 )
+from tests.checkpoints.speech_pocket import write_pocket_tts
 
 __all__ = [
     "write_blip",
@@ -29,6 +30,7 @@ __all__ = [
     "write_kontext",
     "write_lora",
     "write_open_clip",
+    "write_pocket_tts",
     "write_qwen2_5_vl",
     "write_qwen_image",
     "write_qwen_image_edit",

@@ -121,7 +121,14 @@ def test_long_sentences_are_cut_at_commas_then_spaces_then_anywhere() -> None:
     assert all(piece.endswith(("here,", "here")) for piece in sentences(with_commas))
     with_spaces = " ".join(["word"] * 200)
     assert all(len(piece) <= 300 and piece.startswith("word") for piece in sentences(with_spaces))
-    assert [len(piece) for piece in sentences("가" * 700)] == [300, 300, 100]
+    assert [len(piece) for piece in sentences("가" * 700)] == [120, 300, 280]
+
+
+def test_the_first_piece_is_short_however_long_its_sentence() -> None:
+    clause = "a clause of a sentence that does not come to its end"
+    pieces = sentences(", ".join([clause] * 9) + ".")
+    assert pieces[0] == f"{clause}, {clause},"
+    assert len(pieces[1]) > 200
 
 
 @given(st.text(max_size=400), st.integers(1, 40))

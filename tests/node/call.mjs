@@ -25,6 +25,7 @@ async function told() {
   const path = asked.call.split(".");
   const owner = path.slice(0, -1).reduce((at, name) => at[name], client);
   const { data, request_id } = await owner[path.at(-1)](params, options).withResponse();
+  if (data instanceof Response) return { answer: Buffer.from(await data.arrayBuffer()).toString("base64"), request_id };
   if (!params.stream) return { answer: data, request_id };
   const events = [];
   for await (const event of data) {

@@ -1,0 +1,126 @@
+"""Fields of the speech routes (OPENAI.md section 6, API.md section 3D)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from deployments.ingress.body import Fields, Upload
+from deployments.ingress.errors import invalid
+from models.audio_writing import AudioFormat
+
+STOCK_VOICES = (
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
+)  # fmt: skip
+"""OpenAI's own."""
+
+
+class VoiceId(Fields):
+    """A stored voice as the newer SDKs name it."""
+
+    id: str = Field(min_length=1, max_length=100)
+
+
+class Speech(Fields):
+    """`POST /v1/audio/speech`."""
+
+    model: str
+    input: str = Field(min_length=1, max_length=4096)
+    voice: Annotated[str, Field(min_length=1, max_length=100)] | VoiceId
+    response_format: AudioFormat = "mp3"
+    speed: float = Field(1.0, ge=0.25, le=4.0)
+    stream_format: Literal["audio", "sse"] = "audio"
+    instructions: str | None = Field(None, max_length=4096, description="no voice here follows any; empty or absent")
+    language: str = Field("auto", max_length=40, description="name or BCP 47")
+
+    @property
+    def voice_name(self) -> str:
+        """The voice, however it was named."""
+        return self.voice if isinstance(self.voice, str) else self.voice.id
+
+
+class _Spoken(Fields):
+    text: str = Field(min_length=1, max_length=2000, description="text in brackets is not spoken")
+    language: str = Field("auto", max_length=40, description="name or BCP 47")
+    ref_text: str | None = Field(None, max_length=2000, description="what is said in the recording")
+    voice: str | None = Field(
+        None, min_length=1, max_length=100, description="a stored or configured voice, in place of a recording"
+    )
+
+
+class GeneratedVoice(_Spoken):
+    """`POST /v1/voice/generate`."""
+
+    ref_audio: Upload | None = Field(None, description="a recording of the voice, 0.5 to 60 s")
+    response_format: AudioFormat = "mp3"
+
+
+class StoredVoiceLine(_Spoken):
+    """`POST /v1/r2/voice/generate`: the speaker is that of exactly one of `ref_audio_key`, `user_id` and `voice`."""
+
+    key: str | None = Field(None, min_length=1, description="where it is kept; chosen when absent")
+    ref_audio_key: str | None = Field(None, min_length=1, description="a recording in the store; goes with ref_text")
+    user_id: str | None = Field(
+        None, min_length=1, max_length=200, description="whose recording and text (USER.mp3, USER.txt) are in the store"
+    )
+
+    @model_validator(mode="after")
+    def _one_speaker(self) -> Self:
+        given = [name for name in ("ref_audio_key", "user_id", "voice") if getattr(self, name) is not None]
+        if not given:
+            message = "one of ref_audio_key (with ref_text), user_id and voice is needed"
+            raise invalid("ref_audio_key", message, "missing_required_parameter")
+        if len(given) > 1:
+            raise invalid(given[1], f"{' and '.join(given)} are given; give one of them")
+        if (self.ref_audio_key is None) != (self.ref_text is None):
+            if self.ref_text is None:
+                message = "ref_text, what is said in the recording, goes with ref_audio_key"
+                raise invalid("ref_text", message, "missing_required_parameter")
+            raise invalid("ref_text", f"ref_text goes with ref_audio_key only, not with {given[0]}")
+        return self
+
+
+def _printable(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("letters that can be seen are needed")
+    return name.strip()
+
+
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
+class ConsentRecording(Fields):
+    """`POST /v1/audio/voice_consents`."""
+
+    name: Name
+    language: str = Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$", max_length=40, description="BCP 47")
+    recording: Upload
+
+
+class ConsentName(Fields):
+    """`POST /v1/audio/voice_consents/{id}`."""
+
+    name: Name
+
+
+class NewVoice(Fields):
+    """`POST /v1/audio/voices`."""
+
+    name: Name
+    consent: str | None = Field(None, max_length=100, description="id of a voice consent")
+    audio_sample: Upload | None = Field(None, description="a recording of the voice, 0.5 to 60 s")
+    text: str | None = Field(
+        None, min_length=1, max_length=2000, description="what is said in the sample; makes some models better"
+    )
+    type: Literal["audio_sample", "prompt"] | None = None
+    prompt: str | None = None
+    model: str | None = None
+    script_hint: str | None = None
+
+
+class Page(Fields):
+    """Query of a list."""
+
+    after: str | None = Field(None, max_length=100, description="the last id of the page before")
+    limit: int = Field(20, ge=1, le=100)

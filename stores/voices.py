@@ -1,0 +1,165 @@
+"""Voices that callers made, and the consents of the people whose voices they are, as objects of the store.
+
+Each is a small JSON object with a sound beside it. The sound comes first and goes last, so a record that can be read
+has its sound. Records are read again where the store's listing says that they changed, so several processes may share
+a store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Final, TypeVar
+
+from stores.errors import ConsentInUse, KeyNotFound, NotFound
+from stores.objects import PublicStore, StoredObject
+
+logger = logging.getLogger("ray.serve")
+
+ROOM: Final = "voices/"
+"""Everything that is kept here; no client may choose a key in it."""
+_VOICES: Final = f"{ROOM}made/"
+_CONSENTS: Final = f"{ROOM}consents/"
+_VOICE_ID: Final = "voice_"
+_CONSENT_ID: Final = "cons_"
+
+
+@dataclass(frozen=True)
+class Consent:
+    """Somebody's recorded agreement that their voice is used."""
+
+    id: str
+    name: str
+    language: str
+    """BCP 47."""
+    created_at: int
+    """Epoch seconds."""
+    owner: str
+    """Who may see it; empty: everybody."""
+
+
+@dataclass(frozen=True)
+class StoredVoice:
+    """A voice made of a sample."""
+
+    id: str
+    name: str
+    consent: str
+    """Id of the consent that it rests on."""
+    created_at: int
+    owner: str
+    text: str | None = None
+    """What is said in the sample."""
+
+
+R = TypeVar("R", Consent, StoredVoice)
+
+
+class Voices:
+    """The voices and consents of a store. One instance may be used by many threads."""
+
+    def __init__(self, store: PublicStore) -> None:
+        self._store = store
+        self._one_at_a_time = threading.Lock()
+        self._known: dict[str, tuple[StoredObject, Consent | StoredVoice | None]] = {}
+
+    def add_consent(self, name: str, language: str, recording: bytes, suffix: str, owner: str) -> Consent:
+        """Keep a consent and its recording as it came; `suffix` is that of its kind (`.mp3`)."""
+        consent = Consent(_new_id(_CONSENT_ID), name, language, int(time.time()), owner)
+        self._store.put(f"{_CONSENTS}{consent.id}{suffix}", recording)
+        self._put(_CONSENTS, consent)
+        return consent
+
+    def consents(self) -> list[Consent]:
+        """All of them, newest first."""
+        return self._all(_CONSENTS, Consent)
+
+    def rename_consent(self, consent: Consent, name: str) -> Consent:
+        """The consent under another name."""
+        renamed = replace(consent, name=name)
+        self._put(_CONSENTS, renamed)
+        return renamed
+
+    def remove_consent(self, consent: Consent) -> None:
+        """Forget a consent and its recording.
+
+        Raises:
+            ConsentInUse: voices rest on it; the message names them.
+        """
+        with self._one_at_a_time:
+            if resting := [voice.id for voice in self.voices() if voice.consent == consent.id]:
+                raise ConsentInUse(f"voices rest on this consent; delete them first: {', '.join(resting)}")
+            self._remove(_CONSENTS, consent.id)
+
+    def add_voice(self, name: str, consent: Consent, sample: bytes, text: str | None, owner: str) -> StoredVoice:
+        """Keep a voice and its sample, a FLAC file.
+
+        Raises:
+            NotFound: the consent was removed meanwhile.
+        """
+        voice = StoredVoice(_new_id(_VOICE_ID), name, consent.id, int(time.time()), owner, text)
+        self._store.put(f"{_VOICES}{voice.id}.flac", sample)
+        with self._one_at_a_time:
+            if not self._store.exists(f"{_CONSENTS}{consent.id}.json"):
+                self._store.delete(f"{_VOICES}{voice.id}.flac")
+                raise NotFound("the consent is gone")
+            self._put(_VOICES, voice)
+        return voice
+
+    def voices(self) -> list[StoredVoice]:
+        """All of them, newest first."""
+        return self._all(_VOICES, StoredVoice)
+
+    def sample(self, voice: StoredVoice) -> bytes:
+        """The voice's sample, FLAC. Raises `KeyNotFound` when it was removed."""
+        return self._store.get(f"{_VOICES}{voice.id}.flac")
+
+    def remove_voice(self, voice: StoredVoice) -> None:
+        """Forget a voice and its sample."""
+        self._remove(_VOICES, voice.id)
+
+    def _put(self, folder: str, record: Consent | StoredVoice) -> None:
+        self._store.put(f"{folder}{record.id}.json", json.dumps(asdict(record), ensure_ascii=False).encode())
+
+    def _remove(self, folder: str, name: str) -> None:
+        self._store.delete(f"{folder}{name}.json")
+        for key in list(self._store.keys(f"{folder}{name}.")):
+            self._store.delete(key)
+
+    def _all(self, folder: str, kind: type[R]) -> list[R]:
+        """The readable records of a folder. Ids begin with their time, so that the last key is the newest."""
+        listed = [each for each in self._store.listing(folder) if each.key.endswith(".json")]
+        return [record for record in self._read(reversed(listed)) if isinstance(record, kind)]
+
+    def _read(self, listed: Iterator[StoredObject]) -> Iterator[Consent | StoredVoice | None]:
+        for each in listed:
+            known = self._known.get(each.key)
+            if known is None or known[0] != each:
+                known = self._known[each.key] = (each, self._record(each.key))
+            yield known[1]
+
+    def _record(self, key: str) -> Consent | StoredVoice | None:
+        """The record of a key; None when it has just gone, or was damaged by a person."""
+        kind = Consent if key.startswith(_CONSENTS) else StoredVoice
+        try:
+            return kind(**json.loads(self._store.get(key)))
+        except KeyNotFound:
+            return None
+        except (ValueError, TypeError) as error:
+            logger.error("%s is no record of a voice or consent, and is passed over: %s", key, error)
+            return None
+
+
+def is_voice_id(name: str) -> bool:
+    """Whether a name is that of a stored voice, there or not."""
+    return name.startswith(_VOICE_ID)
+
+
+def _new_id(prefix: str) -> str:
+    """Sorted by time; nobody guesses the rest."""
+    return f"{prefix}{time.time_ns() // 1000:015x}{secrets.token_hex(10)}"
