@@ -17,7 +17,9 @@ MAX_BYTES = 10 * 1024 * 1024
 MIN_SECONDS, MAX_SECONDS = 0.5, 60.0
 
 _SNDFILE = ("mp3", "wav", "flac", "ogg")
-_FFMPEG = ("m4a", "aac", "webm")
+_FFMPEG_FORMATS = {"m4a": "mov", "aac": "aac", "webm": "matroska"}
+_FFMPEG = tuple(_FFMPEG_FORMATS)
+_LEAST_RATE, _MOST_RATE, _MOST_CHANNELS = 4_000, 192_000, 8
 _SILENCE = 0.003  # RMS of a 20 ms frame: -50 dB below full scale
 _MIN_SOUNDING_SECONDS = 0.3
 _MAX_CLIPPED_SHARE = 0.005
@@ -120,7 +122,7 @@ def _container(data: bytes) -> str:
 
 def _decode(data: bytes, kind: str, param: str | None) -> Audio:
     try:
-        samples, rate = (_by_sndfile if kind in _SNDFILE else _by_ffmpeg)(data)
+        samples, rate = _by_sndfile(data) if kind in _SNDFILE else _by_ffmpeg(data, kind)
     except _damages() as error:
         raise _invalid(f"the recording looks like {kind.upper()}, but it is truncated or damaged", param) from error
     seconds = len(samples) / rate
@@ -142,25 +144,35 @@ def _by_sndfile(data: bytes) -> tuple[np.ndarray, int]:
 
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         rate = int(file.samplerate)
+        if not (_LEAST_RATE <= rate <= _MOST_RATE and file.channels <= _MOST_CHANNELS):
+            raise ValueError("no recording of a voice is like that")
         # A header may promise any length: read what is allowed and one sample more, never what it says.
         samples = file.read(int(MAX_SECONDS * rate) + 1, dtype="float32", always_2d=True)
     return samples, rate
 
 
-def _by_ffmpeg(data: bytes) -> tuple[np.ndarray, int]:
-    """The same, of what only FFmpeg reads."""
+def _by_ffmpeg(data: bytes, kind: str) -> tuple[np.ndarray, int]:
+    """The same, of what only FFmpeg reads.
+
+    The kind is told to it: left to itself, it would take some files for descriptions of streams elsewhere.
+    """
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), format=_FFMPEG_FORMATS[kind]) as container:
         if not container.streams.audio:
             raise ValueError("there is no sound in it")
         stream = container.streams.audio[0]
+        if stream.codec_context is None or not _LEAST_RATE <= (stream.rate or 0) <= _MOST_RATE:
+            raise ValueError("nothing here can decode it")
         rate = stream.rate
         to_floats = av.AudioResampler(format="fltp", layout="mono", rate=rate)
         blocks: list[np.ndarray] = []
+        read = 0
         for frame in container.decode(stream):
-            blocks += [block.to_ndarray()[0] for block in to_floats.resample(frame)]
-            if sum(map(len, blocks)) > MAX_SECONDS * rate:
+            for block in to_floats.resample(frame):
+                blocks.append(block.to_ndarray()[0])
+                read += len(blocks[-1])
+            if read > MAX_SECONDS * rate:
                 break
     return np.concatenate([*blocks, np.empty(0, np.float32)])[:, None], rate
 

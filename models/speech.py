@@ -149,7 +149,7 @@ class SpeechEngine(Engine, Generic[S]):
     def _speaker(self, job: SpeechJob) -> S | None:
         if job.reference is None:
             return self._named(job.voice)
-        return self._heard_in(job.reference, job.reference_text)
+        return self._heard_in(job.reference, (job.reference_text or "").strip() or None)
 
     def _heard_in(self, recording: bytes, text: str | None) -> S:
         """The speaker of an encoded recording; the last ones are remembered."""

@@ -144,7 +144,7 @@ def _from_store(error: store_errors.StoreError) -> ApiError:
         case store_errors.RestoreFailed() | store_errors.StoreUnavailable():
             return ApiError(503, str(error), code="SEARCH_UNAVAILABLE", headers={"Retry-After": "10"})
         case store_errors.ConsentInUse():
-            return ApiError(409, str(error), code="consent_in_use")
+            return ApiError(409, str(error), code="consent_in_use", headers={"x-should-retry": "false"})
         case store_errors.InvalidKey():
             return ApiError(400, str(error), code="INVALID_KEY", param="key")
         case store_errors.StoreFull():

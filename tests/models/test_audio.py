@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import av
 import numpy as np
@@ -113,6 +114,18 @@ def test_what_telephones_and_browsers_record_is_read(container: str, codec: str,
 def test_a_film_without_sound_and_one_of_an_hour_are_refused() -> None:
     assert "damaged" in str(refused(silent_film()))
     assert "longer than 60 s" in str(refused(recorded(sine(seconds=70, rate=24_000), "ipod", "aac")))
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(50, 1), (655_350, 1), (48_000, 16)])
+def test_what_is_no_voices_rate_or_has_a_crowds_channels_is_refused(rate: int, channels: int) -> None:
+    assert refused(encoded(sine(seconds=1, rate=rate), channels=channels)).code == "invalid_audio"
+
+
+def test_a_description_of_a_stream_elsewhere_is_not_followed() -> None:
+    lines = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "c=IN IP4 127.0.0.1", "t=0 0", "m=audio 35004 RTP/AVP 0", "")
+    begun = time.monotonic()
+    assert refused(b"\xff\xf1\n" + "\n".join(lines).encode()).code == "invalid_audio"
+    assert time.monotonic() - begun < 5
 
 
 def test_too_many_bytes_are_refused_before_they_are_read() -> None:
