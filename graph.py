@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 import settings as configuration
 from deployments.captioning import Captioning
@@ -39,6 +40,12 @@ _DEPLOYMENTS: dict[Kind, type] = {
 _LOOK_AGAIN_SECONDS = 0.5
 """How often a stopping replica looks whether its requests have ended; Serve's 2 s would add up over three levels."""
 
+_COUNT_SECONDS = 0.5
+"""How often Serve counts waiting requests: a model that has just left is started again for those it counted before."""
+
+_LONGEST_REQUEST_SECONDS = 600
+"""How long a model that leaves may go on with what it has begun; Serve's 20 s would end long pictures."""
+
 
 def build(args: dict[str, Any]) -> Application:
     """The application of a configuration.
@@ -61,30 +68,61 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
+    needs = {"memory": entry.memory or 0, "gpus": entry.gpus}
     return (
         serve.deployment(_DEPLOYMENTS[entry.kind])
         .options(
             name=alias,
             max_ongoing_requests=entry.max_ongoing,
             max_queued_requests=entry.max_queued,
-            autoscaling_config=AutoscalingConfig(
-                min_replicas=0,
-                max_replicas=1,
-                target_ongoing_requests=entry.max_ongoing,
-                upscale_delay_s=0,
-                downscale_delay_s=settings.idle_timeout,
-            ),
+            autoscaling_config=_autoscaling(entry, needs, settings),
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
-            # The share of a core is small on purpose: a model works only while it answers, and may then use every core.
+            graceful_shutdown_timeout_s=_LONGEST_REQUEST_SECONDS,
+            # No share of a core: a model works only while it answers, and may then use every core.
             ray_actor_options={
-                "num_cpus": 0.1,
-                "num_gpus": entry.gpus,
-                "memory": entry.memory or None,
+                "num_cpus": 0,
+                "num_gpus": needs["gpus"],
+                "memory": needs["memory"] or None,
                 "runtime_env": _runtime_env(entry.environment),
             },
         )
-        .bind(alias, entry)
+        .bind(alias, entry, settings.residency.capacity)
     )
+
+
+def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> AutoscalingConfig:
+    """When it starts and leaves is decided by deployments/residency.py: nothing is delayed here."""
+    with warnings.catch_warnings():
+        # Serve says that variables of the environment will replace it, but does not read them yet.
+        warnings.filterwarnings("ignore", ".*metrics_interval_s", DeprecationWarning)
+        return AutoscalingConfig(
+            min_replicas=0,
+            initial_replicas=int(entry.keep or entry.preload),
+            max_replicas=1,
+            target_ongoing_requests=entry.max_ongoing,
+            metrics_interval_s=_COUNT_SECONDS,
+            look_back_period_s=2 * _COUNT_SECONDS,
+            upscale_delay_s=0,
+            downscale_delay_s=0,
+            policy=AutoscalingPolicy(policy_kwargs=_residency(entry, needs, settings)),
+        )
+
+
+def _residency(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> dict[str, Any]:
+    """What the residency policy is told of a model; see `deployments.residency.Residency`."""
+    rules = settings.residency
+    return {
+        "needs": needs,
+        "keep": entry.keep,
+        "max_requests": rules.max_requests,
+        "rules": {
+            "idle_timeout": settings.idle_timeout,
+            "quiet": rules.quiet,
+            "min_residence": rules.min_residence,
+            "patience": rules.patience,
+            "capacity": rules.capacity,
+        },
+    }
 
 
 def _runtime_env(environment: str | None) -> dict[str, Any]:

@@ -259,6 +259,30 @@ class Cache(BaseModel):
         return SecretStr(f"redis://{host}:{self.redis_port}/{self.redis_db}")
 
 
+class Residency(BaseModel):
+    """Which models leave when others are wanted that do not fit beside them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    capacity: int = Field(0, ge=0, description="at most so many models are loaded; 0 = as many as there is memory for")
+    max_requests: int = Field(0, ge=0, description="requests after which a model is loaded anew; 0 = never")
+    quiet: float = Field(
+        1.0, ge=0, description="seconds without a request after which a model may make room for another at once"
+    )
+    min_residence: float = Field(
+        5.0, ge=0, description="seconds that a model in use stays, and at least as long as it took to load"
+    )
+    patience: float = Field(
+        15.0, ge=0, description="seconds that a request waits for room until a busy model is unloaded after its work"
+    )
+
+    @model_validator(mode="after")
+    def _waits_in_order(self) -> Self:
+        if self.patience < self.quiet:
+            raise ValueError(f"patience: {self.patience:g} is less than quiet; allowed: {self.quiet:g} or more")
+        return self
+
+
 class Settings(BaseModel):
     """What `args:` of `serve_config.yaml` may say."""
 
@@ -314,7 +338,9 @@ class Settings(BaseModel):
     )
     cors_origins: Origins = Field((), description="origins of pages that may call, besides those of this machine")
     idle_timeout: float = Field(300.0, gt=0, description="seconds after its last request until a model is unloaded")
+    residency: Residency = Field(default_factory=lambda: Residency.model_validate({}))
     start_timeout: float = Field(120.0, gt=0, description="seconds a request waits for a model to start")
+    queue_timeout: float = Field(600.0, gt=0, description="seconds a request waits for its turn at a model")
 
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Self:
@@ -396,7 +422,10 @@ _ENVIRONMENT = {
     "ATELIER_API_KEYS": "api_keys",
     "ATELIER_ADMIN_KEYS": "admin_keys",
     "ATELIER_START_TIMEOUT": "start_timeout",
+    "ATELIER_QUEUE_TIMEOUT": "queue_timeout",
     "IDLE_TIMEOUT": "idle_timeout",
+    "MODEL_CAPACITY": "residency.capacity",
+    "MAX_REQUESTS": "residency.max_requests",
     "IMAGE_MAX_BYTES": "image_max_bytes",
     "IMAGE_MAX_PIXELS": "image_max_pixels",
     "MAX_CONTENT_LENGTH": "max_content_length",
@@ -455,6 +484,26 @@ def validate(args: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise ConfigurationError(first_mistake(error, Settings, variables=named)) from None
+
+
+def memory_for_models(models: Mapping[str, ModelEntry], environ: Mapping[str, str] = os.environ) -> int | None:
+    """Bytes of main memory that all models together may take (`ATELIER_MEMORY`); None: what Ray finds free.
+
+    Raises:
+        ConfigurationError: it is no number of bytes, or too few for one of the models.
+    """
+    value = environ.get("ATELIER_MEMORY", "")
+    if not value:
+        return None
+    digits = value.replace("_", "")
+    if not (digits.isascii() and digits.isdecimal() and int(digits) > 0):
+        raise ConfigurationError(f"ATELIER_MEMORY: {value!r}: a number of bytes above 0 is needed, such as 16000000000")
+    for alias, entry in models.items():
+        if (entry.memory or 0) > int(digits):
+            raise ConfigurationError(
+                f"models.{alias}.memory: {entry.memory} is more than ATELIER_MEMORY; allowed: {digits} or less"
+            )
+    return int(digits)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -52,7 +52,8 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
     stop = threading.Event()
     terminal = keep_terminal(folder / LOG)
     config = read_config(config_path, host, port)
-    if dashboard := start_ray(folder):
+    memory = settings.memory_for_models(settings.load(config_path).models)
+    if dashboard := start_ray(folder, memory):
         print(f"Ray's dashboard: {dashboard} (its token: `ray get-auth-token`)", file=terminal)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     client = start_serve(config)
@@ -84,8 +85,11 @@ def read_config(path: Path, host: str, port: int) -> ServeDeploySchema:
     return config
 
 
-def start_ray(folder: Path) -> str:
-    """A Ray cluster of this machine alone, with its session in `folder`; returns the dashboard's address."""
+def start_ray(folder: Path, memory: int | None) -> str:
+    """A Ray cluster of this machine alone, with its session in `folder`; returns the dashboard's address.
+
+    `memory` is what models may take, in bytes; None: what Ray finds free.
+    """
     make_auth_token()
     context = ray.init(
         address="local",
@@ -94,6 +98,7 @@ def start_ray(folder: Path) -> str:
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.ERROR,
+        _memory=memory,
         _node_ip_address="127.0.0.1",
         _temp_dir=str(folder / "ray"),
     )

@@ -60,6 +60,7 @@ def up(
                 )
             if doors[0] == doors[1]:
                 raise settings.ConfigurationError(f"FILE_SERVER_PORT: {second!r}: is PORT already; choose another")
+        settings.memory_for_models(configured.models)
     except settings.ConfigurationError as error:
         fail(str(error), status=MISTAKE)
     home = configured.folder

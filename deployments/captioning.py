@@ -23,13 +23,14 @@ class _Wanted:
 class Captioning(ModelReplica[CaptionEngine]):
     """Captions pictures."""
 
-    def __init__(self, alias: str, entry: ModelEntry) -> None:
-        super().__init__(alias, entry)
+    def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
+        super().__init__(alias, entry, capacity)
         self._batches = Batcher(self._captions, self._fits)
 
     async def caption(self, images: list[bytes], prefix: str | None = None) -> list[str]:
         """One caption per encoded picture, in order; with those of other callers in as few forwards as fit."""
-        return await self._batches.ask(_Wanted(images, prefix))
+        with self.presence.in_use():
+            return await self._batches.ask(_Wanted(images, prefix))
 
     def _fits(self, taken: list[_Wanted], more: _Wanted) -> bool:
         pictures = sum(len(wanted.images) for wanted in (*taken, more))

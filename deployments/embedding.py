@@ -37,14 +37,15 @@ class _Texts:
 class Embedding(ModelReplica[EmbeddingEngine]):
     """Embeds texts and pictures; each with those of other callers, up to the engine's `max_batch` at once."""
 
-    def __init__(self, alias: str, entry: ModelEntry) -> None:
-        super().__init__(alias, entry)
+    def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
+        super().__init__(alias, entry, capacity)
         self._text_batches = Batcher(self._embed_texts, self._fit)
         self._image_batches = Batcher(self._embed_images, self._fit)
 
     async def embed_texts(self, texts: list[str]) -> np.ndarray:
         """Unit vectors, float32 [len(texts), dimension]; of a long text, as much as the model reads."""
-        return (await self._text_batches.ask(_Texts(texts))).vectors
+        with self.presence.in_use():
+            return (await self._text_batches.ask(_Texts(texts))).vectors
 
     async def embed_images(self, images: list[bytes]) -> np.ndarray:
         """Unit vectors of encoded pictures, float32 [len(images), dimension].
@@ -52,7 +53,8 @@ class Embedding(ModelReplica[EmbeddingEngine]):
         Raises:
             InvalidImage: one of them is not a picture that we read.
         """
-        return await self._image_batches.ask(images)
+        with self.presence.in_use():
+            return await self._image_batches.ask(images)
 
     async def embed(self, inputs: Mapping[str, str | bytes], dimension: int | None = None) -> Embedded:
         """The vectors of whole texts and of encoded pictures, in order, by the names that errors shall call them.
@@ -62,8 +64,12 @@ class Embedding(ModelReplica[EmbeddingEngine]):
                 `dimension`.
             InvalidImage: one of the pictures is not one that we read.
         """
-        if dimension is not None:
-            await self.run(lambda _: self._require(dimension))
+        with self.presence.in_use():
+            if dimension is not None:
+                await self.run(lambda _: self._require(dimension))
+            return await self._embed(inputs)
+
+    async def _embed(self, inputs: Mapping[str, str | bytes]) -> Embedded:
         texts = {name: each for name, each in inputs.items() if isinstance(each, str)}
         images = {name: each for name, each in inputs.items() if isinstance(each, bytes)}
         vectors: dict[str, np.ndarray] = {}
@@ -73,7 +79,7 @@ class Embedding(ModelReplica[EmbeddingEngine]):
             vectors |= zip(texts, read.vectors, strict=True)
             tokens = read.tokens
         if images:
-            vectors |= zip(images, await self.embed_images(list(images.values())), strict=True)
+            vectors |= zip(images, await self._image_batches.ask(list(images.values())), strict=True)
         return Embedded(np.stack([vectors[name] for name in inputs]), tokens)
 
     def _require(self, dimension: int) -> None:

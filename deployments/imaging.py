@@ -72,8 +72,9 @@ class Imaging(ModelReplica[ImageEngine]):
                     raise Cancelled
                 tell(Made(encode(picture, output.format, output.quality), job.seed + i))
 
-        async for told in self.listen(work):
-            yield told
+        with self.presence.in_use():
+            async for told in self.listen(work):
+                yield told
 
 
 class _Reporter:

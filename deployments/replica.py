@@ -18,9 +18,10 @@ from contextvars import copy_context
 from functools import partial
 from typing import Generic, ParamSpec, TypeVar
 
+from deployments.presence import Presence
 from models.catalog import ModelEntry, create_engine
 from models.engine import Engine
-from models.errors import Cancelled, InferenceFailed, ModelError
+from models.errors import Cancelled, InferenceFailed, ModelError, OutOfMemory
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,8 +42,11 @@ class ModelReplica(Generic[E]):
     wait in vain. Requests get the error at once, and loading is tried again after 10 s, then 20 s, up to 5 minutes.
     """
 
-    def __init__(self, alias: str, entry: ModelEntry) -> None:
+    def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
+        """`capacity`: at most so many models are loaded on a machine; 0 = as many as there is memory for."""
         self.alias = alias
+        self.presence = Presence.here(alias)
+        self._capacity = capacity
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
         threads = entry.max_ongoing if self.engine.reentrant else 1
         self._thread = ThreadPoolExecutor(threads, thread_name_prefix=alias)
@@ -55,22 +59,39 @@ class ModelReplica(Generic[E]):
     def _load(self) -> None:
         begun = time.monotonic()
         try:
-            self.engine.load()
-            self.engine.warm_up()
+            with self.presence.turn_to_load(self._capacity):
+                self._load_in_turn()
         except ModelError as error:
             logger.error("%s could not be loaded: %s", self.alias, error)
             self._failure = error
             self._next_try = time.monotonic() + self._cool_down
             self._cool_down = min(self._cool_down * 2, _LONGEST_COOL_DOWN)
+            self.presence.failed()
             return
         self._failure = None
+        seconds = time.monotonic() - begun
         logger.info(
             "%s is loaded: %.1f MB in %.2f s, ready after %.2f s",
             self.alias,
             self.engine.footprint / 1e6,
             self.engine.load_seconds,
-            time.monotonic() - begun,
+            seconds,
         )
+        self.presence.ready(seconds)
+
+    def _load_in_turn(self) -> None:
+        try:
+            self.engine.load()
+        except OutOfMemory:
+            logger.warning("%s does not fit into memory; the idle models leave, and it is tried once more", self.alias)
+            self.presence.wait_for_room()
+            self.engine.load()
+        self.engine.warm_up()
+
+    def __del__(self) -> None:
+        """Serve calls this once the last request of a replica that leaves has ended."""
+        if presence := getattr(self, "presence", None):  # the constructor may have failed before
+            presence.end()
 
     def _require_loaded(self) -> None:
         with self._loading:
@@ -81,6 +102,7 @@ class ModelReplica(Generic[E]):
 
     async def ready(self) -> None:
         """Return once the engine is loaded and its turn has come. Raises the error that keeps it from loading."""
+        self.presence.touch()
         await self.run(lambda _: None)
 
     async def run(self, work: Callable[[IsCancelled], T]) -> T:

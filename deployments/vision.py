@@ -33,8 +33,8 @@ class Answer:
 class Vision(ModelReplica[ChatEngine]):
     """Answers about pictures and text. What comes while the model works goes together next; nobody waits for it."""
 
-    def __init__(self, alias: str, entry: ModelEntry) -> None:
-        super().__init__(alias, entry)
+    def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
+        super().__init__(alias, entry, capacity)
         self._waiting: deque[Asked] = deque()
 
     async def chat(self, job: ChatJob) -> Answer:
@@ -90,7 +90,8 @@ class Vision(ModelReplica[ChatEngine]):
         self._waiting.append(Asked(job, tell_and_log, cancelled.is_set))
         self._in_thread(self._answer_waiting)
         try:
-            yield
+            with self.presence.in_use():
+                yield
         finally:
             cancelled.set()
 

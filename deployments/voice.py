@@ -31,7 +31,8 @@ class Voice(ModelReplica[SpeechEngine[Any]]):
             check_writable(audio_format)
             return write_audio(self.engine.speak(job, is_cancelled), audio_format, comment)
 
-        return await self.run(work)
+        with self.presence.in_use():
+            return await self.run(work)
 
     async def stream_speech(
         self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None
@@ -52,5 +53,6 @@ class Voice(ModelReplica[SpeechEngine[Any]]):
                 yield Spoken(file.add(sentence), sentence.seconds)
             yield Spoken(file.end(), 0.0)
 
-        async for part in self.stream(work):
-            yield part
+        with self.presence.in_use():
+            async for part in self.stream(work):
+                yield part

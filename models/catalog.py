@@ -88,9 +88,14 @@ class ModelEntry(BaseModel):
     gpus: float = Field(
         0, ge=0, le=16, description="share of a GPU that a replica takes; shares of one GPU add up to 1"
     )
-    memory: int = Field(
-        0, ge=0, description="bytes of main memory that a replica takes; one that does not fit waits; 0 = not counted"
+    memory: int | None = Field(
+        None,
+        ge=0,
+        description="bytes of main memory that a replica takes; one that does not fit waits until others have left; "
+        "0 = not counted; none = as measured when it was last loaded, until then by the size of its weights",
     )
+    keep: bool = Field(False, description="load it at the start and never unload it")
+    preload: bool = Field(False, description="load it at the start; it is unloaded like any other")
     max_ongoing: int = Field(8, ge=1, description="requests a replica holds; it works on them in turn")
     max_queued: int = Field(64, ge=1, description="requests that may wait; one more is refused with 429")
     image: ImageDefaults = Field(

@@ -34,6 +34,7 @@ from deployments.ingress import (
     process,
     search,
     speech,
+    system,
     vision,
     voice,
     voices,
@@ -140,7 +141,7 @@ def create_app(atelier: Atelier) -> FastAPI:
     app.add_api_route("/", _to_the_description, include_in_schema=False)
     app.state.atelier = atelier
     settings = atelier.settings
-    for router in (health, models, files, flux_files, chat, vision, captions):
+    for router in (health, models, system, files, flux_files, chat, vision, captions):
         app.include_router(router.router)
     for feature in (
         _Feature(images.router, settings.image_enabled, "IMAGE_ENABLED"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 import re
@@ -16,9 +17,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress.errors import ApiError, from_exception, response
+from deployments.ingress.turns import caller
 
 logger = logging.getLogger("ray.serve")
 
+PEER = "x-atelier-peer"
+"""HAProxy says here who called it; `cli/haproxy.sh` overwrites what callers send under this name."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = ("/healthz", "/readyz", "/files/", "/i/", "/static/")
 _LATEST = ("/latest",)
@@ -45,6 +49,7 @@ class RequestContext:
         request_id = given if is_sane else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        caller.set(_who(scope))
         begun = time.perf_counter()
         status = 0
 
@@ -128,6 +133,15 @@ def ignored_parameters(scope: Scope) -> list[tuple[bytes, bytes]]:
     """The header that names the unknown fields which a request's body had; none when there were none."""
     names = scope.get("state", {}).get("ignored_parameters")
     return [(b"x-ignored-parameters", ", ".join(_header_safe(names)).encode())] if names else []
+
+
+def _who(scope: Scope) -> str:
+    """Whose turn a request takes: its key's, else its address's."""
+    headers = Headers(scope=scope)
+    if key := given_key(headers):
+        return hashlib.sha256(key.encode()).hexdigest()
+    peer: str = headers.get(PEER) or (scope["client"][0] if scope.get("client") else "")
+    return peer
 
 
 def _among(given: bytes, keys: Iterable[bytes]) -> bool:

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from deployments.ingress.roster import State
+from deployments.ingress.roster import Standing
 from models.catalog import Kind
 from stores.errors import StoreError
 
@@ -30,7 +30,8 @@ async def healthz() -> dict[str, Any]:
 async def readyz(request: Request) -> JSONResponse:
     """200 when every configured part can serve, else 503. A model at zero replicas that can start is ready."""
     atelier = request.app.state.atelier
-    states: dict[str, State] = await atelier.models.states()
+    standings: dict[str, Standing] = await atelier.models.standings()
+    states = {alias: standing.state for alias, standing in standings.items()}
     kinds = {alias: entry.kind for alias, entry in atelier.models.entries.items()}
 
     def can_serve(kind: Kind) -> bool:
@@ -44,6 +45,7 @@ async def readyz(request: Request) -> JSONResponse:
         "ready": ready,
         "server_ready": True,
         "models": states,
+        "reasons": {alias: standing.reason for alias, standing in standings.items() if standing.reason},
         "image_search": searchable,
         "image_search_state": search,
         "image_search_ready": searchable,

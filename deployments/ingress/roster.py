@@ -6,23 +6,50 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatus
 
-from deployments.ingress.errors import LOAD_FAILED, ApiError, from_exception, invalid
+from deployments.board import Board, Facts, Verdict
+from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.flights import side_by_side
+from deployments.ingress.turns import QueueFull, Turns, caller
 from models.catalog import Kind, ModelEntry
 from settings import Settings
 
 State = Literal["cold", "starting", "ready", "failed"]
 _STATE_SECONDS = 1.0
+_LEAVING_SECONDS = 0.1
+_NO_RETRY = {"x-should-retry": "false"}
 _AWAKE_SECONDS = 30.0
 """How long a model that has answered is taken to be awake, at most."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a model without asking it: `facts` of its replica, if one is there."""
+
+    state: State
+    facts: Facts | None
+    verdict: Verdict
+    queue: int = 0
+
+    @property
+    def reason(self) -> str | None:
+        """Why it cannot serve right now; None when it can, or could if it were asked."""
+        if self.verdict.is_too_large:
+            return "needs more memory or GPU than there is beside the models that are kept"
+        if self.state == "failed":
+            return "could not be loaded; the server's log says why"
+        if self.state == "starting":
+            return f"waits for {self.verdict.waits_for} to leave" if self.verdict.waits_for else "is being loaded"
+        return None
 
 
 class Roster:
@@ -31,11 +58,13 @@ class Roster:
     def __init__(self, settings: Settings, handles: Mapping[str, DeploymentHandle]) -> None:
         self._settings = settings
         self._handles = dict(handles)
-        self._states: dict[str, State] = {}
-        self._failed: set[str] = set()
-        self._states_at = -math.inf
+        self._turns = {alias: Turns(entry.max_ongoing, entry.max_queued) for alias, entry in self.entries.items()}
+        self._seconds: dict[str, float] = {}
+        self._standings: dict[str, Standing] = {}
+        self._search_state: State = "cold"
+        self._looked_at = -math.inf
         self._awake_at: dict[str, float] = {}
-        self._states_lock = asyncio.Lock()
+        self._look_lock = asyncio.Lock()
 
     @property
     def entries(self) -> dict[str, ModelEntry]:
@@ -95,21 +124,65 @@ class Roster:
             ApiError: 503 with Retry-After when the model does not start in time, 429 when its queue is full, and
                 what the model itself refused.
         """
+        async with self._turn(alias):
+            return await self._call(alias, method, *args)
+
+    async def _call(self, alias: str, method: str, *args: Any) -> Any:
         answer = getattr(self._handles[alias], method).remote(*args)
         waiting = asyncio.ensure_future(_result(answer))
         try:
             await self._started(alias, waiting)
-            result = waiting.result()
+            return waiting.result()
         except ApiError:
             raise
         except Exception as error:
-            raise self._told(alias, error) from error
+            raise from_exception(error) from error
         finally:
             if not waiting.done():
                 answer.cancel()
                 waiting.cancel()
-        self._failed.discard(alias)
-        return result
+
+    async def load(self, alias: str) -> float:
+        """Have a model loaded, past whoever waits for it; the seconds that it took. Errors as in `call`."""
+        begun = time.monotonic()
+        await self._call(alias, "ready")
+        self._looked_at = -math.inf
+        return time.monotonic() - begun
+
+    @asynccontextmanager
+    async def _turn(self, alias: str) -> AsyncIterator[None]:
+        """While it is the caller's turn at a model.
+
+        Raises:
+            ApiError: 429 with Retry-After when too many wait for it, 503 when the turn did not come in time.
+        """
+        turns = self._turns[alias]
+        try:
+            async with asyncio.timeout(self._settings.queue_timeout):
+                await turns.take(caller.get())
+        except QueueFull:
+            seconds = turns.waiting * self._seconds.get(alias, 1.0) / self.entries[alias].max_ongoing
+            raise ApiError(
+                429,
+                f"too many requests are waiting for the model {alias!r}",
+                code="rate_limit_exceeded",
+                headers={"Retry-After": str(min(60, max(1, math.ceil(seconds))))},
+            ) from None
+        except TimeoutError:
+            raise ApiError(
+                503,
+                f"the turn of this request at the model {alias!r} did not come within "
+                f"{self._settings.queue_timeout:g} s",
+                code="queue_timeout",
+                headers={"Retry-After": "10"},
+            ) from None
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            turns.give()
+            seconds = time.monotonic() - begun
+            self._seconds[alias] = 0.8 * self._seconds.get(alias, seconds) + 0.2 * seconds
 
     async def wake(self, alias: str) -> None:
         """Return once the model answers, which it is not asked when it has lately. Errors as in `call`."""
@@ -120,13 +193,17 @@ class Roster:
 
     async def stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
         """What a generator method of the model's replica yields. Errors as in `call`."""
+        async with self._turn(alias), aclosing(self._stream(alias, method, *args)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
         answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
         waiting = asyncio.ensure_future(_first(answers))
         finished = False
         try:
             await self._started(alias, waiting)
             first = waiting.result()
-            self._failed.discard(alias)
             if first is not _NOTHING:
                 yield first
                 async for piece in answers:
@@ -136,7 +213,7 @@ class Roster:
             raise
         except Exception as error:
             finished = True
-            raise self._told(alias, error) from error
+            raise from_exception(error) from error
         finally:
             if not finished:
                 answers.cancel()
@@ -181,47 +258,87 @@ class Roster:
         """Return once `waiting` is done, however long the model works; not so long for it to start.
 
         Raises:
-            ApiError: 503, the model has not started in time.
+            ApiError: 503, the model has not started in time, or never will.
         """
+        begun = time.monotonic()
         while not waiting.done():
-            await asyncio.wait([waiting], timeout=self._settings.start_timeout)
-            if not waiting.done() and (await self.states())[alias] != "ready":
+            await asyncio.wait([waiting], timeout=_STATE_SECONDS)
+            if waiting.done():
+                return
+            standing = (await self.standings())[alias]
+            if standing.state == "ready":
+                await asyncio.wait([waiting], timeout=self._settings.start_timeout)
+                begun = time.monotonic()
+            elif standing.verdict.is_too_large:
+                raise ApiError(503, f"the model {alias!r} {standing.reason}", code="model_too_large", headers=_NO_RETRY)
+            elif time.monotonic() - begun > self._settings.start_timeout:
+                reason = f": it {standing.reason}" if standing.reason else ""
                 raise ApiError(
                     503,
-                    f"the model {alias!r} did not start within {self._settings.start_timeout:g} s",
+                    f"the model {alias!r} did not start within {self._settings.start_timeout:g} s{reason}",
                     code="model_starting",
                     headers={"Retry-After": "10"},
                 )
 
-    def _told(self, alias: str, error: Exception) -> ApiError:
-        """The error for the caller; remembers a model that does not load, since its replica looks healthy to Serve."""
-        told = from_exception(error)
-        if told.code == LOAD_FAILED:
-            self._failed.add(alias)
-        else:
-            self._failed.discard(alias)
-        return told
+    async def evict(self, alias: str) -> None:
+        """Return once the model's replica is gone, whose running requests end first.
+
+        Raises:
+            ApiError: 404 when it is not loaded, 409 when it is one that is always kept.
+        """
+        if self.entries[alias].keep:
+            message = f"the model {alias!r} is configured to be kept (keep: true)"
+            raise ApiError(409, message, code="model_kept", headers=_NO_RETRY)
+        board = self._board
+        facts = (await self.standings(anew=True))[alias].facts
+        if facts is None or facts.state == "waiting":
+            raise ApiError(404, f"the model {alias!r} is not loaded", code="model_not_loaded")
+        await asyncio.to_thread(board.ask_to_leave, facts.replica)
+        await asyncio.to_thread(_wait_until_gone, board, facts.replica)
+        self._looked_at = -math.inf
+
+    async def memory_for_models(self) -> int:
+        """Bytes of main memory that Ray gives to replicas, over all machines."""
+        resources = await asyncio.to_thread(ray.cluster_resources)
+        return int(resources.get("memory", 0))
 
     async def search_can_serve(self) -> bool:
         """Whether the search deployment runs, as of a second ago at most."""
-        await self.states()
-        return self._states.get("search") == "ready"
+        await self.standings()
+        return self._search_state == "ready"
 
     async def states(self) -> dict[str, State]:
-        """The state of every alias, at most a second old. Asks Serve's controller, never a model."""
-        async with self._states_lock:
-            if time.monotonic() - self._states_at > _STATE_SECONDS:
-                status = await asyncio.to_thread(serve.status)
-                application = status.applications.get(serve.get_replica_context().app_name)
-                self._states = {
-                    name: _state(deployment.status, deployment.replica_states)
-                    for name, deployment in (application.deployments if application else {}).items()
-                }
-                self._states_at = time.monotonic()
-        known = {alias: self._states.get(alias, "cold") for alias in self._handles}
-        # a replica that left took its failure along: the next one may load
-        self._failed = {alias for alias in self._failed if known[alias] == "ready"}
-        return {alias: "failed" if alias in self._failed else state for alias, state in known.items()}
+        """The state of every alias, at most a second old."""
+        return {alias: standing.state for alias, standing in (await self.standings()).items()}
+
+    async def standings(self, anew: bool = False) -> dict[str, Standing]:
+        """What is known of every alias, at most a second old or `anew`. Asks Serve's controller, never a model."""
+        async with self._look_lock:
+            if anew or time.monotonic() - self._looked_at > _STATE_SECONDS:
+                await asyncio.to_thread(self._look)
+                self._looked_at = time.monotonic()
+        return {
+            alias: replace(standing, queue=self._turns[alias].waiting) for alias, standing in self._standings.items()
+        }
+
+    @property
+    def _board(self) -> Board:
+        return Board(serve.get_replica_context().app_name)
+
+    def _look(self) -> None:
+        application = serve.status().applications.get(serve.get_replica_context().app_name)
+        deployments = application.deployments if application else {}
+        states = {name: _state(each.status, each.replica_states) for name, each in deployments.items()}
+        self._search_state = states.get("search", "cold")
+        verdicts, facts = self._board.verdicts(), self._board.facts()
+        self._standings = {
+            alias: _standing(
+                states.get(alias, "cold"),
+                [each for each in facts if each.alias == alias],
+                verdicts.get(alias, Verdict()),
+            )
+            for alias in self._handles
+        }
 
 
 async def _result(answer: Any) -> Any:
@@ -233,6 +350,19 @@ _NOTHING = object()
 
 async def _first(answers: AsyncIterator[Any]) -> Any:
     return await anext(answers, _NOTHING)
+
+
+def _wait_until_gone(board: Board, replica: str) -> None:
+    while any(each.replica == replica for each in board.facts()):
+        time.sleep(_LEAVING_SECONDS)
+
+
+def _standing(state: State, facts: Sequence[Facts], verdict: Verdict) -> Standing:
+    """Of the newest replica; of none once Serve has none, since one that was killed takes its note along."""
+    newest = max(facts, key=lambda each: each.since, default=None) if state != "cold" else None
+    if newest is not None and newest.state in ("ready", "failed"):  # Serve hears of it a moment later
+        state = newest.state
+    return Standing(state, newest, verdict)
 
 
 def _state(status: DeploymentStatus, replicas: Mapping[Any, int]) -> State:

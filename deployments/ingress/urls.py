@@ -17,6 +17,7 @@ from typing import Final
 from starlette.requests import Request
 
 from deployments.ingress import idempotency
+from deployments.ingress.context import PEER
 from deployments.ingress.file_server import FileServer
 from deployments.ingress.retention import GENERATED
 
@@ -25,8 +26,6 @@ logger = logging.getLogger("ray.serve")
 URL_SECONDS: Final = 3600
 _REPLAYED_SECONDS: Final = 25 * 3600
 """For an answer that may be given again for a day."""
-PEER: Final = "x-atelier-peer"
-"""HAProxy says here who called it; `cli/haproxy.sh` overwrites what callers send under this name."""
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 

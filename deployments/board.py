@@ -1,0 +1,102 @@
+"""What model replicas, the residency policy and the ingress tell each other, in Ray's own key-value store.
+
+A replica says what it holds and whether it works; the policy reads that before it decides, and says what it did; the
+ingress reads both. Nobody is called, so that looking at a model neither wakes it nor counts as its use.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ray.experimental import internal_kv
+
+_NAMESPACE = b"atelier"
+
+ReplicaState = Literal["waiting", "loading", "ready", "failed", "out_of_memory"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a replica says of itself; one that is `waiting` holds no model yet.
+
+    Times are seconds since the epoch, by the clock of its node.
+
+    `since` is when it came into its state, `used_at` when the last request ended (or the load); `active` counts the
+    requests that it works on or holds, `requests` all that it ever had. `gpus` are Ray's ids of its accelerators.
+    """
+
+    alias: str
+    replica: str
+    node: str
+    pid: int
+    state: ReplicaState
+    since: float
+    gpus: tuple[str, ...] = ()
+    load_seconds: float = 0.0
+    resident_bytes: int = 0
+    active: int = 0
+    requests: int = 0
+    used_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the policy says of a model. `room_in` is why it waits: empty, or who has to leave, or that nobody can."""
+
+    loads: int = 0
+    evictions: dict[str, int] = field(default_factory=dict)
+    waits_for: str = ""
+    is_too_large: bool = False
+
+
+class Board:
+    """The notes of one application. Each call is a round trip to Ray's head node, some 0.3 ms, and blocks."""
+
+    def __init__(self, application: str) -> None:
+        self._application = application
+
+    def tell(self, facts: Facts) -> None:
+        """Put up what a replica says, instead of what it said before."""
+        self._put(f"facts:{facts.replica}", asdict(facts))
+
+    def forget(self, replica: str) -> None:
+        """Take down what a replica said, and that it shall leave."""
+        for room in ("facts", "leave"):
+            internal_kv._internal_kv_del(self._key(f"{room}:{replica}"), namespace=_NAMESPACE)
+
+    def facts(self) -> list[Facts]:
+        """What the replicas say, those of processes that were killed included."""
+        told = [self._get(key) for key in self._names("facts:")]
+        return [Facts(**{**each, "gpus": tuple(each["gpus"])}) for each in told if each is not None]
+
+    def ask_to_leave(self, replica: str) -> None:
+        """Have the policy unload a replica once its requests have ended."""
+        self._put(f"leave:{replica}", True)
+
+    def asked_to_leave(self) -> set[str]:
+        """Replicas that shall be unloaded."""
+        return {name.partition(":")[2] for name in self._names("leave:")}
+
+    def publish(self, verdicts: dict[str, Verdict]) -> None:
+        """Say what the policy did and thinks, by alias."""
+        self._put("verdicts", {alias: asdict(verdict) for alias, verdict in verdicts.items()})
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """What the policy said last."""
+        return {alias: Verdict(**told) for alias, told in (self._get("verdicts") or {}).items()}
+
+    def _key(self, name: str) -> bytes:
+        return f"{self._application}:{name}".encode()
+
+    def _put(self, name: str, value: Any) -> None:
+        internal_kv._internal_kv_put(self._key(name), json.dumps(value).encode(), True, namespace=_NAMESPACE)
+
+    def _get(self, name: str) -> Any:
+        value = internal_kv._internal_kv_get(self._key(name), namespace=_NAMESPACE)
+        return None if value is None else json.loads(value)
+
+    def _names(self, prefix: str) -> list[str]:
+        keys = internal_kv._internal_kv_list(self._key(prefix), namespace=_NAMESPACE)
+        return [key.decode().removeprefix(f"{self._application}:") for key in keys]

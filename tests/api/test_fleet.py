@@ -1,0 +1,203 @@
+"""Models that do not fit together, on a running server: who is loaded, and what everybody who waits is answered."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from cli.environment import ROOT
+from tests.api.conftest import fault
+from tests.api.pictures import many_scenes, png
+from tests.servers import Server, start_server
+
+MEMORY = 2_000_000_000
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two models of which one fits at a time, and one that is kept beside either."""
+    folder = tmp_path_factory.mktemp("fleet")
+    document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    document["applications"][0]["args"] = {
+        "image_search_enabled": False,
+        "image_enabled": False,
+        "idle_timeout": 10,
+        "residency": {"patience": 5, "min_residence": 2},
+        "models": {
+            "a": {"engine": "captioner", "checkpoint": "builtin:blip", "memory": 1_200_000_000, "threads": 1},
+            "b": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_200_000_000},
+            "kept": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 100_000_000, "keep": True},
+            "beside": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_950_000_000},
+        },
+        "default_models": {"captioner": "a", "voice": "b"},
+    }
+    config = folder / "fleet.yaml"
+    config.write_text(yaml.safe_dump(document))
+    started = start_server(folder / "home", config, ATELIER_MEMORY=str(MEMORY))
+    try:
+        started.wait_until_ready()
+        yield started
+    finally:
+        status = started.stop()
+    assert status == 0
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=120) as client:
+        yield client
+
+
+def ask_a(http: httpx.Client) -> httpx.Response:
+    picture = png(many_scenes(next(_numbers) + 1)[-1])  # a new one each time, which no cache knows
+    return http.post("/api/caption-images", params={"model": "a"}, files={"images": picture})
+
+
+def ask_b(http: httpx.Client, sentences: int = 1) -> httpx.Response:
+    text = " ".join([f"This is sentence number {next(_numbers)}."] * sentences)
+    return http.post("/v1/audio/speech", json={"model": "b", "input": text, "voice": "alloy", "response_format": "wav"})
+
+
+def at_once(ask: Callable[[httpx.Client], httpx.Response], http: httpx.Client, count: int = 20) -> list[int]:
+    with ThreadPoolExecutor(count) as callers:
+        return [answer.status_code for answer in callers.map(lambda _: ask(http), range(count))]
+
+
+def workers(http: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = http.get("/v1/system/status").raise_for_status().json()["workers"]
+    return found
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def loads(http: httpx.Client, alias: str) -> int:
+    worker = workers(http).get(alias)
+    return worker["loads"] if worker else 0
+
+
+def test_a_kept_model_is_there_when_the_server_is_ready(http: httpx.Client) -> None:
+    assert http.get("/v1/models/kept").json()["state"] == "ready"
+
+
+def test_twenty_requests_each_for_two_models_in_turn_are_all_answered_with_one_load_each_turn(
+    http: httpx.Client,
+) -> None:
+    for turn in range(5):
+        ask, alias, other = (ask_a, "a", "b") if turn % 2 == 0 else (ask_b, "b", "a")
+        assert at_once(ask, http) == [200] * 20
+        assert other not in workers(http)
+        wait_until(lambda: loads(http, alias) > turn // 2)  # noqa: B023
+        assert loads(http, alias) == turn // 2 + 1
+    assert "kept" in workers(http)
+
+
+def test_requests_for_both_at_once_are_all_answered(http: httpx.Client) -> None:
+    before = loads(http, "a") + loads(http, "b")
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.submit(at_once, ask_a, http), both.submit(at_once, ask_b, http)
+        assert first.result() + second.result() == [200] * 40
+    assert loads(http, "a") + loads(http, "b") <= before + 3
+
+
+def test_a_model_in_use_all_the_time_makes_room_for_another_after_its_patience(http: httpx.Client) -> None:
+    ask_b(http).raise_for_status()
+    over = threading.Event()
+    answers: list[int] = []
+
+    def use() -> None:
+        while not over.is_set():
+            answers.append(ask_b(http, sentences=20).status_code)
+
+    users = [threading.Thread(target=use) for _ in range(3)]
+    for user in users:
+        user.start()
+    try:
+        assert ask_a(http).status_code == 200
+    finally:
+        over.set()
+        for user in users:
+            user.join()
+    assert set(answers) == {200}
+
+
+def test_a_busy_model_that_is_evicted_ends_its_work_first(http: httpx.Client) -> None:
+    ask_b(http).raise_for_status()
+    with ThreadPoolExecutor(1) as other:
+        speaking = other.submit(ask_b, http, 60)
+        wait_until(lambda: workers(http)["b"]["queue"] > 0 or workers(http)["b"]["idle_seconds"] == 0)
+        evicted = http.post("/v1/system/evict/b")
+        assert evicted.json() == {"status": "evicted", "alias": "b"}
+        assert speaking.result().status_code == 200
+    assert "b" not in workers(http)
+
+
+def test_a_model_is_loaded_by_hand_and_unloaded_by_hand(http: httpx.Client) -> None:
+    loaded = http.post("/v1/system/load/b").raise_for_status().json()
+    assert (loaded["status"], loaded["alias"]) == ("ready", "b")
+    assert loaded["seconds"] > 0
+    worker = workers(http)["b"]
+    assert worker["state"] == "ready"
+    assert worker["memory_gb"] > 0.05
+    assert worker["request_count"] == 0
+    assert http.post("/v1/system/evict/b").json() == {"status": "evicted", "alias": "b"}
+    assert fault(http.post("/v1/system/evict/b")) == (404, "model_not_loaded", None)
+
+
+def test_what_cannot_be_evicted_or_loaded_is_said(http: httpx.Client) -> None:
+    assert fault(http.post("/v1/system/evict/none")) == (404, "model_not_found", "alias")
+    assert fault(http.post("/v1/system/load/none")) == (404, "model_not_found", "alias")
+    assert fault(http.post("/v1/system/evict/kept")) == (409, "model_kept", None)
+
+
+def test_a_model_that_does_not_fit_beside_the_kept_ones_is_refused_at_once(http: httpx.Client) -> None:
+    speech = {"model": "beside", "input": "Hello.", "voice": "alloy"}
+    begun = time.monotonic()
+    assert fault(http.post("/v1/audio/speech", json=speech)) == (503, "model_too_large", None)
+    assert time.monotonic() - begun < 60
+    assert "kept" in workers(http)
+
+
+def test_looking_at_a_model_neither_wakes_it_nor_keeps_it(http: httpx.Client) -> None:
+    ask_b(http).raise_for_status()
+    idle = [workers(http)["b"]["idle_seconds"]]
+
+    def has_left() -> bool:
+        for path in ("/readyz", "/v1/models", "/v1/models/b", "/healthz"):
+            http.get(path)
+        there = workers(http)
+        if "b" in there:
+            idle.append(there["b"]["idle_seconds"])
+        return "b" not in there
+
+    wait_until(has_left)
+    assert idle == sorted(idle)
+    assert 8 <= idle[-1] <= 20
+    time.sleep(2)
+    assert not {"a", "b"} & workers(http).keys()
+    assert "kept" in workers(http)
+
+
+def test_the_status_counts_memory_and_says_what_is_configured(http: httpx.Client) -> None:
+    status = http.get("/v1/system/status").json()
+    memory, config = status["memory"], status["config"]
+    assert memory["used_gb"] + memory["available_gb"] == pytest.approx(memory["total_gb"], abs=0.01)
+    assert memory["models_loaded_gb"] == pytest.approx(
+        sum(w["memory_gb"] for w in status["workers"].values()), abs=0.01
+    )
+    assert config["idle_timeout_seconds"] == 10
+    assert config["max_requests_before_restart"] == 0
+    assert config["safety_margin_gb"] == pytest.approx(memory["total_gb"] - MEMORY / 1e9, abs=0.01)
