@@ -26,8 +26,9 @@ from deployments.search import Search
 from deployments.storage import open_backups, open_index, open_store
 from deployments.vision import Vision
 from deployments.voice import Voice
-from models.catalog import Kind, ModelEntry
+from models.catalog import Kind, ModelEntry, estimated_bytes
 from settings import Settings
+from stores.footprints import Footprints
 
 _DEPLOYMENTS: dict[Kind, type] = {
     "image": Imaging,
@@ -68,7 +69,7 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
-    needs = {"memory": entry.memory or 0, "gpus": entry.gpus}
+    needs = {"memory": _memory(entry, settings), "gpus": entry.gpus}
     return (
         serve.deployment(_DEPLOYMENTS[entry.kind])
         .options(
@@ -88,6 +89,14 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
         )
         .bind(alias, entry, settings.residency.capacity)
     )
+
+
+def _memory(entry: ModelEntry, settings: Settings) -> int:
+    """Bytes that a replica takes: as configured, else as measured and somewhat more to work with, else estimated."""
+    if entry.memory is not None:
+        return entry.memory
+    measured = Footprints(settings.footprints).get(entry.identity)
+    return estimated_bytes(entry) if measured is None else int(measured * 1.15)
 
 
 def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> AutoscalingConfig:
@@ -115,6 +124,7 @@ def _residency(entry: ModelEntry, needs: dict[str, float], settings: Settings) -
         "needs": needs,
         "keep": entry.keep,
         "max_requests": rules.max_requests,
+        "footprint": {"file": str(settings.footprints), "identity": entry.identity},
         "rules": {
             "idle_timeout": settings.idle_timeout,
             "quiet": rules.quiet,

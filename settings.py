@@ -381,6 +381,11 @@ class Settings(BaseModel):
         """`home`, with ~ expanded."""
         return self.home.expanduser().absolute()
 
+    @property
+    def footprints(self) -> Path:
+        """The file that remembers how much memory models take."""
+        return self.folder / "footprints.json"
+
     def is_deployed(self, alias: str) -> bool:
         """Whether the feature that the model serves is switched on."""
         switches: dict[Kind, bool] = {

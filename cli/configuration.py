@@ -7,6 +7,8 @@ from ray.serve.schema import ServeDeploySchema
 
 import settings
 
+RESIDENCY = "deployments.residency:Residency"
+
 
 def serve_configuration(path: Path) -> ServeDeploySchema:
     """What the file and the environment over it say.
@@ -18,6 +20,8 @@ def serve_configuration(path: Path) -> ServeDeploySchema:
     config: ServeDeploySchema = settings.load_as(ServeDeploySchema, path)
     # Serve refuses options of what is not deployed, and the environment may switch off what the file has options of.
     application = config.applications[0]
+    # A file from elsewhere, or from before, would have models leave as soon as they are idle.
+    application.autoscaling_policy = application.autoscaling_policy or {"policy_function": RESIDENCY}
     application.deployments = [each for each in application.deployments if not is_switched_off(each.name, configured)]
     return config
 

@@ -11,14 +11,17 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from deployments.board import Board, Facts, Verdict
+from stores.footprints import Footprints
 
 logger = logging.getLogger("ray.serve")
 
+_FORGET_SECONDS = 3600.0
 _LOOK_SECONDS = 1.0
 """How often the board is read while nobody waits for room."""
 
@@ -259,7 +262,8 @@ class Residency:
     """The application-level autoscaling policy: `plan` over what Serve and the board say.
 
     What is configured of a model comes with its deployment, as the keyword arguments of its own policy, which Serve's
-    default does not look at: {"needs": {…}, "keep": bool, "max_requests": int, "rules": {…}}.
+    default does not look at: {"needs": {…}, "keep": bool, "max_requests": int, "rules": {…}, "footprint": {"file": …,
+    "identity": …}}; the last one where what it takes is to be kept on disk.
     """
 
     def __init__(self) -> None:
@@ -270,8 +274,8 @@ class Residency:
         self._looked_at = 0.0
         self._waiting_since: dict[str, float] = {}
         self._changed_at: dict[str, tuple[tuple[int, int, float], float]] = {}
-        self._loads: dict[str, set[str]] = {}
-        self._load_counts: dict[str, int] = {}
+        self._loaded: set[str] = set()
+        self._loads: dict[str, int] = {}
         self._evictions: dict[str, dict[str, int]] = {}
         self._published: dict[str, Verdict] = {}
         self._reasons: dict[str, str] = {}
@@ -288,14 +292,16 @@ class Residency:
             else:
                 self._waiting_since.pop(alias, None)
         if self._waiting_since or self._dismissed or now - self._looked_at >= _LOOK_SECONDS:
-            self._look(next(iter(by_alias.values()))[1].app_name, now)
+            running = {each.unique_id for _, context in by_alias.values() for each in context.running_replicas}
+            self._look(next(iter(by_alias.values()))[1].app_name, running, now)
         models = [self._model(context, now) for _, context in by_alias.values()]
         rules = Rules(**next(iter(_told(context).get("rules", {}) for _, context in by_alias.values())))
         decided = plan(models, self._nodes, rules)
+        self._keep_footprints(by_alias)
         self._note(models, decided)
         return {by_alias[alias][0]: target for alias, target in decided.targets.items()}, {}
 
-    def _look(self, application: str, now: float) -> None:
+    def _look(self, application: str, running: Collection[str], now: float) -> None:
         if self._board is None:
             self._board = Board(application)
         if not self._nodes or now - self._looked_at >= _LOOK_SECONDS:
@@ -304,6 +310,8 @@ class Residency:
         self._facts = self._board.facts()
         self._dismissed = self._board.asked_to_leave()
         for facts in self._facts:
+            if time.time() - max(facts.since, facts.used_at) > _FORGET_SECONDS and facts.replica not in running:
+                self._board.forget(facts.replica)  # it was killed, or would have left by now
             mark = (facts.requests, facts.active, facts.used_at)
             if self._changed_at.get(facts.replica, (None, 0.0))[0] != mark:
                 self._changed_at[facts.replica] = (mark, now)
@@ -345,6 +353,18 @@ class Residency:
             lacks_memory=facts.state == "out_of_memory",
         )
 
+    def _keep_footprints(self, by_alias: Mapping[str, tuple[Any, Any]]) -> None:
+        """Count what has been loaded since the last look, and keep what it takes for the next start."""
+        for facts in self._facts:
+            if facts.state != "ready" or facts.replica in self._loaded or facts.alias not in by_alias:
+                continue
+            self._loaded.add(facts.replica)
+            self._loads[facts.alias] = self._loads.get(facts.alias, 0) + 1
+            footprint = _told(by_alias[facts.alias][1]).get("footprint")
+            if footprint:
+                Footprints(Path(footprint["file"])).note(footprint["identity"], facts.resident_bytes)
+        self._loaded &= {facts.replica for facts in self._facts}
+
     def _note(self, models: Sequence[Model], decided: Plan) -> None:
         """Count, log and publish what has changed."""
         for model in models:
@@ -355,13 +375,9 @@ class Residency:
                 kind = "idle" if reason.startswith("idle") else "asked" if reason.startswith("was") else "room"
                 kinds[kind] = kinds.get(kind, 0) + 1
         self._reasons = dict(decided.reasons)
-        for facts in self._facts:
-            if facts.state == "ready" and facts.replica not in self._loads.setdefault(facts.alias, set()):
-                self._loads[facts.alias] = {facts.replica}
-                self._load_counts[facts.alias] = self._load_counts.get(facts.alias, 0) + 1
         verdicts = {
             model.alias: Verdict(
-                self._load_counts.get(model.alias, 0),
+                self._loads.get(model.alias, 0),
                 dict(self._evictions.get(model.alias, {})),
                 ", ".join(decided.waits_for.get(model.alias, ())),
                 model.alias in decided.too_large,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from importlib import import_module
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.engine import Engine, ImageEngine
+from models.engine import Engine, ImageEngine, local_folder
 from models.mistakes import BELOW, first_mistake
 from models.tasks import ImageJob
 
@@ -112,6 +114,12 @@ class ModelEntry(BaseModel):
         return _ENGINES[self.engine][0]
 
     @property
+    def identity(self) -> str:
+        """A name that changes with whatever changes the memory that the model takes."""
+        what = self.model_dump(mode="json", include={"engine", "checkpoint", "revision", "device", "dtype", "options"})
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    @property
     def environment(self) -> str | None:
         """The name of the packages that its engine needs before the server's own, if any."""
         return engine_class(self.engine).environment
@@ -141,6 +149,23 @@ def check_checkpoint(entry: ModelEntry) -> None:
         CheckpointError: in one line.
     """
     engine_class(entry.engine).check(entry)
+
+
+_WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
+_LIBRARIES_BYTES: Final = 700_000_000
+"""What Python, torch and a model's libraries take by themselves."""
+
+
+def estimated_bytes(entry: ModelEntry) -> int:
+    """What a model on disk will take in main memory, by the size of its weights; 0 when there is nothing to tell by.
+
+    A model on a GPU has its weights there, and one that is yet to be downloaded has none to look at.
+    """
+    folder = None if entry.gpus or entry.engine == "upstream" else local_folder(entry.checkpoint)
+    if folder is None:
+        return 0
+    weights = sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in _WEIGHTS)
+    return int(weights * 1.15) + _LIBRARIES_BYTES
 
 
 def create_engine(entry: ModelEntry) -> Engine:

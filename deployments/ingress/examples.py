@@ -85,12 +85,35 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/readyz": {
         "GET": Example(
             {
-                "ready": True, "server_ready": True, "models": {"image-gen": "cold", "vlm-fast": "ready"},
+                "ready": True, "server_ready": True, "models": {"image-gen": "starting", "vlm-fast": "cold"},
+                "reasons": {"image-gen": "is being loaded"},
                 "image_search": True, "image_search_state": {"state": "ready"}, "image_search_ready": True,
                 "zimage_turbo_ready": True, "qwen3_tts_ready": True,
             }
         )
     },
+    "/v1/system/status": {
+        "GET": Example(
+            {
+                "workers": {
+                    "image-gen": {
+                        "model_path": "builtin:image", "model_type": "image", "memory_gb": 0.712,
+                        "uptime_seconds": 320.4, "idle_seconds": 12.1, "request_count": 41,
+                        "pid": 4211, "state": "ready", "queue": 0, "loads": 1, "evictions": {}, "reason": None,
+                    }
+                },
+                "memory": {
+                    "total_gb": 33.4, "used_gb": 9.2, "available_gb": 24.2, "used_percent": 27.5,
+                    "usage_percent": 27.5, "models_loaded_gb": 0.712,
+                },
+                "config": {
+                    "idle_timeout_seconds": 300.0, "max_requests_before_restart": 0, "safety_margin_gb": 10.1,
+                },
+            }
+        )
+    },
+    "/v1/system/load/{alias}": {"POST": Example({"status": "ready", "alias": "vlm-fast", "seconds": 2.9})},
+    "/v1/system/evict/{alias}": {"POST": Example({"status": "evicted", "alias": "vlm-fast"})},
     "/v1/models": {"GET": Example({"object": "list", "data": [_MODEL]})},
     "/v1/models/{name}": {"GET": Example(_MODEL)},
     "/v1/chat/completions": {

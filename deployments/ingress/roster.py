@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
@@ -13,15 +14,19 @@ from typing import Any, Literal
 
 import ray
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatus
 
 from deployments.board import Board, Facts, Verdict
+from deployments.imaging import Progress
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.flights import side_by_side
 from deployments.ingress.turns import QueueFull, Turns, caller
 from models.catalog import Kind, ModelEntry
 from settings import Settings
+
+logger = logging.getLogger("ray.serve")
 
 State = Literal["cold", "starting", "ready", "failed"]
 _STATE_SECONDS = 1.0
@@ -121,26 +126,42 @@ class Roster:
         """The result of a method of the model's replica, which is started if none runs.
 
         Raises:
-            ApiError: 503 with Retry-After when the model does not start in time, 429 when its queue is full, and
-                what the model itself refused.
+            ApiError: 503 with Retry-After when the model does not start in time or its process ends twice, 429 when
+                its queue is full, and what the model itself refused.
         """
         async with self._turn(alias):
             return await self._call(alias, method, *args)
 
     async def _call(self, alias: str, method: str, *args: Any) -> Any:
-        answer = getattr(self._handles[alias], method).remote(*args)
-        waiting = asyncio.ensure_future(_result(answer))
-        try:
-            await self._started(alias, waiting)
-            return waiting.result()
-        except ApiError:
-            raise
-        except Exception as error:
-            raise from_exception(error) from error
-        finally:
-            if not waiting.done():
-                answer.cancel()
-                waiting.cancel()
+        has_died = False
+        while True:
+            answer = getattr(self._handles[alias], method).remote(*args)
+            waiting = asyncio.ensure_future(_result(answer))
+            try:
+                await self._started(alias, waiting)
+                return waiting.result()
+            except ApiError:
+                raise
+            except RayActorError as error:
+                self._note_death(alias, error, is_last=has_died)
+                has_died = True
+            except Exception as error:
+                raise self._told(error) from error
+            finally:
+                if not waiting.done():
+                    answer.cancel()
+                    waiting.cancel()
+
+    def _note_death(self, alias: str, error: RayActorError, *, is_last: bool) -> None:
+        """Let the next process of a model try, which makes the same of the same request; raise if `is_last`."""
+        told = self._told(error)
+        if is_last:
+            raise told from error
+        logger.warning("the process of %s ended; its request is given to the next one", alias)
+
+    def _told(self, error: Exception) -> ApiError:
+        self._looked_at = -math.inf  # it may be why the model will answer nobody
+        return from_exception(error)
 
     async def load(self, alias: str) -> float:
         """Have a model loaded, past whoever waits for it; the seconds that it took. Errors as in `call`."""
@@ -198,26 +219,33 @@ class Roster:
                 yield piece
 
     async def _stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
-        answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
-        waiting = asyncio.ensure_future(_first(answers))
-        finished = False
-        try:
-            await self._started(alias, waiting)
-            first = waiting.result()
-            if first is not _NOTHING:
-                yield first
-                async for piece in answers:
+        has_died = False
+        while True:
+            answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
+            waiting = asyncio.ensure_future(_first(answers))
+            has_begun = finished = False
+            try:
+                await self._started(alias, waiting)
+                piece = waiting.result()
+                while piece is not _NOTHING:
+                    has_begun = has_begun or not isinstance(piece, Progress)  # which may begin again
                     yield piece
-            finished = True
-        except ApiError:
-            raise
-        except Exception as error:
-            finished = True
-            raise from_exception(error) from error
-        finally:
-            if not finished:
-                answers.cancel()
-                waiting.cancel()
+                    piece = await _first(answers)
+                finished = True
+                return
+            except ApiError:
+                raise
+            except RayActorError as error:
+                finished = True
+                self._note_death(alias, error, is_last=has_begun or has_died)
+                has_died = True
+            except Exception as error:
+                finished = True
+                raise self._told(error) from error
+            finally:
+                if not finished:
+                    answers.cancel()
+                    waiting.cancel()
 
     async def call_each(self, alias: str, method: str, jobs: Sequence[Any]) -> list[Any]:
         """The results of several calls, in order; the first failure ends the others. Errors as in `call`.

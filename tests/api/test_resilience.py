@@ -77,15 +77,31 @@ def test_health_is_answered_while_pictures_are_made(http: httpx.Client) -> None:
     assert answered > 5
 
 
-def test_a_killed_model_fails_its_own_request_in_words_and_comes_back(server: Server, http: httpx.Client) -> None:
+def test_a_killed_model_costs_no_request_and_changes_no_picture(server: Server, http: httpx.Client) -> None:
+    jobs = [{**SHORT, "steps": 12, "seed": seed} for seed in range(20)]
+    expected = [draw(http, job).json()["data"] for job in jobs]
+    with ThreadPoolExecutor(5) as callers:
+        answers = [callers.submit(draw, http, job) for job in jobs]
+        answers[4].result()
+        replica(server, "image-gen").kill()
+        assert [answer.result().status_code for answer in answers] == [200] * 20
+        assert [answer.result().json()["data"] for answer in answers] == expected
+
+
+def test_a_model_that_is_killed_twice_fails_its_request_in_words_and_comes_back(http: httpx.Client) -> None:
     draw(http, SHORT).raise_for_status()
     answers: list[Any] = []
-    process = replica(server, "image-gen")
     maker = threading.Thread(target=lambda: answers.append(draw(http, LONG)))
     maker.start()
-    time.sleep(1.0)
-    process.kill()
-    maker.join(60)
+    killed: set[int] = set()
+    while maker.is_alive():
+        time.sleep(0.5)
+        worker = http.get("/v1/system/status").json()["workers"].get("image-gen", {"pid": 0, "state": "cold"})
+        if worker["state"] == "ready" and worker["idle_seconds"] == 0 and worker["pid"] not in killed:
+            psutil.Process(worker["pid"]).kill()
+            killed.add(worker["pid"])
+    maker.join()
+    assert len(killed) == 2
     (answer,) = answers
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "model_restarting"
