@@ -73,7 +73,7 @@ async def publish_upload(request: Request, data: bytes, extension: str) -> str:
 
 
 async def keep(request: Request, key: str, data: bytes) -> None:
-    """Store an object under a key, which a client may have chosen (`keys.client_key`). Raises `StoreError`."""
+    """Store an object under a key, which a client may have chosen (`object_keys.client_key`). Raises `StoreError`."""
     atelier = request.app.state.atelier
     await asyncio.to_thread(atelier.files.put, key, data)
     atelier.retention.noticed(len(data))
