@@ -38,6 +38,7 @@ from deployments.ingress import (
     voice,
     voices,
 )
+from deployments.ingress.access import Access
 from deployments.ingress.caption_writer import CaptionWriter
 from deployments.ingress.context import Keys, RequestContext
 from deployments.ingress.docs import add_header, add_pages, describe
@@ -81,6 +82,11 @@ class Atelier:
     models: Roster
     files: PublicStore
     search: DeploymentHandle | None
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may call."""
+        return Access(self.settings)
 
     @cached_property
     def prompt_writer(self) -> PromptWriter:
@@ -156,8 +162,7 @@ def create_app(atelier: Atelier) -> FastAPI:
 
     ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
     app.add_middleware(Idempotency, ledger=ledger, max_body=settings.max_content_length)
-    latest = [settings.bearer_token] if settings.bearer_token else []
-    app.add_middleware(Keys, user=settings.api_keys, admin=settings.admin_keys, latest=latest)
+    app.add_middleware(Keys, access=atelier.access)
     app.add_middleware(
         _Cors,
         allow_origins=settings.cors_origins,
