@@ -24,6 +24,8 @@ import yaml
 import settings
 from cli.environment import LOG, MISTAKE, ROOT, haproxy_binary, serving_environment
 from cli.supervisor import Supervisor
+from stores.api_keys import ApiKeyFile
+from stores.errors import StoreUnusable
 
 
 class StartError(Exception):
@@ -68,6 +70,7 @@ def up(
             require_free(each)
         with own_home(home, configured.least_free_bytes) as lock, runtime_folder() as folder:
             require_folders(configured)
+            require_keys(configured)
             install_environments(configured)
             json.dump({"pid": os.getpid(), "url": address.url, "folder": str(folder)}, lock)
             lock.flush()
@@ -192,6 +195,18 @@ def require_folders(configured: settings.Settings) -> None:
                 pass
         except OSError as error:
             raise StartError(f"cannot write to {folder}: {error.strerror}; choose another with {variable}=…") from None
+
+
+def require_keys(configured: settings.Settings) -> None:
+    """Check that the file of keys, if there is one, can be read.
+
+    Raises:
+        StartError: it cannot, or is damaged.
+    """
+    try:
+        ApiKeyFile(configured.keys_path).read()
+    except StoreUnusable as error:
+        raise StartError(str(error)) from None
 
 
 def install_environments(configured: settings.Settings) -> None:
