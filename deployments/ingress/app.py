@@ -39,6 +39,7 @@ from deployments.ingress import (
     voices,
 )
 from deployments.ingress.access import Access
+from deployments.ingress.caller_limits import RATE_HEADERS, CallerLimits
 from deployments.ingress.caption_writer import CaptionWriter
 from deployments.ingress.context import Keys, RequestContext
 from deployments.ingress.docs import add_header, add_pages, describe
@@ -66,7 +67,7 @@ from stores.voices import Voices
 
 _EXPOSED = (
     "x-request-id", "retry-after", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed", "x-mode", "x-model",
-    "x-ignored-parameters",
+    "x-ignored-parameters", *RATE_HEADERS,
 )  # fmt: skip
 """What pages of other origins may read."""
 _METHODS = ("DELETE", "GET", "POST")
@@ -162,6 +163,7 @@ def create_app(atelier: Atelier) -> FastAPI:
 
     ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
     app.add_middleware(Idempotency, ledger=ledger, max_body=settings.max_content_length)
+    app.add_middleware(CallerLimits, trusted_proxies=settings.trusted_proxies)
     app.add_middleware(Keys, access=atelier.access)
     app.add_middleware(
         _Cors,
