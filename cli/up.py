@@ -157,7 +157,8 @@ def own_home(home: Path, least_free: int) -> Iterator[TextIO]:
         StartError: it cannot be made or written, is full, or belongs to a server that runs.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        # Pictures, voices and answers are its user's alone. A folder that is there already is as somebody wanted it.
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (home / "server.json").open("a+")
     except OSError as error:
         raise StartError(f"cannot write to ATELIER_HOME {home}: {error.strerror}") from None
@@ -265,6 +266,7 @@ def kept_logs(folder: Path, home: Path) -> Iterator[None]:
         # A full disk must not turn a clean stop into a failure.
         with contextlib.suppress(OSError, shutil.Error):
             shutil.move(session, logs)
+            logs.chmod(0o700)  # Ray lets everybody write there
             shutil.copy(folder / LOG, logs)
 
 

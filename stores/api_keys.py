@@ -149,7 +149,7 @@ class ApiKeyFile:
     def _changing(self) -> Iterator[list[ApiKey]]:
         """The keys, to be changed in place; they are written at the end, unless something is raised."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # as the server makes it
             # A file of its own: the other one is replaced, and who waits for its lock would then hold an old one's.
             with self.path.with_name(f"{self.path.name}.lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
