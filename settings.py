@@ -32,6 +32,7 @@ from models.catalog import Kind, ModelEntry, check_checkpoint
 from models.errors import CheckpointError
 from models.mistakes import first_mistake, shape_mistakes
 from models.pictures import MAX_PIXELS
+from stores.api_keys import Limits
 
 
 class ConfigurationError(ValueError):
@@ -328,6 +329,13 @@ class Settings(BaseModel):
     strict: bool = Field(True, description="refuse unknown fields; false leaves them out and names them in a header")
     api_keys: Keys = Field((), description="keys of user scope; none = open")
     admin_keys: Keys = Field((), description="keys of admin scope")
+    keys_file: HomePath | None = Field(
+        None,
+        description="keys that `atelier keys` writes; default ATELIER_HOME/keys.json; closes the server when named",
+    )
+    limits: Limits = Field(
+        Limits(), description="of each key whose own are not set, and of each address while the server is open"
+    )
     image_max_bytes: int = Field(20 * 2**20, ge=1024, description="largest accepted picture, bytes")
     image_max_pixels: int = Field(40_000_000, ge=4096, le=MAX_PIXELS, description="largest accepted picture, pixels")
     max_content_length: int = Field(64 * 2**20, ge=2**20, description="largest accepted request body, bytes")
@@ -386,6 +394,11 @@ class Settings(BaseModel):
         """The file that remembers how much memory models take."""
         return self.folder / "footprints.json"
 
+    @property
+    def keys_path(self) -> Path:
+        """The file of keys, whether it is there or not."""
+        return (self.keys_file or self.folder / "keys.json").expanduser().absolute()
+
     def is_deployed(self, alias: str) -> bool:
         """Whether the feature that the model serves is switched on."""
         switches: dict[Kind, bool] = {
@@ -426,6 +439,9 @@ _ENVIRONMENT = {
     "ATELIER_STRICT": "strict",
     "ATELIER_API_KEYS": "api_keys",
     "ATELIER_ADMIN_KEYS": "admin_keys",
+    "ATELIER_KEYS_FILE": "keys_file",
+    "ATELIER_RATE": "limits.rate",
+    "ATELIER_CONCURRENCY": "limits.concurrency",
     "ATELIER_START_TIMEOUT": "start_timeout",
     "ATELIER_QUEUE_TIMEOUT": "queue_timeout",
     "IDLE_TIMEOUT": "idle_timeout",

@@ -24,6 +24,8 @@ import yaml
 import settings
 from cli.environment import LOG, MISTAKE, ROOT, haproxy_binary, serving_environment
 from cli.supervisor import Supervisor
+from stores.api_keys import ApiKeyFile
+from stores.errors import StoreUnusable
 
 
 class StartError(Exception):
@@ -69,6 +71,7 @@ def up(
             require_free(each)
         with own_home(home, configured.least_free_bytes) as lock, runtime_folder() as folder:
             require_folders(configured)
+            require_keys(configured)
             install_environments(configured)
             json.dump({"pid": os.getpid(), "url": address.url, "folder": str(folder)}, lock)
             lock.flush()
@@ -155,7 +158,8 @@ def own_home(home: Path, least_free: int) -> Iterator[TextIO]:
         StartError: it cannot be made or written, is full, or belongs to a server that runs.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        # Pictures, voices and answers are its user's alone. A folder that is there already is as somebody wanted it.
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (home / "server.json").open("a+")
     except OSError as error:
         raise StartError(f"cannot write to ATELIER_HOME {home}: {error.strerror}") from None
@@ -193,6 +197,18 @@ def require_folders(configured: settings.Settings) -> None:
                 pass
         except OSError as error:
             raise StartError(f"cannot write to {folder}: {error.strerror}; choose another with {variable}=…") from None
+
+
+def require_keys(configured: settings.Settings) -> None:
+    """Check that the file of keys, if there is one, can be read.
+
+    Raises:
+        StartError: it cannot, or is damaged.
+    """
+    try:
+        ApiKeyFile(configured.keys_path).read()
+    except StoreUnusable as error:
+        raise StartError(str(error)) from None
 
 
 def install_environments(configured: settings.Settings) -> None:
@@ -251,6 +267,7 @@ def kept_logs(folder: Path, home: Path) -> Iterator[None]:
         # A full disk must not turn a clean stop into a failure.
         with contextlib.suppress(OSError, shutil.Error):
             shutil.move(session, logs)
+            logs.chmod(0o700)  # Ray lets everybody write there
             shutil.copy(folder / LOG, logs)
 
 

@@ -23,6 +23,10 @@ class ProjectNotFound(NotFound):
     """There is no such project."""
 
 
+class NameTaken(StoreError):
+    """There is an API key of that name."""
+
+
 class InvalidKey(StoreError):
     """An object key that could lead out of the store, or that the store cannot hold."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,6 +71,8 @@ def test_a_second_server_runs_beside_the_first_and_sigterm_ends_only_it(server: 
     assert time.monotonic() - began < 20
     assert second.processes() == []
     assert (tmp_path / "home" / "logs" / "dashboard.log").exists()
+    for private in (tmp_path / "home", tmp_path / "home" / "logs"):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import settings
 from settings import ConfigurationError
+from stores.api_keys import Limits
 
 ROOT = Path(__file__).parent.parent
 MINIMAL: dict[str, Any] = {"models": {"clip": {"engine": "clip", "checkpoint": "builtin:clip"}}}
@@ -387,3 +388,29 @@ def test_several_search_replicas_need_a_database_that_they_can_share() -> None:
     shared = settings.validate(args, {"SEARCH_DATABASE_URL": "postgresql://u:p@host/db"})
     assert shared.search.replicas == 2
     assert "u:p" not in repr(shared)
+
+
+def test_keys_are_kept_in_the_home_folder_unless_another_file_is_named() -> None:
+    assert settings.validate(MINIMAL, {"ATELIER_HOME": "/srv/atelier"}).keys_path == Path("/srv/atelier/keys.json")
+    assert settings.validate(MINIMAL, {"ATELIER_KEYS_FILE": "~/own.json"}).keys_path == Path.home() / "own.json"
+
+
+def test_nothing_is_limited_unless_it_is_set_in_the_file_or_the_environment() -> None:
+    assert settings.validate(MINIMAL, {}).limits == Limits()
+    args = {**MINIMAL, "limits": {"rate": "60/minute", "concurrency": 4}}
+    assert settings.validate(args, {"ATELIER_RATE": "5/second"}).limits == Limits(rate="5/second", concurrency=4)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        (
+            "ATELIER_RATE",
+            "often",
+            "limits.rate (from ATELIER_RATE): 'often': a number of requests in a second, minute,",
+        ),
+        ("ATELIER_CONCURRENCY", "0", "limits.concurrency (from ATELIER_CONCURRENCY): '0': input should be greater"),
+    ],
+)
+def test_a_limit_that_is_none_is_named_with_what_is_allowed(variable: str, value: str, said: str) -> None:
+    assert mistake(MINIMAL, {variable: value}).startswith(said)

@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from deployments.ingress import (
     captions,
@@ -39,6 +40,8 @@ from deployments.ingress import (
     voice,
     voices,
 )
+from deployments.ingress.access import Access
+from deployments.ingress.caller_limits import RATE_HEADERS, CallerLimits
 from deployments.ingress.caption_writer import CaptionWriter
 from deployments.ingress.context import Keys, RequestContext
 from deployments.ingress.docs import add_header, add_pages, describe
@@ -55,6 +58,7 @@ from deployments.ingress.jobs import Jobs
 from deployments.ingress.prompt_writer import PromptWriter
 from deployments.ingress.retention import Retention
 from deployments.ingress.roster import Roster
+from deployments.ingress.urls import base_url
 from deployments.storage import open_cache
 from models.errors import ModelError
 from settings import Settings
@@ -66,10 +70,11 @@ from stores.voices import Voices
 
 _EXPOSED = (
     "x-request-id", "retry-after", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed", "x-mode", "x-model",
-    "x-ignored-parameters",
+    "x-ignored-parameters", *RATE_HEADERS,
 )  # fmt: skip
 """What pages of other origins may read."""
 _METHODS = ("DELETE", "GET", "POST")
+_HARMLESS = ("GET", "HEAD", "OPTIONS")
 _THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could."""
 
@@ -82,6 +87,11 @@ class Atelier:
     models: Roster
     files: PublicStore
     search: DeploymentHandle | None
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may call."""
+        return Access(self.settings)
 
     @cached_property
     def prompt_writer(self) -> PromptWriter:
@@ -157,8 +167,8 @@ def create_app(atelier: Atelier) -> FastAPI:
 
     ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
     app.add_middleware(Idempotency, ledger=ledger, max_body=settings.max_content_length)
-    latest = [settings.bearer_token] if settings.bearer_token else []
-    app.add_middleware(Keys, user=settings.api_keys, admin=settings.admin_keys, latest=latest)
+    app.add_middleware(CallerLimits, trusted_proxies=settings.trusted_proxies)
+    app.add_middleware(Keys, access=atelier.access)
     app.add_middleware(
         _Cors,
         allow_origins=settings.cors_origins,
@@ -206,16 +216,33 @@ def _switched_off(feature: _Feature) -> APIRouter:
 
 
 class _Cors(CORSMiddleware):
-    """Starlette's, whose refusals are plain text."""
+    """Starlette's, whose refusals are plain text and whose care ends with what browsers ask for beforehand.
+
+    They do not ask before they send a form, so a page from elsewhere could make an open server work, or forget.
+    """
 
     def preflight_response(self, request_headers: Headers) -> Response:
         allowed = super().preflight_response(request_headers)
         if allowed.status_code < 400:
             return allowed
-        asked = f"{request_headers['origin']} {request_headers['access-control-request-method']}"
-        refusal = ApiError(403, f"pages of this origin may not call here: {asked[:200]}", code="origin_not_allowed")
-        refusal.headers["Vary"] = "Origin"
-        return response(refusal, "")
+        return _origin_refused(request_headers["origin"], request_headers["access-control-request-method"])
+
+    async def simple_response(self, scope: Scope, receive: Receive, send: Send, request_headers: Headers) -> None:
+        if scope["method"] not in _HARMLESS and (origin := request_headers.get("origin")):
+            of_server = {request_headers.get("host"), _host(base_url(Request(scope)))}
+            if not self.is_allowed_origin(origin) and _host(origin) not in of_server:
+                await _origin_refused(origin, scope["method"])(scope, receive, send)
+                return
+        await super().simple_response(scope, receive, send, request_headers)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0]
+
+
+def _origin_refused(origin: str, method: str) -> Response:
+    message = f"pages of this origin may not call here: {f'{origin} {method}'[:200]}; ATELIER_CORS_ORIGINS allows some"
+    return response(ApiError(403, message, code="origin_not_allowed", headers={"Vary": "Origin"}), "")
 
 
 def _has_route(request: Request, method: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import re
 import time
@@ -11,18 +9,15 @@ import uuid
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.ingress.access import Access, Caller
 from deployments.ingress.errors import ApiError, from_exception, response
-from deployments.ingress.turns import caller
 
 logger = logging.getLogger("ray.serve")
 
-PEER = "x-atelier-peer"
-"""HAProxy says here who called it; `cli/haproxy.sh` overwrites what callers send under this name."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = ("/healthz", "/readyz", "/files/", "/i/", "/static/")
 _LATEST = ("/latest",)
@@ -49,7 +44,6 @@ class RequestContext:
         request_id = given if is_sane else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        caller.set(_who(scope))
         begun = time.perf_counter()
         status = 0
 
@@ -78,77 +72,55 @@ class RequestContext:
 
 
 class Keys:
-    """Lets in who has a key; open to all while no key is configured (API.md section 1, "Auth").
+    """Lets in who has a key; open to all while there is none (API.md section 1, "Auth").
 
-    `latest` are keys of `/latest` alone, which asks for one as soon as there is a key of any kind (section 3C).
+    Leaves who calls in the request's state, for `caller_of`.
     """
 
-    def __init__(
-        self, app: ASGIApp, user: Iterable[SecretStr], admin: Iterable[SecretStr], latest: Iterable[SecretStr] = ()
-    ) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
-        self._admin = [key.get_secret_value().encode() for key in admin]
-        self._any = [key.get_secret_value().encode() for key in user] + self._admin
-        self._latest = [key.get_secret_value().encode() for key in latest] + self._any
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        if refusal is None:
-            await self.app(scope, receive, send)
-        else:
-            await response(refusal, scope["path"])(scope, receive, send)
+        if scope["type"] == "http":
+            await self._access.refresh()
+            caller = self._access.caller(Headers(scope=scope))
+            scope.setdefault("state", {})["caller"] = caller
+            if refusal := self._refusal(scope, caller):
+                await response(refusal, scope["path"])(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> ApiError | None:
+    def _refusal(self, scope: Scope, caller: Caller) -> ApiError | None:
         path: str = scope["path"]
-        if path == "/" or path.startswith(_OPEN) or scope["method"] == "OPTIONS":
+        of_latest = path.startswith(_LATEST)
+        if is_always_open(scope) or not (self._access.latest_is_closed if of_latest else self._access.is_closed):
             return None
-        given = given_key(Headers(scope=scope))
-        if path.startswith(_LATEST) and given and self._latest:
-            is_right = _among(given.encode(), self._latest)
+        if of_latest and caller.has_key:
+            is_right = caller.scope is not None
             return None if is_right else ApiError(403, "the API key is not valid here", code="invalid_api_key")
-        if not (self._latest if path.startswith(_LATEST) else self._any):
-            return None
-        if not _among(given.encode(), self._any):
-            message = "the API key is not valid" if given else "an API key is needed: Authorization: Bearer KEY"
+        if caller.scope not in ("user", "admin"):
+            message = (
+                "the API key is not valid" if caller.has_key else "an API key is needed: Authorization: Bearer KEY"
+            )
             return ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         for_admins = path.startswith(_ADMIN) or (scope["method"] == "DELETE" and _is_project(path))
-        if for_admins and not _among(given.encode(), self._admin):
+        if for_admins and not caller.is_admin:
             return ApiError(403, "this key's scope does not reach here; an admin key is needed", code="forbidden")
         return None
 
 
-def given_key(headers: Headers) -> str:
-    """The API key that a request brings, valid or not; empty when it brings none."""
-    scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    return bearer.strip() if scheme.lower() == "bearer" and bearer else headers.get("x-api-key", "")
-
-
-def is_among(given: str, keys: Iterable[SecretStr]) -> bool:
-    """Whether a key is one of the configured ones, in a time that tells nothing of them."""
-    return _among(given.encode(), [key.get_secret_value().encode() for key in keys])
+def is_always_open(scope: Scope) -> bool:
+    """Whether a request needs no key and counts for no limit: health, the front page, URLs that are secrets."""
+    path: str = scope["path"]
+    return path == "/" or path.startswith(_OPEN) or scope["method"] == "OPTIONS"
 
 
 def ignored_parameters(scope: Scope) -> list[tuple[bytes, bytes]]:
     """The header that names the unknown fields which a request's body had; none when there were none."""
     names = scope.get("state", {}).get("ignored_parameters")
     return [(b"x-ignored-parameters", ", ".join(_header_safe(names)).encode())] if names else []
-
-
-def _who(scope: Scope) -> str:
-    """Whose turn a request takes: its key's, else its address's."""
-    headers = Headers(scope=scope)
-    if key := given_key(headers):
-        return hashlib.sha256(key.encode()).hexdigest()
-    peer: str = headers.get(PEER) or (scope["client"][0] if scope.get("client") else "")
-    return peer
-
-
-def _among(given: bytes, keys: Iterable[bytes]) -> bool:
-    found = False
-    for key in keys:  # all are compared, so that the time tells nothing
-        found |= hmac.compare_digest(given, key)
-    return found
 
 
 def _is_project(path: str) -> bool:

@@ -22,7 +22,8 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.ingress.context import given_key, ignored_parameters
+from deployments.ingress.access import caller_of
+from deployments.ingress.context import ignored_parameters
 from deployments.ingress.errors import ApiError, from_exception, invalid, response
 from stores.answers import Answer, Answers
 from stores.claims import Claim, Claims, Held
@@ -246,9 +247,8 @@ async def _read(receive: Receive, limit: int) -> _Body:
 
 def _name(scope: Scope, key: str) -> str:
     """What one request and its repetitions have in common; another caller's never has it."""
-    caller = hashlib.sha256(given_key(Headers(scope=scope)).encode()).hexdigest()
-    query = scope["query_string"].decode("latin-1")
-    return hashlib.sha256(json.dumps([caller, scope["method"], scope["path"], query, key]).encode()).hexdigest()
+    parts = [caller_of(scope).digest, scope["method"], scope["path"], scope["query_string"].decode("latin-1"), key]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _digest(scope: Scope, body: _Body) -> bytes:

@@ -21,8 +21,8 @@ from deployments.ingress.answers import with_base64
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import envelope, from_exception, invalid
 from deployments.ingress.jobs import Job, Jobs
-from deployments.ingress.keys import client_key
 from deployments.ingress.making import Wish, make, make_all, plan, size_like, size_of
+from deployments.ingress.object_keys import client_key
 from deployments.ingress.schemas.images import (
     ALIASES,
     MAX_IMAGES,

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from deployments.imaging import Progress, Told
-from deployments.ingress.context import given_key, is_among
+from deployments.ingress.access import caller_of
 from deployments.ingress.errors import ApiError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -33,7 +33,7 @@ def cancelled() -> ApiError:
 
 @dataclass
 class Job:
-    """One request's work. `owner` is who may see it."""
+    """One request's work. `owner` is who may see it; empty: everybody, as long as the server is open."""
 
     id: str
     owner: str
@@ -91,7 +91,7 @@ class Jobs:
         Raises:
             ApiError: 400 `cancelled` at the end, when somebody stopped it.
         """
-        job = Job(request.state.request_id, _caller(request), model)
+        job = Job(request.state.request_id, caller_of(request).owner, model)
         self._running[job.owner, job.id] = job
         try:
             yield job
@@ -123,9 +123,10 @@ class Jobs:
             ApiError: 404.
         """
         self._forget()
-        key = (_caller(request), job_id)
+        caller = caller_of(request)
+        key = (caller.owner, job_id)
         job = self._running.get(key) or self._ended.get(key)
-        if job is None and is_among(key[0], request.app.state.atelier.settings.admin_keys):
+        if job is None and caller.is_admin:
             everybodys = (*self._running.values(), *reversed(self._ended.values()))
             job = next((each for each in everybodys if each.id == job_id), None)
         if job is None:
@@ -141,12 +142,6 @@ class Jobs:
             if len(self._ended) <= _MOST and job.ended_at is not None and job.ended_at > oldest:
                 break
             self._ended.popitem(last=False)
-
-
-def _caller(request: Request) -> str:
-    """Whose jobs a request sees; all of them are everybody's while there are no keys."""
-    settings = request.app.state.atelier.settings
-    return given_key(request.headers) if settings.api_keys or settings.admin_keys else ""
 
 
 @router.get("/{job_id}", summary="How far a picture is")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from typing import Any
 
 from starlette.requests import Request
 
-from deployments.ingress.context import given_key, is_among
+from deployments.ingress.access import caller_of
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.schemas.speech import STOCK_VOICES
 from models.catalog import engine_class
@@ -60,19 +59,10 @@ def languages(request: Request, alias: str) -> tuple[str, ...]:
     return _speech_engine(entry).spoken(entry)
 
 
-def owner_of(request: Request) -> str:
-    """Who calls, by a digest of their key that is kept with what they make; nobody while there are no keys."""
-    settings = request.app.state.atelier.settings
-    if not (settings.api_keys or settings.admin_keys):
-        return ""
-    return hashlib.sha256(given_key(request.headers).encode()).hexdigest()[:32]
-
-
 def may_use(request: Request, thing: StoredVoice | Consent) -> bool:
     """Whether a stored voice or consent is the caller's: their own, an admin's, or one from before there were keys."""
-    if thing.owner in ("", owner_of(request)):
-        return True
-    return is_among(given_key(request.headers), request.app.state.atelier.settings.admin_keys)
+    caller = caller_of(request)
+    return thing.owner in ("", caller.owner) or caller.is_admin
 
 
 def renamed(error: ApiError, fields: dict[str, str]) -> ApiError:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import uuid
-from ipaddress import ip_address
 from typing import Final
 
 from starlette.requests import Request
 
 from deployments.ingress import idempotency
-from deployments.ingress.context import PEER
 from deployments.ingress.file_server import FileServer
+from deployments.ingress.peers import is_behind_trusted_proxy, last_said
 from deployments.ingress.retention import GENERATED
 
 logger = logging.getLogger("ray.serve")
@@ -72,7 +70,7 @@ async def publish_upload(request: Request, data: bytes, extension: str) -> str:
 
 
 async def keep(request: Request, key: str, data: bytes) -> None:
-    """Store an object under a key, which a client may have chosen (`keys.client_key`). Raises `StoreError`."""
+    """Store an object under a key, which a client may have chosen (`object_keys.client_key`). Raises `StoreError`."""
     atelier = request.app.state.atelier
     await asyncio.to_thread(atelier.files.put, key, data)
     atelier.retention.noticed(len(data))
@@ -98,10 +96,10 @@ def base_url(request: Request) -> str:
     if settings.public_url:
         return str(settings.public_url).rstrip("/")
     asked = str(request.base_url).rstrip("/")
-    if not _is_trusted(request):
+    if not is_behind_trusted_proxy(request, settings.trusted_proxies):
         return asked
     scheme, _, host = asked.partition("://")
-    said_scheme, said_host = _last(request, "x-forwarded-proto").lower(), _last(request, "x-forwarded-host")
+    said_scheme, said_host = last_said(request, "x-forwarded-proto").lower(), last_said(request, "x-forwarded-host")
     if said_scheme in ("http", "https"):
         scheme = said_scheme
     elif said_scheme:
@@ -116,22 +114,3 @@ def base_url(request: Request) -> str:
 def _file_server(request: Request) -> FileServer | None:
     url = request.app.state.atelier.settings.file_server
     return FileServer(url) if url else None
-
-
-def _last(request: Request, header: str) -> str:
-    """What the nearest proxy said: it appends to what it was told."""
-    return ",".join(request.headers.getlist(header)).rpartition(",")[2].strip()
-
-
-def _is_trusted(request: Request) -> bool:
-    networks = request.app.state.atelier.settings.trusted_proxies
-    # Behind HAProxy every connection comes from this machine; without it nobody has written the header for us.
-    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
-        peer = _last(request, PEER)
-    else:
-        peer = request.client.host if request.client else ""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)

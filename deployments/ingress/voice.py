@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from deployments.ingress import body
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import ApiError, invalid
-from deployments.ingress.keys import client_key
+from deployments.ingress.object_keys import client_key
 from deployments.ingress.retention import SPOKEN
 from deployments.ingress.schemas.speech import GeneratedVoice, StoredVoiceLine
 from deployments.ingress.speakers import reference_of, renamed

@@ -10,10 +10,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from deployments.ingress import body
+from deployments.ingress.access import caller_of
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.schemas.speech import STOCK_VOICES, ConsentName, ConsentRecording, NewVoice, Page
-from deployments.ingress.speakers import known_voices, languages, may_use, owner_of
+from deployments.ingress.speakers import known_voices, languages, may_use
 from models.audio import MAX_BYTES, read_audio, read_voice, suffix_of
 from models.audio_writing import write_audio
 from models.speech_text import LANGUAGES
@@ -32,7 +33,7 @@ async def add_consent(request: Request) -> dict[str, Any]:
     """Somebody's recorded agreement that their voice may be used."""
     asked = await body.read(request, ConsentRecording, max_bytes=MAX_BYTES)
     await asyncio.to_thread(read_audio, asked.recording.data, "recording")
-    suffix, owner = suffix_of(asked.recording.data), owner_of(request)
+    suffix, owner = suffix_of(asked.recording.data), caller_of(request).owner
     language = asked.language.replace("_", "-")
     consent: Consent = await asyncio.to_thread(
         _voices(request).add_consent, asked.name, language, asked.recording.data, suffix, owner
@@ -89,7 +90,7 @@ async def add_voice(request: Request) -> dict[str, Any]:
     """A voice made of a sample, with the consent of its owner; its id works wherever a voice is named."""
     asked = await body.read(request, NewVoice, max_bytes=MAX_BYTES)
     consent, sample = await _checked(request, asked)
-    owner = owner_of(request)
+    owner = caller_of(request).owner
     try:
         voice: StoredVoice = await asyncio.to_thread(
             _voices(request).add_voice, asked.name, consent, sample, asked.text, owner

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
 import settings as configuration
 from deployments.ingress.app import Atelier, create_app
@@ -24,8 +25,12 @@ ARGS = {
 }
 
 
+def settings_of(home: Path, environ: Mapping[str, str] | None = None) -> configuration.Settings:
+    return configuration.validate(ARGS, {"ATELIER_HOME": str(home), **(environ or {})})
+
+
 def make_app(home: Path, environ: Mapping[str, str] | None = None) -> FastAPI:
-    settings = configuration.validate(ARGS, {"ATELIER_HOME": str(home), **(environ or {})})
+    settings = settings_of(home, environ)
     return create_app(Atelier(settings, Roster(settings, {}), open_store(settings), None))
 
 
@@ -36,7 +41,7 @@ def client(app: FastAPI, peer: str = "192.0.2.1") -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[str]:
+async def listening(app: Starlette) -> AsyncIterator[str]:
     """The app behind a port of this machine, with its background work; its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
     socket = server.config.bind_socket()

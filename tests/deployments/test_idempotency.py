@@ -19,8 +19,10 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from deployments.ingress import idempotency
-from deployments.ingress.context import RequestContext
+from deployments.ingress.access import Access
+from deployments.ingress.context import Keys, RequestContext
 from deployments.ingress.idempotency import Idempotency, Ledger
+from tests.deployments.apps import settings_of
 
 LIMIT = 100_000
 KEY = {"Idempotency-Key": "k-1"}
@@ -92,7 +94,11 @@ def app_of(service: Service, ledger: Ledger) -> Starlette:
     }
     return Starlette(
         routes=[Route(path, route, methods=["POST", "GET"]) for path, route in routes.items()],
-        middleware=[Middleware(RequestContext), Middleware(Idempotency, ledger=ledger, max_body=LIMIT)],
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(Keys, access=Access(settings_of(service.file.parent))),
+            Middleware(Idempotency, ledger=ledger, max_body=LIMIT),
+        ],
     )
 
 

@@ -22,8 +22,8 @@ import settings as configuration
 from deployments.ingress import body
 from deployments.ingress.body import Fields, Upload
 from deployments.ingress.errors import ApiError
-from deployments.ingress.keys import client_key
 from deployments.ingress.making import MOST_PIXELS, size_like, size_of
+from deployments.ingress.object_keys import client_key
 from deployments.ingress.schemas.images import (
     ALIASES,
     MAX_SEED,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import settings as configuration
 from deployments.ingress.errors import ApiError
-from deployments.ingress.keys import client_key
+from deployments.ingress.object_keys import client_key
 from settings import Settings
 from tests.deployments.apps import ARGS
 

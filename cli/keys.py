@@ -1,0 +1,111 @@
+"""`atelier keys`: the keys in the server's file, made, listed and revoked, whether it runs or not."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+import settings
+from cli.environment import MISTAKE, ROOT
+from cli.search import print_table
+from cli.up import fail
+from stores.api_keys import KEY_NAME, ApiKeyFile, Limits
+from stores.errors import NameTaken, NotFound, StoreError
+
+app = typer.Typer(
+    help="Who may call: keys in ATELIER_HOME/keys.json. A server that runs knows of a change within a second.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(help="What you call it: who or what it is for.")]
+Config = Annotated[Path, typer.Option(help="Serve configuration file of the server.")]
+DEFAULT_CONFIG = ROOT / "serve_config.yaml"
+
+
+@app.command()
+def add(
+    name: Name,
+    admin: Annotated[bool, typer.Option("--admin", help="May also load, evict, and delete what others made.")] = False,
+    rate: Annotated[str | None, typer.Option(help="Requests in a time: 60/minute.", show_default=False)] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests at once.", show_default=False)] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Make a key and print it: this once, since only its digest is kept. Without limits it has the server's."""
+    if not re.fullmatch(KEY_NAME, name):
+        fail(
+            f"NAME: {name!r}: 1 to 64 letters, digits and . _ @ - are needed, the first a letter or digit",
+            status=MISTAKE,
+        )
+    try:
+        limits = Limits(rate=rate, concurrency=concurrency)
+    except ValidationError as error:
+        fail(f"--rate: {rate!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}", status=MISTAKE)
+    with _told_in_one_line():
+        file = _file(config)
+        was_there = file.read() is not None
+        key = file.add(name, limits, admin=admin)
+    print(key)
+    if not was_there:
+        print(
+            f"{file.path} is new: from now on the server lets in nobody without a key (docs/security.md)",
+            file=sys.stderr,
+        )
+
+
+@app.command(name="list")
+def list_keys(config: Config = DEFAULT_CONFIG) -> None:
+    """List the keys of the file; those of the environment and the configuration are not among them."""
+    with _told_in_one_line():
+        file = _file(config)
+        keys = file.read()
+    if not keys:
+        print(f"{file.path} has no keys" if keys is not None else f"there is no {file.path}", file=sys.stderr)
+        return
+    table = Table("name", "scope", "rate", "concurrency", "made", box=None, pad_edge=False)
+    for key in keys:
+        made = datetime.fromtimestamp(key.created_at).astimezone().isoformat(" ", "minutes")
+        of_server = "the server's"
+        table.add_row(
+            key.name,
+            "admin" if key.admin else "user",
+            key.limits.rate or of_server,
+            str(key.limits.concurrency or of_server),
+            made,
+        )
+    print_table(table)
+
+
+@app.command()
+def revoke(name: Name, config: Config = DEFAULT_CONFIG) -> None:
+    """Make a key worthless."""
+    with _told_in_one_line():
+        file = _file(config)
+        left = file.revoke(name)
+    print(f"{name} is revoked", file=sys.stderr)
+    if not left:
+        print(f"{file.path} has no keys any more; the server stays closed (docs/security.md)", file=sys.stderr)
+
+
+def _file(config: Path) -> ApiKeyFile:
+    return ApiKeyFile(settings.load(config, os.environ).keys_path)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """Make one line and an exit status of what ends a command."""
+    try:
+        yield
+    except (settings.ConfigurationError, NameTaken, NotFound) as error:
+        fail(str(error), status=MISTAKE)
+    except StoreError as error:
+        fail(str(error), status=1)
