@@ -12,6 +12,7 @@ import typer
 
 import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.search
 from cli.check import check
+from cli.fleet import evict, load, models
 from cli.keys import app as keys
 from cli.search import app as search
 from cli.up import up
@@ -19,6 +20,9 @@ from cli.up import up
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
 app.command()(up)
 app.command()(check)
+app.command()(models)
+app.command()(load)
+app.command()(evict)
 app.add_typer(keys, name="keys")
 app.add_typer(search, name="search")
 

@@ -45,7 +45,7 @@ def gc(
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Find stored files that no picture has, and pictures whose file is gone (exit status 1)."""
-    strays = _ask(_Strays, "POST", "/api/admin/search/gc", server, patience, json={"delete": delete})
+    strays = ask(_Strays, "POST", "/api/admin/search/gc", server, patience, json={"delete": delete})
     for key in strays.orphans:
         print(key)
     orphans = f"{strays.deleted} deleted" if delete else f"{len(strays.orphans)} of no picture"
@@ -56,14 +56,14 @@ def gc(
 @app.command()
 def backup(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
     """Back the index up now."""
-    made = _ask(_Backup, "POST", "/api/admin/search/backup", server, patience)
+    made = ask(_Backup, "POST", "/api/admin/search/backup", server, patience)
     print(f"{made.key}: {made.rows.get('images', 0)} pictures, {decimal(made.size)}")
 
 
 @app.command()
 def backups(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
     """List the backups that are kept, newest first."""
-    found = _ask(_Backups, "GET", "/api/admin/search/backups", server, patience).backups
+    found = ask(_Backups, "GET", "/api/admin/search/backups", server, patience).backups
     table = Table("version", "made", "pictures", "size", box=None, pad_edge=False)
     for each in found:
         table.add_row(each.key, each.created_at, str(each.rows.get("images", 0)), decimal(each.size))
@@ -77,11 +77,13 @@ def restore(
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Go back to a backup; the index that it takes the place of is kept beside it, and all files stay."""
-    done = _ask(_Backup, "POST", "/api/admin/search/restore", server, patience, json={"version": version})
+    done = ask(_Backup, "POST", "/api/admin/search/restore", server, patience, json={"version": version})
     print(f"restored {done.key}: {done.rows.get('images', 0)} pictures, as of {done.created_at}")
 
 
-def _ask(answer: type[Model], method: str, path: str, url: str | None, patience: float, **content: Any) -> Model:
+def ask(answer: type[Model], method: str, path: str, url: str | None, patience: float, **content: Any) -> Model:
+    """The answer of one route, of one server; whatever goes wrong ends the command in one line."""
+
     async def work() -> Model:
         async with Server(server_url(url), api_key(), patience=patience) as there:
             return await there.ask(answer, method, path, **content)

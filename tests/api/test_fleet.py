@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +20,7 @@ import yaml
 from cli.environment import ROOT
 from tests.api.conftest import fault
 from tests.api.pictures import many_scenes, png
-from tests.servers import Server, start_server
+from tests.servers import Server, environment, start_server
 
 MEMORY = 2_000_000_000
 _numbers = itertools.count()
@@ -189,6 +193,31 @@ def test_looking_at_a_model_neither_wakes_it_nor_keeps_it(http: httpx.Client) ->
     time.sleep(2)
     assert not {"a", "b"} & workers(http).keys()
     assert "kept" in workers(http)
+
+
+def test_the_command_lists_loads_and_unloads_models(server: Server, tmp_path: Path) -> None:
+    def atelier(*arguments: str, status: int = 0) -> str:
+        ended = subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            env=environment(tmp_path, ATELIER_URL=server.url),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == status, ended.stderr
+        return ended.stdout if status == 0 else ended.stderr
+
+    assert re.fullmatch(r"b is ready, after \d+\.\d s\n", atelier("load", "b"))
+    listed = {line.split()[0]: line.split()[1:] for line in atelier("models").splitlines()}
+    assert listed["b"][:2] == ["voice", "ready"]
+    assert listed["b"][-1] == "builtin:voice"
+    assert listed["a"] == ["captioner", "cold", "builtin:blip"]
+    assert listed["kept"][1] == "ready"
+    assert atelier("evict", "b") == "b is unloaded\n"
+    assert "the model 'b' is not loaded" in atelier("evict", "b", status=2)
+    assert "there is no model 'none'" in atelier("load", "none", status=2)
+    assert "keep: true" in atelier("evict", "kept", status=2)
 
 
 def test_the_status_counts_memory_and_says_what_is_configured(http: httpx.Client) -> None:
