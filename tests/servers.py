@@ -26,13 +26,14 @@ class Server:
     home: Path
     mark: str
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> list[str]:
+        """What it printed until then."""
         assert self.process.stdout
         lines = []
         for line in self.process.stdout:
             lines.append(line)
             if line.startswith("Atelier is ready"):
-                return
+                return lines
         raise AssertionError(f"ended with {self.process.wait()}: {''.join(lines)}")
 
     def processes(self) -> list[psutil.Process]:

@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config.write_text(yaml.safe_dump(document))
     started = start_server(folder / "home", config, ATELIER_MEMORY=str(MEMORY))
     try:
-        started.wait_until_ready()
+        (folder / "printed").write_text("".join(started.wait_until_ready()))
         yield started
     finally:
         status = started.stop()
@@ -230,3 +230,50 @@ def test_the_status_counts_memory_and_says_what_is_configured(http: httpx.Client
     assert config["idle_timeout_seconds"] == 10
     assert config["max_requests_before_restart"] == 0
     assert config["safety_margin_gb"] == pytest.approx(memory["total_gb"] - MEMORY / 1e9, abs=0.01)
+
+
+def test_deploying_a_changed_configuration_loses_no_request(server: Server, http: httpx.Client, tmp_path: Path) -> None:
+    ask_b(http).raise_for_status()
+    folder = server.home.parent
+    document = yaml.safe_load((folder / "fleet.yaml").read_text())
+    document["http_options"]["port"] = server.port
+    document["applications"][0]["args"]["idle_timeout"] = 11
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(document))
+    over = threading.Event()
+    answers: list[int] = []
+
+    def use(ask: Callable[[httpx.Client], httpx.Response]) -> None:
+        while not over.is_set():
+            answers.append(ask(http).status_code)
+            time.sleep(0.02)
+
+    users = [
+        threading.Thread(target=use, args=[ask])
+        for ask in (ask_b, lambda http: ask_b(http, 20), lambda http: http.get("/healthz"))
+    ]
+    for user in users:
+        user.start()
+    try:
+        subprocess.run(
+            [Path(sys.executable).with_name("serve"), "deploy", changed, "--address", dashboard(folder)],
+            env={**environment(tmp_path), "RAY_AUTH_MODE": "token"},
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        wait_until(lambda: http.get("/v1/system/status").json()["config"]["idle_timeout_seconds"] == 11, seconds=60)
+        wait_until(lambda: "b" in workers(http))
+        time.sleep(5)  # the old ones end what they have
+    finally:
+        over.set()
+        for user in users:
+            user.join()
+    assert set(answers) == {200}
+
+
+def dashboard(folder: Path) -> str:
+    """Where Ray's dashboard is, as the server said at its start."""
+    found = re.search(r"dashboard: (http://\S+)", (folder / "printed").read_text())
+    assert found
+    return found[1]
