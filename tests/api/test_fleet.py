@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from openai import OpenAI
 
 from cli.environment import ROOT
 from tests.api.conftest import fault
@@ -38,7 +39,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "residency": {"patience": 5, "min_residence": 2},
         "models": {
             "a": {"engine": "captioner", "checkpoint": "builtin:blip", "memory": 1_200_000_000, "threads": 1},
-            "b": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_200_000_000},
+            "b": {
+                "engine": "espeak",
+                "checkpoint": "builtin:voice",
+                "memory": 1_200_000_000,
+                "max_ongoing": 2,
+                "max_queued": 30,
+            },
             "kept": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 100_000_000, "keep": True},
             "beside": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_950_000_000},
         },
@@ -46,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     config = folder / "fleet.yaml"
     config.write_text(yaml.safe_dump(document))
-    started = start_server(folder / "home", config, ATELIER_MEMORY=str(MEMORY))
+    started = start_server(folder / "home", config, ATELIER_MEMORY=str(MEMORY), ATELIER_TRUSTED_PROXIES="127.0.0.1")
     try:
         (folder / "printed").write_text("".join(started.wait_until_ready()))
         yield started
@@ -115,6 +122,43 @@ def test_requests_for_both_at_once_are_all_answered(http: httpx.Client) -> None:
         first, second = both.submit(at_once, ask_a, http), both.submit(at_once, ask_b, http)
         assert first.result() + second.result() == [200] * 40
     assert loads(http, "a") + loads(http, "b") <= before + 3
+
+
+def test_a_flood_is_refused_in_words_and_who_obeys_retry_after_is_answered(server: Server, http: httpx.Client) -> None:
+    def ask(_: int) -> httpx.Response:
+        return ask_b(http, 5)
+
+    ask_b(http).raise_for_status()
+    with ThreadPoolExecutor(80) as callers:
+        answers = list(callers.map(ask, range(80)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused
+    for answer in refused:
+        assert fault(answer) == (429, "rate_limit_exceeded", None)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=10) as sdk, ThreadPoolExecutor(80) as callers:
+        spoken = callers.map(
+            lambda n: sdk.audio.speech.create(model="b", voice="alloy", input=f"Number {n}."), range(80)
+        )
+        assert all(each.content for each in spoken)
+
+
+def test_who_asks_once_does_not_wait_for_all_that_another_has_asked(http: httpx.Client) -> None:
+    order: list[str] = []
+
+    def ask(who: str) -> None:
+        body = {"model": "b", "input": f"This is {next(_numbers)}. " * 20, "voice": "alloy"}
+        http.post("/v1/audio/speech", json=body, headers={"X-Forwarded-For": who}).raise_for_status()
+        order.append(who)
+
+    ask_b(http).raise_for_status()
+    with ThreadPoolExecutor(31) as callers:
+        flood = [callers.submit(ask, "192.0.2.1") for _ in range(30)]
+        wait_until(lambda: workers(http)["b"]["queue"] > 20)
+        lone = callers.submit(ask, "192.0.2.2")
+        for each in (*flood, lone):
+            each.result()
+    assert order.index("192.0.2.2") < 20
 
 
 def test_a_model_in_use_all_the_time_makes_room_for_another_after_its_patience(http: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -156,3 +157,26 @@ def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_told_and
     strays = http.post("/api/admin/search/gc", json={}).json()
     assert not [key for key in strays["orphans"] if "/killed/" in key]
     assert not strays["missing"]
+
+
+def test_half_open_connections_and_slow_readers_cost_nobody_an_answer(server: Server, http: httpx.Client) -> None:
+    speech = json.dumps({"model": "voice", "voice": "alloy", "input": "This goes on. " * 250, "response_format": "wav"})
+    asking = (
+        "POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(speech)}\r\n\r\n{speech}"
+    )
+    with contextlib.ExitStack() as connections:
+        for sent in [
+            b"",
+            b"GET /healthz HT",
+            b"POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab",
+        ] * 20:
+            connections.enter_context(socket.create_connection(("127.0.0.1", server.port))).sendall(sent)
+        for _ in range(4):  # never read
+            connections.enter_context(socket.create_connection(("127.0.0.1", server.port))).sendall(asking.encode())
+        time.sleep(1)
+        assert http.get("/healthz").status_code == 200
+        spoken = http.post("/v1/audio/speech", json={"model": "voice", "voice": "alloy", "input": "Hello."})
+        assert spoken.status_code == 200
+        assert draw(http, SHORT).status_code == 200
+    assert http.get("/readyz").status_code == 200
