@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
-from models.audio import resample
+from models.audio import read_voice, resample
 from models.errors import InvalidInput
 from models.tasks import Audio
 
@@ -32,6 +32,7 @@ MEDIA_TYPES: Final[dict[AudioFormat, str]] = {
 PCM_RATE: Final = 24_000
 """Hz of headerless PCM and of Opus; OpenAI's players expect exactly this."""
 
+_MOST_SAMPLE_RATE: Final = 48_000
 _MPEG_RATES: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _UNKNOWN_SIZE: Final = b"\xff\xff\xff\xff"
 _SOFTWARE: Final = "Atelier"
@@ -64,6 +65,21 @@ def write_audio(audio: Audio, audio_format: AudioFormat, comment: str | None = N
     writer.write(audio)
     writer.close()
     return writer.content()
+
+
+def write_sample(data: bytes, param: str | None = None) -> bytes:
+    """The recording of a speaker as it is kept: FLAC of at most 48 kHz, which `read_voice` takes whenever it is used.
+
+    Raises:
+        InvalidInput: as `read_voice`.
+    """
+    voice = read_voice(data, param)
+    voice = resample(voice, min(voice.rate, _MOST_SAMPLE_RATE))
+    peak = float(np.abs(voice.samples).max())
+    # MP3 swings beyond full level; cut off there, it would look like a recording that was clipped
+    sample = write_audio(Audio(voice.samples / max(1.0, peak), voice.rate), "flac")
+    read_voice(sample, param)
+    return sample
 
 
 class AudioStream:

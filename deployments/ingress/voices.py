@@ -14,8 +14,8 @@ from deployments.ingress.docs import accepts
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.schemas.speech import STOCK_VOICES, ConsentName, ConsentRecording, NewVoice, Page
 from deployments.ingress.speakers import known_voices, languages, may_use, owner_of
-from models.audio import MAX_BYTES, read_audio, read_voice, suffix_of
-from models.audio_writing import write_audio
+from models.audio import MAX_BYTES, read_audio, suffix_of
+from models.audio_writing import write_sample
 from models.speech_text import LANGUAGES
 from stores.errors import NotFound
 from stores.voices import Consent, StoredVoice, Voices
@@ -171,9 +171,7 @@ async def _checked(request: Request, asked: NewVoice) -> tuple[Consent, bytes]:
         consent = await _consent(request, asked.consent)
     except ApiError:
         raise _no_consent(asked.consent) from None
-    data = asked.audio_sample.data
-    sample = await asyncio.to_thread(lambda: write_audio(read_voice(data, "audio_sample"), "flac"))
-    return consent, sample
+    return consent, await asyncio.to_thread(write_sample, asked.audio_sample.data, "audio_sample")
 
 
 def _no_consent(name: str) -> ApiError:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.audio import read_audio
-from models.audio_writing import MEDIA_TYPES, AudioFormat, AudioStream, write_audio
+from models.audio import read_audio, read_voice
+from models.audio_writing import MEDIA_TYPES, AudioFormat, AudioStream, write_audio, write_sample
 from models.errors import InvalidInput
 from models.tasks import Audio
-from tests.models.sounds import sine
+from tests.models.sounds import encoded, sine, vowels
 
 COMMENT = "AI-generated speech"
 
@@ -142,3 +142,24 @@ def test_a_comment_is_in_the_metadata(audio_format: AudioFormat, is_streamed: bo
 def test_without_a_comment_a_file_has_none() -> None:
     with av.open(io.BytesIO(write_audio(sine(), "mp3"))) as container:
         assert "comment" not in container.metadata
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")])
+def test_a_sample_near_the_limit_of_clipping_can_be_used_once_it_is_kept(container: str, subtype: str) -> None:
+    voice = vowels(80, seconds=3, rate=48_000)
+    loud = encoded(Audio(voice.samples * 2.6, voice.rate), container, subtype)
+    assert np.abs(read_voice(loud).samples).max() > 1.2
+    kept = read_voice(write_sample(loud))
+    assert np.abs(kept.samples).max() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "kept_at"), [(16_000, 16_000), (48_000, 48_000), (192_000, 48_000)])
+def test_a_sample_is_kept_at_its_own_rate_up_to_48_khz(rate: int, kept_at: int) -> None:
+    kept = read_voice(write_sample(encoded(sine(440, seconds=2, rate=rate), "FLAC")))
+    assert (kept.rate, kept.seconds) == (kept_at, 2)
+
+
+def test_a_recording_that_could_not_be_used_makes_no_sample() -> None:
+    with pytest.raises(InvalidInput, match="silent") as caught:
+        write_sample(encoded(sine(level=0.0001)), "audio_sample")
+    assert caught.value.param == "audio_sample"
