@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import get_args
 
 import av
@@ -116,6 +117,20 @@ def test_a_streamed_file_is_the_whole_sound(audio_format: AudioFormat) -> None:
 def test_most_of_a_sentence_can_be_sent_before_the_next_is_spoken(audio_format: AudioFormat) -> None:
     parts = streamed(sine(440, seconds=3), audio_format)
     assert len(parts[0]) > 0.6 * sum(map(len, parts)) / 3
+
+
+@pytest.mark.parametrize("audio_format", get_args(AudioFormat))
+def test_what_has_been_sent_of_a_stream_is_not_kept(audio_format: AudioFormat) -> None:
+    stream, sentence, sent, held = AudioStream(audio_format), sine(), 0, []
+    tracemalloc.start()
+    try:
+        for _ in range(40):
+            sent += len(stream.add(sentence))
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        stream.end()
+    assert held[-1] - held[9] < sent / 40, "of thirty sentences not even one is held"
 
 
 def test_a_streamed_wav_tells_no_length_and_is_read_to_its_end() -> None:
