@@ -12,12 +12,14 @@ import typer
 
 import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.search
 from cli.check import check
+from cli.say import say
 from cli.search import app as search
 from cli.up import up
 
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
 app.command()(up)
 app.command()(check)
+app.command()(say)
 app.add_typer(search, name="search")
 
 
