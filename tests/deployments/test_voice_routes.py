@@ -164,6 +164,7 @@ async def test_a_consent_stays_while_voices_rest_on_it(http: httpx.AsyncClient) 
         ({"name": "a\u202eb", "consent": "GOOD"}, {"audio_sample": SAMPLE}, "name"),
         ({"name": "alloy", "consent": "GOOD"}, {"audio_sample": SAMPLE}, "name"),
         ({"name": "taken", "consent": "GOOD"}, {"audio_sample": SAMPLE}, "name"),
+        ({"name": "A", "consent": "GOOD", "text": " \n"}, {"audio_sample": SAMPLE}, "text"),
         ({"name": "A", "prompt": "a deep voice", "type": "prompt"}, {}, "type"),
         ({"name": "A", "prompt": "a deep voice"}, {}, "prompt"),
         ({"name": "A", "consent": "GOOD", "model": "voice"}, {"audio_sample": SAMPLE}, "model"),
@@ -265,6 +266,8 @@ async def test_recordings_in_the_store_speak_in_both_dialects(
     [
         ({}, 400, "missing_required_parameter", "ref_audio_key"),
         ({"ref_audio_key": "AI/VOICE/good.mp3"}, 400, "missing_required_parameter", "ref_text"),
+        ({"ref_audio_key": "AI/VOICE/good.mp3", "ref_text": " "}, 400, "missing_required_parameter", "ref_text"),
+        ({"ref_audio_key": "AI/VOICE/good.mp3", "ref_text": ""}, 400, "missing_required_parameter", "ref_text"),
         ({"ref_audio_key": "AI/VOICE/good.mp3", "ref_text": "x", "user_id": "good"}, 400, "invalid_value", "user_id"),
         ({"user_id": "good", "ref_text": "x"}, 400, "invalid_value", "ref_text"),
         ({"user_id": "good", "voice": "nova"}, 400, "invalid_value", "voice"),
@@ -299,6 +302,13 @@ async def test_each_mistake_in_a_stored_line_has_its_code(
         assert fault(answer) == (status, code, param)
         assert "/store" not in answer.text
     assert not list(store.keys("AI/VOICE/voice/"))
+
+
+async def test_the_description_says_that_brackets_are_not_spoken(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    asked = document["paths"]["/v1/audio/speech"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = document["components"]["schemas"][asked["$ref"].rpartition("/")[2]] if "$ref" in asked else asked
+    assert "brackets" in schema["properties"]["input"]["description"]
 
 
 async def test_a_bucket_that_fails_is_a_502_and_nothing_is_said_to_be_kept(tmp_path: Path) -> None:
