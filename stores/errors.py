@@ -51,6 +51,10 @@ class ConsentInUse(StoreError):
     """A consent that voices rest on is not removed."""
 
 
+class NameTaken(StoreError):
+    """The caller has something of that name already."""
+
+
 class StoreUnavailable(StoreError):
     """The store does not answer at the moment; later it may."""
 
