@@ -69,6 +69,8 @@ Keys = Annotated[tuple[Key, ...], BeforeValidator(_keys)]
 HomePath = Annotated[Path, AfterValidator(_with_known_home)]
 RESERVED = ("ingress", "search")
 """Deployments of the graph that are no models."""
+ROOMS = ("uploads/", "voices/")
+"""Parts of the store that are the server's own (`ROOM` in stores/uploads.py and stores/voices.py)."""
 Task = Literal["caption", "ocr", "describe", "analyze", "objects", "custom", "default"]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_comma_separated)]
@@ -97,6 +99,8 @@ def _zone_name(name: str) -> str:
 def _folders(prefix: str) -> str:
     if not re.fullmatch(r"(?:(?!\.{1,2}/|\.incoming/)[^/\\\x00-\x1f\x7f]{1,100}/){0,8}", prefix):
         raise ValueError("folder names that each end in /, such as AI/IMAGES/, are needed")
+    if prefix.casefold().startswith(ROOMS):
+        raise ValueError(f"the server keeps things of its own in {' and '.join(ROOMS)}; choose another folder")
     return prefix
 
 

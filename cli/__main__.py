@@ -14,6 +14,7 @@ import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.searc
 from cli.check import check
 from cli.fleet import evict, load, models
 from cli.keys import app as keys
+from cli.say import say
 from cli.search import app as search
 from cli.up import up
 
@@ -24,6 +25,7 @@ app.command()(models)
 app.command()(load)
 app.command()(evict)
 app.add_typer(keys, name="keys")
+app.command()(say)
 app.add_typer(search, name="search")
 
 

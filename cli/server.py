@@ -112,13 +112,13 @@ class Server:
         except ValidationError:
             raise CommandError(f"what answers at {self.url} is no Atelier server, or one of another version") from None
 
-    async def download(self, path: str, target: Path) -> str:
-        """Write what a route gives, or leads to, into a file; its SHA-256 in hexadecimal digits."""
+    async def download(self, path: str, target: Path, method: str = "GET", **content: Any) -> str:
+        """Write what a route gives, or leads to, into a file as it comes; its SHA-256 in hexadecimal digits."""
 
         async def attempt() -> str:
             digest = hashlib.sha256()
             # On the way to another host, such as a bucket's, httpx leaves the key behind.
-            async with self._http.stream("GET", path, follow_redirects=True) as response:
+            async with self._http.stream(method, path, follow_redirects=True, **content) as response:
                 await self._check(response)
                 with target.open("wb") as file:
                     async for chunk in response.aiter_bytes():
@@ -174,7 +174,7 @@ class Server:
             after = response.headers.get("retry-after", "")
             raise _Busy(message, float(after) if after.isdecimal() else None)
         if response.status_code in (401, 403):
-            message += " (the key that is sent is that of ATELIER_API_KEY)"
+            message += " (the key that is sent is that of ATELIER_API_KEY, unless another was named)"
         raise Refused(message, response.status_code, code)
 
 
@@ -199,15 +199,15 @@ def server_url(given: str | None) -> str:
     return str(url).rstrip("/")
 
 
-def api_key() -> str | None:
-    """The key that is sent, of ATELIER_API_KEY.
+def api_key(given: str | None = None) -> str | None:
+    """The key that is sent: the one given (`--key`), else that of ATELIER_API_KEY.
 
     Raises:
         Mistake: it cannot stand in a header. It is not repeated.
     """
-    key = os.environ.get("ATELIER_API_KEY", "").strip()
+    key = (os.environ.get("ATELIER_API_KEY", "") if given is None else given).strip()
     if not key.isascii() or not key.isprintable():
-        raise Mistake("ATELIER_API_KEY: a key of visible ASCII characters is needed")
+        raise Mistake(f"{'ATELIER_API_KEY' if given is None else '--key'}: a key of visible ASCII characters is needed")
     return key or None
 
 

@@ -219,10 +219,27 @@ def install_environments(configured: settings.Settings) -> None:
     """
     entries = [entry for alias, entry in configured.models.items() if configured.is_deployed(alias)]
     for name in sorted({entry.environment for entry in entries if entry.environment}):
-        script = ROOT / "deploy" / "environment.sh"
-        ended = subprocess.run([script, name], env={**os.environ, "PYTHON": sys.executable}, check=False)  # noqa: S603
-        if ended.returncode:
+        if _run_script(ROOT / "deploy" / "environment.sh", name):
             raise StartError(f"requirements.{name}.lock could not be installed; see the lines above")
+
+
+def _run_script(script: Path, argument: str) -> int:
+    """The exit status of a shell script. It is asked to end, and waited for, when this process is.
+
+    Raises:
+        StartError: it cannot be run.
+    """
+    try:
+        # not by its own right to be executed, which not every copy of a repository keeps
+        process = subprocess.Popen(["sh", script, argument], env={**os.environ, "PYTHON": sys.executable})  # noqa: S603, S607
+    except OSError as error:
+        raise StartError(f"cannot run sh {script}: {error.strerror}") from None
+    with process:
+        try:
+            return process.wait()
+        except BaseException:  # whatever it is: `subprocess.run` would kill it, so that it could not clear away
+            process.terminate()
+            raise
 
 
 def forget_killed_server(lock: TextIO) -> None:

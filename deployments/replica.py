@@ -12,8 +12,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import copy_context
 from functools import partial
 from typing import Generic, ParamSpec, TypeVar
@@ -32,6 +33,10 @@ P = ParamSpec("P")
 IsCancelled = Callable[[], bool]
 
 
+_MOST_AHEAD = 32
+"""Pieces of a stream that may wait for their reader."""
+_PATIENCE_SECONDS = 120.0
+"""How long it waits for who reads nothing: longer than a sentence lasts, for those who play what they read."""
 _FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 10.0, 300.0
 
 
@@ -118,19 +123,31 @@ class ModelReplica(Generic[E]):
         finally:
             cancelled.set()
 
-    async def stream(self, work: Callable[[IsCancelled], Iterator[T]]) -> AsyncIterator[T]:
-        """What `work` yields in the engine's thread, as it comes."""
+    async def stream(self, work: Callable[[IsCancelled], Iterator[T]]) -> AsyncGenerator[T, None]:
+        """What `work` yields in the engine's thread, as it comes. It waits for a reader who is far behind.
+
+        Raises:
+            InferenceFailed: the reader stood still for so long that others would have waited for nothing.
+        """
+        room = threading.Semaphore(_MOST_AHEAD)
 
         def tell_all(is_cancelled: IsCancelled, tell: Callable[[T], None]) -> None:
             for piece in work(is_cancelled):
-                tell(piece)
+                if not room.acquire(timeout=_PATIENCE_SECONDS):
+                    raise InferenceFailed(f"the caller has read nothing for {_PATIENCE_SECONDS:g} s")
                 if is_cancelled():
                     raise Cancelled
+                tell(piece)
 
-        async for piece in self.listen(tell_all):
-            yield piece
+        try:
+            async with aclosing(self.listen(tell_all)) as pieces:
+                async for piece in pieces:
+                    room.release()
+                    yield piece
+        finally:
+            room.release()  # whoever waits for room finds that nobody reads any more
 
-    async def listen(self, work: Callable[[IsCancelled, Callable[[T], None]], None]) -> AsyncIterator[T]:
+    async def listen(self, work: Callable[[IsCancelled, Callable[[T], None]], None]) -> AsyncGenerator[T, None]:
         """What `work` tells (by its second argument) in the engine's thread, as it comes. Cancellation as in `run`."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[T | BaseException | None] = asyncio.Queue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,5 +55,6 @@ class Voice(ModelReplica[SpeechEngine[Any]]):
             yield Spoken(file.end(), 0.0)
 
         with self.presence.in_use():
-            async for part in self.stream(work):
-                yield part
+            async with aclosing(self.stream(work)) as parts:
+                async for part in parts:
+                    yield part

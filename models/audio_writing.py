@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
-from models.audio import resample
+from models.audio import read_voice, resample
 from models.errors import InvalidInput
 from models.tasks import Audio
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import av
     import av.container
     import soundfile
+    from typing_extensions import Buffer
 
 AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 
@@ -32,6 +33,7 @@ MEDIA_TYPES: Final[dict[AudioFormat, str]] = {
 PCM_RATE: Final = 24_000
 """Hz of headerless PCM and of Opus; OpenAI's players expect exactly this."""
 
+_MOST_SAMPLE_RATE: Final = 48_000
 _MPEG_RATES: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _UNKNOWN_SIZE: Final = b"\xff\xff\xff\xff"
 _SOFTWARE: Final = "Atelier"
@@ -63,7 +65,22 @@ def write_audio(audio: Audio, audio_format: AudioFormat, comment: str | None = N
     writer = _WRITERS[audio_format](audio_format, comment, is_streamed=False)
     writer.write(audio)
     writer.close()
-    return writer.content()
+    return writer.sink.take()
+
+
+def write_sample(data: bytes, param: str | None = None) -> bytes:
+    """The recording of a speaker as it is kept: FLAC of at most 48 kHz, which `read_voice` takes whenever it is used.
+
+    Raises:
+        InvalidInput: as `read_voice`.
+    """
+    voice = read_voice(data, param)
+    voice = resample(voice, min(voice.rate, _MOST_SAMPLE_RATE))
+    peak = float(np.abs(voice.samples).max())
+    # MP3 swings beyond full level; cut off there, it would look like a recording that was clipped
+    sample = write_audio(Audio(voice.samples / max(1.0, peak), voice.rate), "flac")
+    read_voice(sample, param)
+    return sample
 
 
 class AudioStream:
@@ -86,11 +103,48 @@ class AudioStream:
         return self._new()
 
     def _new(self) -> bytes:
-        found = self._writer.new_content()
+        found = self._writer.sink.take()
         if found and not self._is_begun:
             self._is_begun = True
             found = _of_unknown_length(found)
         return found
+
+
+class _Sink(io.RawIOBase):
+    """A file that is taken away while it is written, so that memory holds only what was not taken yet.
+
+    What a library writes once more where it was taken (a header, when the length is known) is lost.
+    """
+
+    def __init__(self) -> None:
+        self._rest = io.BytesIO()
+        self._taken = 0
+        self._at = 0
+
+    def take(self) -> bytes:
+        """What was written behind the end of what was taken before."""
+        found = self._rest.getvalue()
+        self._rest = io.BytesIO()
+        self._taken += len(found)
+        return found
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        end = self._taken + self._rest.getbuffer().nbytes
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: end}[whence]
+        return self._at
+
+    def write(self, content: Buffer, /) -> int:
+        written = memoryview(content).cast("B")
+        self._rest.seek(max(0, self._at - self._taken))
+        self._rest.write(written[max(0, self._taken - self._at) :])
+        self._at += len(written)
+        return len(written)
 
 
 class _Writer(ABC):
@@ -98,18 +152,7 @@ class _Writer(ABC):
 
     def __init__(self, audio_format: AudioFormat, comment: str | None, is_streamed: bool) -> None:
         self._format, self._comment, self._is_streamed = audio_format, comment, is_streamed
-        self._sink = io.BytesIO()
-        self._taken = 0
-
-    def content(self) -> bytes:
-        """The file as it is by now."""
-        return self._sink.getvalue()
-
-    def new_content(self) -> bytes:
-        """What was written behind the file's former end since the last call."""
-        found = bytes(self._sink.getbuffer()[self._taken :])
-        self._taken += len(found)
-        return found
+        self.sink = _Sink()
 
     @abstractmethod
     def write(self, audio: Audio) -> None: ...
@@ -120,7 +163,7 @@ class _Writer(ABC):
 
 class _Pcm(_Writer):
     def write(self, audio: Audio) -> None:
-        self._sink.write(_int16(resample(audio, PCM_RATE)).tobytes())
+        self.sink.write(_int16(resample(audio, PCM_RATE)).tobytes())
 
     def close(self) -> None:
         return
@@ -145,7 +188,7 @@ class _Sndfile(_Writer):
     def _opened(self, rate: int) -> soundfile.SoundFile:
         import soundfile
 
-        file = soundfile.SoundFile(self._sink, "w", rate, 1, "PCM_16", format=self._format.upper())
+        file = soundfile.SoundFile(self.sink, "w", rate, 1, "PCM_16", format=self._format.upper())
         if self._comment:
             file.comment, file.software = self._comment, _SOFTWARE
         return file
@@ -186,7 +229,7 @@ class _Ffmpeg(_Writer):
             "aac": {"write_id3v2": "1" if self._comment else "0"},
         }[self._format]
         # bitexact: no random serial number
-        container = av.open(self._sink, "w", format=muxer, options={**options, "fflags": "+bitexact"})
+        container = av.open(self.sink, "w", format=muxer, options={**options, "fflags": "+bitexact"})
         if self._comment:
             container.metadata.update(comment=self._comment, encoded_by=_SOFTWARE)
         self._stream = container.add_stream(codec, rate=rate, layout="mono", options={"b": bits_per_second})

@@ -158,7 +158,9 @@ class SpeechEngine(Engine, Generic[S]):
         heard: OrderedDict[tuple[str, str | None], S] = self.__dict__.setdefault("_heard", OrderedDict())
         key = (hashlib.sha256(recording).hexdigest(), text)
         if key not in heard:
-            heard[key] = self._hear(read_voice(recording, "reference"), text)
+            voice = read_voice(recording, "reference")
+            with inference():
+                heard[key] = self._hear(voice, text)
             if len(heard) > self.kept_speakers:
                 heard.popitem(last=False)
         heard.move_to_end(key)

@@ -121,5 +121,6 @@ def _folder(checkpoint: str) -> Path:
     return folder
 
 
+@cache  # asked for in each request, by who must not wait for a disk
 def _speakers(folder: Path) -> dict[str, Speaker]:
     return TypeAdapter(dict[str, Speaker]).validate_json((folder / "voices.json").read_bytes())

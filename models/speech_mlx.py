@@ -16,9 +16,10 @@ import numpy as np
 from models import engine
 from models.audio import resample
 from models.errors import Cancelled, CheckpointError
+from models.mlx_weights import parameter_bytes, set_dtype
 from models.speech import CloningEngine
 from models.speech_speaker import change_voice
-from models.speech_text import LANGUAGES, language_name
+from models.speech_text import LANGUAGES, language_name, most_seconds, pronounceable
 from models.tasks import Audio, SpeechJob
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ _QWEN: Final = "qwen3_tts"
 _QWEN_TOKENIZER: Final = "qwen3_tts_tokenizer_12hz"
 _INTERVAL: Final = 0.32
 """Seconds of sound, 4 steps of Qwen3-TTS, after which it is asked whether anybody still waits."""
-_SECONDS: Final = 4.0
-_SECONDS_PER_BYTE: Final = 0.25
-"""No sentence lasts longer: some four times what a slow speaker takes for a byte of UTF-8, in any of the languages."""
 _SEED: Final = 0
 
 
@@ -96,39 +94,16 @@ class MlxSpeechEngine(CloningEngine[Heard]):
         for part in ("tokenizer", "speech_tokenizer") if kind == _QWEN else ():
             if getattr(self._model, part) is None:  # mlx-audio prints why, and goes on without
                 raise CheckpointError(f"{self.entry.checkpoint!r} has no {part} that mlx-audio can load")
-        self._set_dtype()
+        # the codec as it is: a sample of bfloat16 would have 8 bits, and what is compiled cannot be changed
+        set_dtype(self._model, self.entry.dtype, kept=["speech_tokenizer"])
         self._embed = self._model.extract_speaker_embedding if kind == _QWEN else None
         tokenizer = getattr(self._model, "tokenizer", None)
         self._control_tokens = [token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values()]
 
-    def _set_dtype(self) -> None:
-        """As configured; `auto` leaves an accelerator what the checkpoint has, and gives a CPU float32.
-
-        The codec stays as it is: a sample of bfloat16 would have 8 bits, and what is compiled cannot be changed.
-        """
-        import mlx.core as mx
-        from mlx.utils import tree_map
-
-        wanted = self.entry.dtype
-        if wanted == "auto":
-            if mx.default_device() != mx.Device(mx.cpu):
-                return
-            wanted = "float32"
-        dtype = getattr(mx, wanted)
-        weights = {name: part for name, part in self._model.parameters().items() if name != "speech_tokenizer"}
-        self._model.update(
-            tree_map(lambda array: array.astype(dtype) if mx.issubdtype(array.dtype, mx.floating) else array, weights)
-        )
-        mx.eval(self._model.parameters())
-
     @property
     def footprint(self) -> int:
         """Bytes of the parameters in memory; 0 when not loaded."""
-        if not self.loaded:
-            return 0
-        from mlx.utils import tree_flatten
-
-        return sum(array.nbytes for _, array in tree_flatten(self._model.parameters()))
+        return parameter_bytes(self._model) if self.loaded else 0
 
     def _warm_up(self) -> None:
         self.speak(SpeechJob("Ready."))
@@ -137,9 +112,8 @@ class MlxSpeechEngine(CloningEngine[Heard]):
         import mlx.core as mx
 
         samples = mx.array(resample(recording, self._rate).samples)
-        with engine.inference():
-            embedding = None if self._embed is None else self._embed(samples)
-        return Heard(samples, self._pronounceable(text or "") or None, embedding)
+        embedding = None if self._embed is None else self._embed(samples)
+        return Heard(samples, pronounceable(text or "", self._control_tokens) or None, embedding)
 
     def _say(
         self, sentence: str, language: str, speaker: Heard | None, speed: float, is_cancelled: Callable[[], bool]
@@ -147,8 +121,8 @@ class MlxSpeechEngine(CloningEngine[Heard]):
         import mlx.core as mx
 
         assert speaker is not None  # every voice of a cloning engine is a recording's
-        text = self._pronounceable(sentence)
-        longest = round((_SECONDS + _SECONDS_PER_BYTE * len(text.encode())) * self._rate)
+        text = pronounceable(sentence, self._control_tokens)
+        longest = round(most_seconds(text) * self._rate)
         spoken = np.empty(0, np.float32)
         if text:
             mx.random.seed(_SEED)
@@ -185,12 +159,6 @@ class MlxSpeechEngine(CloningEngine[Heard]):
         tag = language.split("-")[0]
         name = language_name(tag).lower()
         return name if name in getattr(self._model, "supported_languages", ()) else tag
-
-    def _pronounceable(self, text: str) -> str:
-        """The text without what the tokenizer would take for a command; empty where no word is left."""
-        for token in self._control_tokens:
-            text = text.replace(token, " ")
-        return text.strip() if any(char.isalnum() for char in text) else ""
 
     @property
     def _rate(self) -> int:

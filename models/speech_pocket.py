@@ -118,7 +118,7 @@ class PocketTtsEngine(CloningEngine[ClonePrompt]):
         heard = Audio(recording.samples[: int(_LONGEST_REFERENCE * recording.rate)], recording.rate)
         samples = resample(heard, self._rate).samples
         codec, device = self._processor.audio_tokenizer, self._model.device
-        with engine.inference(), torch.inference_mode():
+        with torch.inference_mode():
             inputs = self._processor.feature_extractor(samples, sampling_rate=self._rate).to(device)
             latents = codec.encode(inputs["input_values"], inputs["padding_mask"]).latents
             ids = torch.tensor([[*self._begins, *[self._model.config.audio_prompt_token_id] * latents.shape[1]]])

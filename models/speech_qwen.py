@@ -17,13 +17,10 @@ from models.errors import Cancelled, CheckpointError
 from models.speech import CloningEngine
 from models.speech_espeak import stock_recording, stock_voices
 from models.speech_speaker import change_voice
-from models.speech_text import LANGUAGES, language_name
+from models.speech_text import LANGUAGES, language_name, most_seconds, pronounceable
 from models.tasks import Audio, SpeechJob
 
 _TOKENIZER: Final = "qwen3_tts_tokenizer_12hz"
-_SECONDS: Final = 4.0
-_SECONDS_PER_BYTE: Final = 0.25
-"""No sentence lasts longer; at an ordinary pace a byte of UTF-8 takes less than 0.1 s, in any of the languages."""
 _SEED: Final = 0
 
 
@@ -51,7 +48,10 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
         talker, codec = self._model.model.talker, self._model.model.speech_tokenizer
         codec.model.float()  # bfloat16 samples would have 8 bits
         talker.generation_config.pad_token_id = talker.config.codec_pad_id  # or a line is logged for every sentence
-        self._frames_per_second = codec.get_output_sample_rate() / codec.get_decode_upsample_rate()
+        self._rate: int = codec.get_output_sample_rate()
+        self._frames_per_second = self._rate / codec.get_decode_upsample_rate()
+        added = self._model.processor.tokenizer.added_tokens_decoder.values()
+        self._control_tokens = [token.content for token in added]
 
     def _modules(self) -> Sequence[Any]:
         return [self._model.model, self._model.model.speech_tokenizer.model]
@@ -73,10 +73,10 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
     def _hear(self, recording: Audio, text: str | None) -> list[Any]:
         heard = resample(recording, self._model.model.speaker_encoder_sample_rate)
         samples = np.clip(heard.samples, -1, 1)  # MP3 swings beyond full level, about which qwen-tts would print lines
-        with engine.inference():
-            prompt: list[Any] = self._model.create_voice_clone_prompt(
-                (samples, heard.rate), text, x_vector_only_mode=text is None
-            )
+        words = pronounceable(text or "", self._control_tokens) or None
+        prompt: list[Any] = self._model.create_voice_clone_prompt(
+            (samples, heard.rate), words, x_vector_only_mode=words is None
+        )
         return prompt
 
     def _say(
@@ -93,16 +93,18 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
             if is_cancelled():
                 raise Cancelled
 
-        longest = _SECONDS + _SECONDS_PER_BYTE * len(sentence.encode())
+        text = pronounceable(sentence, self._control_tokens)
+        if not text:
+            return Audio(np.empty(0, np.float32), self._rate)
         torch.manual_seed(_SEED)
         # its `generate` passes no stopping criteria on to the part that goes frame by frame
         watch = self._model.model.talker.register_forward_pre_hook(look)
         try:
             (samples,), rate = self._model.generate_voice_clone(
-                sentence,
+                text,
                 language_name(language.split("-")[0]),
                 voice_clone_prompt=speaker,
-                max_new_tokens=round(longest * self._frames_per_second),
+                max_new_tokens=round(most_seconds(text) * self._frames_per_second),
             )
         finally:
             watch.remove()

@@ -10,6 +10,7 @@ of such a change or more; the mean of Praat's formants 2 to 4 saw half of it.
 from __future__ import annotations
 
 import threading
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -121,9 +122,12 @@ def change_voice(audio: Audio, pitch: float = 0.0, build: float = 1.0, slower: f
     """Praat's "Change gender": new median pitch (Hz; 0 = as it is), resonances × `build`, duration × `slower`."""
     if (not pitch and build == slower == 1.0) or len(audio.samples) < audio.rate * _SHORTEST_SECONDS:
         return audio
+    from parselmouth import PraatWarning
     from parselmouth.praat import call, run
 
-    with _chance:
+    with _chance, warnings.catch_warnings():
+        # of a whisper, which it changes as it should
+        warnings.filterwarnings("ignore", "There were no voiced segments found", PraatWarning)
         run(f"random_initializeWithSeedUnsafelyButPredictably ({_SEED})")
         changed = call(_sound(audio), "Change gender", _STANDARD_FLOOR, PITCH_CEILING, build, pitch, 1.0, slower)
     samples = changed.values[0].astype(np.float32)

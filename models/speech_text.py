@@ -26,6 +26,9 @@ LATIN = "en"
 """What a text in Latin script is taken for."""
 WRITTEN_IN_LATIN = ("en", "de", "fr", "pt", "es", "it")
 
+_SECONDS = 4.0
+_SECONDS_PER_BYTE = 0.25
+
 _BY_NAME = {name.casefold(): tag for tag, names in LANGUAGES.items() for name in names}
 _TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?")
 
@@ -121,6 +124,21 @@ def sentences(text: str, at_least: int = 20, at_most: int = 300, first_at_most: 
 def is_one_sentence(text: str) -> bool:
     """Whether a text is spoken in one piece. Raises as `spoken_text` does."""
     return len(sentences(spoken_text(text))) == 1
+
+
+def pronounceable(text: str, control_tokens: Iterable[str]) -> str:
+    """The text without what a model's tokenizer would take for a command; empty where no word is left."""
+    for token in control_tokens:
+        text = text.replace(token, " ")
+    return text.strip() if _is_spoken(text) else ""
+
+
+def most_seconds(sentence: str) -> float:
+    """Longer than any speaker takes for a sentence, in any of the languages; a model that goes on is lost.
+
+    Four times what a slow speaker takes for a byte of UTF-8.
+    """
+    return _SECONDS + _SECONDS_PER_BYTE * len(sentence.encode())
 
 
 def _shortened(sentence: str, at_most: int, first_at_most: int) -> list[str]:

@@ -18,6 +18,7 @@ from models.conversation import READS_PICTURES, Turn, drops_system, rendered, ro
 from models.engine import Asked
 from models.errors import CheckpointError, InvalidInput
 from models.grammar import Grammar, spelled, vocabulary_of
+from models.mlx_weights import parameter_bytes, set_dtype
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob
 
@@ -181,7 +182,7 @@ class MlxVlmEngine(engine.ChatEngine):
             raise CheckpointError(f"{self.entry.checkpoint!r} {wrong}")
         self._model, self._processor = load(str(folder), trust_remote_code=False)
         self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
-        self._set_dtype()
+        set_dtype(self._model, self.entry.dtype)
         self._templates = self._find_templates()
         config = self._model.config
         self._text_config = getattr(config, "text_config", config)
@@ -193,18 +194,6 @@ class MlxVlmEngine(engine.ChatEngine):
         special = [t.content for t in self._tokenizer.added_tokens_decoder.values() if t.special]
         self._control_tokens = re.compile("|".join(map(re.escape, (*special, *_PLACEHOLDERS))))
         self._drops_system = self._templates is not None and drops_system(self._text)
-
-    def _set_dtype(self) -> None:
-        """As configured; `auto` leaves an accelerator what the checkpoint has, and gives a CPU float32."""
-        import mlx.core as mx
-
-        wanted = self.entry.dtype
-        if wanted == "auto":
-            if mx.default_device() != mx.Device(mx.cpu):
-                return
-            wanted = "float32"
-        self._model.set_dtype(getattr(mx, wanted))
-        mx.eval(self._model.parameters())
 
     def _find_templates(self) -> Any:
         """Who applies the chat template; None where mlx-vlm knows that the model is asked by a bare question.
@@ -224,11 +213,7 @@ class MlxVlmEngine(engine.ChatEngine):
     @property
     def footprint(self) -> int:
         """Bytes of the parameters in memory; 0 when not loaded."""
-        if not self.loaded:
-            return 0
-        from mlx.utils import tree_flatten
-
-        return sum(array.nbytes for _, array in tree_flatten(self._model.parameters()))
+        return parameter_bytes(self._model) if self.loaded else 0
 
     def _warm_up(self) -> None:
         from PIL import Image

@@ -23,10 +23,6 @@ class ProjectNotFound(NotFound):
     """There is no such project."""
 
 
-class NameTaken(StoreError):
-    """There is an API key of that name."""
-
-
 class InvalidKey(StoreError):
     """An object key that could lead out of the store, or that the store cannot hold."""
 
@@ -53,6 +49,10 @@ class EmbedderChanged(StoreError):
 
 class ConsentInUse(StoreError):
     """A consent that voices rest on is not removed."""
+
+
+class NameTaken(StoreError):
+    """There is something of that name already: an API key, or a voice of the caller's."""
 
 
 class StoreUnavailable(StoreError):

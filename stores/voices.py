@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import threading
 import time
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Final, TypeVar
 
-from stores.errors import ConsentInUse, KeyNotFound, NotFound
+from stores.errors import ConsentInUse, KeyNotFound, NameTaken, NotFound
 from stores.objects import PublicStore, StoredObject
 
 logger = logging.getLogger("ray.serve")
@@ -27,6 +28,7 @@ _VOICES: Final = f"{ROOM}made/"
 _CONSENTS: Final = f"{ROOM}consents/"
 _VOICE_ID: Final = "voice_"
 _CONSENT_ID: Final = "cons_"
+_ID: Final = re.compile(rf"({_VOICE_ID}|{_CONSENT_ID})[0-9a-f]{{35}}")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,20 @@ class Voices:
         """All of them, newest first."""
         return self._all(_CONSENTS, Consent)
 
+    def consent(self, consent_id: str) -> Consent | None:
+        """The one of an id."""
+        return self._one(_CONSENTS, consent_id, Consent)
+
     def rename_consent(self, consent: Consent, name: str) -> Consent:
-        """The consent under another name."""
+        """The consent under another name.
+
+        Raises:
+            NotFound: it was removed meanwhile.
+        """
         renamed = replace(consent, name=name)
-        self._put(_CONSENTS, renamed)
+        with self._one_at_a_time:
+            self._require(consent)
+            self._put(_CONSENTS, renamed)
         return renamed
 
     def remove_consent(self, consent: Consent) -> None:
@@ -101,19 +113,24 @@ class Voices:
 
         Raises:
             NotFound: the consent was removed meanwhile.
+            NameTaken: the owner has a voice of this name.
         """
         voice = StoredVoice(_new_id(_VOICE_ID), name, consent.id, int(time.time()), owner, text)
-        self._store.put(f"{_VOICES}{voice.id}.flac", sample)
         with self._one_at_a_time:
-            if not self._store.exists(f"{_CONSENTS}{consent.id}.json"):
-                self._store.delete(f"{_VOICES}{voice.id}.flac")
-                raise NotFound("the consent is gone")
+            self._require(consent)
+            if any((each.name, each.owner) == (name, owner) for each in self.voices()):
+                raise NameTaken(f"there is a voice {name!r} already")
+            self._store.put(f"{_VOICES}{voice.id}.flac", sample)
             self._put(_VOICES, voice)
         return voice
 
     def voices(self) -> list[StoredVoice]:
         """All of them, newest first."""
         return self._all(_VOICES, StoredVoice)
+
+    def voice(self, voice_id: str) -> StoredVoice | None:
+        """The one of an id."""
+        return self._one(_VOICES, voice_id, StoredVoice)
 
     def sample(self, voice: StoredVoice) -> bytes:
         """The voice's sample, FLAC. Raises `KeyNotFound` when it was removed."""
@@ -123,13 +140,25 @@ class Voices:
         """Forget a voice and its sample."""
         self._remove(_VOICES, voice.id)
 
+    def _require(self, consent: Consent) -> None:
+        if not self._store.exists(f"{_CONSENTS}{consent.id}.json"):
+            raise NotFound("the consent is gone")
+
     def _put(self, folder: str, record: Consent | StoredVoice) -> None:
-        self._store.put(f"{folder}{record.id}.json", json.dumps(asdict(record), ensure_ascii=False).encode())
+        key = f"{folder}{record.id}.json"
+        self._store.put(key, json.dumps(asdict(record), ensure_ascii=False).encode())
+        self._known.pop(key, None)  # a bucket's listing tells two changes within a second not apart
 
     def _remove(self, folder: str, name: str) -> None:
         self._store.delete(f"{folder}{name}.json")
+        self._known.pop(f"{folder}{name}.json", None)
         for key in list(self._store.keys(f"{folder}{name}.")):
             self._store.delete(key)
+
+    def _one(self, folder: str, name: str, kind: type[R]) -> R | None:
+        """The record of an id, read without a look at the others."""
+        record = self._record(f"{folder}{name}.json") if _ID.fullmatch(name) else None
+        return record if isinstance(record, kind) else None
 
     def _all(self, folder: str, kind: type[R]) -> list[R]:
         """The readable records of a folder. Ids begin with their time, so that the last key is the newest."""

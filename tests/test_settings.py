@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import settings
+import stores.uploads
+import stores.voices
 from settings import ConfigurationError
 from stores.api_keys import Limits
 
@@ -288,6 +290,15 @@ def test_the_prefix_of_search_is_folders(prefix: str) -> None:
     said = f"search.prefix (from IMAGE_SEARCH_REMOTE_PREFIX): {prefix!r}: folder names that each end in /"
     assert mistake(MINIMAL, {"IMAGE_SEARCH_REMOTE_PREFIX": prefix}).startswith(said)
     assert settings.validate({**MINIMAL, "search": {"prefix": ""}}, {}).search.prefix == ""
+
+
+@pytest.mark.parametrize("variable", ["IMAGE_REMOTE_PREFIX", "VOICE_REMOTE_PREFIX", "IMAGE_SEARCH_REMOTE_PREFIX"])
+@pytest.mark.parametrize("room", [stores.uploads.ROOM, stores.voices.ROOM])
+def test_no_prefix_leads_into_a_part_of_the_store_that_is_the_servers_own(variable: str, room: str) -> None:
+    for prefix in (room, room.upper(), f"{room}mine/"):
+        text = mistake(MINIMAL, {variable: prefix})
+        assert f" (from {variable}): {prefix!r}: the server keeps things of its own in uploads/ and voices/" in text
+    settings.validate(MINIMAL, {variable: f"AI/{room}"})
 
 
 @pytest.mark.parametrize("variable", ["ATELIER_HOME", "IMAGE_SEARCH_DB_PATH", "IMAGE_SEARCH_FILES_DIR"])

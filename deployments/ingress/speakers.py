@@ -15,7 +15,7 @@ from models.catalog import engine_class
 from models.errors import CheckpointError
 from models.speech import SpeechEngine
 from stores.errors import KeyNotFound
-from stores.voices import Consent, StoredVoice, is_voice_id
+from stores.voices import Consent, StoredVoice, Voices, is_voice_id
 
 logger = logging.getLogger("ray.serve")
 
@@ -26,22 +26,38 @@ async def reference_of(request: Request, alias: str, name: str) -> tuple[bytes, 
     Raises:
         ApiError: 400 `voice`; there is no such voice, or it is somebody else's.
     """
-    known = () if is_voice_id(name) else known_voices(request, alias)
-    if name in known:
+    if not is_voice_id(name) and name in known_voices(request, alias):
         return None
-    voices = request.app.state.atelier.voices
-    stored = [voice for voice in await asyncio.to_thread(voices.voices) if may_use(request, voice)]
-    found = next((voice for voice in stored if name in (voice.id, voice.name)), None)
+    voices: Voices = request.app.state.atelier.voices
+    found = await _stored_voice(request, name)
     if found is not None:
         try:
-            sample: bytes = await asyncio.to_thread(voices.sample, found)
+            sample = await asyncio.to_thread(voices.sample, found)
         except KeyNotFound:
             found = None  # deleted just now
     if found is None:
-        some = ", ".join([*known_voices(request, alias), *(voice.id for voice in stored[:20])])
+        stored = [voice.id for voice in await usable_voices(request)]
+        some = ", ".join([*known_voices(request, alias), *stored[:20]])
         raise invalid("voice", f"voice: there is no voice {name!r}; there are {some}")
     logger.info("the voice %s of %s speaks in request %s", found.id, found.owner or "all", request.state.request_id)
     return sample, found.text
+
+
+async def usable_voices(request: Request) -> list[StoredVoice]:
+    """The stored voices that the caller may use, newest first."""
+    voices: Voices = request.app.state.atelier.voices
+    return [voice for voice in await asyncio.to_thread(voices.voices) if may_use(request, voice)]
+
+
+async def _stored_voice(request: Request, name: str) -> StoredVoice | None:
+    """The voice of an id or a name; of those of one name that an admin may use, their own."""
+    voices: Voices = request.app.state.atelier.voices
+    if is_voice_id(name):
+        found = await asyncio.to_thread(voices.voice, name)
+        return found if found is not None and may_use(request, found) else None
+    named = [voice for voice in await usable_voices(request) if voice.name == name]
+    mine = caller_of(request).owner
+    return min(named, key=lambda voice: voice.owner != mine, default=None)
 
 
 def known_voices(request: Request, alias: str) -> tuple[str, ...]:

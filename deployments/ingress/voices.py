@@ -14,11 +14,11 @@ from deployments.ingress.access import caller_of
 from deployments.ingress.docs import accepts
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.schemas.speech import STOCK_VOICES, ConsentName, ConsentRecording, NewVoice, Page
-from deployments.ingress.speakers import known_voices, languages, may_use
-from models.audio import MAX_BYTES, read_audio, read_voice, suffix_of
-from models.audio_writing import write_audio
+from deployments.ingress.speakers import known_voices, languages, may_use, usable_voices
+from models.audio import MAX_BYTES, read_audio, suffix_of
+from models.audio_writing import write_sample
 from models.speech_text import LANGUAGES
-from stores.errors import NotFound
+from stores.errors import NameTaken, NotFound
 from stores.voices import Consent, StoredVoice, Voices
 
 logger = logging.getLogger("ray.serve")
@@ -73,7 +73,10 @@ async def rename_consent(request: Request, consent_id: str) -> dict[str, Any]:
     """The consent under its new name."""
     asked = await body.read(request, ConsentName)
     found = await _consent(request, consent_id)
-    return _shown_consent(await asyncio.to_thread(_voices(request).rename_consent, found, asked.name))
+    try:
+        return _shown_consent(await asyncio.to_thread(_voices(request).rename_consent, found, asked.name))
+    except NotFound:
+        raise _not_there("voice consent", "consent_id", consent_id) from None
 
 
 @router.delete("/voice_consents/{consent_id}", summary="Forget a consent")
@@ -97,6 +100,8 @@ async def add_voice(request: Request) -> dict[str, Any]:
         )
     except NotFound:
         raise _no_consent(consent.id) from None
+    except NameTaken:
+        raise _name_taken(asked.name) from None
     logger.info("the voice %s was made by %s in request %s", voice.id, owner or "all", request.state.request_id)
     return _shown_voice(voice)
 
@@ -104,7 +109,7 @@ async def add_voice(request: Request) -> dict[str, Any]:
 @router.get("/voices", summary="The voices")
 async def voices(request: Request) -> dict[str, Any]:
     """All voices that the caller can name: stored ones, newest first, then those that the models know by name."""
-    stored = [each for each in await asyncio.to_thread(_voices(request).voices) if may_use(request, each)]
+    stored = await usable_voices(request)
     models = request.app.state.atelier.models
     named = [
         {
@@ -161,24 +166,25 @@ async def _checked(request: Request, asked: NewVoice) -> tuple[Consent, bytes]:
             raise invalid(name, f"{name} is required", "missing_required_parameter")
     assert asked.consent is not None
     assert asked.audio_sample is not None
-    mine = await asyncio.to_thread(_voices(request).voices)
-    taken = {each.name for each in mine if may_use(request, each)} | set(STOCK_VOICES)
+    taken = {each.name for each in await usable_voices(request)} | set(STOCK_VOICES)
     models = request.app.state.atelier.models
     for alias, entry in models.entries.items():
         taken |= set(known_voices(request, alias)) if entry.kind == "voice" else set()
     if asked.name in taken or asked.name.startswith("voice_"):
-        raise invalid("name", f"name: {asked.name!r} names another voice already; choose another")
+        raise _name_taken(asked.name)
     try:
         consent = await _consent(request, asked.consent)
     except ApiError:
         raise _no_consent(asked.consent) from None
-    data = asked.audio_sample.data
-    sample = await asyncio.to_thread(lambda: write_audio(read_voice(data, "audio_sample"), "flac"))
-    return consent, sample
+    return consent, await asyncio.to_thread(write_sample, asked.audio_sample.data, "audio_sample")
 
 
 def _no_consent(name: str) -> ApiError:
     return invalid("consent", f"consent: there is no voice consent {name!r}")
+
+
+def _name_taken(name: str) -> ApiError:
+    return invalid("name", f"name: {name!r} names another voice already; choose another")
 
 
 def _voices(request: Request) -> Voices:
@@ -187,17 +193,21 @@ def _voices(request: Request) -> Voices:
 
 
 async def _consent(request: Request, consent_id: str) -> Consent:
-    for each in await asyncio.to_thread(_voices(request).consents):
-        if each.id == consent_id and may_use(request, each):
-            return each
-    raise ApiError(404, f"there is no voice consent {consent_id[:100]!r}", code="NOT_FOUND", param="consent_id")
+    found = await asyncio.to_thread(_voices(request).consent, consent_id)
+    if found is None or not may_use(request, found):
+        raise _not_there("voice consent", "consent_id", consent_id)
+    return found
 
 
 async def _voice(request: Request, voice_id: str) -> StoredVoice:
-    for each in await asyncio.to_thread(_voices(request).voices):
-        if each.id == voice_id and may_use(request, each):
-            return each
-    raise ApiError(404, f"there is no stored voice {voice_id[:100]!r}", code="NOT_FOUND", param="voice_id")
+    found = await asyncio.to_thread(_voices(request).voice, voice_id)
+    if found is None or not may_use(request, found):
+        raise _not_there("stored voice", "voice_id", voice_id)
+    return found
+
+
+def _not_there(what: str, param: str, given: str) -> ApiError:
+    return ApiError(404, f"there is no {what} {given[:100]!r}", code="NOT_FOUND", param=param)
 
 
 def _shown_consent(consent: Consent) -> dict[str, Any]:

@@ -26,12 +26,14 @@ RED_CIRCLE = "a red circle on a blue background"
 class User:
     """Somebody at a shell, with a home of their own."""
 
+    command = "search"
+
     def __init__(self, url: str, home: Path, **environ: str) -> None:
         self.environ = environment(home, ATELIER_URL=url, **environ)
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "cli", "search", *map(str, arguments)],
+            [sys.executable, "-m", "cli", self.command, *map(str, arguments)],
             env=self.environ,
             cwd=ROOT,
             stdout=subprocess.PIPE,

@@ -33,6 +33,10 @@ def saying(say: Say) -> Iterator[tuple[str, list[dict[str, str]]]]:
             received.append({name.lower(): value for name, value in self.headers.items()})
             say(self, len(received))
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.do_GET()
+
         def log_message(self, *_: object) -> None:
             """Nothing on stderr."""
 

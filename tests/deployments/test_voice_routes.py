@@ -72,10 +72,10 @@ async def consent(http: httpx.AsyncClient, name: str = "Ann agrees") -> dict[str
     return made
 
 
-async def voice(http: httpx.AsyncClient, name: str = "Ann", **fields: str) -> dict[str, Any]:
+async def voice(http: httpx.AsyncClient, name: str = "Ann", sample: bytes = SAMPLE, **fields: str) -> dict[str, Any]:
     given = fields.pop("consent", None) or (await consent(http))["id"]
     answer = await http.post(
-        "/v1/audio/voices", data={"name": name, "consent": given, **fields}, files={"audio_sample": SAMPLE}
+        "/v1/audio/voices", data={"name": name, "consent": given, **fields}, files={"audio_sample": sample}
     )
     made: dict[str, Any] = answer.raise_for_status().json()
     return made
@@ -164,6 +164,7 @@ async def test_a_consent_stays_while_voices_rest_on_it(http: httpx.AsyncClient) 
         ({"name": "a\u202eb", "consent": "GOOD"}, {"audio_sample": SAMPLE}, "name"),
         ({"name": "alloy", "consent": "GOOD"}, {"audio_sample": SAMPLE}, "name"),
         ({"name": "taken", "consent": "GOOD"}, {"audio_sample": SAMPLE}, "name"),
+        ({"name": "A", "consent": "GOOD", "text": " \n"}, {"audio_sample": SAMPLE}, "text"),
         ({"name": "A", "prompt": "a deep voice", "type": "prompt"}, {}, "type"),
         ({"name": "A", "prompt": "a deep voice"}, {}, "prompt"),
         ({"name": "A", "consent": "GOOD", "model": "voice"}, {"audio_sample": SAMPLE}, "model"),
@@ -221,6 +222,42 @@ async def test_a_voice_belongs_to_the_key_that_made_it_and_admins_reach_all(tmp_
         assert (await root.delete(url)).status_code == 200
 
 
+async def test_a_name_means_an_admins_own_voice_before_somebody_elses(tmp_path: Path) -> None:
+    app, _ = make_app(tmp_path, KEYS)
+    async with client(app, "ann-key") as ann, client(app, "root-key") as root:
+        own = await voice(root, "narrator", sample=encoded(vowels(120)))
+        anns = await voice(ann, "narrator")
+        asked = {"model": "voice", "input": "Good morning to all of you.", "response_format": "wav"}
+        for named, hertz in (("narrator", 120), (own["id"], 120), (anns["id"], 190)):
+            spoken = await root.post("/v1/audio/speech", json={**asked, "voice": named})
+            assert pitch(spoken.content) == pytest.approx(hertz, rel=0.06)
+        await root.delete(f"/v1/audio/voices/{own['id']}")
+        spoken = await root.post("/v1/audio/speech", json={**asked, "voice": "narrator"})
+        assert pitch(spoken.content) == pytest.approx(190, rel=0.06)
+
+
+async def test_of_two_voices_of_one_name_made_at_once_the_second_is_refused(http: httpx.AsyncClient) -> None:
+    given = {"name": "Ann", "consent": (await consent(http))["id"]}
+    answers = await asyncio.gather(
+        *(http.post("/v1/audio/voices", data=given, files={"audio_sample": SAMPLE}) for _ in range(4))
+    )
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert [fault(answer) for answer in refused] == [(400, "invalid_value", "name")] * 3
+
+
+async def test_a_consent_that_is_renamed_when_it_is_gone_is_a_404(tmp_path: Path) -> None:
+    app, store = make_app(tmp_path)
+    async with client(app) as http:
+        made = await consent(http)
+        url = f"/v1/audio/voice_consents/{made['id']}"
+        answers = await asyncio.gather(http.delete(url), *(http.post(url, json={"name": "new"}) for _ in range(8)))
+        assert answers[0].status_code == 200
+        for answer in answers[1:]:
+            assert answer.status_code == 200 or fault(answer) == (404, "NOT_FOUND", "consent_id")
+        assert (await http.get("/v1/audio/voice_consents")).json()["data"] == []
+    assert list(store.keys("voices/")) == []
+
+
 async def test_who_made_and_who_used_a_voice_is_logged_without_their_keys(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -265,6 +302,8 @@ async def test_recordings_in_the_store_speak_in_both_dialects(
     [
         ({}, 400, "missing_required_parameter", "ref_audio_key"),
         ({"ref_audio_key": "AI/VOICE/good.mp3"}, 400, "missing_required_parameter", "ref_text"),
+        ({"ref_audio_key": "AI/VOICE/good.mp3", "ref_text": " "}, 400, "missing_required_parameter", "ref_text"),
+        ({"ref_audio_key": "AI/VOICE/good.mp3", "ref_text": ""}, 400, "missing_required_parameter", "ref_text"),
         ({"ref_audio_key": "AI/VOICE/good.mp3", "ref_text": "x", "user_id": "good"}, 400, "invalid_value", "user_id"),
         ({"user_id": "good", "ref_text": "x"}, 400, "invalid_value", "ref_text"),
         ({"user_id": "good", "voice": "nova"}, 400, "invalid_value", "voice"),
@@ -299,6 +338,13 @@ async def test_each_mistake_in_a_stored_line_has_its_code(
         assert fault(answer) == (status, code, param)
         assert "/store" not in answer.text
     assert not list(store.keys("AI/VOICE/voice/"))
+
+
+async def test_the_description_says_that_brackets_are_not_spoken(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    asked = document["paths"]["/v1/audio/speech"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = document["components"]["schemas"][asked["$ref"].rpartition("/")[2]] if "$ref" in asked else asked
+    assert "brackets" in schema["properties"]["input"]["description"]
 
 
 async def test_a_bucket_that_fails_is_a_502_and_nothing_is_said_to_be_kept(tmp_path: Path) -> None:

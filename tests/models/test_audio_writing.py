@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import get_args
 
 import av
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.audio import read_audio
-from models.audio_writing import MEDIA_TYPES, AudioFormat, AudioStream, write_audio
+from models.audio import read_audio, read_voice
+from models.audio_writing import MEDIA_TYPES, AudioFormat, AudioStream, write_audio, write_sample
 from models.errors import InvalidInput
 from models.tasks import Audio
-from tests.models.sounds import sine
+from tests.models.sounds import encoded, sine, vowels
 
 COMMENT = "AI-generated speech"
 
@@ -118,6 +119,20 @@ def test_most_of_a_sentence_can_be_sent_before_the_next_is_spoken(audio_format: 
     assert len(parts[0]) > 0.6 * sum(map(len, parts)) / 3
 
 
+@pytest.mark.parametrize("audio_format", get_args(AudioFormat))
+def test_what_has_been_sent_of_a_stream_is_not_kept(audio_format: AudioFormat) -> None:
+    stream, sentence, sent, held = AudioStream(audio_format), sine(), 0, []
+    tracemalloc.start()
+    try:
+        for _ in range(40):
+            sent += len(stream.add(sentence))
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        stream.end()
+    assert held[-1] - held[9] < sent / 15, "of thirty sentences not even three are held"
+
+
 def test_a_streamed_wav_tells_no_length_and_is_read_to_its_end() -> None:
     data = b"".join(streamed(sine(440, seconds=3), "wav"))
     assert data[4:8] == b"\xff" * 4
@@ -142,3 +157,24 @@ def test_a_comment_is_in_the_metadata(audio_format: AudioFormat, is_streamed: bo
 def test_without_a_comment_a_file_has_none() -> None:
     with av.open(io.BytesIO(write_audio(sine(), "mp3"))) as container:
         assert "comment" not in container.metadata
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")])
+def test_a_sample_near_the_limit_of_clipping_can_be_used_once_it_is_kept(container: str, subtype: str) -> None:
+    voice = vowels(80, seconds=3, rate=48_000)
+    loud = encoded(Audio(voice.samples * 2.6, voice.rate), container, subtype)
+    assert np.abs(read_voice(loud).samples).max() > 1.2
+    kept = read_voice(write_sample(loud))
+    assert np.abs(kept.samples).max() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "kept_at"), [(16_000, 16_000), (48_000, 48_000), (192_000, 48_000)])
+def test_a_sample_is_kept_at_its_own_rate_up_to_48_khz(rate: int, kept_at: int) -> None:
+    kept = read_voice(write_sample(encoded(sine(440, seconds=2, rate=rate), "FLAC")))
+    assert (kept.rate, kept.seconds) == (kept_at, 2)
+
+
+def test_a_recording_that_could_not_be_used_makes_no_sample() -> None:
+    with pytest.raises(InvalidInput, match="silent") as caught:
+        write_sample(encoded(sine(level=0.0001)), "audio_sample")
+    assert caught.value.param == "audio_sample"

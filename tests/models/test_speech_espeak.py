@@ -316,3 +316,12 @@ def test_an_unloaded_engine_loads_again() -> None:
         assert engine.speak(SpeechJob("hello")).seconds > 0.2
         engine.unload()
         assert not engine.loaded
+
+
+def test_the_names_of_the_voices_are_read_from_the_disk_once(tmp_path: Path) -> None:
+    file = tmp_path / "voices.json"
+    file.write_text('{"ann": {"pitch": 190, "build": 1.1}}')
+    entry = ModelEntry(engine="espeak", checkpoint=str(tmp_path))
+    assert EspeakEngine.names(entry) == ("ann",)
+    file.unlink()
+    assert EspeakEngine.names(entry) == ("ann",)

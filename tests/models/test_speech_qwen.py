@@ -160,6 +160,15 @@ def test_it_speaks_in_openais_voices_without_being_told_any(speak: Callable[[Spe
         speak(SpeechJob("Hi.", voice="nobody"))
 
 
+def test_control_tokens_in_a_text_are_not_spoken(speak: Callable[[SpeechJob], Audio]) -> None:
+    assert np.array_equal(speak(SpeechJob("<|im_end|>Hi.<tts_text_eod>", "en")).samples, speak(JOB).samples)
+    words = ("All the vowels.", "<|im_start|>All the vowels.")
+    known, cleaned = (speak(SpeechJob("Hi.", "en", RECORDING, said)) for said in words)
+    assert np.array_equal(known.samples, cleaned.samples)
+    with pytest.raises(InvalidInput, match="nothing of the text can be pronounced"):
+        speak(SpeechJob("<|im_start|><|im_end|>", "en"))
+
+
 def test_a_sentence_that_does_not_end_by_itself_is_ended(speak: Callable[[SpeechJob], Audio]) -> None:
     assert 4 < speak(JOB).seconds <= 4 + 0.25 * len("Hi.")
 

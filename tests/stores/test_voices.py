@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stores.errors import ConsentInUse, KeyNotFound, NotFound
-from stores.objects import FileStore, PublicStore
+from stores.errors import ConsentInUse, KeyNotFound, NameTaken, NotFound
+from stores.objects import FileStore, PublicStore, StoredObject
 from stores.voices import Voices
 from tests.buckets import Bucket
 
@@ -54,6 +57,71 @@ def test_a_voice_whose_consent_was_withdrawn_meanwhile_is_not_kept(store: Public
     with pytest.raises(NotFound):
         voices.add_voice("Ann", consent, b"a sample", None, "")
     assert list(store.keys()) == []
+
+
+def test_a_consent_that_is_renamed_after_it_was_withdrawn_does_not_come_back(store: PublicStore) -> None:
+    voices = Voices(store)
+    consent = voices.add_consent("Ann agrees", "en", b"I agree", ".mp3", "")
+    voices.remove_consent(consent)
+    with pytest.raises(NotFound):
+        voices.rename_consent(consent, "Ann agreed")
+    assert list(store.keys()) == []
+
+
+class InSeconds(FileStore):
+    """A folder whose listing tells times in whole seconds, as S3's does."""
+
+    def stat(self, key: str) -> StoredObject:
+        found = super().stat(key)
+        return replace(found, modified=float(int(found.modified)))
+
+
+def test_a_new_name_is_known_at_once_however_soon_it_follows_the_old_one(tmp_path: Path) -> None:
+    voices = Voices(InSeconds(tmp_path / "files"))
+    consent = voices.add_consent("Ann agrees", "en", b"I agree", ".mp3", "")
+    for name in ("Bob agrees", "Ann agreed", "Bob agreed"):  # of one length, so that the size tells nothing
+        assert len(voices.consents()) == 1
+        consent = voices.rename_consent(consent, name)
+        assert voices.consents() == [consent]
+
+
+def test_of_voices_of_one_name_that_one_owner_makes_at_once_there_is_one(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "files")
+    voices = Voices(store)
+    consent = voices.add_consent("Ann agrees", "en", b"I agree", ".mp3", "ann")
+
+    def make(_: int) -> bool:
+        try:
+            voices.add_voice("Ann", consent, b"a sample", None, "ann")
+        except NameTaken:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(make, range(8))) == 1
+    assert len(voices.voices()) == 1
+    assert len(list(store.keys("voices/made/"))) == 2
+    voices.add_voice("Ann", consent, b"a sample", None, "bob")
+    assert len(voices.voices()) == 2
+
+
+class Unlisted(FileStore):
+    """A folder that is too large to be looked through."""
+
+    def listing(self, prefix: str = "") -> Iterator[StoredObject]:
+        raise AssertionError(f"{prefix} was listed")
+
+
+def test_one_of_an_id_is_found_without_a_look_at_the_others(tmp_path: Path) -> None:
+    voices = Voices(FileStore(tmp_path / "files"))
+    consent = voices.add_consent("Ann agrees", "en", b"I agree", ".mp3", "")
+    voice = voices.add_voice("Ann", consent, b"a sample", None, "")
+    there = Voices(Unlisted(tmp_path / "files"))
+    assert there.voice(voice.id) == voice
+    assert there.consent(consent.id) == consent
+    for none in ("voice_0", consent.id, "voice_/../../x", "Ann", ""):
+        assert there.voice(none) is None
+    assert there.consent(voice.id) is None
 
 
 def test_a_record_that_somebody_damaged_is_passed_over(store: PublicStore, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ class Speech(Fields):
     """`POST /v1/audio/speech`."""
 
     model: str
-    input: str = Field(min_length=1, max_length=4096)
+    input: str = Field(min_length=1, max_length=4096, description="what is said; text in brackets is not spoken")
     voice: Annotated[str, Field(min_length=1, max_length=100)] | VoiceId
     response_format: AudioFormat = "mp3"
     speed: float = Field(1.0, ge=0.25, le=4.0)
@@ -73,10 +73,10 @@ class StoredVoiceLine(_Spoken):
             raise invalid("ref_audio_key", message, "missing_required_parameter")
         if len(given) > 1:
             raise invalid(given[1], f"{' and '.join(given)} are given; give one of them")
-        if (self.ref_audio_key is None) != (self.ref_text is None):
-            if self.ref_text is None:
-                message = "ref_text, what is said in the recording, goes with ref_audio_key"
-                raise invalid("ref_text", message, "missing_required_parameter")
+        if self.ref_audio_key is not None and not (self.ref_text or "").strip():
+            message = "ref_text, what is said in the recording, goes with ref_audio_key and is missing or blank"
+            raise invalid("ref_text", message, "missing_required_parameter")
+        if self.ref_audio_key is None and self.ref_text is not None:
             raise invalid("ref_text", f"ref_text goes with ref_audio_key only, not with {given[0]}")
         return self
 
@@ -85,6 +85,12 @@ def _printable(name: str) -> str:
     if not name.strip() or not name.isprintable():
         raise ValueError("letters that can be seen are needed")
     return name.strip()
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("words are needed, and this is blank; leave it out where they are not known")
+    return text.strip()
 
 
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
@@ -110,7 +116,7 @@ class NewVoice(Fields):
     name: Name
     consent: str | None = Field(None, max_length=100, description="id of a voice consent")
     audio_sample: Upload | None = Field(None, description="a recording of the voice, 0.5 to 60 s")
-    text: str | None = Field(
+    text: Annotated[str, AfterValidator(_not_blank)] | None = Field(
         None, min_length=1, max_length=2000, description="what is said in the sample; makes some models better"
     )
     type: Literal["audio_sample", "prompt"] | None = None
