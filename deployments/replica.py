@@ -15,9 +15,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial
 from typing import Generic, ParamSpec, TypeVar
 
+from deployments import tracing
+from deployments.logs import log_request_ids
 from models.catalog import ModelEntry, create_engine
 from models.engine import Engine
 from models.errors import Cancelled, InferenceFailed, ModelError
@@ -42,6 +43,7 @@ class ModelReplica(Generic[E]):
     """
 
     def __init__(self, alias: str, entry: ModelEntry) -> None:
+        log_request_ids()
         self.alias = alias
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
         threads = entry.max_ongoing if self.engine.reentrant else 1
@@ -136,7 +138,13 @@ class ModelReplica(Generic[E]):
 
     def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """`work` in the engine's thread, in the caller's context: log lines then bear the request's id."""
-        return self._thread.submit(copy_context().run, partial(work, *args, **kwargs))
+        waiting = tracing.begin(f"{self.alias} queue", {"model": self.alias})
+
+        def in_turn() -> T:
+            waiting.end()
+            return work(*args, **kwargs)
+
+        return self._thread.submit(copy_context().run, in_turn)
 
     def _guarded(self, work: Callable[[IsCancelled], T], is_cancelled: IsCancelled) -> T:
         if is_cancelled():
@@ -144,8 +152,11 @@ class ModelReplica(Generic[E]):
         self._require_loaded()
         begun = time.perf_counter()
         try:
-            result = work(is_cancelled)
-            logger.info("%s worked %.1f ms", self.alias, (time.perf_counter() - begun) * 1000)
+            with tracing.span(f"{self.alias} work", {"model": self.alias}):
+                result = work(is_cancelled)
+            milliseconds = (time.perf_counter() - begun) * 1000
+            extra = {"model": self.alias, "milliseconds": round(milliseconds, 1)}
+            logger.info("%s worked %.1f ms", self.alias, milliseconds, extra=extra)
             return result
         except InferenceFailed as error:  # the caller is told to look here for the reason
             logger.error("%s failed on a request: %s", self.alias, error, exc_info=error.__cause__)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 import re
 import time
 import uuid
 from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import replace
 from urllib.parse import quote
 
 from pydantic import SecretStr
+from ray.serve._private.thirdparty.get_asgi_route_name import get_asgi_route_name
+from ray.serve.context import _get_serve_request_context, _serve_request_context
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments import tracing
 from deployments.ingress.errors import ApiError, from_exception, response
 
 logger = logging.getLogger("ray.serve")
@@ -22,6 +28,8 @@ logger = logging.getLogger("ray.serve")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = ("/healthz", "/readyz", "/files/", "/i/", "/static/")
 _LATEST = ("/latest",)
+_NO_ROUTE = "none"
+_noted: ContextVar[dict[str, str] | None] = ContextVar("noted", default=None)
 _ADMIN = ("/v1/system/evict", "/v1/system/load", "/api/admin")
 
 
@@ -44,7 +52,12 @@ class RequestContext:
         is_sane = _SANE_ID.fullmatch(given) is not None
         request_id = given if is_sane else uuid.uuid4().hex
         state = scope.setdefault("state", {})
+        # what log lines bear, here and in the models' replicas; behind Serve's proxy, Serve does not know the route
+        known = replace(_get_serve_request_context(), request_id=request_id, route=route_of(scope))
+        _serve_request_context.set(known)
         state["request_id"] = request_id
+        noted: dict[str, str] = {}
+        _noted.set(noted)
         begun = time.perf_counter()
         status = 0
 
@@ -59,17 +72,27 @@ class RequestContext:
                 headers.raw.extend(ignored_parameters(scope))
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            logger.info("%s: the client left before its request was complete", request_id)
-        except Exception as error:
-            if status:  # too late for another answer: the server closes the connection
-                raise
-            await response(from_exception(error), scope["path"])(scope, receive, send_with_headers)
-        finally:
-            milliseconds = (time.perf_counter() - begun) * 1000
-            logger.info("%s %s %s %.1fms %s", scope["method"], quote(scope["path"]), status, milliseconds, request_id)
+        with tracing.request_span() as span:
+            try:
+                await self.app(scope, receive, send_with_headers)
+            except ClientDisconnect:
+                logger.info("%s: the client left before its request was complete", request_id)
+            except Exception as error:
+                if status:  # too late for another answer: the server closes the connection
+                    raise
+                await response(from_exception(error), scope["path"])(scope, receive, send_with_headers)
+            finally:
+                milliseconds = (time.perf_counter() - begun) * 1000
+                told = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}
+                if caller := state.get("caller"):
+                    told["caller"] = caller
+                span.update_name(f"{scope['method']} {told['route']}")
+                span.set_attributes({f"atelier.{name}": value for name, value in told.items()})
+                logger.info(
+                    "%s %s %s %.1fms %s",
+                    scope["method"], quote(scope["path"]), status, milliseconds, request_id,
+                    extra={**told, "milliseconds": round(milliseconds, 1)},
+                )  # fmt: skip
 
 
 class Keys:
@@ -90,6 +113,8 @@ class Keys:
         """Serve one connection."""
         refusal = self._refusal(scope) if scope["type"] == "http" else None
         if refusal is None:
+            if self._any and scope["type"] == "http" and (given := given_key(Headers(scope=scope))):
+                scope.setdefault("state", {})["caller"] = digest_of(given)
             await self.app(scope, receive, send)
         else:
             await response(refusal, scope["path"])(scope, receive, send)
@@ -117,6 +142,25 @@ def given_key(headers: Headers) -> str:
     """The API key that a request brings, valid or not; empty when it brings none."""
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     return bearer.strip() if scheme.lower() == "bearer" and bearer else headers.get("x-api-key", "")
+
+
+def digest_of(key: str) -> str:
+    """What names a caller in logs and records without telling their key."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def note_model(alias: str) -> None:
+    """Say in the current request's log line and span which model it is for."""
+    if (noted := _noted.get()) is not None:
+        noted["model"] = alias
+
+
+def route_of(scope: Scope) -> str:
+    """The template of a request's route, wherever the request was answered; `none` where none takes path and method."""
+    state: dict[str, str] = scope.setdefault("state", {})
+    if "route" not in state:
+        state["route"] = get_asgi_route_name(scope["app"], scope) or _NO_ROUTE
+    return state["route"]
 
 
 def is_among(given: str, keys: Iterable[SecretStr]) -> bool:

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from deployments.ingress.roster import State
+from deployments.ingress.metrics import State
 from models.catalog import Kind
 from stores.errors import StoreError
 

@@ -5,37 +5,50 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 from ray import serve
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatus
 
+from deployments import tracing
+from deployments.ingress.context import note_model
 from deployments.ingress.errors import LOAD_FAILED, ApiError, from_exception, invalid
 from deployments.ingress.flights import side_by_side
+from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
 from models.catalog import Kind, ModelEntry
 from settings import Settings
 
-State = Literal["cold", "starting", "ready", "failed"]
 _STATE_SECONDS = 1.0
+_SCRAPE_SECONDS = 60.0
+"""How old the states may be that `/metrics` tells: those of the scrape before, and never from before a pause."""
 _AWAKE_SECONDS = 30.0
 """How long a model that has answered is taken to be awake, at most."""
 
 
 class Roster:
-    """Every alias with its entry and its deployment's handle."""
+    """Every alias with its entry and its deployment's handle. `metrics` count what is called, and what comes of it."""
 
-    def __init__(self, settings: Settings, handles: Mapping[str, DeploymentHandle]) -> None:
+    def __init__(
+        self, settings: Settings, handles: Mapping[str, DeploymentHandle], metrics: Metrics | None = None
+    ) -> None:
         self._settings = settings
         self._handles = dict(handles)
+        self.metrics = metrics or Metrics()
+        for alias in self._handles:
+            self.metrics.expect(alias)
+        self._calls: Counter[str] = Counter()
         self._states: dict[str, State] = {}
         self._failed: set[str] = set()
         self._states_at = -math.inf
         self._awake_at: dict[str, float] = {}
         self._states_lock = asyncio.Lock()
+        self._looking: asyncio.Future[dict[str, State]] | None = None
 
     @property
     def entries(self) -> dict[str, ModelEntry]:
@@ -53,6 +66,7 @@ class Roster:
             alias = next((a for kind in kinds if (a := self._settings.default_for(kind)) in self._handles), None)
             if alias is None:
                 raise ApiError(404, f"no model of kind {' or '.join(kinds)} is configured", code="model_not_found")
+            note_model(alias)
             return alias
         alias = self.find(name, kinds)
         if alias is None:
@@ -68,6 +82,7 @@ class Roster:
                 "model",
                 f"the model {name!r} is of kind {kind}; this route takes: {', '.join(self._of_kind(kinds)) or 'none'}",
             )
+        note_model(alias)
         return alias
 
     def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
@@ -95,20 +110,23 @@ class Roster:
             ApiError: 503 with Retry-After when the model does not start in time, 429 when its queue is full, and
                 what the model itself refused.
         """
-        answer = getattr(self._handles[alias], method).remote(*args)
-        waiting = asyncio.ensure_future(_result(answer))
-        try:
-            await self._started(alias, waiting)
-            result = waiting.result()
-        except ApiError:
-            raise
-        except Exception as error:
-            raise self._told(alias, error) from error
-        finally:
-            if not waiting.done():
-                answer.cancel()
-                waiting.cancel()
-        self._failed.discard(alias)
+        with self._counted(alias) as call, tracing.span(f"call {alias}", {"model": alias, "method": method}):
+            answer = getattr(self._handles[alias], method).remote(*args)
+            waiting = asyncio.ensure_future(_result(answer))
+            try:
+                await self._started(alias, waiting)
+                result = waiting.result()
+            except ApiError:
+                raise
+            except Exception as error:
+                raise self._told(alias, error) from error
+            finally:
+                if not waiting.done():
+                    answer.cancel()
+                    waiting.cancel()
+            self._answers(alias)
+            call.end()
+        self.metrics.made(alias, result)
         return result
 
     async def wake(self, alias: str) -> None:
@@ -120,27 +138,45 @@ class Roster:
 
     async def stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
         """What a generator method of the model's replica yields. Errors as in `call`."""
-        answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
-        waiting = asyncio.ensure_future(_first(answers))
-        finished = False
+        with (
+            self._counted(alias) as call,
+            tracing.split_span(f"call {alias}", {"model": alias, "method": method}) as span,
+        ):
+            with span:
+                answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
+                waiting = asyncio.ensure_future(_first(answers))
+            finished = False
+            try:
+                await self._started(alias, waiting)
+                first = waiting.result()
+                self._answers(alias)
+                if first is not _NOTHING:
+                    call.piece()
+                    self.metrics.made(alias, first)
+                    yield first
+                    async for piece in answers:
+                        self.metrics.made(alias, piece)
+                        yield piece
+                finished = True
+                call.end()
+            except ApiError:
+                raise
+            except Exception as error:
+                finished = True
+                raise self._told(alias, error) from error
+            finally:
+                if not finished:
+                    answers.cancel()
+                    waiting.cancel()
+
+    @contextmanager
+    def _counted(self, alias: str) -> Iterator[Call]:
+        self._calls[alias] += 1
         try:
-            await self._started(alias, waiting)
-            first = waiting.result()
-            self._failed.discard(alias)
-            if first is not _NOTHING:
-                yield first
-                async for piece in answers:
-                    yield piece
-            finished = True
-        except ApiError:
-            raise
-        except Exception as error:
-            finished = True
-            raise self._told(alias, error) from error
+            with self.metrics.call(alias) as call:
+                yield call
         finally:
-            if not finished:
-                answers.cancel()
-                waiting.cancel()
+            self._calls[alias] -= 1
 
     async def call_each(self, alias: str, method: str, jobs: Sequence[Any]) -> list[Any]:
         """The results of several calls, in order; the first failure ends the others. Errors as in `call`.
@@ -193,6 +229,11 @@ class Roster:
                     headers={"Retry-After": "10"},
                 )
 
+    def _answers(self, alias: str) -> None:
+        """Note that a model has just answered."""
+        self._failed.discard(alias)
+        self._states[alias] = "ready"
+
     def _told(self, alias: str, error: Exception) -> ApiError:
         """The error for the caller; remembers a model that does not load, since its replica looks healthy to Serve."""
         told = from_exception(error)
@@ -202,20 +243,33 @@ class Roster:
             self._failed.discard(alias)
         return told
 
+    async def facts(self) -> dict[str, ModelFacts]:
+        """What is known of every alias, for `/metrics`; the states are as of the call before, so that nobody waits.
+
+        Asks Serve's controller for the next time, never a model.
+        """
+        states = await self.states(_SCRAPE_SECONDS)
+        self._looking = asyncio.ensure_future(self.states())
+        facts = {}
+        for alias, state in states.items():
+            running = min(self._calls[alias], self.entries[alias].max_ongoing) if state == "ready" else 0
+            facts[alias] = ModelFacts(state, running=running, waiting=self._calls[alias] - running)
+        return facts
+
     async def search_can_serve(self) -> bool:
         """Whether the search deployment runs, as of a second ago at most."""
         await self.states()
         return self._states.get("search") == "ready"
 
-    async def states(self) -> dict[str, State]:
-        """The state of every alias, at most a second old. Asks Serve's controller, never a model."""
+    async def states(self, at_most: float = _STATE_SECONDS) -> dict[str, State]:
+        """The state of every alias, at most so many seconds old. Asks Serve's controller, never a model."""
         async with self._states_lock:
-            if time.monotonic() - self._states_at > _STATE_SECONDS:
-                status = await asyncio.to_thread(serve.status)
-                application = status.applications.get(serve.get_replica_context().app_name)
+            if time.monotonic() - self._states_at > at_most:
+                # what `serve.status()` asks too, which then takes 90 ms to check the whole configuration again
+                details = await asyncio.to_thread(_get_global_client().get_serve_details)
+                application = details["applications"].get(serve.get_replica_context().app_name, {})
                 self._states = {
-                    name: _state(deployment.status, deployment.replica_states)
-                    for name, deployment in (application.deployments if application else {}).items()
+                    name: _state(deployment) for name, deployment in application.get("deployments", {}).items()
                 }
                 self._states_at = time.monotonic()
         known = {alias: self._states.get(alias, "cold") for alias in self._handles}
@@ -235,10 +289,10 @@ async def _first(answers: AsyncIterator[Any]) -> Any:
     return await anext(answers, _NOTHING)
 
 
-def _state(status: DeploymentStatus, replicas: Mapping[Any, int]) -> State:
-    counts = {str(getattr(state, "value", state)): count for state, count in replicas.items()}
-    if counts.get("RUNNING"):
+def _state(deployment: Mapping[str, Any]) -> State:
+    replicas = {replica["state"] for replica in deployment["replicas"]}
+    if "RUNNING" in replicas:
         return "ready"
-    if status in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
+    if deployment["status"] in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
         return "failed"
-    return "starting" if counts.get("STARTING") else "cold"
+    return "starting" if "STARTING" in replicas else "cold"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from typing import Any
 
 from starlette.requests import Request
 
-from deployments.ingress.context import given_key, is_among
+from deployments.ingress.context import digest_of, given_key, is_among
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.schemas.speech import STOCK_VOICES
 from models.catalog import engine_class
@@ -65,7 +64,7 @@ def owner_of(request: Request) -> str:
     settings = request.app.state.atelier.settings
     if not (settings.api_keys or settings.admin_keys):
         return ""
-    return hashlib.sha256(given_key(request.headers).encode()).hexdigest()[:32]
+    return digest_of(given_key(request.headers))
 
 
 def may_use(request: Request, thing: StoredVoice | Consent) -> bool:
