@@ -7,6 +7,7 @@ Whoever is not traced costs a look at a context variable.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ Attributes = Mapping[str, str | int]
 
 _ARRIVALS = ("replica_handle_request ingress ", "proxy_http_request ")
 """How Serve calls a request's first span, in the ingress or in Serve's proxy, which may stand before it."""
+_STRAYS = 1000
+"""Remembered traces of no request; one may end before its last span does, which an engine's thread ends."""
 _tracer = trace.get_tracer("atelier")
 
 
@@ -42,19 +45,17 @@ def exporters() -> list[SpanProcessor]:
 
         def __init__(self) -> None:
             super().__init__(OTLPSpanExporter())
-            self._strays: set[int] = set()
+            self._strays: deque[int] = deque(maxlen=_STRAYS)
 
         def on_start(self, span: Recorded, parent_context: context.Context | None = None) -> None:
             if span.parent is None and not span.name.startswith(_ARRIVALS):
-                self._strays.add(span.get_span_context().trace_id)
+                self._strays.append(span.get_span_context().trace_id)
             super().on_start(span, parent_context)
 
         def on_end(self, span: ReadableSpan) -> None:
             trace_id = span.context.trace_id if span.context else 0
             if trace_id not in self._strays:
                 super().on_end(span)
-            elif span.parent is None:
-                self._strays.discard(trace_id)
 
     return [OfRequests()]
 
