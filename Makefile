@@ -8,6 +8,7 @@ run: install-deps  ## start the server on HOST and PORT; Ctrl-C ends it
 test: check  ## everything CI runs
 	@command -v curl >/dev/null || deploy/packages.sh curl
 	@command -v redis-server >/dev/null || deploy/packages.sh redis-server
+	@command -v promtool >/dev/null || test -e .venv/debian/usr/bin/promtool || deploy/unpack.sh prometheus
 	$(VENV_PYTHON) -m pytest
 
 check: install-deps  ## format, lint, types, the arrows between the rooms, and the configuration files

@@ -22,6 +22,7 @@ from deployments.embedders import embedder_of
 from deployments.embedding import Embedding
 from deployments.imaging import Imaging
 from deployments.ingress.face import Ingress
+from deployments.logs import logging_options
 from deployments.search import Search
 from deployments.storage import open_backups, open_index, open_store
 from deployments.vision import Vision
@@ -64,6 +65,7 @@ def build(args: dict[str, Any]) -> Application:
         max_ongoing_requests=1000,
         graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
         ray_actor_options={"num_cpus": 0},
+        **logging_options(settings),
     )
     return ingress.bind(settings, models, search)
 
@@ -86,6 +88,7 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
                 "memory": needs["memory"] or None,
                 "runtime_env": _runtime_env(entry.environment),
             },
+            **logging_options(settings),
         )
         .bind(alias, entry, settings.residency.capacity)
     )
@@ -155,6 +158,7 @@ def _search(settings: Settings, embedder: Application) -> Application:
             max_ongoing_requests=64,
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
             ray_actor_options={"num_cpus": 0.1},
+            **logging_options(settings),
         )
         .bind(
             partial(open_store, settings),

@@ -349,6 +349,7 @@ class Settings(BaseModel):
         (), description="`host:port` of hosts that pictures may be fetched from although they are not public"
     )
     cors_origins: Origins = Field((), description="origins of pages that may call, besides those of this machine")
+    log_format: Literal["text", "json"] = Field("text", description="readable lines in the logs, or a JSON object each")
     idle_timeout: float = Field(300.0, gt=0, description="seconds after its last request until a model is unloaded")
     residency: Residency = Field(default_factory=lambda: Residency.model_validate({}))
     start_timeout: float = Field(120.0, gt=0, description="seconds a request waits for a model to start")
@@ -458,6 +459,7 @@ _ENVIRONMENT = {
     "ATELIER_ALLOW_REMOTE_IMAGES": "allow_remote_images",
     "ATELIER_REMOTE_IMAGE_HOSTS": "remote_image_hosts",
     "ATELIER_CORS_ORIGINS": "cors_origins",
+    "ATELIER_LOG_FORMAT": "log_format",
     "REDIS_URL": "cache.redis_url",
     "REDIS_HOST": "cache.redis_host",
     "REDIS_PORT": "cache.redis_port",

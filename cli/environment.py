@@ -82,11 +82,23 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
         }
     else:
         ours["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "0"
+    if endpoint_of_traces():
+        # Ray Serve's own tracing, which knows the way from replica to replica; `deployments/tracing.py` adds the rest.
+        ours["RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH"] = "deployments.tracing:exporters"
+        ours["RAY_SERVE_TRACING_SAMPLING_RATIO"] = os.environ.get("OTEL_TRACES_SAMPLER_ARG") or "1"
+        ours["OTEL_SERVICE_NAME"] = "atelier"
     theirs = {
         name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
     }
     search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**ours, **theirs, "ATELIER_HOME": str(home), "PYTHONPATH": search_path}
+
+
+def endpoint_of_traces() -> str | None:
+    """Where OpenTelemetry's standard variables send traces to; None when they send none."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    return os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def haproxy_binary() -> str | None:

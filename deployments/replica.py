@@ -16,9 +16,10 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import copy_context
-from functools import partial
 from typing import Generic, ParamSpec, TypeVar
 
+from deployments import tracing
+from deployments.logs import log_request_ids
 from deployments.presence import Presence
 from models.catalog import ModelEntry, create_engine
 from models.engine import Engine
@@ -49,6 +50,7 @@ class ModelReplica(Generic[E]):
 
     def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
         """`capacity`: at most so many models are loaded on a machine; 0 = as many as there is memory for."""
+        log_request_ids()
         self.alias = alias
         self.presence = Presence.here(alias)
         self._capacity = capacity
@@ -175,7 +177,13 @@ class ModelReplica(Generic[E]):
 
     def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """`work` in the engine's thread, in the caller's context: log lines then bear the request's id."""
-        return self._thread.submit(copy_context().run, partial(work, *args, **kwargs))
+        waiting = tracing.begin(f"{self.alias} queue", {"model": self.alias})
+
+        def in_turn() -> T:
+            waiting.end()
+            return work(*args, **kwargs)
+
+        return self._thread.submit(copy_context().run, in_turn)
 
     def _guarded(self, work: Callable[[IsCancelled], T], is_cancelled: IsCancelled) -> T:
         if is_cancelled():
@@ -183,8 +191,11 @@ class ModelReplica(Generic[E]):
         self._require_loaded()
         begun = time.perf_counter()
         try:
-            result = work(is_cancelled)
-            logger.info("%s worked %.1f ms", self.alias, (time.perf_counter() - begun) * 1000)
+            with tracing.span(f"{self.alias} work", {"model": self.alias}):
+                result = work(is_cancelled)
+            milliseconds = (time.perf_counter() - begun) * 1000
+            extra = {"model": self.alias, "milliseconds": round(milliseconds, 1)}
+            logger.info("%s worked %.1f ms", self.alias, milliseconds, extra=extra)
             return result
         except InferenceFailed as error:  # the caller is told to look here for the reason
             logger.error("%s failed on a request: %s", self.alias, error, exc_info=error.__cause__)

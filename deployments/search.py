@@ -18,6 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.batches import Batcher, HaveLeft
 from deployments.embedders import Embedders
 from deployments.index_keeper import IndexKeeper
+from deployments.logs import log_request_ids
 from deployments.storage import PICTURE_SUFFIXES
 from models.errors import InvalidImage
 from models.pictures import ACCEPTED, examine, open_picture, sniff
@@ -97,6 +98,7 @@ class Search:
 
         `embedder` has that one's `embed_texts` and `embed_images`. For `backups` and `database` see `IndexKeeper`.
         """
+        log_request_ids()
         self._files = files()
         self._configured = configured
         self._embedders = Embedders(configured, embedder)

@@ -25,12 +25,13 @@ class Spoken:
 class Voice(ModelReplica[SpeechEngine[Any]]):
     """Speaks."""
 
-    async def speak(self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None) -> bytes:
+    async def speak(self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None) -> Spoken:
         """The spoken text as an encoded file with a comment in its metadata; cancelled between two sentences."""
 
-        def work(is_cancelled: IsCancelled) -> bytes:
+        def work(is_cancelled: IsCancelled) -> Spoken:
             check_writable(audio_format)
-            return write_audio(self.engine.speak(job, is_cancelled), audio_format, comment)
+            audio = self.engine.speak(job, is_cancelled)
+            return Spoken(write_audio(audio, audio_format, comment), audio.seconds)
 
         with self.presence.in_use():
             return await self.run(work)

@@ -31,6 +31,7 @@ from deployments.ingress import (
     health,
     images,
     jobs,
+    metrics,
     models,
     process,
     search,
@@ -55,6 +56,7 @@ from deployments.ingress.idempotency import (
     makes_something,
 )
 from deployments.ingress.jobs import Jobs
+from deployments.ingress.metrics import Measured, Metrics
 from deployments.ingress.prompt_writer import PromptWriter
 from deployments.ingress.retention import Retention
 from deployments.ingress.roster import Roster
@@ -87,6 +89,11 @@ class Atelier:
     models: Roster
     files: PublicStore
     search: DeploymentHandle | None
+
+    @property
+    def metrics(self) -> Metrics:
+        """What this ingress replica has counted."""
+        return self.models.metrics
 
     @cached_property
     def access(self) -> Access:
@@ -146,12 +153,14 @@ def create_app(atelier: Atelier) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=while_running,
+        # FastAPI's own spans would be of another trace than Ray Serve's, and tell whole queries, signatures included
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     add_pages(app)
     app.add_api_route("/", _to_the_description, include_in_schema=False)
     app.state.atelier = atelier
     settings = atelier.settings
-    for router in (health, models, system, files, flux_files, chat, vision, captions):
+    for router in (health, metrics, models, system, files, flux_files, chat, vision, captions):
         app.include_router(router.router)
     for feature in (
         _Feature(images.router, settings.image_enabled, "IMAGE_ENABLED"),
@@ -178,6 +187,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         expose_headers=_EXPOSED,
     )
     app.add_middleware(RequestContext)
+    app.add_middleware(Measured, metrics=atelier.metrics)
     for kind in (ApiError, HTTPException, ModelError, StoreError):
         app.add_exception_handler(kind, _answer_error)
     return app
@@ -255,7 +265,10 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         # Starlette names the methods of the first route of this path only
         methods = [method for method in _METHODS if _has_route(request, method)]
         error = HTTPException(error.status_code, headers={"Allow": ", ".join(methods)})
-    return response(from_exception(error), request.url.path)
+    told = from_exception(error)
+    if isinstance(error, StoreError) and told.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        request.app.state.atelier.metrics.store_failed(told.code or "STORE_FAILED")
+    return response(told, request.url.path)
 
 
 def _version() -> str:

@@ -98,6 +98,7 @@ class CaptionWriter:
 
         async def make(_: Sequence[str]) -> list[Caption]:
             text, flagged = await self._ask(alias, wording, images)
+            self._models.metrics.captioned(alias, 1)
             return [Caption(caption=text, tags=await asyncio.to_thread(tags_of, text), flagged=flagged)]
 
         return (await self._flights.board([name], partial(self._remembered_or, make)))[name]
@@ -112,6 +113,7 @@ class CaptionWriter:
     async def _remembered_or(self, make: _Make, names: list[str]) -> dict[str, Told]:
         found = await self._cache.find(names, Caption)
         missing = [name for name in names if name not in found]
+        self._models.metrics.looked_up(hits=len(found), misses=len(missing))
         made = dict(zip(missing, await make(missing), strict=True)) if missing else {}
         await self._cache.keep(made)
         return {name: Told(found.get(name) or made[name], name in found) for name in names}
@@ -123,6 +125,7 @@ class CaptionWriter:
         else:
             answers = await side_by_side(lambda image: self._ask(alias, wording, [image]), images, _AT_ONCE)
             texts, flags = [text for text, _ in answers], [flagged for _, flagged in answers]
+        self._models.metrics.captioned(alias, len(texts))
         tags = await asyncio.to_thread(lambda: [tags_of(text) for text in texts])
         return [
             Caption(caption=text, tags=words, flagged=flagged)

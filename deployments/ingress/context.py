@@ -7,12 +7,17 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import replace
 from urllib.parse import quote
 
+from ray.serve._private.thirdparty.get_asgi_route_name import get_asgi_route_name
+from ray.serve.context import _get_serve_request_context, _serve_request_context
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments import tracing
 from deployments.ingress.access import Access, Caller
 from deployments.ingress.errors import ApiError, from_exception, response
 
@@ -21,6 +26,8 @@ logger = logging.getLogger("ray.serve")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = ("/healthz", "/readyz", "/files/", "/i/", "/static/")
 _LATEST = ("/latest",)
+_NO_ROUTE = "none"
+_noted: ContextVar[dict[str, str] | None] = ContextVar("noted", default=None)
 _ADMIN = ("/v1/system/evict", "/v1/system/load", "/api/admin")
 
 
@@ -43,7 +50,12 @@ class RequestContext:
         is_sane = _SANE_ID.fullmatch(given) is not None
         request_id = given if is_sane else uuid.uuid4().hex
         state = scope.setdefault("state", {})
+        # what log lines bear, here and in the models' replicas; behind Serve's proxy, Serve does not know the route
+        known = replace(_get_serve_request_context(), request_id=request_id, route=route_of(scope))
+        _serve_request_context.set(known)
         state["request_id"] = request_id
+        noted: dict[str, str] = {}
+        _noted.set(noted)
         begun = time.perf_counter()
         status = 0
 
@@ -58,17 +70,28 @@ class RequestContext:
                 headers.raw.extend(ignored_parameters(scope))
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            logger.info("%s: the client left before its request was complete", request_id)
-        except Exception as error:
-            if status:  # too late for another answer: the server closes the connection
-                raise
-            await response(from_exception(error), scope["path"])(scope, receive, send_with_headers)
-        finally:
-            milliseconds = (time.perf_counter() - begun) * 1000
-            logger.info("%s %s %s %.1fms %s", scope["method"], quote(scope["path"]), status, milliseconds, request_id)
+        with tracing.request_span() as span:
+            try:
+                await self.app(scope, receive, send_with_headers)
+            except ClientDisconnect:
+                logger.info("%s: the client left before its request was complete", request_id)
+            except Exception as error:
+                if status:  # too late for another answer: the server closes the connection
+                    raise
+                await response(from_exception(error), scope["path"])(scope, receive, send_with_headers)
+            finally:
+                milliseconds = (time.perf_counter() - begun) * 1000
+                told = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}
+                caller: Caller | None = state.get("caller")
+                if caller and caller.owner:
+                    told["caller"] = caller.owner
+                span.update_name(f"{scope['method']} {told['route']}")
+                span.set_attributes({f"atelier.{name}": value for name, value in told.items()})
+                logger.info(
+                    "%s %s %s %.1fms %s",
+                    scope["method"], quote(scope["path"]), status, milliseconds, request_id,
+                    extra={**told, "milliseconds": round(milliseconds, 1)},
+                )  # fmt: skip
 
 
 class Keys:
@@ -115,6 +138,20 @@ def is_always_open(scope: Scope) -> bool:
     """Whether a request needs no key and counts for no limit: health, the front page, URLs that are secrets."""
     path: str = scope["path"]
     return path == "/" or path.startswith(_OPEN) or scope["method"] == "OPTIONS"
+
+
+def note_model(alias: str) -> None:
+    """Say in the current request's log line and span which model it is for."""
+    if (noted := _noted.get()) is not None:
+        noted["model"] = alias
+
+
+def route_of(scope: Scope) -> str:
+    """The template of a request's route, wherever the request was answered; `none` where none takes path and method."""
+    state: dict[str, str] = scope.setdefault("state", {})
+    if "route" not in state:
+        state["route"] = get_asgi_route_name(scope["app"], scope) or _NO_ROUTE
+    return state["route"]
 
 
 def ignored_parameters(scope: Scope) -> list[tuple[bytes, bytes]]:

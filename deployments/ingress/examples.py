@@ -82,6 +82,7 @@ _VOICE: Final = {
 
 EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/healthz": {"GET": Example({"status": "ok", "timestamp": _AT})},
+    "/metrics": {"GET": Example(media_type="text/plain")},
     "/readyz": {
         "GET": Example(
             {

@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.ingress.app import Atelier, create_app
 from deployments.ingress.roster import Roster
+from deployments.logs import log_request_ids
 from deployments.storage import open_store
 from settings import Settings
 
@@ -21,6 +22,7 @@ class Ingress:
     def __init__(
         self, settings: Settings, models: Mapping[str, DeploymentHandle], search: DeploymentHandle | None
     ) -> None:
+        log_request_ids()
         self._atelier = Atelier(settings, Roster(settings, models), open_store(settings), search)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

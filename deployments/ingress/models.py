@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from deployments.ingress.errors import ApiError
-from deployments.ingress.roster import State
+from deployments.ingress.metrics import State
 from models.catalog import ModelEntry
 
 router = APIRouter(prefix="/v1", tags=["models"])

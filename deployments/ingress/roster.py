@@ -6,30 +6,36 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray import serve
 from ray.exceptions import RayActorError
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatus
 
+from deployments import tracing
 from deployments.board import Board, Facts, Verdict
 from deployments.imaging import Progress
+from deployments.ingress.context import note_model
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.flights import side_by_side
+from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
 from deployments.ingress.turns import QueueFull, Turns, caller
 from models.catalog import Kind, ModelEntry
 from settings import Settings
 
 logger = logging.getLogger("ray.serve")
 
-State = Literal["cold", "starting", "ready", "failed"]
 _STATE_SECONDS = 1.0
+_SCRAPE_SECONDS = 60.0
+"""How old the states may be that `/metrics` tells: those of the scrape before, and never from before a pause."""
 _LEAVING_SECONDS = 0.1
 _NO_RETRY = {"x-should-retry": "false"}
 _AWAKE_SECONDS = 30.0
@@ -58,11 +64,18 @@ class Standing:
 
 
 class Roster:
-    """Every alias with its entry and its deployment's handle."""
+    """Every alias with its entry and its deployment's handle. `metrics` count what is called, and what comes of it."""
 
-    def __init__(self, settings: Settings, handles: Mapping[str, DeploymentHandle]) -> None:
+    def __init__(
+        self, settings: Settings, handles: Mapping[str, DeploymentHandle], metrics: Metrics | None = None
+    ) -> None:
         self._settings = settings
         self._handles = dict(handles)
+        self.metrics = metrics or Metrics()
+        for alias in self._handles:
+            self.metrics.expect(alias)
+        self._calls: Counter[str] = Counter()
+        self._looking: asyncio.Future[dict[str, Standing]] | None = None
         self._turns = {alias: Turns(entry.max_ongoing, entry.max_queued) for alias, entry in self.entries.items()}
         self._seconds: dict[str, float] = {}
         self._standings: dict[str, Standing] = {}
@@ -87,6 +100,7 @@ class Roster:
             alias = next((a for kind in kinds if (a := self._settings.default_for(kind)) in self._handles), None)
             if alias is None:
                 raise ApiError(404, f"no model of kind {' or '.join(kinds)} is configured", code="model_not_found")
+            note_model(alias)
             return alias
         alias = self.find(name, kinds)
         if alias is None:
@@ -102,6 +116,7 @@ class Roster:
                 "model",
                 f"the model {name!r} is of kind {kind}; this route takes: {', '.join(self._of_kind(kinds)) or 'none'}",
             )
+        note_model(alias)
         return alias
 
     def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
@@ -129,8 +144,21 @@ class Roster:
             ApiError: 503 with Retry-After when the model does not start in time or its process ends twice, 429 when
                 its queue is full, and what the model itself refused.
         """
-        async with self._turn(alias):
-            return await self._call(alias, method, *args)
+        with self._counted(alias) as call, tracing.span(f"call {alias}", {"model": alias, "method": method}):
+            async with self._turn(alias):
+                result = await self._call(alias, method, *args)
+            call.end()
+        self.metrics.made(alias, result)
+        return result
+
+    @contextmanager
+    def _counted(self, alias: str) -> Iterator[Call]:
+        self._calls[alias] += 1
+        try:
+            with self.metrics.call(alias) as call:
+                yield call
+        finally:
+            self._calls[alias] -= 1
 
     async def _call(self, alias: str, method: str, *args: Any) -> Any:
         has_died = False
@@ -139,7 +167,9 @@ class Roster:
             waiting = asyncio.ensure_future(_result(answer))
             try:
                 await self._started(alias, waiting)
-                return waiting.result()
+                result = waiting.result()
+                self._has_answered(alias)
+                return result
             except ApiError:
                 raise
             except RayActorError as error:
@@ -151,6 +181,12 @@ class Roster:
                 if not waiting.done():
                     answer.cancel()
                     waiting.cancel()
+
+    def _has_answered(self, alias: str) -> None:
+        """Know at once that a model is ready."""
+        standing = self._standings.get(alias)
+        if standing is not None and standing.state != "ready":
+            self._standings[alias] = replace(standing, state="ready")
 
     def _note_death(self, alias: str, error: RayActorError, *, is_last: bool) -> None:
         """Let the next process of a model try, which makes the same of the same request; raise if `is_last`."""
@@ -214,19 +250,30 @@ class Roster:
 
     async def stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
         """What a generator method of the model's replica yields. Errors as in `call`."""
-        async with self._turn(alias), aclosing(self._stream(alias, method, *args)) as pieces:
-            async for piece in pieces:
-                yield piece
+        with (
+            self._counted(alias) as call,
+            tracing.split_span(f"call {alias}", {"model": alias, "method": method}) as span,
+        ):
+            async with self._turn(alias), aclosing(self._stream(alias, method, *args, within=span)) as pieces:
+                async for piece in pieces:
+                    call.piece()
+                    self.metrics.made(alias, piece)
+                    yield piece
+            call.end()
 
-    async def _stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+    async def _stream(
+        self, alias: str, method: str, *args: Any, within: AbstractContextManager[Any]
+    ) -> AsyncGenerator[Any, None]:
         has_died = False
         while True:
-            answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
-            waiting = asyncio.ensure_future(_first(answers))
+            with within:
+                answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
+                waiting = asyncio.ensure_future(_first(answers))
             has_begun = finished = False
             try:
                 await self._started(alias, waiting)
                 piece = waiting.result()
+                self._has_answered(alias)
                 while piece is not _NOTHING:
                     has_begun = has_begun or not isinstance(piece, Progress)  # which may begin again
                     yield piece
@@ -318,7 +365,7 @@ class Roster:
             message = f"the model {alias!r} is configured to be kept (keep: true)"
             raise ApiError(409, message, code="model_kept", headers=_NO_RETRY)
         board = self._board
-        facts = (await self.standings(anew=True))[alias].facts
+        facts = (await self.standings(at_most=0.0))[alias].facts
         if facts is None or facts.state == "waiting":
             raise ApiError(404, f"the model {alias!r} is not loaded", code="model_not_loaded")
         await asyncio.to_thread(board.ask_to_leave, facts.replica)
@@ -339,10 +386,30 @@ class Roster:
         """The state of every alias, at most a second old."""
         return {alias: standing.state for alias, standing in (await self.standings()).items()}
 
-    async def standings(self, anew: bool = False) -> dict[str, Standing]:
-        """What is known of every alias, at most a second old or `anew`. Asks Serve's controller, never a model."""
+    async def facts(self) -> dict[str, ModelFacts]:
+        """What is known of every alias, for `/metrics`; the states are as of the call before, so that nobody waits.
+
+        Asks Serve's controller for the next time, never a model.
+        """
+        standings = await self.standings(_SCRAPE_SECONDS)
+        self._looking = asyncio.ensure_future(self.standings())
+        found = {}
+        for alias, standing in standings.items():
+            running = min(self._calls[alias], self.entries[alias].max_ongoing) if standing.state == "ready" else 0
+            found[alias] = ModelFacts(
+                standing.state,
+                running=running,
+                waiting=self._calls[alias] - running,
+                resident_bytes=standing.facts.resident_bytes if standing.facts else 0,
+                loads=standing.verdict.loads,
+                evictions=standing.verdict.evictions.get("room", 0),
+            )
+        return found
+
+    async def standings(self, at_most: float = _STATE_SECONDS) -> dict[str, Standing]:
+        """What is known of every alias, at most so many seconds old. Asks Serve's controller, never a model."""
         async with self._look_lock:
-            if anew or time.monotonic() - self._looked_at > _STATE_SECONDS:
+            if time.monotonic() - self._looked_at > at_most:
                 await asyncio.to_thread(self._look)
                 self._looked_at = time.monotonic()
         return {
@@ -354,9 +421,10 @@ class Roster:
         return Board(serve.get_replica_context().app_name)
 
     def _look(self) -> None:
-        application = serve.status().applications.get(serve.get_replica_context().app_name)
-        deployments = application.deployments if application else {}
-        states = {name: _state(each.status, each.replica_states) for name, each in deployments.items()}
+        # what `serve.status()` asks too, which then takes 90 ms to check the whole configuration again
+        details = _get_global_client().get_serve_details()
+        deployments = details["applications"].get(serve.get_replica_context().app_name, {}).get("deployments", {})
+        states = {name: _state(each) for name, each in deployments.items()}
         self._search_state = states.get("search", "cold")
         verdicts, facts = self._board.verdicts(), self._board.facts()
         self._standings = {
@@ -393,10 +461,10 @@ def _standing(state: State, facts: Sequence[Facts], verdict: Verdict) -> Standin
     return Standing(state, newest, verdict)
 
 
-def _state(status: DeploymentStatus, replicas: Mapping[Any, int]) -> State:
-    counts = {str(getattr(state, "value", state)): count for state, count in replicas.items()}
-    if counts.get("RUNNING"):
+def _state(deployment: Mapping[str, Any]) -> State:
+    replicas = {replica["state"] for replica in deployment["replicas"]}
+    if "RUNNING" in replicas:
         return "ready"
-    if status in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
+    if deployment["status"] in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
         return "failed"
-    return "starting" if counts.get("STARTING") else "cold"
+    return "starting" if "STARTING" in replicas else "cold"

@@ -19,6 +19,7 @@ from deployments.ingress.schemas.speech import GeneratedVoice, StoredVoiceLine
 from deployments.ingress.speakers import reference_of, renamed
 from deployments.ingress.speech import MARK
 from deployments.ingress.urls import keep
+from deployments.voice import Spoken
 from models.audio import MAX_BYTES
 from models.audio_writing import MEDIA_TYPES, AudioFormat
 from models.tasks import SpeechJob
@@ -87,10 +88,10 @@ async def _spoken(request: Request, job: SpeechJob, audio_format: AudioFormat, f
         fields = {"reference": "voice", "reference_text": "voice"}
     mark = MARK if atelier.settings.voice_marked else None
     try:
-        data: bytes = await atelier.models.call(alias, "speak", job, audio_format, mark)
+        spoken: Spoken = await atelier.models.call(alias, "speak", job, audio_format, mark)
     except ApiError as error:
         raise renamed(error, fields) from None
-    return data
+    return spoken.data
 
 
 async def _stored(files: PublicStore, key: str, param: str, most_bytes: int) -> bytes:

@@ -1,0 +1,169 @@
+"""One request's trace and log lines, from the ingress to the engine, on a server that has both switched on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.pictures import png
+from tests.collector import Collector, Span, collector
+from tests.servers import Server, start_server
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+KEYS = {"ATELIER_API_KEYS": "a-user's-secret", "ATELIER_ADMIN_KEYS": "an-admin's-secret"}
+CHAT = {"model": "vlm-fast", "messages": [{"role": "user", "content": "a confidential question"}]}
+
+
+@pytest.fixture(scope="module")
+def received() -> Iterator[Collector]:
+    with collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def watched(received: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = start_server(
+        tmp_path_factory.mktemp("watched"),
+        None,
+        OTEL_EXPORTER_OTLP_ENDPOINT=received.url,
+        OTEL_BSP_SCHEDULE_DELAY="100",
+        ATELIER_LOG_FORMAT="json",
+        ATELIER_DASHBOARD="0",
+        **KEYS,
+    )
+    try:
+        started.wait_until_ready()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def caller(watched: Server) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {KEYS['ATELIER_API_KEYS']}"}
+    with httpx.Client(base_url=watched.url, headers=headers, timeout=120) as client:
+        yield client
+
+
+def lines_of(server: Server, request_id: str) -> list[dict[str, Any]]:
+    """What every replica has logged of a request; each line of each file is one JSON object."""
+    until = time.monotonic() + 10
+    while True:  # the ingress writes its line when the caller has the answer already
+        files = (server.home / "logs" / "serve").glob("replica_*.log")
+        written = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        lines = [line for line in written if line.get("request_id") == request_id]
+        if any("status" in line for line in lines):
+            return lines
+        assert time.monotonic() < until, written
+        time.sleep(0.05)
+
+
+def above(span: Span, spans: list[Span]) -> list[Span]:
+    """A span's ancestors, nearest first."""
+    by_id = {each.id: each for each in spans}
+    found = []
+    while span.parent in by_id:
+        span = by_id[span.parent]
+        found.append(span)
+    return found
+
+
+def first_of(span: Span, spans: list[Span]) -> Span:
+    """The first of a trace that this server sent; just after a start, HAProxy still asks Serve's proxy."""
+    return [span, *above(span, spans)][-1]
+
+
+def traces_of_requests(spans: list[Span]) -> set[str]:
+    return {span.trace for span in spans if span.name.startswith(("GET ", "POST ", "proxy_http_request "))}
+
+
+def test_a_caller_s_trace_goes_on_from_the_ingress_to_the_engine(caller: httpx.Client, received: Collector) -> None:
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "x-request-id": "traced-1"}
+    caller.post("/v1/chat/completions", json=CHAT, headers=headers).raise_for_status()
+
+    def ours(spans: list[Span]) -> dict[str, Span]:
+        return {span.name: span for span in spans if span.trace == TRACE}
+
+    names = {"POST /v1/chat/completions", "call vlm-fast", "vlm-fast queue", "vlm-fast work"}
+    spans = received.wait_for(lambda spans: names <= set(ours(spans)))
+    found = ours(spans)
+    request = found["POST /v1/chat/completions"]
+    assert first_of(request, spans).parent == PARENT
+    assert request.attributes["request_id"] == "traced-1"
+    assert request.attributes["atelier.model"] == "vlm-fast"
+    assert found["call vlm-fast"].parent == request.id
+    for name in ("vlm-fast queue", "vlm-fast work"):
+        handled, routed, *rest = (span.name for span in above(found[name], spans))
+        assert handled == "replica_handle_request vlm-fast chat"
+        assert routed == "route_to_replica vlm-fast chat"
+        assert rest[:2] == ["call vlm-fast", "POST /v1/chat/completions"]
+    assert {span.service for span in spans} == {"atelier"}
+
+
+def test_a_stream_and_a_caption_have_one_trace_each(caller: httpx.Client, received: Collector) -> None:
+    caller.post("/v1/images/generations", json={"prompt": "a star", "stream": True, "steps": 2}).raise_for_status()
+    caller.post("/api/caption-images?model=blip", files={"images": ("a.png", png())}).raise_for_status()
+    for route, work in (("/v1/images/generations", "image-gen work"), ("/api/caption-images", "blip work")):
+        wanted = f"POST {route}"
+        spans = received.wait_for(lambda spans, w=wanted, k=work: {w, k} <= {span.name for span in spans})  # type: ignore[misc]
+        (worked,) = (span for span in spans if span.name == work)
+        (request,) = (span for span in spans if span.name == wanted)
+        assert request in above(worked, spans)
+        assert not first_of(request, spans).parent
+
+
+def test_a_trace_that_its_caller_does_not_sample_is_not_sent_in_parts(
+    caller: httpx.Client, received: Collector
+) -> None:
+    headers = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00", "x-request-id": "unsampled"}
+    caller.post("/v1/chat/completions", json=CHAT, headers=headers).raise_for_status()
+    caller.get("/v1/models", headers={"x-request-id": "afterwards"})
+    spans = received.wait_for(lambda spans: any(s.attributes.get("request_id") == "afterwards" for s in spans))
+    assert not [span for span in spans if span.attributes.get("request_id") == "unsampled"]
+    assert not [span for span in spans if span.trace == "1" * 32]
+    # and nothing was sent that belongs to no request
+    received.wait_for(lambda spans: {span.trace for span in spans} == traces_of_requests(spans))
+
+
+def test_a_request_is_one_json_line_in_the_ingress_and_its_id_is_in_the_replica_s(
+    caller: httpx.Client, watched: Server
+) -> None:
+    caller.post("/v1/chat/completions", json=CHAT, headers={"x-request-id": "logged-1"}).raise_for_status()
+    lines = lines_of(watched, "logged-1")
+    (told,) = (line for line in lines if "status" in line)
+    assert (told["method"], told["route"], told["status"]) == ("POST", "/v1/chat/completions", 200)
+    assert told["model"] == "vlm-fast"
+    assert len(told["caller"]) == 32
+    (worked,) = (line for line in lines if line["deployment"] == "atelier_vlm-fast")
+    assert worked["model"] == "vlm-fast"
+    assert 0 < worked["milliseconds"] <= told["milliseconds"]
+
+
+def test_a_caption_s_lines_have_the_id_of_who_asked(caller: httpx.Client, watched: Server) -> None:
+    sent = {"images": ("a.png", png())}
+    prompt = {"caption_prompt": "a picture of", "model": "blip"}
+    caller.post(
+        "/api/caption-images", params=prompt, files=sent, headers={"x-request-id": "logged-2"}
+    ).raise_for_status()
+    deployments = {line["deployment"] for line in lines_of(watched, "logged-2")}
+    assert deployments == {"atelier_ingress", "atelier_blip"}
+
+
+def test_nothing_secret_is_logged_or_traced(caller: httpx.Client, watched: Server, received: Collector) -> None:
+    refused = {"Authorization": "Bearer not-a-key", "x-request-id": "refused-1"}
+    assert caller.get("/metrics", headers=refused).status_code == 401
+    (told,) = (line for line in lines_of(watched, "refused-1") if "status" in line)
+    assert "caller" not in told
+    spans = received.wait_for(lambda spans: any(s.attributes.get("request_id") == "refused-1" for s in spans))
+    written = "".join(file.read_text() for file in (watched.home / "logs" / "serve").glob("*.log")) + repr(spans)
+    for secret in ("secret", "not-a-key", "confidential"):
+        assert secret not in written
+
+
+def test_a_scrape_with_the_key_of_a_user_is_answered(caller: httpx.Client) -> None:
+    assert "atelier_model_state" in caller.get("/metrics").raise_for_status().text
