@@ -7,6 +7,7 @@ second from ingress to model, against LitServe with the same echo, which is inst
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -22,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench.overhead import ROOT, Server, memory, running_server
+from bench.overhead import ROOT, Server, running_server
 from cli.environment import free_ports, serving_environment
 
 ROUNDS = 5
@@ -137,7 +139,7 @@ async def flood(server: Server) -> Table:
 
         async def weigh() -> None:
             while time.monotonic() < over:
-                sizes.append(await asyncio.to_thread(memory, server.process))
+                sizes.append(await asyncio.to_thread(resident, server.process))
                 await asyncio.sleep(5)
 
         await asyncio.gather(weigh(), *(use(number) for number in range(CLIENTS)))
@@ -155,6 +157,15 @@ async def flood(server: Server) -> Table:
         " -> ".join(f"{statistics.mean(s) / 1e6:.0f} MB" for s in (sizes[:third], sizes[-third:])),
     )
     return table
+
+
+def resident(process: psutil.Process) -> int:
+    """Bytes of the whole tree, shared pages counted for each: to count them once would hold the processes up."""
+    found = 0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += one.memory_info().rss
+    return found
 
 
 def bodies(number: int) -> list[tuple[str, dict[str, Any]]]:

@@ -64,6 +64,11 @@ class Presence:
             return cls(alias, None)
         return cls(alias, Board(context.app_name), context.replica_id.unique_id)
 
+    @property
+    def facts(self) -> Facts:
+        """What it says now."""
+        return self._facts
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """While a request is here. The time at which the last one ends is when the model falls idle."""
