@@ -95,11 +95,16 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
 
 
 def _memory(entry: ModelEntry, settings: Settings) -> int:
-    """Bytes that a replica takes: as configured, else as measured and somewhat more to work with, else estimated."""
+    """Bytes that a replica takes: as configured, else as measured and somewhat more to work with, else estimated.
+
+    No more than all models together may take, or it could not be loaded to be measured again.
+    """
     if entry.memory is not None:
         return entry.memory
     measured = Footprints(settings.footprints).get(entry.identity)
-    return estimated_bytes(entry) if measured is None else int(measured * 1.15)
+    taken = estimated_bytes(entry) if measured is None else int(measured * 1.15)
+    most = configuration.memory_for_models(settings.models)
+    return taken if most is None else min(taken, most)
 
 
 def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> AutoscalingConfig:
@@ -126,6 +131,7 @@ def _residency(entry: ModelEntry, needs: dict[str, float], settings: Settings) -
     return {
         "needs": needs,
         "keep": entry.keep,
+        "preload": entry.preload,
         "max_requests": rules.max_requests,
         "footprint": {"file": str(settings.footprints), "identity": entry.identity},
         "rules": {

@@ -7,7 +7,7 @@ ingress reads both. Nobody is called, so that looking at a model neither wakes i
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ray.experimental import internal_kv
@@ -25,6 +25,8 @@ class Facts:
 
     `since` is when it came into its state, `used_at` when the last request ended (or the load); `active` counts the
     requests that it works on or holds, `requests` all that it ever had. `gpus` are Ray's ids of its accelerators.
+    `resident_bytes` are of main memory (`main_bytes`) and of GPUs together. `keep`: it is never unloaded. `beats` grow
+    as long as its process lives.
     """
 
     alias: str
@@ -36,14 +38,21 @@ class Facts:
     gpus: tuple[str, ...] = ()
     load_seconds: float = 0.0
     resident_bytes: int = 0
+    main_bytes: int = 0
     active: int = 0
     requests: int = 0
     used_at: float = 0.0
+    keep: bool = False
+    beats: int = 0
+
+
+_FIELDS = {each.name for each in fields(Facts)}
+"""Notes of another version of this server, in a Ray cluster that outlives it, have others."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the policy says of a model. `room_in` is why it waits: empty, or who has to leave, or that nobody can."""
+    """What the policy says of a model: how often it was loaded and, by why, unloaded, and whom it waits for now."""
 
     loads: int = 0
     evictions: dict[str, int] = field(default_factory=dict)
@@ -69,7 +78,7 @@ class Board:
     def facts(self) -> list[Facts]:
         """What the replicas say, those of processes that were killed included."""
         told = [self._get(key) for key in self._names("facts:")]
-        return [Facts(**{**each, "gpus": tuple(each["gpus"])}) for each in told if each is not None]
+        return [Facts(**{**each, "gpus": tuple(each["gpus"])}) for each in told if each and each.keys() == _FIELDS]
 
     def ask_to_leave(self, replica: str) -> None:
         """Have the policy unload a replica once its requests have ended."""

@@ -26,6 +26,7 @@ logger = logging.getLogger("ray.serve")
 _TELL_SECONDS = 0.05
 """What changes more often is told together."""
 _LOOK_SECONDS = 0.1
+_BEAT_SECONDS = 5.0
 _ROOM_SECONDS = 20.0
 """How long a load that ran out of memory waits for others to leave."""
 
@@ -33,7 +34,7 @@ _ROOM_SECONDS = 20.0
 class Presence:
     """Keeps the board's note of this replica up to date, from a thread of its own."""
 
-    def __init__(self, alias: str, board: Board | None, replica: str = "") -> None:
+    def __init__(self, alias: str, board: Board | None, replica: str = "", *, keep: bool = False) -> None:
         runtime = ray.get_runtime_context() if board else None
         self._board = board
         self._facts = Facts(
@@ -44,17 +45,19 @@ class Presence:
             state="waiting",
             since=time.time(),
             gpus=tuple(runtime.get_accelerator_ids().get("GPU", ())) if runtime else (),
+            keep=keep,
         )
         self._changing = threading.Lock()
+        self._telling = threading.Lock()
         self._changed = threading.Event()
         self._ended = False
         if board:
-            board.tell(self._facts)
+            self._tell()
             self._teller = threading.Thread(target=self._keep_telling, daemon=True, name=f"{alias}-presence")
             self._teller.start()
 
     @classmethod
-    def here(cls, alias: str) -> Presence:
+    def here(cls, alias: str, *, keep: bool = False) -> Presence:
         """That of the replica in which this process runs; one that tells nobody where Serve does not run."""
         try:
             context = serve.get_replica_context()
@@ -62,7 +65,7 @@ class Presence:
             return cls(alias, None)
         if not ray.is_initialized():  # Serve's local testing mode
             return cls(alias, None)
-        return cls(alias, Board(context.app_name), context.replica_id.unique_id)
+        return cls(alias, Board(context.app_name), context.replica_id.unique_id, keep=keep)
 
     @property
     def facts(self) -> Facts:
@@ -85,7 +88,10 @@ class Presence:
     def ready(self, load_seconds: float) -> None:
         """The model is loaded."""
         now = time.time()
-        self._become(state="ready", since=now, used_at=now, load_seconds=load_seconds, resident_bytes=_resident_bytes())
+        main, gpu = _resident_bytes()
+        self._become(
+            state="ready", since=now, used_at=now, load_seconds=load_seconds, resident_bytes=main + gpu, main_bytes=main
+        )
 
     def failed(self) -> None:
         """The model cannot be loaded."""
@@ -97,7 +103,8 @@ class Presence:
             self._ended = True
             self._changed.set()
             self._teller.join()
-            self._board.forget(self._facts.replica)
+            with self._telling:  # an engine that is still being loaded may have something to tell
+                self._board.forget(self._facts.replica)
 
     @contextmanager
     def turn_to_load(self, capacity: int) -> Iterator[None]:
@@ -106,11 +113,14 @@ class Presence:
         The system frees the lock of a process however it ends, so nobody waits for one that was killed.
         """
         device = "-".join(("gpu", *self._facts.gpus)) if self._facts.gpus else "cpu"
-        path = Path(tempfile.gettempdir()) / f"atelier-{os.getuid()}-load-{device}.lock"
+        where = "any" if capacity else device  # who counts, counts alone
+        path = Path(tempfile.gettempdir()) / f"atelier-{os.getuid()}-load-{where}.lock"
         with path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             while capacity and self._board and len(self._others(lambda _: True)) >= capacity:
+                fcntl.flock(lock, fcntl.LOCK_UN)
                 time.sleep(_LOOK_SECONDS)
+                fcntl.flock(lock, fcntl.LOCK_EX)
             self._become(state="loading", since=time.time())
             yield
 
@@ -120,7 +130,7 @@ class Presence:
             return
         self._become(state="out_of_memory", since=time.time())
         deadline = time.monotonic() + _ROOM_SECONDS
-        while self._others(lambda other: not other.active) and time.monotonic() < deadline:
+        while self._others(lambda other: not (other.active or other.keep)) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         self._become(state="loading", since=time.time())
 
@@ -133,7 +143,7 @@ class Presence:
             for other in self._board.facts()
             if other.node == mine.node
             and other.replica != mine.replica
-            and other.state in ("ready", "failed")
+            and other.state != "waiting"
             and psutil.pid_exists(other.pid)
             and counts(other)
         ]
@@ -150,22 +160,30 @@ class Presence:
         with self._changing:
             self._facts = replace(self._facts, **what)  # type: ignore[arg-type]
         if self._board:
-            self._board.tell(self._facts)
+            self._tell()
+
+    def _tell(self) -> None:
+        assert self._board is not None
+        with self._telling:  # of two who tell, the later one has the newer facts
+            if not self._ended:
+                self._board.tell(self._facts)
 
     def _keep_telling(self) -> None:
         assert self._board is not None
         while not self._ended:
-            self._changed.wait()
+            if not self._changed.wait(_BEAT_SECONDS):
+                with self._changing:
+                    self._facts = replace(self._facts, beats=self._facts.beats + 1)
             self._changed.clear()
             try:
-                self._board.tell(self._facts)
+                self._tell()
             except Exception:  # whatever it is, the model goes on working, and the next change is told
                 logger.warning("the board could not be told of %s", self._facts.alias, exc_info=True)
             time.sleep(_TELL_SECONDS)
 
 
-def _resident_bytes() -> int:
-    """What this process keeps in memory, and on its GPU where there is one."""
+def _resident_bytes() -> tuple[int, int]:
+    """What this process keeps in main memory, and on its GPUs where there are any."""
     torch = sys.modules.get("torch")  # some models do without
     on_gpu = torch.cuda.memory_reserved() if torch and torch.cuda.is_initialized() else 0
-    return int(psutil.Process().memory_info().rss) + on_gpu
+    return int(psutil.Process().memory_info().rss), on_gpu

@@ -52,7 +52,7 @@ class ModelReplica(Generic[E]):
         """`capacity`: at most so many models are loaded on a machine; 0 = as many as there is memory for."""
         log_request_ids()
         self.alias = alias
-        self.presence = Presence.here(alias)
+        self.presence = Presence.here(alias, keep=entry.keep)
         self._capacity = capacity
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
         threads = entry.max_ongoing if self.engine.reentrant else 1

@@ -21,7 +21,8 @@ from stores.footprints import Footprints
 
 logger = logging.getLogger("ray.serve")
 
-_FORGET_SECONDS = 3600.0
+_STALE_SECONDS = 60.0
+"""A replica that has not changed its note for so long is dead: it would have counted a beat."""
 _LOOK_SECONDS = 1.0
 """How often the board is read while nobody waits for room."""
 
@@ -63,13 +64,17 @@ class Resident:
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model. `waited`: the seconds that requests have waited for it to be resident, if any do."""
+    """What is known of a model. `waited`: the seconds that requests have waited for it to be resident, if any do.
+
+    `is_draining`: a replica of it that nobody counts any more still ends its work, and holds its room until then.
+    """
 
     alias: str
     needs: Needs = field(default_factory=Needs)
     keep: bool = False
     waited: float | None = None
     resident: Resident | None = None
+    is_draining: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def _is_wanted(model: Model) -> bool:
 
 def _is_stalled(model: Model, models: Sequence[Model], rules: Rules) -> bool:
     """Whether a model does not start although it fits and nobody is about to leave."""
-    nobody_leaves = not any(other.resident and other.resident.is_leaving for other in models)
+    nobody_leaves = not any(other.is_draining or (other.resident and other.resident.is_leaving) for other in models)
     return nobody_leaves and (model.waited or 0.0) >= rules.stall
 
 
@@ -227,7 +232,7 @@ class _Room:
         return [each for each in self.residents if not any(each is leaver for leaver in leavers)]
 
     def _fits(self, needs: Needs, node: str, residents: Sequence[Model]) -> bool:
-        if self._rules.capacity and len(residents) >= self._rules.capacity:
+        if self._rules.capacity and sum(_node(each) == node for each in residents) >= self._rules.capacity:
             return False
         used = sum(each.needs.memory for each in residents if _node(each) == node)
         if needs.memory and used + needs.memory > self._nodes[node].memory:
@@ -262,8 +267,8 @@ class Residency:
     """The application-level autoscaling policy: `plan` over what Serve and the board say.
 
     What is configured of a model comes with its deployment, as the keyword arguments of its own policy, which Serve's
-    default does not look at: {"needs": {…}, "keep": bool, "max_requests": int, "rules": {…}, "footprint": {"file": …,
-    "identity": …}}; the last one where what it takes is to be kept on disk.
+    default does not look at: `needs` (of `Needs`), `keep`, `preload`, `max_requests`, `rules` (of `Rules`), and
+    `footprint` (`file` and `identity`) where what it takes is to be kept on disk.
     """
 
     def __init__(self) -> None:
@@ -273,59 +278,86 @@ class Residency:
         self._dismissed: set[str] = set()
         self._looked_at = 0.0
         self._waiting_since: dict[str, float] = {}
-        self._changed_at: dict[str, tuple[tuple[int, int, float], float]] = {}
+        self._seen: dict[str, _Seen] = {}
         self._loaded: set[str] = set()
         self._loads: dict[str, int] = {}
+        self._were_ready: set[str] = set()
         self._evictions: dict[str, dict[str, int]] = {}
         self._published: dict[str, Verdict] = {}
         self._reasons: dict[str, str] = {}
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
-        """Targets by deployment; the state that Serve would keep is kept here."""
+        """Targets by deployment; the state that Serve would keep is kept here.
+
+        Raises nothing: it would keep Serve's controller from doing anything else.
+        """
+        try:
+            return self._decide(contexts), {}
+        except Exception:
+            logger.exception("which models are loaded could not be decided; all stays as it is")
+            return {}, {}
+
+    def _decide(self, contexts: Mapping[Any, Any]) -> dict[Any, int]:
         now = time.monotonic()
         by_alias = {context.deployment_name: (name, context) for name, context in contexts.items()}
         if not by_alias:
-            return {}, {}
+            return {}
         for alias, (_, context) in by_alias.items():
             if context.current_num_replicas == 0 and context.total_num_requests > 0:
                 self._waiting_since.setdefault(alias, now)
             else:
                 self._waiting_since.pop(alias, None)
         if self._waiting_since or self._dismissed or now - self._looked_at >= _LOOK_SECONDS:
-            running = {each.unique_id for _, context in by_alias.values() for each in context.running_replicas}
-            self._look(next(iter(by_alias.values()))[1].app_name, running, now)
+            self._look(next(iter(by_alias.values()))[1].app_name, now)
         models = [self._model(context, now) for _, context in by_alias.values()]
         rules = Rules(**next(iter(_told(context).get("rules", {}) for _, context in by_alias.values())))
         decided = plan(models, self._nodes, rules)
         self._keep_footprints(by_alias)
         self._note(models, decided)
-        return {by_alias[alias][0]: target for alias, target in decided.targets.items()}, {}
+        return {by_alias[alias][0]: target for alias, target in decided.targets.items()}
 
-    def _look(self, application: str, running: Collection[str], now: float) -> None:
-        if self._board is None:
+    def _look(self, application: str, now: float) -> None:
+        told_before: dict[str, Verdict] = {}
+        if self._board is None:  # a new policy, as after a deployment, goes on counting where the last one was
             self._board = Board(application)
+            told_before = self._board.verdicts()
+            self._loads = {alias: verdict.loads for alias, verdict in told_before.items()}
+            self._evictions = {alias: dict(verdict.evictions) for alias, verdict in told_before.items()}
         if not self._nodes or now - self._looked_at >= _LOOK_SECONDS:
             self._nodes = dict(_nodes())
         self._looked_at = now
-        self._facts = self._board.facts()
+        told = {facts.replica: facts for facts in self._board.facts()}
         self._dismissed = self._board.asked_to_leave()
-        for facts in self._facts:
-            if time.time() - max(facts.since, facts.used_at) > _FORGET_SECONDS and facts.replica not in running:
-                self._board.forget(facts.replica)  # it was killed, or would have left by now
-            mark = (facts.requests, facts.active, facts.used_at)
-            if self._changed_at.get(facts.replica, (None, 0.0))[0] != mark:
-                self._changed_at[facts.replica] = (mark, now)
+        for replica in [*self._seen.keys() - told.keys(), *self._dismissed - told.keys()]:
+            self._board.forget(replica)
+            self._seen.pop(replica, None)
+        for replica, facts in told.items():
+            seen = self._seen.get(replica)
+            used_at = now if seen is None or _use(seen.facts) != _use(facts) else seen.used_at
+            self._seen[replica] = _Seen(facts, now if seen is None or seen.facts != facts else seen.told_at, used_at)
+        for replica in [each for each, seen in self._seen.items() if now - seen.told_at > _STALE_SECONDS]:
+            self._board.forget(replica)
+            del self._seen[replica]
+        self._facts = [seen.facts for seen in self._seen.values()]
+        if told_before:
+            self._loaded = {facts.replica for facts in self._facts if facts.state == "ready"}
 
     def _model(self, context: Any, now: float) -> Model:
         told = _told(context)
         alias = context.deployment_name
         since = self._waiting_since.get(alias)
+        waited = None if since is None else now - since
+        if told.get("preload") and context.target_num_replicas and alias not in self._were_ready:
+            waited = waited or 0.0
+        running = {each.unique_id for each in context.running_replicas}
+        mine = [each for each in self._facts if each.alias == alias and each.replica not in running]
         return Model(
             alias,
             Needs(**told.get("needs", {})),
             keep=told.get("keep", False),
-            waited=None if since is None else now - since,
+            waited=waited,
             resident=self._resident(context, told.get("max_requests", 0), now),
+            is_draining=context.target_num_replicas > 0 and any(each.state == "ready" for each in mine),
         )
 
     def _resident(self, context: Any, max_requests: int, now: float) -> Resident | None:
@@ -339,7 +371,7 @@ class Residency:
             # Serve knows of it and the board does not yet: it is not to be touched
             return Resident("", active=1) if running else None
         facts = max(mine, key=lambda each: (each.replica in running, each.since))
-        idle_since = self._changed_at[facts.replica][1]
+        idle_since = self._seen[facts.replica].used_at
         return Resident(
             facts.node,
             facts.gpus,
@@ -355,6 +387,7 @@ class Residency:
 
     def _keep_footprints(self, by_alias: Mapping[str, tuple[Any, Any]]) -> None:
         """Count what has been loaded since the last look, and keep what it takes for the next start."""
+        self._were_ready |= {facts.alias for facts in self._facts if facts.state in ("ready", "failed")}
         for facts in self._facts:
             if facts.state != "ready" or facts.replica in self._loaded or facts.alias not in by_alias:
                 continue
@@ -362,7 +395,7 @@ class Residency:
             self._loads[facts.alias] = self._loads.get(facts.alias, 0) + 1
             footprint = _told(by_alias[facts.alias][1]).get("footprint")
             if footprint:
-                Footprints(Path(footprint["file"])).note(footprint["identity"], facts.resident_bytes)
+                Footprints(Path(footprint["file"])).note(footprint["identity"], facts.main_bytes)
         self._loaded &= {facts.replica for facts in self._facts}
 
     def _note(self, models: Sequence[Model], decided: Plan) -> None:
@@ -387,6 +420,19 @@ class Residency:
         if self._board is not None and verdicts != self._published:
             self._board.publish(verdicts)
             self._published = verdicts
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A note, and when it was told and its replica used last, by the clock of this process."""
+
+    facts: Facts
+    told_at: float
+    used_at: float
+
+
+def _use(facts: Facts) -> tuple[int, int, float]:
+    return facts.requests, facts.active, facts.used_at
 
 
 def _told(context: Any) -> dict[str, Any]:

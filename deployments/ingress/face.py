@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 
 from fastapi import FastAPI
@@ -27,4 +28,9 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, built where the handles are."""
-        return create_app(self._atelier)
+        app = create_app(self._atelier)
+        # What is there by now stays. To look through it for garbage would hold every request up for a tenth of a
+        # second, whenever Python or Ray thinks of it.
+        gc.collect()
+        gc.freeze()
+        return app

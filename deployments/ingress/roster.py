@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatus
@@ -36,7 +36,8 @@ logger = logging.getLogger("ray.serve")
 _STATE_SECONDS = 1.0
 _SCRAPE_SECONDS = 60.0
 """How old the states may be that `/metrics` tells: those of the scrape before, and never from before a pause."""
-_LEAVING_SECONDS = 0.1
+_LEAVING_SECONDS = 0.25
+_LONGEST_EVICTION_SECONDS = 600.0
 _NO_RETRY = {"x-should-retry": "false"}
 _AWAKE_SECONDS = 30.0
 """How long a model that has answered is taken to be awake, at most."""
@@ -172,7 +173,7 @@ class Roster:
                 return result
             except ApiError:
                 raise
-            except RayActorError as error:
+            except ActorDiedError as error:
                 self._note_death(alias, error, is_last=has_died)
                 has_died = True
             except Exception as error:
@@ -188,10 +189,13 @@ class Roster:
         if standing is not None and standing.state != "ready":
             self._standings[alias] = replace(standing, state="ready")
 
-    def _note_death(self, alias: str, error: RayActorError, *, is_last: bool) -> None:
-        """Let the next process of a model try, which makes the same of the same request; raise if `is_last`."""
+    def _note_death(self, alias: str, error: ActorDiedError, *, is_last: bool) -> None:
+        """Let the next process of a model try, which makes the same of the same request; raise if `is_last`.
+
+        What went to another server may have been worked on there, and cost something.
+        """
         told = self._told(error)
-        if is_last:
+        if is_last or self.entries[alias].engine == "upstream":
             raise told from error
         logger.warning("the process of %s ended; its request is given to the next one", alias)
 
@@ -282,7 +286,7 @@ class Roster:
                 return
             except ApiError:
                 raise
-            except RayActorError as error:
+            except ActorDiedError as error:
                 finished = True
                 self._note_death(alias, error, is_last=has_begun or has_died)
                 has_died = True
@@ -369,7 +373,12 @@ class Roster:
         if facts is None or facts.state == "waiting":
             raise ApiError(404, f"the model {alias!r} is not loaded", code="model_not_loaded")
         await asyncio.to_thread(board.ask_to_leave, facts.replica)
-        await asyncio.to_thread(_wait_until_gone, board, facts.replica)
+        deadline = time.monotonic() + _LONGEST_EVICTION_SECONDS
+        while await asyncio.to_thread(_is_there, board, facts.replica):
+            if time.monotonic() > deadline:
+                message = f"the model {alias!r} is still at work; it leaves as soon as that is done"
+                raise ApiError(503, message, code="model_busy", headers={"Retry-After": "60"})
+            await asyncio.sleep(_LEAVING_SECONDS)
         self._looked_at = -math.inf
 
     async def memory_for_models(self) -> int:
@@ -426,11 +435,17 @@ class Roster:
         deployments = details["applications"].get(serve.get_replica_context().app_name, {}).get("deployments", {})
         states = {name: _state(each) for name, each in deployments.items()}
         self._search_state = states.get("search", "cold")
+        there = {
+            replica["replica_id"]
+            for each in deployments.values()
+            for replica in each["replicas"]
+            if replica["state"] in ("RUNNING", "STARTING")
+        }
         verdicts, facts = self._board.verdicts(), self._board.facts()
         self._standings = {
             alias: _standing(
                 states.get(alias, "cold"),
-                [each for each in facts if each.alias == alias],
+                [each for each in facts if each.alias == alias and each.replica in there],
                 verdicts.get(alias, Verdict()),
             )
             for alias in self._handles
@@ -448,14 +463,13 @@ async def _first(answers: AsyncIterator[Any]) -> Any:
     return await anext(answers, _NOTHING)
 
 
-def _wait_until_gone(board: Board, replica: str) -> None:
-    while any(each.replica == replica for each in board.facts()):
-        time.sleep(_LEAVING_SECONDS)
+def _is_there(board: Board, replica: str) -> bool:
+    return any(each.replica == replica for each in board.facts())
 
 
 def _standing(state: State, facts: Sequence[Facts], verdict: Verdict) -> Standing:
-    """Of the newest replica; of none once Serve has none, since one that was killed takes its note along."""
-    newest = max(facts, key=lambda each: each.since, default=None) if state != "cold" else None
+    """Of the newest of the replicas that Serve has and does not stop."""
+    newest = max(facts, key=lambda each: each.since, default=None)
     if newest is not None and newest.state in ("ready", "failed"):  # Serve hears of it a moment later
         state = newest.state
     return Standing(state, newest, verdict)

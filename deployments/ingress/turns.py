@@ -59,22 +59,25 @@ class Turns:
             raise QueueFull
         newest = self._waiting[most][-1]
         self._forget(most, newest)
-        newest.set_exception(QueueFull())
+        if not newest.done():  # else its owner is leaving by himself
+            newest.set_exception(QueueFull())
 
     def give(self) -> None:
         """End a turn: the next one may work."""
-        if not self._waiting:
-            self._free += 1
-            return
-        who, turns = next(iter(self._waiting.items()))
-        turn = turns.popleft()
-        del self._waiting[who]
-        if turns:
-            self._waiting[who] = turns  # to the end: the others are next
-        turn.set_result(None)
+        while self._waiting:
+            who, turns = next(iter(self._waiting.items()))
+            turn = turns.popleft()
+            del self._waiting[who]
+            if turns:
+                self._waiting[who] = turns  # to the end: the others are next
+            if not turn.done():  # else its owner has been told to leave, and has not come to it yet
+                turn.set_result(None)
+                return
+        self._free += 1
 
     def _forget(self, who: str, turn: asyncio.Future[None]) -> None:
-        turns = self._waiting[who]
-        turns.remove(turn)
-        if not turns:
-            del self._waiting[who]
+        turns = self._waiting.get(who, deque())
+        if turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[who]

@@ -47,6 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 "max_queued": 30,
             },
             "kept": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 100_000_000, "keep": True},
+            "early": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 100_000_000, "preload": True},
             "beside": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_950_000_000},
         },
         "default_models": {"captioner": "a", "voice": "b"},
@@ -102,6 +103,12 @@ def loads(http: httpx.Client, alias: str) -> int:
 
 def test_a_kept_model_is_there_when_the_server_is_ready(http: httpx.Client) -> None:
     assert http.get("/v1/models/kept").json()["state"] == "ready"
+
+
+def test_a_preloaded_model_is_there_at_first_and_leaves_like_any_other(http: httpx.Client) -> None:
+    assert http.get("/v1/models/early").json()["state"] == "ready"
+    wait_until(lambda: "early" not in workers(http))
+    assert workers(http)["kept"]["evictions"] == {}
 
 
 def test_twenty_requests_each_for_two_models_in_turn_are_all_answered_with_one_load_each_turn(

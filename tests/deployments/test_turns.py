@@ -94,6 +94,28 @@ async def test_a_turn_that_comes_as_its_owner_leaves_goes_to_the_next() -> None:
     assert line.served == ["ann1", "bob1"]
 
 
+async def test_leaving_at_the_moment_of_another_s_end_loses_no_slot() -> None:
+    line = Line()
+    await line.ask("ann1", "ann2", "bob1")
+    line.tasks["ann2"].cancel()
+    line.turns.give()  # before ann2 has heard of it
+    await settled()
+    assert line.served == ["ann1", "bob1"]
+    line.turns.give()
+    await line.ask("cleo1")
+    assert line.served[-1] == "cleo1"
+
+
+async def test_who_is_turned_away_as_he_leaves_just_leaves() -> None:
+    line = Line(longest=3)
+    await line.ask("ann1", "ann2", "ann3", "ann4")
+    line.tasks["bob1"] = asyncio.create_task(line._one("bob1"))
+    line.tasks["ann4"].cancel()
+    await settled()
+    assert line.tasks["ann4"].cancelled()
+    assert await line.serve_all() == ["ann1", "ann2", "bob1", "ann3"]
+
+
 async def test_one_more_than_may_wait_is_refused() -> None:
     line = Line(longest=2)
     await line.ask("ann1", "ann2", "ann3", "ann4")
