@@ -83,7 +83,7 @@ class RequestContext:
                 milliseconds = (time.perf_counter() - begun) * 1000
                 told = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}
                 caller: Caller | None = state.get("caller")
-                if caller and caller.owner:
+                if caller and caller.owner and caller.scope:
                     told["caller"] = caller.owner
                 span.update_name(f"{scope['method']} {told['route']}")
                 span.set_attributes({f"atelier.{name}": value for name, value in told.items()})
