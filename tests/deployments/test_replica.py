@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
 import pytest
 
@@ -69,8 +70,9 @@ async def test_a_task_that_is_cancelled_frees_an_engine_that_waits(voice: Voice)
     work = Counting()
 
     async def read_and_stop() -> None:
-        async for _ in await begun(voice, work):
-            await asyncio.Event().wait()
+        async with aclosing(voice.stream(work)) as pieces:
+            async for _ in pieces:
+                await asyncio.Event().wait()
 
     reading = asyncio.create_task(read_and_stop())
     await asyncio.to_thread(work.is_ahead.wait)
