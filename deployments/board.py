@@ -52,12 +52,16 @@ _FIELDS = {each.name for each in fields(Facts)}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the policy says of a model: how often it was loaded and, by why, unloaded, and whom it waits for now."""
+    """What the policy says of a model: how often it was loaded and, by why, unloaded, and whom it waits for now.
+
+    `held_for`: its room was given to this model, which is not there yet; until then it is not to be asked anything.
+    """
 
     loads: int = 0
     evictions: dict[str, int] = field(default_factory=dict)
     waits_for: str = ""
     is_too_large: bool = False
+    held_for: str = ""
 
 
 class Board:

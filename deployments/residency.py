@@ -285,6 +285,7 @@ class Residency:
         self._evictions: dict[str, dict[str, int]] = {}
         self._published: dict[str, Verdict] = {}
         self._reasons: dict[str, str] = {}
+        self._held: dict[str, str] = {}
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
         """Targets by deployment; the state that Serve would keep is kept here.
@@ -408,12 +409,18 @@ class Residency:
                 kind = "idle" if reason.startswith("idle") else "asked" if reason.startswith("was") else "room"
                 kinds[kind] = kinds.get(kind, 0) + 1
         self._reasons = dict(decided.reasons)
+        # Serve starts whoever is asked for, and Ray gives the room to whomever it likes of those that wait for it.
+        waiting = {model.alias for model in models if model.waited is not None and model.resident is None}
+        given = {alias: other for other, leaving in decided.waits_for.items() for alias in leaving}
+        left = {alias: other for alias, other in given.items() if alias in decided.reasons}
+        self._held = {alias: other for alias, other in {**self._held, **left}.items() if other in waiting}
         verdicts = {
             model.alias: Verdict(
                 self._loads.get(model.alias, 0),
                 dict(self._evictions.get(model.alias, {})),
                 ", ".join(decided.waits_for.get(model.alias, ())),
                 model.alias in decided.too_large,
+                self._held.get(model.alias, ""),
             )
             for model in models
         }

@@ -8,7 +8,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,6 +18,7 @@ import ray
 from ray import serve
 from ray.exceptions import ActorDiedError
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatus
 
@@ -76,6 +78,8 @@ class Roster:
         for alias in self._handles:
             self.metrics.expect(alias)
         self._calls: Counter[str] = Counter()
+        self._held: set[str] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._looking: asyncio.Future[dict[str, Standing]] | None = None
         self._turns = {alias: Turns(entry.max_ongoing, entry.max_queued) for alias, entry in self.entries.items()}
         self._seconds: dict[str, float] = {}
@@ -155,11 +159,23 @@ class Roster:
     @contextmanager
     def _counted(self, alias: str) -> Iterator[Call]:
         self._calls[alias] += 1
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch(), context=Context())
         try:
             with self.metrics.call(alias) as call:
                 yield call
         finally:
             self._calls[alias] -= 1
+
+    async def _watch(self) -> None:
+        """While anything is asked, know which models have given their room to another that is not there yet."""
+        with suppress(RayServeException):  # nothing is told where Serve does not run
+            board = self._board
+            while self._calls.total():
+                verdicts = await asyncio.to_thread(board.verdicts)
+                self._held = {alias for alias, verdict in verdicts.items() if verdict.held_for}
+                await asyncio.sleep(_LEAVING_SECONDS)
+        self._held = set()
 
     async def _call(self, alias: str, method: str, *args: Any) -> Any:
         has_died = False
@@ -221,6 +237,12 @@ class Roster:
         try:
             async with asyncio.timeout(self._settings.queue_timeout):
                 await turns.take(caller.get())
+                try:
+                    while alias in self._held and self._watching:
+                        await asyncio.wait([self._watching], timeout=_LEAVING_SECONDS)
+                except asyncio.CancelledError:
+                    turns.give()
+                    raise
         except QueueFull:
             seconds = turns.waiting * self._seconds.get(alias, 1.0) / self.entries[alias].max_ongoing
             raise ApiError(
