@@ -202,8 +202,9 @@ class Roster:
     def _has_answered(self, alias: str) -> None:
         """Know at once that a model is ready."""
         standing = self._standings.get(alias)
-        if standing is not None and standing.state != "ready":
+        if standing is not None and (standing.state != "ready" or standing.facts is None):
             self._standings[alias] = replace(standing, state="ready")
+            self._looked_at = -math.inf  # who asks for more is told of its replica
 
     def _note_death(self, alias: str, error: ActorDiedError, *, is_last: bool) -> None:
         """Let the next process of a model try, which makes the same of the same request; raise if `is_last`.
