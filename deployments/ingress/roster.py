@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import ActorDiedError
+from ray.exceptions import RayActorError
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
@@ -189,7 +189,7 @@ class Roster:
                 return result
             except ApiError:
                 raise
-            except ActorDiedError as error:
+            except RayActorError as error:
                 self._note_death(alias, error, is_last=has_died)
                 has_died = True
             except Exception as error:
@@ -206,7 +206,7 @@ class Roster:
             self._standings[alias] = replace(standing, state="ready")
             self._looked_at = -math.inf  # who asks for more is told of its replica
 
-    def _note_death(self, alias: str, error: ActorDiedError, *, is_last: bool) -> None:
+    def _note_death(self, alias: str, error: RayActorError, *, is_last: bool) -> None:
         """Let the next process of a model try, which makes the same of the same request; raise if `is_last`.
 
         What went to another server may have been worked on there, and cost something.
@@ -309,7 +309,7 @@ class Roster:
                 return
             except ApiError:
                 raise
-            except ActorDiedError as error:
+            except RayActorError as error:
                 finished = True
                 self._note_death(alias, error, is_last=has_begun or has_died)
                 has_died = True
