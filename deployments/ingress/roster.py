@@ -169,13 +169,17 @@ class Roster:
 
     async def _watch(self) -> None:
         """While anything is asked, know which models have given their room to another that is not there yet."""
-        with suppress(RayServeException):  # nothing is told where Serve does not run
-            board = self._board
-            while self._calls.total():
-                verdicts = await asyncio.to_thread(board.verdicts)
-                self._held = {alias for alias, verdict in verdicts.items() if verdict.held_for}
-                await asyncio.sleep(_LEAVING_SECONDS)
-        self._held = set()
+        try:
+            with suppress(RayServeException):  # nothing is told where Serve does not run
+                board = self._board
+                while self._calls.total():
+                    verdicts = await asyncio.to_thread(board.verdicts)
+                    self._held = {alias for alias, verdict in verdicts.items() if verdict.held_for}
+                    await asyncio.sleep(_LEAVING_SECONDS)
+        except Exception:  # whatever it is, nobody is to be held back for what was told before
+            logger.warning("the board could not be read", exc_info=True)
+        finally:
+            self._held = set()
 
     async def _call(self, alias: str, method: str, *args: Any) -> Any:
         has_died = False
