@@ -35,8 +35,8 @@ from cli.environment import free_ports, serving_environment
 ROUNDS = 5
 CLIENTS = 200
 SECONDS = 60
-ECHO_CONNECTIONS = 16
-ECHO_SECONDS = 8
+ECHO_CONNECTIONS = (1, 16, 64, 200)
+ECHO_SECONDS = 5
 QUIET_SECONDS = 2
 
 _LITSERVE = """
@@ -119,13 +119,12 @@ def ask(client: httpx.Client) -> None:
 async def flood(server: Server) -> Table:
     """What 200 clients are answered, how quick health is meanwhile, and whether memory grows."""
     statuses: Counter[str] = Counter()
-    health: list[float] = []
     sizes: list[int] = []
-    over = time.monotonic() + SECONDS
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=str(server.client.base_url), timeout=120, limits=limits) as client:
         for path, body in bodies(0):  # loaded before anything is measured
             (await client.post(path, json=body)).raise_for_status()
+        over = time.monotonic() + SECONDS
 
         async def use(number: int) -> None:
             while time.monotonic() < over:
@@ -144,14 +143,14 @@ async def flood(server: Server) -> Table:
                 await asyncio.sleep(5)
 
         await asyncio.gather(weigh(), *(use(number) for number in range(CLIENTS)))
-        health = json.loads((await prober.communicate())[0])
+        health, naps = json.loads((await prober.communicate())[0])
     table = Table(f"{CLIENTS} clients, {SECONDS} s", "value")
     for status, count in sorted(statuses.items()):
         table.add_row(f"answers {status}", str(count))
-    cuts = statistics.quantiles(health, n=100)
-    table.add_row(
-        "GET /healthz, p50, p99, worst", ", ".join(f"{x * 1e3:.0f} ms" for x in (cuts[49], cuts[98], max(health)))
-    )
+    for name, seconds in (("`GET /healthz`", health), ("a process that only sleeps, late by", naps)):
+        cuts = statistics.quantiles(seconds, n=100)
+        middle, tail, worst = (f"{x * 1e3:.0f} ms" for x in (cuts[49], cuts[98], max(seconds)))
+        table.add_row(f"{name}, p50, p99, worst", f"{middle}, {tail}, {worst}")
     third = len(sizes) // 3
     table.add_row(
         "memory, first and last third",
@@ -181,8 +180,8 @@ def bodies(number: int) -> list[tuple[str, dict[str, Any]]]:
 
 
 def probe(url: str, seconds: float) -> None:
-    """Print how long health takes, asked twenty times a second, as JSON."""
-    times = []
+    """Print how long health takes, asked twenty times a second, and how late the machine wakes who sleeps, as JSON."""
+    times, naps = [], []
     gc.disable()  # its pauses are not the server's
     over = time.monotonic() + seconds
     with httpx.Client(base_url=url, timeout=30) as client:
@@ -190,26 +189,27 @@ def probe(url: str, seconds: float) -> None:
         while time.monotonic() < over:
             begun = time.perf_counter()
             client.get("/healthz").raise_for_status()
-            times.append(time.perf_counter() - begun)
+            asleep = time.perf_counter()
             time.sleep(0.05)
-    print(json.dumps(times))
+            naps.append(time.perf_counter() - asleep - 0.05)
+            times.append(asleep - begun)
+    print(json.dumps([times, naps]))
 
 
 def echoes() -> Table:
     """Requests per second through an ingress to a model in a process of its own, in turn with LitServe's."""
-    rates: dict[str, list[float]] = {"Atelier's way": [], "LitServe": []}
+    table = Table("echo, connections", "Atelier's way", "LitServe", "ratio")
     with (
         tempfile.TemporaryDirectory(dir="/tmp", prefix="echo-") as folder,
         litserve(Path(folder)) as theirs,
         serve_echo(Path(folder)) as ours,
     ):
-        for _ in range(3):
-            for name, port in (("Atelier's way", ours), ("LitServe", theirs)):
-                rates[name].append(asyncio.run(rate(port)))
-    table = Table(f"echo, {ECHO_CONNECTIONS} connections", "requests/s", "ratio")
-    for name, found in rates.items():
-        ratio = statistics.median(found) / statistics.median(rates["LitServe"])
-        table.add_row(name, f"{statistics.median(found):.0f}", f"{ratio:.2f}")
+        for connections in ECHO_CONNECTIONS:
+            found: dict[int, list[float]] = {ours: [], theirs: []}
+            for port in (ours, theirs) * 3:
+                found[port].append(asyncio.run(rate(port, connections)))
+            a, b = (statistics.median(found[port]) for port in (ours, theirs))
+            table.add_row(str(connections), f"{a:.0f}/s", f"{b:.0f}/s", f"{a / b:.2f}")
     return table
 
 
@@ -271,8 +271,8 @@ def running(command: list[str], environment: dict[str, str], port: int) -> Itera
         process.wait(60)
 
 
-async def rate(port: int) -> float:
-    """Answers per second on as many connections."""
+async def rate(port: int, connections: int) -> float:
+    """Answers per second on so many connections."""
     body = json.dumps({"input": 4.0}).encode()
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
         len(body),
@@ -298,7 +298,7 @@ async def rate(port: int) -> float:
             done += 1
         writer.close()
 
-    await asyncio.gather(*(use() for _ in range(ECHO_CONNECTIONS)))
+    await asyncio.gather(*(use() for _ in range(connections)))
     return done / ECHO_SECONDS
 
 

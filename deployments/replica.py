@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -40,6 +42,18 @@ _PATIENCE_SECONDS = 120.0
 """How long it waits for who reads nothing: longer than a sentence lasts, for those who play what they read."""
 _FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 10.0, 300.0
 
+_NICENESS = 10
+
+
+def _yield_to_others() -> None:
+    """Let whoever answers clients go before this thread, and before those that it starts (Linux).
+
+    A model that takes every core would otherwise hold up what takes a millisecond: health, lists, refusals.
+    """
+    if sys.platform == "linux":  # elsewhere it would be the whole process, whose event loop must not wait
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+
 
 class ModelReplica(Generic[E]):
     """A loaded engine behind an event loop.
@@ -56,7 +70,7 @@ class ModelReplica(Generic[E]):
         self._capacity = capacity
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
         threads = entry.max_ongoing if self.engine.reentrant else 1
-        self._thread = ThreadPoolExecutor(threads, thread_name_prefix=alias)
+        self._thread = ThreadPoolExecutor(threads, thread_name_prefix=alias, initializer=_yield_to_others)
         self._loading = threading.Lock()
         self._failure: ModelError | None = None
         self._next_try = 0.0

@@ -1,8 +1,10 @@
-"""Streams of a replica: read at the reader's pace, and ended when nobody reads any more. On the built-in voice."""
+"""The thread of a replica's engine, and streams from it, at the reader's pace. On the built-in voice."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -102,3 +104,14 @@ async def test_a_text_of_very_many_sentences_comes_whole_at_the_readers_pace(voi
         48_000 * sum(part.seconds for part in parts), rel=1e-3
     )
     assert len(parts) == 2 * MOST_AHEAD + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
+async def test_an_engine_computes_after_those_who_answer_clients(voice: Voice) -> None:
+    def priority(thread: int) -> int:
+        return os.getpriority(os.PRIO_PROCESS, thread)
+
+    answering = threading.get_native_id()
+    before = priority(answering)
+    assert await voice.run(lambda _: priority(threading.get_native_id())) == before + 10
+    assert priority(answering) == before
