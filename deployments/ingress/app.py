@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress import (
     captions,
@@ -174,6 +174,7 @@ def create_app(atelier: Atelier) -> FastAPI:
     ):
         app.include_router(feature.router if feature.enabled else _switched_off(feature))
 
+    app.add_middleware(_Heads)
     ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
     app.add_middleware(Idempotency, ledger=ledger, max_body=settings.max_content_length)
     app.add_middleware(CallerLimits, trusted_proxies=settings.trusted_proxies)
@@ -223,6 +224,24 @@ def _switched_off(feature: _Feature) -> APIRouter:
         if isinstance(route, APIRoute):
             router.add_api_route(route.path, refuse, methods=sorted(route.methods or ()))
     return router
+
+
+class _Heads:
+    """Answers HEAD as GET, without the body, where a route has only GET (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        if not is_head or _has_route(Request(scope), "HEAD") or not _has_route(Request(scope), "GET"):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
 
 
 class _Cors(CORSMiddleware):

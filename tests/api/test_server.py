@@ -58,6 +58,20 @@ def test_a_wrong_method_is_an_envelope_that_names_the_right_one(http: httpx.Clie
     assert "POST" in answer.headers["allow"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/v1/models", "/v1/images", "/openapi.json", "/docs", "/metrics"]
+)
+def test_head_is_answered_like_get_without_the_body(http: httpx.Client, path: str) -> None:
+    whole, head = http.get(path), http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_head_of_what_takes_no_get_is_refused(http: httpx.Client) -> None:
+    assert http.head("/v1/images/generations").status_code == 405
+    assert http.head("/nowhere").status_code == 404
+
+
 def test_families_carry_what_their_old_clients_read(http: httpx.Client) -> None:
     assert http.post("/v1/vision/analyze", json={}).json()["detail"]
     assert http.post("/v1/voice/generate", json={}).json()["error"]["detail"]
