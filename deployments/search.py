@@ -370,17 +370,27 @@ class Search:
         await self._index.reopen()
 
     async def _sweep(self) -> None:
-        """Remove the objects of deleted pictures; those that cannot be removed now are tried again the next time."""
+        """Remove the rows of deleted projects, and the objects of deleted pictures.
+
+        Those that cannot be removed now are tried again the next time.
+        """
+        await self._clear()
         last = ""
         while keys := await self._call(ImageIndex.buried, after=last):
             await self._call(ImageIndex.forget, await asyncio.to_thread(_delete, self._files, keys))
             last = keys[-1]
+
+    async def _clear(self) -> None:
+        """Remove the rows that what is deleted has left, in slices, between which requests have their turn."""
+        while await self._call(ImageIndex.clear):
+            pass
 
     async def _embed_anew(self) -> None:
         """Give all pictures vectors of the configured embedder, and then let it serve; once for each opened index."""
         if self._embedded == self._index.openings:
             return
         opening = self._index.openings
+        await self._clear()  # what is deleted needs no vectors
         if await self._call(lambda index: index.is_incomplete):
             if not await self._call(ImageIndex.claim, "embedding"):
                 return  # another process is at it
@@ -399,6 +409,7 @@ class Search:
             await asyncio.sleep(_TAKE_OVER_SECONDS)
         self._serving = None
         await self._embedders.forget_old()
+        await self._clear()
         logger.info("pictures were embedded anew: %d of %d", *await self._call(ImageIndex.progress))
 
     async def _fill(self, lacking: Mapping[int, str]) -> None:

@@ -81,7 +81,7 @@ class VectorIndex(Protocol):
         """Let a vector be found no more that the database no longer has."""
 
     def drop(self, project: int) -> None:
-        """Drop a project that the database no longer has."""
+        """Drop a project that is deleted."""
 
     def nearest(self, project: int, query: Vectors, limit: int) -> list[tuple[int, float]]:
         """The `limit` best (label, cosine), best first; fewer only when the project has fewer."""

@@ -4,7 +4,7 @@ A record is made in three steps: `reserve` writes its row (pending) and vectors 
 objects, and `complete` makes the row ready; only ready rows are ever shown. Deleting goes the other way: the row goes
 and leaves tombstones with the objects' keys, then the objects go, then the tombstones. So a crash at any point leaves
 something that is finished or removed when the index is opened again, and never a record without its object or an
-object that nobody knows.
+object that nobody knows. A deleted project loses its name first, and its rows in slices, so that nobody waits for them.
 
 One embedder serves: its vectors are the ones searched. When another is configured, pictures get vectors of both while
 `lacking` and `fill` give the older ones theirs, and `take_over` lets the new one serve once it has all.
@@ -17,6 +17,7 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -44,6 +45,10 @@ _SELECT: Final = """
 _AT_ONCE: Final = 500
 """Values in one statement."""
 _SWEEP: Final = 100
+_DELETED: Final = "name = '/' || number"
+"""Of projects and embedders that are deleted, whose rows `clear` has yet to remove: no name that anybody can give."""
+_CLEARING: Final = "clearing"
+_DELETED_MEANWHILE: Final = "the project was deleted while the picture was added to it"
 _FEW: Final = 20_000
 """Images so few that comparing each of them takes less than a search that has to look past the unwanted ones."""
 _OBJECT: Final = re.compile(r"(?P<project>[^/]+)/(images|thumbnails)/(?P<id>[0-9a-f-]{36})\.[a-z]+")
@@ -191,7 +196,7 @@ class ImageIndex:
                 if not self._has_images() or self._serving_number() is None:
                     self._let_serve(self._configured)
                 if not db.is_shared:  # or another process may be giving pictures its vectors
-                    db.execute("DELETE FROM embedders WHERE number <> ? AND is_serving = 0", self._configured)
+                    self._rename_embedders("number <> ? AND is_serving = 0", self._configured)
             serving = self._serving_number()
             assert serving is not None
             self._serving = db.vectors(serving)
@@ -242,9 +247,16 @@ class ImageIndex:
             InvalidKey: not a name for a project.
         """
         embedders = self._embedders()
-        with self._db.transaction():
-            made = [self._reserve(new, embedders) for new in news]
-        self._adding |= {each.label for each in made if isinstance(each, Reservation)}
+        begun: list[int] = []
+        try:
+            with self._db.transaction():
+                made = [self._reserve(new, embedders, begun) for new in news]
+        except BaseException:
+            for label in begun:
+                with suppress(StoreError):  # a database that is gone has let go of it
+                    self._db.release(_claim(label))
+            raise
+        self._adding |= set(begun)
         return [each if not isinstance(each, int) else self._after_another(each) for each in made]
 
     def complete(self, reservations: Sequence[Reservation]) -> list[ImageRecord]:
@@ -265,7 +277,10 @@ class ImageIndex:
                     each.label,
                     each.key,
                 ):
-                    raise ProjectNotFound("the project was deleted while the picture was added to it")
+                    raise ProjectNotFound(_DELETED_MEANWHILE)
+            for some in _slices(sorted({each.project for each in reservations})):
+                if self._db.one(f"SELECT 1 FROM projects WHERE {_DELETED} AND number IN ({_marks(some)})", *some):  # noqa: S608
+                    raise ProjectNotFound(_DELETED_MEANWHILE)
         for each in reservations:
             for vectors in self._searchable():
                 if vectors.embedder in each.vectors:
@@ -291,6 +306,8 @@ class ImageIndex:
 
     def find(self, project: str, sha256: str) -> ImageRecord | None:
         """The project's record of these bytes, if it has one."""
+        if not PROJECT_NAME.fullmatch(project):
+            return None
         row = self._db.one(_SELECT + "WHERE p.name = ? AND i.sha256 = ? AND i.state = 'ready'", project, sha256)
         return None if row is None else _record(row)
 
@@ -327,7 +344,7 @@ class ImageIndex:
         """All projects by name."""
         rows = self._db.all(
             "SELECT p.name, p.created_at, (SELECT count(*) FROM images i WHERE i.project = p.number "
-            "AND i.state = 'ready') AS n FROM projects p ORDER BY p.name"
+            "AND i.state = 'ready') AS n FROM projects p WHERE p.name >= '0' ORDER BY p.name"  # /…: deleted
         )
         return [Project(row["name"], row["n"], row["created_at"]) for row in rows]
 
@@ -423,15 +440,62 @@ class ImageIndex:
         return keys
 
     def delete_project(self, project: str) -> None:
-        """Delete a project with all its records at once; `sweep` removes their objects. Raises `ProjectNotFound`."""
+        """Delete a project with all its records; `clear` removes its rows, `sweep` its objects.
+
+        Raises:
+            ProjectNotFound: no such project.
+        """
         number = self._project_number(project)
         with self._db.transaction():
-            rows = self._db.all("SELECT r2_key FROM images WHERE project = ?", number)
-            self._entomb(key for row in rows for key in _keys(row["r2_key"]))
-            self._db.execute("DELETE FROM projects WHERE number = ?", number)
+            self._db.execute("UPDATE projects SET name = '/' || number WHERE number = ?", number)
             self._project_number(DEFAULT_PROJECT, create=True)
         for vectors in self._searchable():
             vectors.drop(number)
+
+    def clear(self) -> bool:
+        """Remove some of the rows that deleted projects and replaced embedders have left; whether there may be more.
+
+        If another process is at it, there is nothing to do.
+        """
+        if not self._db.claim(_CLEARING):
+            return False
+        try:
+            return self._clear_project() or self._clear_embedder()
+        finally:
+            self._db.release(_CLEARING)
+
+    def _clear_project(self) -> bool:
+        project = self._db.one(f"SELECT number FROM projects WHERE {_DELETED} LIMIT 1")  # noqa: S608
+        if project is None:
+            return False
+        rows = self._db.all("SELECT label, r2_key FROM images WHERE project = ? LIMIT ?", project["number"], _AT_ONCE)
+        with self._db.transaction():
+            if rows:
+                self._entomb(key for row in rows for key in _keys(row["r2_key"]))
+                labels = [row["label"] for row in rows]
+                self._db.execute(f"DELETE FROM images WHERE label IN ({_marks(labels)})", *labels)  # noqa: S608
+            else:
+                self._db.execute("DELETE FROM projects WHERE number = ?", project["number"])
+        if not rows:
+            for vectors in self._searchable():
+                vectors.drop(project["number"])
+        return True
+
+    def _clear_embedder(self) -> bool:
+        embedder = self._db.one(f"SELECT number FROM embedders WHERE {_DELETED} LIMIT 1")  # noqa: S608
+        if embedder is None:
+            return False
+        number = embedder["number"]
+        labels = [
+            row["label"]
+            for row in self._db.all("SELECT label FROM vectors WHERE embedder = ? LIMIT ?", number, _AT_ONCE)
+        ]
+        if labels:
+            where = f"embedder = ? AND label IN ({_marks(labels)})"
+            self._db.execute(f"DELETE FROM vectors WHERE {where}", number, *labels)  # noqa: S608
+        else:
+            self._db.execute("DELETE FROM embedders WHERE number = ?", number)
+        return True
 
     def buried(self, limit: int = _SWEEP, after: str = "") -> list[str]:
         """Some keys, from `after` on, of objects that are to be deleted; `forget` them then."""
@@ -445,6 +509,8 @@ class ImageIndex:
 
     def sweep(self) -> bool:
         """Delete some objects of deleted records; whether there are more. What fails is left for the next time."""
+        if self.clear():
+            return True
         keys = self.buried()
         try:
             for key in keys:
@@ -517,7 +583,7 @@ class ImageIndex:
             into.add(project, label, unit(vectors[label]))
 
     def take_over(self) -> bool:
-        """Go on towards the configured embedder's serving; whether it does.
+        """Go on towards the configured embedder's serving; whether it does. `clear` removes the old one's vectors.
 
         To be called again and again once `lacking` has nothing more that can be embedded: the new vectors are made
         ready first, while the old ones still serve.
@@ -531,10 +597,10 @@ class ImageIndex:
             return False
         self._coming.save()
         with self._db.transaction():
-            if self._db.one("SELECT 1 AS one FROM embedders WHERE number = ?", self._configured) is None:
+            if self._db.one(f"SELECT 1 FROM embedders WHERE number = ? AND NOT ({_DELETED})", self._configured) is None:  # noqa: S608
                 raise EmbedderChanged("the vectors of the configured model were deleted meanwhile")
             self._let_serve(self._configured)
-            self._db.execute("DELETE FROM embedders WHERE number = ?", self._serving.embedder)
+            self._rename_embedders("number = ?", self._serving.embedder)
         self._serving.close()
         self._serving, self._coming = self._coming, None
         return True
@@ -590,11 +656,12 @@ class ImageIndex:
         return row
 
     def _project_number(self, name: str, *, create: bool = False) -> int:
-        row = self._db.one("SELECT number FROM projects WHERE name = ?", name)
+        is_name = PROJECT_NAME.fullmatch(name)
+        row = self._db.one("SELECT number FROM projects WHERE name = ?", name) if is_name else None
         if row is None and not create:
             raise ProjectNotFound(f"there is no project {name!r}")
         if row is None:
-            if not PROJECT_NAME.fullmatch(name):
+            if not is_name:
                 raise InvalidKey("a project's name is 1 to 128 of A-Z a-z 0-9 . _ - and begins with a letter or digit")
             self._db.execute(
                 "INSERT INTO projects (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING", name, _now()
@@ -625,9 +692,13 @@ class ImageIndex:
         self._db.execute("UPDATE embedders SET is_serving = 0 WHERE number <> ?", number)
         self._db.execute("UPDATE embedders SET is_serving = 1 WHERE number = ?", number)
 
+    def _rename_embedders(self, which: str, number: int) -> None:
+        """Delete embedders, whose vectors `clear` removes."""
+        self._db.execute(f"UPDATE embedders SET name = '/' || number WHERE {which}", number)  # noqa: S608
+
     def _check_dimension(self, embedder: int, vector: Vectors) -> None:
         """Raises `EmbedderChanged` when the embedder's vectors have another length than this one."""
-        row = self._db.one("SELECT dimension FROM embedders WHERE number = ?", embedder)
+        row = self._db.one(f"SELECT dimension FROM embedders WHERE number = ? AND NOT ({_DELETED})", embedder)  # noqa: S608
         if row is None:
             raise EmbedderChanged("the vectors of this model were deleted meanwhile")
         if row["dimension"] is None:
@@ -643,8 +714,10 @@ class ImageIndex:
         serving = {name: self._serving}
         return serving if self._coming is None else serving | {self.embedder.name: self._coming}
 
-    def _reserve(self, new: New, embedders: Mapping[str, VectorIndex]) -> Reservation | ImageRecord | int:
-        """A reservation, the record of these bytes, or the label under which they are being added."""
+    def _reserve(
+        self, new: New, embedders: Mapping[str, VectorIndex], begun: list[int]
+    ) -> Reservation | ImageRecord | int:
+        """A reservation, whose label `begun` gets too; the record of these bytes, or the label that they have yet."""
         image = new.image
         vectors = {embedders[name].embedder: unit(vector) for name, vector in new.vectors.items() if name in embedders}
         for embedder, vector in vectors.items():
@@ -677,6 +750,7 @@ class ImageIndex:
             return _record(other) if other["state"] == "ready" else int(other["label"])
         label = int(row["label"])
         self._db.claim(_claim(label))
+        begun.append(label)
         for index in self._searchable():
             if index.embedder in vectors:
                 index.keep(number, label, vectors[index.embedder])
@@ -710,7 +784,8 @@ class ImageIndex:
             vectors = {each.embedder: vector for each in self._searchable() if (vector := each.read(label)) is not None}
             reservation = Reservation(label, row["project"], dict.fromkeys(_keys(row["r2_key"]), b""), vectors)
             if self._is_stored(row["r2_key"], row["sha256"]):
-                self.complete([reservation])
+                with suppress(ProjectNotFound):  # `clear` removes it
+                    self.complete([reservation])
             else:
                 self.withdraw(reservation)
         finally:

@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from stores.database import Database, Value, VectorIndex, Vectors
-from stores.errors import StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from stores.errors import ProjectNotFound, StoreError, StoreFull, StoreUnavailable, StoreUnusable
 from stores.vectors import EXACT_UP_TO
 
 logger = logging.getLogger(__name__)
@@ -383,6 +383,8 @@ def _translated() -> Iterator[None]:
         yield
     except psycopg.errors.DiskFull as error:
         raise StoreFull("the disk of the image index is full") from error
+    except psycopg.errors.ForeignKeyViolation as error:
+        raise ProjectNotFound("the project was deleted while the picture was added to it") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailable("the database of image search does not answer") from error
     except psycopg.Error as error:

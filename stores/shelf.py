@@ -76,8 +76,9 @@ class Shelf(VectorIndex):
             self._sets[project].remove(label)
 
     def drop(self, project: int) -> None:
-        """Drop a project that the database no longer has."""
+        """Drop a project that is deleted."""
         self._sets.pop(project, None)
+        self._db.execute("DELETE FROM graphs WHERE project = ?", project)
         self._remove_stray_graphs()
 
     @property

@@ -119,6 +119,11 @@ def test_a_page_that_ends_with_the_last_image_has_no_next(index: ImageIndex) -> 
     assert index.page("default").images == []
 
 
+def sweep(index: ImageIndex) -> None:
+    while index.sweep():
+        continue
+
+
 def test_unknown_projects_and_images_are_told_apart(index: ImageIndex) -> None:
     record, _ = index.add("a", image(b"x"), axis(0))
     index.add("b", image(b"y"), axis(0))
@@ -152,8 +157,7 @@ def test_projects_are_counted_and_deleting_one_takes_its_objects_only(index: Ima
     assert [(p.project_id, p.image_count) for p in index.projects()] == [("default", 5), ("drop", 5), ("keep", 1)]
     index.delete_project("drop")
     index.delete_project("default")
-    while index.sweep():
-        continue
+    sweep(index)
     assert [(p.project_id, p.image_count) for p in index.projects()] == [("default", 0), ("keep", 1)]
     assert list(objects.keys()) == keys_of(kept)
     with pytest.raises(ProjectNotFound):
@@ -245,14 +249,65 @@ def test_a_project_deleted_while_a_picture_is_added_takes_the_picture_along(
     (reserved,) = index.reserve([New("a", image(0), {"clip": axis(0)})])
     assert isinstance(reserved, Reservation)
     index.delete_project("a")
-    index.sweep()
+    sweep(index)
     for key, content in reserved.objects.items():
         objects.put(key, content)
     with pytest.raises(ProjectNotFound):
         index.complete([reserved])
     index.withdraw(reserved)
-    index.sweep()
+    sweep(index)
     assert list(objects.keys()) == []
+
+
+def test_a_deleted_project_is_gone_at_once_and_its_rows_and_objects_go_in_slices(
+    where: Path | str, objects: FileStore
+) -> None:
+    index = open_index(where, objects)
+    made = index.reserve([New("a", image(i), {"clip": axis(i % DIMENSION)}) for i in range(1200)])
+    index.complete([each for each in made if isinstance(each, Reservation)])
+    number = index._project_number("a")
+    index.delete_project("a")
+    assert [p.project_id for p in index.projects()] == ["default"]
+    assert index.find("a", image(0).sha256) is None
+    for name in ("a", f"/{number}"):
+        with pytest.raises(ProjectNotFound):
+            index.page(name)
+    assert index.find(f"/{number}", image(0).sha256) is None
+    again, is_known = index.add("a", image(0), axis(1))
+    assert not is_known
+    assert index.clear()
+    index.close()
+
+    index = open_index(where, objects)
+    sweep(index)
+    assert not index.clear()
+    assert index.buried() == []
+    assert index.page("a").images == [again]
+    assert index.search("a", axis(0), 5)[0][0] == again
+    assert list(objects.keys()) == keys_of(again)
+    index.close()
+
+
+def test_the_vectors_of_a_replaced_embedder_go_in_slices_and_it_may_come_back(
+    where: Path | str, objects: FileStore
+) -> None:
+    index = open_index(where, objects, "clip")
+    made = index.reserve([New("a", image(i), {"clip": axis(i % DIMENSION)}) for i in range(1200)])
+    index.complete([each for each in made if isinstance(each, Reservation)])
+    index.close()
+    for name, dimension in (("siglip", 8), ("clip", 4)):
+        index = open_index(where, objects, name)
+        index.fill(dict.fromkeys(index.lacking(2000), np.eye(dimension, dtype=np.float32)[0]))
+        assert index.progress() == (1200, 1200)
+        while not index.take_over():
+            continue
+        assert index.clear()  # one slice, and then it is closed
+        assert len(index.search("a", np.ones(dimension, np.float32), 3)) == 3
+        index.close()
+    index = open_index(where, objects, "clip")
+    sweep(index)
+    assert [index._db.one(f"SELECT count(*) AS n FROM {table}")["n"] for table in ("vectors", "embedders")] == [1200, 1]  # type: ignore[index]
+    index.close()
 
 
 def test_objects_that_no_record_has_are_told_apart(index: ImageIndex, objects: FileStore) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from stores.errors import StoreUnavailable, StoreUnusable
+from stores.errors import EmbedderChanged, StoreUnavailable, StoreUnusable
 from stores.index import Embedder, ImageIndex, New, Reservation
 from stores.objects import FileStore
 from stores.postgres import Postgres
@@ -158,6 +158,8 @@ def test_a_large_project_has_an_index_of_its_own_and_small_ones_give_complete_re
         assert scores == pytest.approx(sorted((data @ query).tolist(), reverse=True)[:10], abs=1e-4)
         assert len(index.search("big", query, 400)) == 400
     index.delete_project("big")
+    while index.clear():
+        continue
     index.tend()
     wait_for(0, database_url)
     index.close()
@@ -204,3 +206,14 @@ def test_a_server_that_starts_with_another_embedder_leaves_the_work_of_the_other
     assert old.vector("a", old.page("a").images[0].id).tolist() == axis(7).tolist()
     old.close()
     new.close()
+
+
+def test_a_batch_that_cannot_be_begun_claims_nothing(database_url: str, objects: FileStore) -> None:
+    index = open_index(database_url, objects)
+    index.add("a", image(0), axis(0))
+    with pytest.raises(EmbedderChanged):
+        index.reserve([New("a", image(1), {"clip": axis(1)}), New("a", image(2), {"clip": axis(1)[:3]})])
+    with psycopg.connect(database_url) as db:
+        assert db.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+    assert not index.add("a", image(1), axis(1))[1]
+    index.close()
