@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import copy_context
 from typing import Generic, ParamSpec, TypeVar
 
@@ -52,7 +52,8 @@ def _yield_to_others() -> None:
     """
     if sys.platform == "linux":  # elsewhere it would be the whole process, whose event loop must not wait
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        with suppress(OSError):  # some sandboxes allow nobody to change a priority
+            os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class ModelReplica(Generic[E]):
@@ -70,7 +71,8 @@ class ModelReplica(Generic[E]):
         self._capacity = capacity
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
         threads = entry.max_ongoing if self.engine.reentrant else 1
-        self._thread = ThreadPoolExecutor(threads, thread_name_prefix=alias, initializer=_yield_to_others)
+        first = None if self.engine.reentrant else _yield_to_others  # those wait for other servers
+        self._thread = ThreadPoolExecutor(threads, thread_name_prefix=alias, initializer=first)
         self._loading = threading.Lock()
         self._failure: ModelError | None = None
         self._next_try = 0.0

@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress import (
     captions,
@@ -227,21 +227,16 @@ def _switched_off(feature: _Feature) -> APIRouter:
 
 
 class _Heads:
-    """Answers HEAD as GET, without the body, where a route has only GET (RFC 9110, 9.3.2)."""
+    """Answers HEAD as GET where a route has only GET (RFC 9110, 9.3.2); the HTTP server sends no body to HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_head = scope["type"] == "http" and scope["method"] == "HEAD"
-        if not is_head or _has_route(Request(scope), "HEAD") or not _has_route(Request(scope), "GET"):
-            await self.app(scope, receive, send)
-            return
-
-        async def send_without_body(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
-        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+        if is_head and not _has_route(Request(scope), "HEAD") and _has_route(Request(scope), "GET"):
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, send)
 
 
 class _Cors(CORSMiddleware):
@@ -282,8 +277,10 @@ def _has_route(request: Request, method: str) -> bool:
 async def _answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # Starlette names the methods of the first route of this path only
-        methods = [method for method in _METHODS if _has_route(request, method)]
-        error = HTTPException(error.status_code, headers={"Allow": ", ".join(methods)})
+        methods = {method for method in _METHODS if _has_route(request, method)}
+        if "GET" in methods:
+            methods.add("HEAD")
+        error = HTTPException(error.status_code, headers={"Allow": ", ".join(sorted(methods))})
     told = from_exception(error)
     if isinstance(error, StoreError) and told.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         request.app.state.atelier.metrics.store_failed(told.code or "STORE_FAILED")

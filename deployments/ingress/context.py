@@ -150,7 +150,8 @@ def route_of(scope: Scope) -> str:
     """The template of a request's route, wherever the request was answered; `none` where none takes path and method."""
     state: dict[str, str] = scope.setdefault("state", {})
     if "route" not in state:
-        state["route"] = get_asgi_route_name(scope["app"], scope) or _NO_ROUTE
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        state["route"] = get_asgi_route_name(scope["app"], asked) or _NO_ROUTE
     return state["route"]
 
 

@@ -66,6 +66,7 @@ async def latest(request: Request) -> dict[str, Any]:
     }
 
 
+@router.head("/latest/raw", include_in_schema=False)
 @router.get("/latest/raw", summary="The newest upload", response_class=Response)
 async def latest_raw(request: Request) -> Response:
     """The newest upload's bytes."""

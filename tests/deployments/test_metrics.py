@@ -37,6 +37,7 @@ async def test_requests_are_counted_by_the_template_of_their_route_and_never_by_
         for path in ("/v1/models/secret-one", "/v1/models/secret-two", "/secret-three", "/healthz"):
             await http.get(path)
         await http.request("SECRET", "/healthz")
+        await http.head("/healthz")
     page = metrics.render({}, {}).decode()
     assert "secret" not in page.lower()
     by_route = {"method": "GET", "route": "/v1/models/{name:path}"}
@@ -44,6 +45,7 @@ async def test_requests_are_counted_by_the_template_of_their_route_and_never_by_
     assert told(metrics, "atelier_http_request_seconds_count", **by_route) == 2
     assert told(metrics, "atelier_http_requests_total", method="GET", route="none", status="4xx") == 1
     assert told(metrics, "atelier_http_requests_total", method="GET", route="/healthz", status="2xx") == 1
+    assert told(metrics, "atelier_http_requests_total", method="HEAD", route="/healthz", status="2xx") == 1
     assert told(metrics, "atelier_http_requests_total", method="other", route="none", status="4xx") == 1
     assert told(metrics, "atelier_http_requests_in_flight") == 0
 

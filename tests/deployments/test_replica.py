@@ -113,5 +113,5 @@ async def test_an_engine_computes_after_those_who_answer_clients(voice: Voice) -
 
     answering = threading.get_native_id()
     before = priority(answering)
-    assert await voice.run(lambda _: priority(threading.get_native_id())) == before + 10
+    assert await voice.run(lambda _: priority(threading.get_native_id())) == max(before, 10)
     assert priority(answering) == before

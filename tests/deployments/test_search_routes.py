@@ -185,7 +185,7 @@ async def test_a_name_of_another_route_is_no_image_id(http: httpx.AsyncClient) -
 
 
 async def test_all_methods_of_a_path_are_named_however_many_routes_they_are(http: httpx.AsyncClient) -> None:
-    for path, allowed in (("/v1/images", "GET, POST"), (f"/v1/images/{uuid.uuid4()}", "DELETE, GET")):
+    for path, allowed in (("/v1/images", "GET, HEAD, POST"), (f"/v1/images/{uuid.uuid4()}", "DELETE, GET, HEAD")):
         answer = await http.put(path)
         assert fault(answer) == (405, "method_not_supported", None)
         assert answer.headers["allow"] == allowed
