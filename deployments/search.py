@@ -340,7 +340,8 @@ class Search:
         objects = {} if image.thumbnail is None else {thumbnail_key(record.r2_key): image.thumbnail}
         objects[record.r2_key] = image.content
         await self._in_store(lambda: _put(self._files, objects))
-        if await self._call(ImageIndex.find, record.project_id, image.sha256) is None:  # deleted meanwhile
+        found = await self._call(ImageIndex.find, record.project_id, image.sha256)
+        if found is None or found.r2_key != record.r2_key:  # deleted meanwhile
             await self._in_store(lambda: _delete(self._files, objects))
 
     async def _remove(self, keys: list[str]) -> None:
@@ -374,11 +375,14 @@ class Search:
 
         Those that cannot be removed now are tried again the next time.
         """
-        await self._clear()
-        last = ""
-        while keys := await self._call(ImageIndex.buried, after=last):
-            await self._call(ImageIndex.forget, await asyncio.to_thread(_delete, self._files, keys))
-            last = keys[-1]
+        try:
+            await self._clear()
+        finally:
+            last = ""
+            while keys := await self._call(ImageIndex.buried, after=last):
+                await self._call(ImageIndex.forget, await asyncio.to_thread(_delete, self._files, keys))
+                last = keys[-1]
+        self._tend_soon()  # a graph that was written may have to be named yet
 
     async def _clear(self) -> None:
         """Remove the rows that what is deleted has left, in slices, between which requests have their turn."""

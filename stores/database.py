@@ -108,3 +108,6 @@ class VectorIndex(Protocol):
 
     def close(self) -> None:
         """Save, and stop what goes on in the background."""
+
+    def discard(self) -> None:
+        """Close, of an embedder that is deleted."""

@@ -40,8 +40,9 @@ PROJECT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SELECT: Final = """
     SELECT p.name AS project_id, i.id, i.r2_key, i.original_filename, i.content_type, i.size_bytes, i.width, i.height,
         i.created_at, i.dominant_color, i.sha256, i.label, i.position, i.project, i.state
-    FROM images i JOIN projects p ON p.number = i.project
+    FROM images i JOIN projects p ON p.number = i.project AND p.name >= '0'
 """
+"""Without those of deleted projects, whose names begin with a slash."""
 _AT_ONCE: Final = 500
 """Values in one statement."""
 _SWEEP: Final = 100
@@ -252,8 +253,8 @@ class ImageIndex:
             with self._db.transaction():
                 made = [self._reserve(new, embedders, begun) for new in news]
         except BaseException:
-            for label in begun:
-                with suppress(StoreError):  # a database that is gone has let go of it
+            with suppress(StoreError):  # a database that is gone has let go of them
+                for label in begun:
                     self._db.release(_claim(label))
             raise
         self._adding |= set(begun)
@@ -468,18 +469,35 @@ class ImageIndex:
         project = self._db.one(f"SELECT number FROM projects WHERE {_DELETED} LIMIT 1")  # noqa: S608
         if project is None:
             return False
-        rows = self._db.all("SELECT label, r2_key FROM images WHERE project = ? LIMIT ?", project["number"], _AT_ONCE)
+        number = project["number"]
+        rows = self._db.all(  # neighbours, so that few pages are touched
+            "SELECT label, r2_key FROM images WHERE project = ? AND state = 'ready' ORDER BY position LIMIT ?",
+            number,
+            _AT_ONCE,
+        )
+        if not rows and self._db.one("SELECT label FROM images WHERE project = ? LIMIT 1", number) is not None:
+            return self._withdraw_abandoned(number)
         with self._db.transaction():
             if rows:
                 self._entomb(key for row in rows for key in _keys(row["r2_key"]))
                 labels = [row["label"] for row in rows]
                 self._db.execute(f"DELETE FROM images WHERE label IN ({_marks(labels)})", *labels)  # noqa: S608
             else:
-                self._db.execute("DELETE FROM projects WHERE number = ?", project["number"])
+                self._db.execute("DELETE FROM projects WHERE number = ?", number)
         if not rows:
             for vectors in self._searchable():
-                vectors.drop(project["number"])
+                vectors.drop(number)
         return True
+
+    def _withdraw_abandoned(self, project: int) -> bool:
+        """Take back what nobody who lives is adding to a deleted project; whether there was anything."""
+        rows = self._db.all(
+            "SELECT label, r2_key FROM images WHERE project = ? AND state = 'pending' LIMIT ?", project, _AT_ONCE
+        )
+        free = [row for row in rows if row["label"] not in self._adding and self._db.claim(_claim(row["label"]))]
+        for row in free:
+            self.withdraw(Reservation(row["label"], project, dict.fromkeys(_keys(row["r2_key"]), b""), {}))
+        return bool(free)
 
     def _clear_embedder(self) -> bool:
         embedder = self._db.one(f"SELECT number FROM embedders WHERE {_DELETED} LIMIT 1")  # noqa: S608
@@ -509,15 +527,15 @@ class ImageIndex:
 
     def sweep(self) -> bool:
         """Delete some objects of deleted records; whether there are more. What fails is left for the next time."""
-        if self.clear():
-            return True
-        keys = self.buried()
         try:
+            if self.clear():
+                return True
+            keys = self.buried()
             for key in keys:
                 self._objects.delete(key)
             self.forget(keys)
         except StoreError:
-            logger.warning("objects of deleted images could not be removed yet", exc_info=True)
+            logger.warning("what is left of deleted images could not be removed yet", exc_info=True)
             return False
         return len(keys) == _SWEEP
 
@@ -601,7 +619,7 @@ class ImageIndex:
                 raise EmbedderChanged("the vectors of the configured model were deleted meanwhile")
             self._let_serve(self._configured)
             self._rename_embedders("number = ?", self._serving.embedder)
-        self._serving.close()
+        self._serving.discard()
         self._serving, self._coming = self._coming, None
         return True
 

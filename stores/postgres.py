@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from stores.database import Database, Value, VectorIndex, Vectors
-from stores.errors import ProjectNotFound, StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from stores.errors import EmbedderChanged, ProjectNotFound, StoreError, StoreFull, StoreUnavailable, StoreUnusable
 from stores.vectors import EXACT_UP_TO
 
 logger = logging.getLogger(__name__)
@@ -269,6 +269,10 @@ class PgVectors(VectorIndex):
                 self._builder.cancel()
                 self._building.join(0.1)
 
+    def discard(self) -> None:
+        """Close, of an embedder that is deleted."""
+        self.close()
+
     def _build(self, db: Postgres) -> None:
         try:
             if db.claim(_BUILDING):  # another process looks after itself, and after everybody
@@ -288,6 +292,8 @@ class PgVectors(VectorIndex):
         )
         large = db.all(
             "SELECT v.embedder, v.project, e.dimension FROM vectors v JOIN embedders e ON e.number = v.embedder "
+            "JOIN projects p ON p.number = v.project "
+            "WHERE p.name >= '0' AND e.name <> '/' || e.number "  # others are deleted
             "GROUP BY v.embedder, v.project, e.dimension HAVING count(*) > ?",
             self._exact_up_to,
         )
@@ -384,7 +390,11 @@ def _translated() -> Iterator[None]:
     except psycopg.errors.DiskFull as error:
         raise StoreFull("the disk of the image index is full") from error
     except psycopg.errors.ForeignKeyViolation as error:
-        raise ProjectNotFound("the project was deleted while the picture was added to it") from error
+        if error.diag.constraint_name == "images_project_fkey":
+            raise ProjectNotFound("the project was deleted while the picture was added to it") from error
+        if error.diag.constraint_name == "vectors_embedder_fkey":
+            raise EmbedderChanged("the vectors of this model were deleted meanwhile") from error
+        raise StoreError(f"the image index failed: {_told(error)}") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailable("the database of image search does not answer") from error
     except psycopg.Error as error:

@@ -10,6 +10,8 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +30,20 @@ _READ: Final = 1000
 _SAVE_AGAIN_SECONDS: Final = 60
 
 
+_UNFINISHED: Final = ".unfinished"
+
+
+@dataclass(frozen=True)
+class _Saving:
+    """A graph that was written, whose file is not yet safe."""
+
+    project: int
+    vectors: VectorSet
+    file: Path
+    unproven: str
+    sha256: Future[str]
+
+
 class Shelf(VectorIndex):
     """One `VectorSet` per project, of one embedder's vectors. The graphs that were saved are loaded at once."""
 
@@ -39,17 +55,27 @@ class Shelf(VectorIndex):
         self._exact_up_to = exact_up_to
         self._sets: OrderedDict[int, VectorSet] = OrderedDict()
         self._no_save_before = 0.0
+        self._saving: _Saving | None = None
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="search-graphs")
         self._is_warm = False
         graphs.mkdir(exist_ok=True)
+        for path in graphs.glob(f"*{_UNFINISHED}"):
+            path.unlink()
         self._remove_stray_graphs()
-        for row in db.all("SELECT project FROM graphs WHERE embedder = ?", embedder):
+        for row in db.all(
+            "SELECT g.project FROM graphs g JOIN projects p ON p.number = g.project AND p.name >= '0' "
+            "WHERE g.embedder = ?",
+            embedder,
+        ):
             self._set(row["project"])
 
     def save(self) -> None:
         """Save the graphs that changed."""
+        self._end_saving()
         for number, vectors in self._sets.items():
             if vectors.has_graph and not vectors.is_saved:
-                self._save_graph(number, vectors)
+                self._begin_saving(number, vectors)
+                self._end_saving()
 
     def keep(self, project: int, label: int, vector: Vectors) -> None:  # noqa: ARG002
         """Write a vector to the database; see `VectorIndex.keep`."""
@@ -89,20 +115,36 @@ class Shelf(VectorIndex):
     def close(self) -> None:
         """Save the graphs that changed."""
         self.save()
+        self._files.shutdown()
+
+    def discard(self) -> None:
+        """Close, of an embedder that is deleted."""
+        if self._saving is not None:
+            self._saving.sha256.exception()  # waits
+            self._saving.file.unlink()
+            self._saving = None
+        self._files.shutdown()
+        self._db.execute("DELETE FROM graphs WHERE embedder = ?", self.embedder)
+        self._remove_stray_graphs()
 
     @property
     def needs_tending(self) -> bool:
         """Whether `tend` has anything to do."""
+        if self._saving is not None and self._saving.sha256.done():
+            return True
         return any(vectors.needs_tending or self._is_due_for_saving(vectors) for vectors in self._sets.values())
 
     def tend(self) -> None:
-        """Do some tens of milliseconds of the work that keeps searches fast. Once in a while it saves a graph."""
+        """Do some tens of milliseconds of the work that keeps searches fast. Once in a while it writes a graph."""
+        if self._saving is not None and self._saving.sha256.done():
+            self._end_saving()
+            return
         for number, vectors in self._sets.items():
             if vectors.needs_tending:
                 vectors.tend(_TEND)
                 return
             if self._is_due_for_saving(vectors):
-                self._save_graph(number, vectors)
+                self._begin_saving(number, vectors)
                 return
 
     def nearest(self, project: int, query: Vectors, limit: int) -> list[tuple[int, float]]:
@@ -122,6 +164,7 @@ class Shelf(VectorIndex):
         self._is_warm = True
         rows = self._db.all(
             "SELECT i.project, count(*) AS n FROM vectors v JOIN images i ON i.label = v.label "
+            "JOIN projects p ON p.number = i.project AND p.name >= '0' "
             "WHERE v.embedder = ? AND i.state = 'ready' GROUP BY i.project",
             self.embedder,
         )
@@ -190,39 +233,64 @@ class Shelf(VectorIndex):
             return set()
 
     def _is_due_for_saving(self, vectors: VectorSet) -> bool:
-        return vectors.has_graph and vectors.is_worth_saving and time.monotonic() >= self._no_save_before
+        is_free = self._saving is None and time.monotonic() >= self._no_save_before
+        return is_free and vectors.has_graph and vectors.is_worth_saving
 
-    def _save_graph(self, number: int, vectors: VectorSet) -> None:
-        name = f"{number}-{uuid.uuid4().hex}.hnsw"
-        path = self._graphs / name
+    def _begin_saving(self, number: int, vectors: VectorSet) -> None:
+        """Write a graph, which nobody may change meanwhile; its file is made safe while searches go on."""
+        path = self._graphs / f"{number}-{uuid.uuid4().hex}.hnsw{_UNFINISHED}"
         try:
             vectors.save(path)
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, RuntimeError, StoreError) as error:
+            self._not_saved(number, vectors, path, error)
+            return
+        unproven = json.dumps(vectors.unproven)
+        self._saving = _Saving(number, vectors, path, unproven, self._files.submit(_safe, path))
+
+    def _end_saving(self) -> None:
+        """Let the database name the file that was begun, once it is safe."""
+        saving, self._saving = self._saving, None
+        if saving is None:
+            return
+        try:
+            sha256 = saving.sha256.result()
+            if self._sets.get(saving.project) is not saving.vectors:  # the project was deleted meanwhile
+                saving.file.unlink()
+                return
+            file = saving.file.rename(saving.file.with_suffix(""))
             with self._db.transaction():
                 self._db.execute(
                     "INSERT OR REPLACE INTO graphs VALUES (?, ?, ?, ?, ?)",
-                    number,
+                    saving.project,
                     self.embedder,
-                    name,
+                    file.name,
                     sha256,
-                    json.dumps(vectors.unproven),
+                    saving.unproven,
                 )
-        except (OSError, RuntimeError, StoreError) as error:
-            # The graph is a copy: without it the next start is slower, and nothing is lost.
-            logger.warning("the search graph of project %d could not be saved: %s", number, error)
-            path.unlink(missing_ok=True)
-            self._no_save_before = time.monotonic() + _SAVE_AGAIN_SECONDS
+        except (OSError, StoreError) as error:
+            self._not_saved(saving.project, saving.vectors, saving.file, error)
             return
-        vectors.mark_saved()
         self._remove_stray_graphs()
+
+    def _not_saved(self, number: int, vectors: VectorSet, path: Path, error: Exception) -> None:
+        # The graph is a copy: without it the next start is slower, and nothing is lost.
+        logger.warning("the search graph of project %d could not be saved: %s", number, error)
+        path.unlink(missing_ok=True)
+        vectors.mark_unsaved()
+        self._no_save_before = time.monotonic() + _SAVE_AGAIN_SECONDS
 
     def _remove_stray_graphs(self) -> None:
         known = {row["file"] for row in self._db.all("SELECT file FROM graphs")}
         for path in self._graphs.iterdir():
-            if path.name not in known:
+            if path.name not in known and path.suffix != _UNFINISHED:
                 path.unlink(missing_ok=True)
+
+
+def _safe(path: Path) -> str:
+    """The checksum of a file, in hexadecimal digits, once it is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_blob(blob: bytes) -> Vectors:

@@ -135,7 +135,7 @@ class VectorSet:
             self._audit([label for label, _ in zip(self._unaudited, range(count), strict=False)])
 
     def save(self, path: Path) -> None:
-        """Write the graph to `path`; `mark_saved` once that is safe.
+        """Write the graph to `path`, and take it for saved; `mark_unsaved` if it does not last.
 
         Raises:
             StoreFull: the file came out short; hnswlib itself does not look.
@@ -143,10 +143,11 @@ class VectorSet:
         self._graph.save_index(str(path))
         if path.stat().st_size != self._graph.index_file_size():
             raise StoreFull("the disk is full: the search graph could not be saved")
-
-    def mark_saved(self) -> None:
-        """Note that the graph on disk is the graph in memory."""
         self._unsaved_changes = 0
+
+    def mark_unsaved(self) -> None:
+        """Note that the graph on disk is of another time, and worth being replaced."""
+        self._unsaved_changes += max(_SLACK, len(self._in_graph) // 20) + 1
 
     def load(self, path: Path, live: Collection[int], unproven: Sequence[int]) -> set[int]:
         """Take over the graph in `path` into this empty set, less what is not in `live`; returns the labels it has.

@@ -214,6 +214,10 @@ def test_a_batch_that_cannot_be_begun_claims_nothing(database_url: str, objects:
     with pytest.raises(EmbedderChanged):
         index.reserve([New("a", image(1), {"clip": axis(1)}), New("a", image(2), {"clip": axis(1)[:3]})])
     with psycopg.connect(database_url) as db:
-        assert db.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+        held = (
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+            "WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+        )
+        assert db.execute(held).fetchone() == (0,)
     assert not index.add("a", image(1), axis(1))[1]
     index.close()
