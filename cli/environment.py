@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,16 +113,31 @@ def free_ports(count: int) -> list[int]:
     """So many different ports of 127.0.0.1 that nobody listens on.
 
     They are none of those that the system gives to outgoing connections: Ray opens many before it listens, and one of
-    them could take the port.
+    them could take the port. Nobody else who asks here is given them while this process lives, though it takes some
+    seconds until somebody listens.
     """
     found: list[int] = []
     for port in random.sample(range(10_000, min(_first_outgoing_port(), SERVE_PORTS)), 1000):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+            _reserve(port)
             found.append(port)
         if len(found) == count:
             break
     return found
+
+
+_reservations: list[socket.socket] = []
+
+
+def _reserve(port: int) -> None:
+    """Keep a port for this process (Linux). Raises `OSError` when another one has it."""
+    if sys.platform == "linux":
+        with contextlib.ExitStack() as unless_taken:
+            name = unless_taken.enter_context(socket.socket(socket.AF_UNIX))
+            name.bind(f"\0atelier port {port}")  # an abstract name, which is gone with the process
+            unless_taken.pop_all()
+        _reservations.append(name)
 
 
 def _first_outgoing_port() -> int:
