@@ -46,6 +46,8 @@ _SELECT: Final = """
 _AT_ONCE: Final = 500
 """Values in one statement."""
 _SWEEP: Final = 100
+_CLEARED: Final = 100
+"""Rows that are deleted at once, while searches wait."""
 _DELETED: Final = "name = '/' || number"
 """Of projects and embedders that are deleted, whose rows `clear` has yet to remove: no name that anybody can give."""
 _CLEARING: Final = "clearing"
@@ -473,7 +475,7 @@ class ImageIndex:
         rows = self._db.all(  # neighbours, so that few pages are touched
             "SELECT label, r2_key FROM images WHERE project = ? AND state = 'ready' ORDER BY position LIMIT ?",
             number,
-            _AT_ONCE,
+            _CLEARED,
         )
         if not rows and self._db.one("SELECT label FROM images WHERE project = ? LIMIT 1", number) is not None:
             return self._withdraw_abandoned(number)
@@ -492,7 +494,7 @@ class ImageIndex:
     def _withdraw_abandoned(self, project: int) -> bool:
         """Take back what nobody who lives is adding to a deleted project; whether there was anything."""
         rows = self._db.all(
-            "SELECT label, r2_key FROM images WHERE project = ? AND state = 'pending' LIMIT ?", project, _AT_ONCE
+            "SELECT label, r2_key FROM images WHERE project = ? AND state = 'pending' LIMIT ?", project, _CLEARED
         )
         free = [row for row in rows if row["label"] not in self._adding and self._db.claim(_claim(row["label"]))]
         for row in free:
@@ -506,7 +508,7 @@ class ImageIndex:
         number = embedder["number"]
         labels = [
             row["label"]
-            for row in self._db.all("SELECT label FROM vectors WHERE embedder = ? LIMIT ?", number, _AT_ONCE)
+            for row in self._db.all("SELECT label FROM vectors WHERE embedder = ? LIMIT ?", number, _CLEARED)
         ]
         if labels:
             where = f"embedder = ? AND label IN ({_marks(labels)})"

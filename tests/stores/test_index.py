@@ -280,9 +280,10 @@ def test_a_deleted_project_is_gone_at_once_and_its_rows_and_objects_go_in_slices
     assert index.find(f"/{number}", image(0).sha256) is None
     again, is_known = index.add("a", image(0), axis(1))
     assert not is_known
-    assert index.clear()
-    assert index.clear()
-    assert not index.clear(), "it leaves what somebody is adding"
+    slices = 0
+    while index.clear():
+        slices += 1
+    assert slices == 7, "and it leaves what somebody is adding"
     assert isinstance(abandoned, Reservation)
     for key, content in abandoned.objects.items():
         objects.put(key, content)
