@@ -478,12 +478,10 @@ class ImageIndex:
             _CLEARED,
         )
         if not rows and self._db.one("SELECT label FROM images WHERE project = ? LIMIT 1", number) is not None:
-            return self._withdraw_abandoned(number)
+            return self._clear_abandoned(number)
         with self._db.transaction():
             if rows:
-                self._entomb(key for row in rows for key in _keys(row["r2_key"]))
-                labels = [row["label"] for row in rows]
-                self._db.execute(f"DELETE FROM images WHERE label IN ({_marks(labels)})", *labels)  # noqa: S608
+                self._delete_rows(rows)
             else:
                 self._db.execute("DELETE FROM projects WHERE number = ?", number)
         if not rows:
@@ -491,15 +489,24 @@ class ImageIndex:
                 vectors.drop(number)
         return True
 
-    def _withdraw_abandoned(self, project: int) -> bool:
-        """Take back what nobody who lives is adding to a deleted project; whether there was anything."""
+    def _clear_abandoned(self, project: int) -> bool:
+        """Remove what nobody who lives is adding to a deleted project; whether there was anything."""
         rows = self._db.all(
             "SELECT label, r2_key FROM images WHERE project = ? AND state = 'pending' LIMIT ?", project, _CLEARED
         )
         free = [row for row in rows if row["label"] not in self._adding and self._db.claim(_claim(row["label"]))]
-        for row in free:
-            self.withdraw(Reservation(row["label"], project, dict.fromkeys(_keys(row["r2_key"]), b""), {}))
+        try:
+            with self._db.transaction():
+                self._delete_rows(free)
+        finally:
+            for row in free:
+                self._db.release(_claim(row["label"]))
         return bool(free)
+
+    def _delete_rows(self, rows: Sequence[Row]) -> None:
+        """Delete images, by label and key, inside a transaction; `sweep` removes their objects."""
+        self._entomb(key for row in rows for key in _keys(row["r2_key"]))
+        self._db.execute_each("DELETE FROM images WHERE label = ?", [(row["label"],) for row in rows])
 
     def _clear_embedder(self) -> bool:
         embedder = self._db.one(f"SELECT number FROM embedders WHERE {_DELETED} LIMIT 1")  # noqa: S608

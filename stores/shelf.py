@@ -28,8 +28,6 @@ _EXACT_SETS_BYTES: Final = 512 << 20
 _TEND: Final = 16
 _READ: Final = 1000
 _SAVE_AGAIN_SECONDS: Final = 60
-
-
 _UNFINISHED: Final = ".unfinished"
 
 
