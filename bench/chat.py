@@ -1,14 +1,15 @@
 """Chat about a picture against other servers of the same checkpoint: `python -m bench.chat`.
 
 Atelier, `transformers serve` and, where it is installed, mlx-vlm's own server answer the same questions on this
-machine, one server after the other: on one connection and on eight, whole and until the first streamed token. The
-engine in this process answers beside them.
+machine, one server after the other: on one connection and on eight, whole and until the first streamed token, about a
+new picture each time and about one that was seen before. The engine in this process answers beside them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import statistics
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import settings
-from bench.overhead import ROOT, ROUNDS, built, data_url, red_circle, running_server, times
+from bench.overhead import ROOT, ROUNDS, STAMP, built, data_url, fresh, red_circle, running_server, times
 from cli.environment import free_ports
 from models.catalog import create_engine
 from models.engine import ChatEngine
@@ -39,14 +40,22 @@ def main() -> None:
     """Measure and print."""
     console = Console(width=120)
     table = Table(
-        "server", "answer", "one connection", "first token", f"{CONNECTIONS} connections, answers/s", "tokens"
+        "server",
+        "answer",
+        "one connection",
+        "picture seen before",
+        "first token",
+        f"{CONNECTIONS} connections, answers/s",
+        "tokens",
     )
-    for name, serving in (("Atelier", atelier), ("transformers serve", transformers), ("mlx-vlm", mlx)):
+    for name, serving in SERVERS.items():
         with serving() as (address, model), httpx.Client(base_url=address, timeout=120) as client:
             for kind in QUESTIONS:
                 body = asked(kind, model)
                 ask = built(client.build_request("POST", "/v1/chat/completions", json=body))
                 one = statistics.median(times(ask))
+                again = built(client.build_request("POST", "/v1/chat/completions", json=asked(kind, model, again=True)))
+                seen = statistics.median(times(again))
                 first = statistics.median(seconds_to_first_token(client, body) for _ in range(ROUNDS))
                 written = client.post("/v1/chat/completions", json=body).raise_for_status().json()["usage"]
                 rate = answers_a_second(client, body)
@@ -54,20 +63,22 @@ def main() -> None:
                     name,
                     kind,
                     f"{one * 1000:.1f} ms",
+                    f"{seen * 1000:.1f} ms",
                     f"{first * 1000:.1f} ms",
                     f"{rate:.1f}",
                     str(written["completion_tokens"]),
                 )
     for kind in QUESTIONS:
-        whole, first = in_process(kind)
-        table.add_row("the engine, in process", kind, f"{whole * 1000:.1f} ms", f"{first * 1000:.1f} ms", "", "")
+        told = [f"{seconds * 1000:.1f} ms" for seconds in in_process(kind)]
+        table.add_row("the engine, in process", kind, *told, "", "")
     console.print(table)
 
 
-def asked(kind: str, model: str) -> dict[str, Any]:
-    """The request."""
+def asked(kind: str, model: str, *, again: bool = False) -> dict[str, Any]:
+    """The request; `again` asks about the same picture each time that it is sent."""
     question, most = QUESTIONS[kind]
-    picture = {"type": "image_url", "image_url": {"url": data_url(red_circle())}}
+    url = data_url(red_circle()) + ("" if again else STAMP.decode())
+    picture = {"type": "image_url", "image_url": {"url": url}}
     content = [picture, {"type": "text", "text": question}]
     return {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": most, "temperature": 0}
 
@@ -75,10 +86,11 @@ def asked(kind: str, model: str) -> dict[str, Any]:
 def seconds_to_first_token(client: httpx.Client, body: dict[str, Any]) -> float:
     """From the request to the first piece of text, on a connection of its own; the rest of the answer is read too."""
     request = client.build_request("POST", "/v1/chat/completions", json={**body, "stream": True})
+    content = fresh(request.read())
     connection = http.client.HTTPConnection(request.url.host, request.url.port or 80, timeout=120)
     connection.connect()
     begun = time.perf_counter()
-    connection.request("POST", request.url.path, request.read(), dict(request.headers))
+    connection.request("POST", request.url.path, content, dict(request.headers))
     answer = connection.getresponse()
     took = 0.0
     while line := answer.readline():
@@ -89,7 +101,7 @@ def seconds_to_first_token(client: httpx.Client, body: dict[str, Any]) -> float:
 
 
 def answers_a_second(client: httpx.Client, body: dict[str, Any]) -> float:
-    """How many whole answers come in a second on several connections."""
+    """How many whole answers come in a second on several connections, each about a new picture."""
     asks = [built(client.build_request("POST", "/v1/chat/completions", json=body)) for _ in range(CONNECTIONS)]
 
     def work(ask: Callable[[], bytes]) -> None:
@@ -103,19 +115,24 @@ def answers_a_second(client: httpx.Client, body: dict[str, Any]) -> float:
         return REQUESTS / (time.perf_counter() - begun)
 
 
-def in_process(kind: str) -> tuple[float, float]:
-    """A whole answer and its first piece by the engine alone, in seconds."""
+def in_process(kind: str) -> tuple[float, float, float]:
+    """By the engine alone, in seconds: an answer, one about a picture seen before, and the first piece of one."""
     entry = settings.load(ROOT / "serve_config.yaml", {}).models["vlm-fast"]
     engine = create_engine(entry)
     assert isinstance(engine, ChatEngine)
     engine.load()
     engine.warm_up()
     question, most = QUESTIONS[kind]
-    job = ChatJob((Message("user", (ImagePart(red_circle()), TextPart(question))),), max_tokens=most)
+
+    def job(*, again: bool = False) -> ChatJob:
+        picture = red_circle() if again else fresh(red_circle() + STAMP)
+        return ChatJob((Message("user", (ImagePart(picture), TextPart(question))),), max_tokens=most)
+
     with ThreadPoolExecutor(1) as thread:
-        whole = times(lambda: thread.submit(lambda: list(engine.stream(job, lambda: False))).result())
-        first = times(lambda: thread.submit(lambda: next(engine.stream(job, lambda: False))).result())
-    return statistics.median(whole), statistics.median(first)
+        whole = times(lambda: thread.submit(lambda: list(engine.stream(job(), lambda: False))).result())
+        seen = times(lambda: thread.submit(lambda: list(engine.stream(job(again=True), lambda: False))).result())
+        first = times(lambda: thread.submit(lambda: next(engine.stream(job(), lambda: False))).result())
+    return statistics.median(whole), statistics.median(seen), statistics.median(first)
 
 
 @contextlib.contextmanager
@@ -126,11 +143,11 @@ def atelier() -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def transformers() -> Iterator[tuple[str, str]]:
-    """`transformers serve`, as it comes."""
+def transformers(**environment: str) -> Iterator[tuple[str, str]]:
+    """`transformers serve`, as it comes but for the environment."""
     (port,) = free_ports(1)
     command = [str(Path(sys.executable).parent / "transformers"), "serve", str(CHECKPOINT), "--port", str(port)]
-    with other(command, port, "/health"):
+    with other(command, port, "/health", **environment):
         yield f"http://127.0.0.1:{port}", str(CHECKPOINT)
 
 
@@ -146,9 +163,11 @@ def mlx() -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def other(command: list[str], port: int, health: str) -> Iterator[None]:
+def other(command: list[str], port: int, health: str, **environment: str) -> Iterator[None]:
     """A server of somebody else, from when it answers until it is ended."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
     try:
         while True:
             if process.poll() is not None:
@@ -161,6 +180,14 @@ def other(command: list[str], port: int, health: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[tuple[str, str]]]] = {
+    "Atelier": atelier,
+    "transformers serve": transformers,
+    "transformers serve, one thread": lambda: transformers(OMP_NUM_THREADS="1"),
+    "mlx-vlm": mlx,
+}
 
 
 if __name__ == "__main__":

@@ -46,8 +46,12 @@ PROMPT = "a big red circle on a blue background"
 QUESTION = "What colour is the circle?"
 TEXT = "Good morning to you all."
 ROUNDS = 31
-STAMP = b"#0000000"
-"""Behind a picture's last byte, where decoders do not look: a number of each call's own, so that no answer is kept."""
+STAMP = b"/STAMP0/"
+"""Behind a picture's last byte, where decoders do not look: a number of each call's own, so that nothing is kept of it.
+
+It means as much in base64.
+"""
+_numbers = count(1)
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def http_calls(client: httpx.Client, picture: bytes) -> dict[str, Callable[[], A
             {
                 "role": "user",
                 "content": [
-                    {"type": "image_url", "image_url": {"url": data_url(picture)}},
+                    {"type": "image_url", "image_url": {"url": data_url(picture) + STAMP.decode()}},
                     {"type": "text", "text": QUESTION},
                 ],
             }
@@ -145,10 +149,9 @@ def built(request: httpx.Request) -> Callable[[], bytes]:
     """
     connection = http.client.HTTPConnection(request.url.host, request.url.port or 80, timeout=120)
     content, headers = request.read(), dict(request.headers)
-    numbers = count(1)
 
     def call() -> bytes:
-        body = content.replace(STAMP, b"#%07d" % next(numbers))
+        body = fresh(content)
         connection.request(request.method, request.url.raw_path.decode(), body, headers)
         answer = connection.getresponse()
         told = answer.read()
@@ -167,14 +170,17 @@ def engine_calls(picture: bytes) -> dict[str, tuple[str, Callable[[Any], Any]]]:
     configured = settings.load(ROOT / "serve_config.yaml", {})
     defaults = configured.models["image-gen"].image
     job = ImageJob(PROMPT, defaults.width, defaults.height, defaults.steps, defaults.guidance, seed=1)
-    chat = ChatJob((Message("user", (ImagePart(picture), TextPart(QUESTION))),))
+
+    def chat() -> ChatJob:
+        return ChatJob((Message("user", (ImagePart(fresh(picture + STAMP)), TextPart(QUESTION))),))
+
     speech = SpeechJob(TEXT, reference=tone())
     return {
         "picture, default size and steps": (
             "image-gen",
             lambda e: [encode(p) for p in e.generate(job, lambda _step: None)],
         ),
-        "question about a picture": ("vlm-fast", lambda e: list(e.stream(chat, lambda: False))),
+        "question about a picture": ("vlm-fast", lambda e: list(e.stream(chat(), lambda: False))),
         "caption": ("blip", lambda e: e.caption([open_picture(picture)])),
         "speech, one sentence": ("voice", lambda e: write_audio(e.speak(speech), "mp3")),
     }
@@ -248,11 +254,17 @@ def red_circle() -> bytes:
     return encode(picture)
 
 
+def fresh(content: bytes) -> bytes:
+    """The content with a new number in the place of each `STAMP`."""
+    return content.replace(STAMP, b"/%06d/" % next(_numbers))
+
+
 def data_url(picture: bytes) -> str:
-    """The picture as chat clients send it."""
+    """The picture as chat clients send it; a `STAMP` may follow."""
     import base64
 
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    whole = picture + bytes(-len(picture) % 3)
+    return f"data:image/png;base64,{base64.b64encode(whole).decode()}"
 
 
 def tone(pitch: float = 120.0, seconds: float = 1.0) -> bytes:

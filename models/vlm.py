@@ -17,8 +17,9 @@ from models import engine
 from models.answering import Listener, Row
 from models.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.engine import Asked
-from models.errors import CheckpointError, InferenceFailed, InvalidInput, ModelError
+from models.errors import CheckpointError, InferenceFailed, InvalidInput, ModelError, OutOfMemory
 from models.grammar import vocabulary_of
+from models.picture_features import PictureFeatures, Pictures, pictures_of
 from models.pictures import encode
 from models.sampling import Choices
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
@@ -39,6 +40,12 @@ class VlmOptions(engine.Options):
         default_factory=dict, description="arguments of the checkpoint's processor, e.g. max_pixels: 1003520"
     )
     max_batch: int = Field(8, ge=1, le=64, description="waiting requests that are answered at once; 1 = one by one")
+    picture_cache: int = Field(
+        134_217_728,
+        ge=0,
+        description="bytes of what was read from pictures that stay in memory, so that a conversation reads its own "
+        "once; 0 = none",
+    )
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class _Begun:
     row: Row
     choices: Choices
     inputs: Mapping[str, Any]
+    pictures: Pictures
 
 
 class TransformersVlmEngine(engine.ChatEngine):
@@ -98,15 +106,18 @@ class TransformersVlmEngine(engine.ChatEngine):
         choices = Choices(asked.job, lambda: self._vocabulary)
         image_tokens = 0 if self._image_token is None else int((ids == self._image_token).sum())
         row = Row(asked, self._decode, self._end_tokens, read, image_tokens, limit, choices.logprob)
-        return _Begun(row, choices, inputs)
+        return _Begun(row, choices, inputs, pictures_of(asked.job.messages) if self.options.picture_cache else ())
 
     def _write(self, begun: Sequence[_Begun]) -> None:
+        # together, the encoder sees the pictures of all at once, as it may never again
+        pictures = begun[0].pictures if len(begun) == 1 else ()
         try:
-            with engine.inference():
+            with engine.inference(), self._features.of(pictures):
                 self._generate(begun, _side_by_side([each.inputs for each in begun], self._padding))
         except ModelError as error:
+            has_room = isinstance(error, OutOfMemory) and self._features.forget()
             for each in begun:
-                if each.row.untouched and len(begun) > 1:  # what is too much at once may work one by one
+                if each.row.untouched and (has_room or len(begun) > 1):  # too much at once may work one by one
                     self._write([each])
                 else:
                     each.row.fail(error)
@@ -199,6 +210,10 @@ class TransformersVlmEngine(engine.ChatEngine):
             source, revision=self.entry.revision, config=config, dtype=dtype
         )
         self._model = model.eval().to(device)
+        self._features = PictureFeatures(self.options.picture_cache)
+        reader = model.base_model
+        if hasattr(reader, "get_image_features"):  # which generate() and the model itself both ask
+            reader.get_image_features = self._features.remembered(reader.get_image_features)
         ends = model.generation_config.eos_token_id
         self._end_tokens = frozenset([ends] if isinstance(ends, int) else ends or [])
         self._image_token = getattr(config, "image_token_id", None)

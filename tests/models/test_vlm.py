@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from operator import eq
 from pathlib import Path
@@ -21,7 +23,7 @@ from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 from models.vlm import TransformersVlmEngine
 from tests import checkpoints
-from tests.models.conftest import Shelf, loaded
+from tests.models.conftest import Shelf, loaded, with_options
 
 
 def picture(colour: str) -> ImagePart:
@@ -409,3 +411,65 @@ def test_long_prompts_are_not_read_all_at_once(qwen: TransformersVlmEngine, monk
     monkeypatch.setattr("models.vlm._MOST_TOKENS", 100)
     jobs = [chat(user("colour? " * words)) for words in (1, 2, 60, 1)]
     assert together(qwen, *jobs) == [answer(qwen, job) for job in jobs]
+
+
+@contextmanager
+def looks(engine: TransformersVlmEngine) -> Iterator[list[int]]:
+    """How many pictures' patches went through the vision encoder, call by call."""
+    seen: list[int] = []
+    convolution = next(m for m in engine._model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Conv3d)))
+    hook = convolution.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def test_a_conversation_reads_its_pictures_once(vlm: TransformersVlmEngine) -> None:
+    vlm._features.forget()
+    red, blue = picture("red"), picture("blue")
+    first = chat(user(red, "hello"))
+    second = chat(user(red, "hello"), assistant("a"), user("colour?"))
+    with looks(vlm) as seen:
+        answers = [answer(vlm, first), answer(vlm, second)]
+        once = len(seen)
+        answer(vlm, chat(user(blue, "hello")))
+        assert len(seen) == 2 * once
+        answer(vlm, chat(user(red, blue, "hello")))
+        answer(vlm, chat(user(blue, red, "hello")))
+        assert len(seen) > 2 * once
+    vlm._features.forget()
+    assert answer(vlm, second) == answers[1]
+    assert answer(vlm, first) == answers[0]
+
+
+def test_what_was_read_from_pictures_is_kept_up_to_so_many_bytes(shelf: Shelf) -> None:
+    engine: TransformersVlmEngine = loaded(with_options(shelf("qwen2_5_vl"), picture_cache=1_000_000))
+    engine._features.forget()
+    answer(engine, chat(user(picture("red"), "hello"), max_tokens=1))
+    each = engine._features.nbytes
+    assert 0 < each < 1_000_000
+    for most, again in ((2 * each, 0), (each, 1), (each - 1, 1), (0, 1)):
+        engine = loaded(with_options(shelf("qwen2_5_vl"), picture_cache=most))
+        for colour in ("red", "blue"):
+            answer(engine, chat(user(picture(colour), "hello"), max_tokens=1))
+        assert engine._features.nbytes <= most
+        with looks(engine) as seen:
+            answer(engine, chat(user(picture("red"), "hello"), max_tokens=1))
+        assert len(seen) == again
+
+
+def test_what_was_read_from_pictures_makes_room_when_memory_runs_out(
+    qwen: TransformersVlmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = qwen._model
+    whole = answer(qwen, chat(user(picture("red"), "hello")))
+    assert qwen._features.nbytes
+
+    def generate(**inputs: Any) -> Any:
+        if qwen._features.nbytes:
+            raise torch.OutOfMemoryError
+        return type(model).generate(model, **inputs)
+
+    monkeypatch.setattr(model, "generate", generate)
+    assert answer(qwen, chat(user(picture("red"), "hello"))) == whole

@@ -1,0 +1,100 @@
+"""What a vision encoder made of pictures, remembered: a conversation about a picture reads it once.
+
+Every turn of a conversation brings its pictures again, and reading them is often the larger part of the work.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from models.tasks import ImagePart, Message
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Pictures = tuple[bytes, ...]
+"""The digests of a conversation's pictures, in order."""
+
+
+def pictures_of(messages: Sequence[Message]) -> Pictures:
+    """Which pictures the messages show, by what is in their files."""
+    parts = (part for message in messages for part in message.parts)
+    return tuple(hashlib.sha256(part.image).digest() for part in parts if isinstance(part, ImagePart))
+
+
+class PictureFeatures:
+    """The features of the pictures that were looked at last, up to `most` bytes. For one thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[Pictures, int], tuple[Any, int]] = OrderedDict()
+        self._bytes = 0
+        self._pictures: Pictures = ()
+        self._calls = 0
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes are kept."""
+        return self._bytes
+
+    @contextmanager
+    def of(self, pictures: Pictures) -> Iterator[None]:
+        """While the encoder looks at these pictures and no others; with none, what it sees is not remembered."""
+        self._pictures, self._calls = pictures, 0
+        try:
+            yield
+        finally:
+            self._pictures = ()
+
+    def remembered(self, encode: Callable[P, T]) -> Callable[P, T]:
+        """An encoder that is not asked for what it has told of the same pictures before.
+
+        A model may call it several times in a run; it does so in the same way whenever it sees the same pictures.
+        """
+
+        @functools.wraps(encode)
+        def look(*args: P.args, **kwargs: P.kwargs) -> T:
+            if not self._pictures:
+                return encode(*args, **kwargs)
+            key = (self._pictures, self._calls)
+            self._calls += 1
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                known: T = self._kept[key][0]
+                return known
+            made = encode(*args, **kwargs)
+            self._keep(key, made)
+            return made
+
+        return look
+
+    def forget(self) -> bool:
+        """Give all memory back; whether there was any."""
+        had = bool(self._kept)
+        self._kept.clear()
+        self._bytes = 0
+        return had
+
+    def _keep(self, key: tuple[Pictures, int], made: object) -> None:
+        size = _bytes(made)
+        if size > self._most:
+            return
+        self._kept[key] = made, size
+        self._bytes += size
+        while self._bytes > self._most:
+            _, (_, freed) = self._kept.popitem(last=False)
+            self._bytes -= freed
+
+
+def _bytes(value: Any) -> int:
+    """Of all arrays in an encoder's output."""
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, (tuple, list)):
+        return sum(map(_bytes, value))
+    return int(getattr(value, "nbytes", 0))
