@@ -18,11 +18,11 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -57,8 +57,7 @@ _FEW: Final = 20_000
 _OBJECT: Final = re.compile(r"(?P<project>[^/]+)/(images|thumbnails)/(?P<id>[0-9a-f-]{36})\.[a-z]+")
 
 
-@dataclass(frozen=True)
-class ImageRecord:
+class ImageRecord(NamedTuple):
     """What is known of a stored image.
 
     `width` and `height` in pixels as shown; `created_at` ISO 8601, UTC; `dominant_color` as #rrggbb, None for images
@@ -866,11 +865,8 @@ def _slices(values: Sequence[int] | Sequence[str]) -> Iterator[Sequence[Value]]:
         yield values[begin : begin + _AT_ONCE]
 
 
-_FIELDS: Final = tuple(each.name for each in fields(ImageRecord))
-
-
 def _record(row: Row) -> ImageRecord:
-    return ImageRecord(*[row[name] for name in _FIELDS])
+    return ImageRecord._make(map(row.__getitem__, ImageRecord._fields))
 
 
 def _now() -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from stores.database import Database, VectorIndex, Vectors
 from stores.errors import StoreError
+from stores.labels import LabelSet
 from stores.vectors import VectorSet
 
 logger = logging.getLogger(__name__)
@@ -181,14 +182,14 @@ class Shelf(VectorIndex):
             self.embedder,
             number,
         )
-        live = {row["label"] for row in rows}
+        live = LabelSet(row["label"] for row in rows)
         if not live:
             return None
         row = self._db.one("SELECT dimension FROM embedders WHERE number = ?", self.embedder)
         assert row is not None
         vectors = VectorSet(row["dimension"], self._max_elements, self._exact_up_to)
-        in_graph = self._load_graph(number, vectors, live) if len(live) > self._exact_up_to else set()
-        missing = sorted(live - in_graph)
+        in_graph = self._load_graph(number, vectors, live) if len(live) > self._exact_up_to else LabelSet()
+        missing = [label for label in live if label not in in_graph]
         for begin in range(0, len(missing), _READ):
             labels = missing[begin : begin + _READ]
             rows = self._db.all(
@@ -209,7 +210,7 @@ class Shelf(VectorIndex):
                 return
             total -= self._sets.pop(number).nbytes
 
-    def _load_graph(self, number: int, vectors: VectorSet, live: set[int]) -> set[int]:
+    def _load_graph(self, number: int, vectors: VectorSet, live: LabelSet) -> LabelSet:
         """The labels that the saved graph brought; none when there is none or it is damaged: it is built anew then.
 
         The row names one file, and labels are never used twice, so whatever the file has was once true of this
@@ -219,7 +220,7 @@ class Shelf(VectorIndex):
             "SELECT file, sha256, unproven FROM graphs WHERE project = ? AND embedder = ?", number, self.embedder
         )
         if row is None:
-            return set()
+            return LabelSet()
         path = self._graphs / row["file"]
         try:
             with path.open("rb") as file:
@@ -228,7 +229,7 @@ class Shelf(VectorIndex):
             return vectors.load(path, live, json.loads(row["unproven"]))
         except (OSError, ValueError, RuntimeError) as error:
             logger.warning("the saved search graph of project %d is not used: %s", number, error)
-            return set()
+            return LabelSet()
 
     def _is_due_for_saving(self, vectors: VectorSet) -> bool:
         is_free = self._saving is None and time.monotonic() >= self._no_save_before

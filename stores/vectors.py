@@ -11,21 +11,20 @@ Nothing here is safe for more than one thread at a time; hnswlib's insert must n
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stores.database import Vectors
 from stores.errors import StoreFull
-
-Labels = NDArray[np.int64]
+from stores.labels import Labels, LabelSet
 
 EXACT_UP_TO: Final = 20_000
 _LINKS: Final = 16
 _EF_CONSTRUCTION: Final = 200
-_EF_SEARCH: Final = 64
+_EF_SEARCH: Final = 56
 _EF_SEARCH_FOR: Final = 50_000
 """Vectors for which `_EF_SEARCH` candidates are enough; of more, more are looked at."""
 _EF_AUDIT: Final = 128
@@ -45,7 +44,7 @@ class VectorSet:
         self._exact_up_to = exact_up_to
         self._tail = _Tail(dimension)
         self._graph: Any = None
-        self._in_graph: set[int] = set()
+        self._in_graph = LabelSet()
         self._deleted_slots = 0
         self._backlog: dict[int, None] = {}
         self._unaudited: dict[int, None] = {}
@@ -149,24 +148,24 @@ class VectorSet:
         """Note that the graph on disk is of another time, and worth being replaced."""
         self._unsaved_changes += max(_SLACK, len(self._in_graph) // 20) + 1
 
-    def load(self, path: Path, live: Collection[int], unproven: Sequence[int]) -> set[int]:
-        """Take over the graph in `path` into this empty set, less what is not in `live`; returns the labels it has.
+    def load(self, path: Path, live: LabelSet, unproven: Sequence[int]) -> LabelSet:
+        """Take over the graph in `path` into this empty set, less what is not in `live`; the labels it has, to read.
 
         Raises:
             RuntimeError: hnswlib cannot read the file.
         """
         graph = _hnsw_index(self._dimension)
         graph.load_index(str(path), max_elements=self._capacity, allow_replace_deleted=True)
-        saved = set(graph.get_ids_list())
-        self._graph, self._in_graph = graph, saved.intersection(live)
-        for label in saved - self._in_graph:
-            try:
+        self._graph, self._deleted_slots = graph, 0
+        saved = np.array(graph.get_ids_list(), np.int64)
+        is_live = live.has(saved)
+        self._in_graph.update(saved[is_live])
+        for label in saved[~is_live].tolist():
+            self._deleted_slots += 1
+            with suppress(RuntimeError):  # it was deleted already when the graph was saved; hnswlib has no way to ask
                 graph.mark_deleted(label)
-            except RuntimeError:  # it was deleted already when the graph was saved; hnswlib has no way to ask
-                continue
-        self._deleted_slots = len(saved) - len(self._in_graph)
         self._tail_from_graph([label for label in unproven if label in self._in_graph])
-        return set(self._in_graph)
+        return self._in_graph
 
     @property
     def _absorbs(self) -> bool:
@@ -198,8 +197,8 @@ class VectorSet:
         self._make_room(len(labels))
         self._graph.add_items(self._tail.vectors(labels), labels, num_threads=1, replace_deleted=True)
         self._deleted_slots = max(0, self._deleted_slots - len(labels))
-        self._in_graph.update(labels)
         for label in labels:
+            self._in_graph.add(label)
             del self._backlog[label]
         self._unaudited.update(dict.fromkeys(labels))
         self._count_changes(len(labels))
@@ -243,9 +242,9 @@ class VectorSet:
 
     def _dissolve_graph(self) -> None:
         known = self._tail.labels
-        self._tail_from_graph([label for label in sorted(self._in_graph) if label not in known])
-        self._backlog.update(dict.fromkeys(sorted(self._in_graph)))
-        self._graph, self._in_graph, self._deleted_slots = None, set(), 0
+        self._tail_from_graph([label for label in self._in_graph if label not in known])
+        self._backlog.update(dict.fromkeys(self._in_graph))
+        self._graph, self._in_graph, self._deleted_slots = None, LabelSet(), 0
         self._unaudited, self._unsaved_changes, self._changes_since_audit = {}, 0, 0
 
     def _tail_from_graph(self, labels: list[int]) -> None:

@@ -113,7 +113,7 @@ async def add(request: Request) -> dict[str, Any]:
         sniff(upload.data, "file", settings.image_max_pixels)
         await _start_embedder(request)
         record, is_duplicate = await _index(request).add.remote(project, upload.filename, upload.data)
-    return asdict(record) | ({"duplicate": True} if is_duplicate else {})
+    return {**record._asdict(), **({"duplicate": True} if is_duplicate else {})}
 
 
 @_in_both_trees("GET", "", "List the images", _LISTED)
@@ -126,7 +126,7 @@ async def page(request: Request) -> dict[str, Any]:
         after = _uuid(after, "after")
     found: Page = await _index(request).page.remote(project, asked.limit, after)
     return {
-        "images": [asdict(record) for record in found.images],
+        "images": [record._asdict() for record in found.images],
         "has_more": found.next is not None,
         "next": found.next,
     }
@@ -158,13 +158,13 @@ async def search(request: Request) -> dict[str, Any]:
     else:
         await _start_embedder(request)
         hits = await index.search_text.remote(project, asked.query, *how)
-    return {"results": [asdict(record) | {"score": score} for record, score in hits]}
+    return {"results": [record._asdict() | {"score": score} for record, score in hits]}
 
 
 @_in_both_trees("GET", "/{image_id:image_id}", "One image's record", [_IMAGE])
 async def get(request: Request) -> dict[str, Any]:
     """What is known of the image."""
-    return asdict(await _record(request))
+    return {**(await _record(request))._asdict()}
 
 
 @_in_both_trees("GET", "/{image_id:image_id}/file", "The image itself", [_IMAGE], status=307)

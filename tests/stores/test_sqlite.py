@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
 from pathlib import Path
 
@@ -101,5 +100,5 @@ def test_a_file_of_the_first_schema_is_taken_over_with_all_it_has(tmp_path: Path
     index.close()
     index = open_index(path, objects)
     assert index.page("a").images == [*records[1:], added]
-    assert dataclasses.asdict(added)["dominant_color"] == "#0a0b0c"
+    assert added.dominant_color == "#0a0b0c"
     index.close()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stores.database import Vectors
+from stores.labels import LabelSet
 from stores.vectors import VectorSet
 from tests.stores.images import DIMENSION, directions, exact
 
@@ -44,7 +45,7 @@ def test_25000_random_vectors_are_found_as_exactly_searched(tmp_path: Path) -> N
     vectors.save(tmp_path / "graph")
     loaded = VectorSet(32, capacity=10_000)
     live = set(range(100, 25_000))
-    assert loaded.load(tmp_path / "graph", live, vectors.unproven) == live
+    assert set(loaded.load(tmp_path / "graph", LabelSet(live), vectors.unproven)) == live
     assert all(label >= 100 for label, _ in loaded.search(data[5], 100))
 
 
@@ -133,7 +134,7 @@ class AsADictionaryWould(RuleBasedStateMachine):
     def restart(self) -> None:
         self.vectors.save(self.folder / "graph")
         loaded = VectorSet(4, capacity=2, exact_up_to=6)
-        present = loaded.load(self.folder / "graph", self.live.keys(), self.vectors.unproven)
+        present = loaded.load(self.folder / "graph", LabelSet(self.live), self.vectors.unproven)
         missing = [label for label in self.live if label not in present]
         if missing:
             loaded.add(missing, np.stack([self.live[label] for label in missing]))
