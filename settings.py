@@ -184,7 +184,7 @@ class Search(BaseModel):
     backup_folder: HomePath | None = Field(
         None, description="folder of the backups, on another disk say; default: where the files are"
     )
-    backups_kept: int = Field(5, ge=1, description="backups kept; the oldest go")
+    backups_kept: int = Field(5, ge=1, description="backups kept, and as many of those asked for; the oldest go")
     max_bytes: int = Field(20 * 2**20, ge=1, description="largest accepted upload, bytes")
     max_elements: int = Field(50_000, ge=1, description="first capacity of a project's index; it grows")
 

@@ -24,6 +24,7 @@ class _Missing(BaseModel):
 class _Strays(BaseModel):
     orphans: list[str]
     deleted: int
+    set_aside: int
     missing: list[_Missing]
 
 
@@ -41,14 +42,20 @@ class _Backups(BaseModel):
 @app.command()
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; else they are only listed.")] = False,
+    forget_set_aside: Annotated[
+        bool, typer.Option("--forget-set-aside", help="Remove the indexes that restores have set aside first.")
+    ] = False,
     server: ServerUrl = None,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Find stored files that no picture has, and pictures whose file is gone (exit status 1)."""
-    strays = ask(_Strays, "POST", "/api/admin/search/gc", server, patience, json={"delete": delete})
+    asked = {"delete": delete, "forget_set_aside": forget_set_aside}
+    strays = ask(_Strays, "POST", "/api/admin/search/gc", server, patience, json=asked)
     for key in strays.orphans:
         print(key)
     orphans = f"{strays.deleted} deleted" if delete else f"{len(strays.orphans)} of no picture"
+    if strays.set_aside:
+        orphans += f", {strays.set_aside} of an index that a restore has set aside, which stay (--forget-set-aside)"
     lacking = [f"{each.project_id}/{each.id}: its file is gone" for each in strays.missing]
     end(f"files: {orphans}; pictures without a file: {len(lacking)}", lacking)
 

@@ -45,6 +45,8 @@ class Embedders:
         self._texts: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
         self._old: EmbeddingEngine | None = None
         self._old_name = ""
+        self.old_failure: str | None = None
+        """Why the one that served before cannot be asked, where it was tried."""
         self._old_thread = ThreadPoolExecutor(1, thread_name_prefix="old-embedder")
         self._images = Batcher(self._embed, lambda taken, _: len(taken) < _TOGETHER)
 
@@ -87,7 +89,7 @@ class Embedders:
 
     async def forget_old(self) -> None:
         """Unload the one that served before."""
-        old, self._old = self._old, None
+        old, self._old, self.old_failure = self._old, None, None
         if old is not None:
             await asyncio.get_running_loop().run_in_executor(self._old_thread, old.unload)
 
@@ -98,7 +100,12 @@ class Embedders:
     async def _by_old(self, embedder: Embedder, work: Work) -> Vectors:
         def loaded_and_done() -> Vectors:
             if self._old is None or self._old_name != embedder.name:
-                self._old, self._old_name = _load(embedder), embedder.name
+                try:
+                    self._old, self._old_name = _load(embedder), embedder.name
+                except EmbedderChanged as error:
+                    self.old_failure = str(error)
+                    raise
+                self.old_failure = None
             return np.asarray(work(self._old), np.float32)
 
         return await asyncio.get_running_loop().run_in_executor(self._old_thread, loaded_and_done)

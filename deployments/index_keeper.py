@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,15 @@ from typing import Concatenate, ParamSpec, TypeVar
 from stores.backup import Backup, Backups
 from stores.errors import DownloadFailed, NotFound, RestoreFailed, StoreError, StoreUnavailable
 from stores.index import ImageIndex
+from stores.sqlite import images_in
 
 logger = logging.getLogger("ray.serve")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_ASIDE = ".before-restore-"
+"""Between the name of a database and the time until which it was used."""
 
 
 class IndexKeeper:
@@ -72,15 +77,17 @@ class IndexKeeper:
         """The backups there are, newest first. Raises `NotFound` when none are made of such an index."""
         return await asyncio.to_thread(self._required()[0].versions)
 
-    async def back_up(self, *, only_changes: bool = False) -> Backup | None:
+    async def back_up(self, *, only_changes: bool = False, asked: bool = False) -> Backup | None:
         """Make a backup now; with `only_changes`, not when nothing was written since the last.
+
+        Those that were `asked` for push out only one another.
 
         Raises:
             NotFound: none are made of such an index.
         """
         backups, database = self._required()
         await self.call(lambda index: index.is_shared)  # one that is unavailable is nothing to keep
-        return await asyncio.to_thread(_back_up, backups, database, only_changes)
+        return await asyncio.to_thread(_back_up, backups, database, only_changes, asked)
 
     async def restore(self, version: str | None) -> Backup:
         """Go back to a backup, by its key, or to the newest. What was there is kept
@@ -95,6 +102,20 @@ class IndexKeeper:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, database, whole)
         return restored
 
+    async def set_aside(self, ids: set[str]) -> set[str]:
+        """Those of these ids of images that are in an index which a restore has set aside."""
+        return await asyncio.to_thread(_named_aside, self._aside(), ids)
+
+    async def forget_set_aside(self) -> None:
+        """Remove the indexes that restores have set aside; nobody can go back to them then."""
+        for path in self._aside():
+            path.unlink(missing_ok=True)
+
+    def _aside(self) -> list[Path]:
+        if self._database is None:
+            return []
+        return list(self._database.parent.glob(f"{glob.escape(self._database.name)}{_ASIDE}*"))
+
     def _required(self) -> tuple[Backups, Path]:
         if self._backups is None or self._database is None:
             raise NotFound("no backups are made of this index")
@@ -105,7 +126,7 @@ class IndexKeeper:
         if self._index is not None:
             self._index.close()
             self._index = None
-        aside = database.with_name(f"{database.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        aside = database.with_name(f"{database.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         if database.exists():
             aside.unlink(missing_ok=True)
             os.link(database, aside)
@@ -146,13 +167,23 @@ class IndexKeeper:
             return False
 
 
-def _back_up(backups: Backups, database: Path, only_changes: bool) -> Backup | None:
+def _named_aside(databases: Sequence[Path], ids: set[str]) -> set[str]:
+    named = set[str]()
+    for path in databases:
+        try:
+            named |= images_in(path, ids)
+        except StoreError:  # nobody can go back to it either
+            logger.warning("%s cannot be read; its pictures count as orphans", path.name, exc_info=True)
+    return named
+
+
+def _back_up(backups: Backups, database: Path, only_changes: bool, asked: bool) -> Backup | None:
     if only_changes:
         versions = backups.versions()
         changed_at = max(path.stat().st_mtime for path in _parts(database)[:2] if path.exists())
         if versions and changed_at < datetime.fromisoformat(versions[0].created_at).timestamp():
             return None
-    return backups.make(database)
+    return backups.make(database, asked=asked)
 
 
 def _parts(database: Path) -> list[Path]:

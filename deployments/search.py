@@ -46,6 +46,7 @@ logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
 
 _MAX_FILENAME: Final = 255
+_TURNING: Final = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _TOGETHER: Final = 64
 """Records written in one transaction, at most."""
 _EMBEDDED_ANEW: Final = 32
@@ -71,6 +72,8 @@ class Strays:
     missing: list[tuple[str, str]]
     deleted: int
     """Orphans that were removed."""
+    set_aside: int
+    """Objects of an index that a restore has set aside: no orphans while its file is there, to go back to."""
 
 
 class Search:
@@ -132,14 +135,18 @@ class Search:
         self._embedders.close()
 
     async def state(self) -> dict[str, Any]:
-        """What the index does: `state` is ready, embedding (with `done` and `total`) or unavailable (with `why`)."""
+        """What the index does: `state` is ready, embedding (with `done` and `total`) or unavailable (with `why`).
+
+        `embedding` has a `why` too where nothing can be found meanwhile.
+        """
         if self._index.failure is not None:
             return {"state": "unavailable", "why": str(self._index.failure)}
         serving = await self._call(_serving)
         if serving.name == self._configured.name:
             return {"state": "ready"}
         done, total = await self._call(ImageIndex.progress)
-        return {"state": "embedding", "done": done, "total": total}
+        why = self._embedders.old_failure
+        return {"state": "embedding", "done": done, "total": total} | ({} if why is None else {"why": why})
 
     # --- pictures ---
 
@@ -223,16 +230,23 @@ class Search:
 
     # --- for administrators ---
 
-    async def strays(self, *, remove: bool) -> Strays:
-        """What objects and records do not have of each other; `remove` removes the orphans, and never a record."""
+    async def strays(self, *, remove: bool, forget_set_aside: bool = False) -> Strays:
+        """What objects and records do not have of each other; `remove` removes the orphans, and never a record.
+
+        `forget_set_aside` removes the indexes that restores have set aside before.
+        """
+        if forget_set_aside:
+            await self._index.forget_set_aside()
         prefix = await self._call(lambda index: index.key_prefix)
         keys = await self._in_store(lambda: list(self._files.keys(prefix)))
-        orphans: list[str] = []
+        unknown: dict[str, str] = {}
         for begin in range(0, len(keys), _LISTED):
-            orphans += await self._call(ImageIndex.unknown, keys[begin : begin + _LISTED])
+            unknown |= await self._call(ImageIndex.unknown, keys[begin : begin + _LISTED])
+        elsewhere = await self._index.set_aside(set(unknown.values()))
+        orphans = [key for key, image_id in unknown.items() if image_id not in elsewhere]
         missing = [(record.project_id, record.id) for record in await self._without_objects(set(keys))]
         deleted = await self._in_store(lambda: _delete(self._files, orphans)) if remove else []
-        return Strays(orphans, missing, len(deleted))
+        return Strays(orphans, missing, len(deleted), len(unknown) - len(orphans))
 
     async def backups(self) -> list[Backup]:
         """The backups there are, newest first; see `IndexKeeper.backups`."""
@@ -240,7 +254,7 @@ class Search:
 
     async def back_up(self) -> Backup:
         """Make a backup now; see `IndexKeeper.back_up`."""
-        made = await self._index.back_up()
+        made = await self._index.back_up(asked=True)
         assert made is not None
         return made
 
@@ -492,9 +506,13 @@ def _examined(filename: str, content: bytes) -> NewImage:
 
 
 def _shown_name(filename: str) -> str:
-    """The last part of the client's name for its file, without control characters: it is shown, never a path."""
+    """The last part of the client's name for its file: it is shown, never a path.
+
+    Without control characters, and without those that turn the direction of writing, behind which `gpj.exe` can look
+    like another type.
+    """
     last = re.split(r"[/\\]", filename)[-1]
-    clean = "".join(c for c in last if unicodedata.category(c) not in ("Cc", "Cs")).strip()
+    clean = "".join(c for c in last if unicodedata.category(c) not in ("Cc", "Cs") and c not in _TURNING).strip()
     return clean[:_MAX_FILENAME] or "upload"
 
 

@@ -53,13 +53,19 @@ class Backup:
     """Every table, and how many rows it has."""
     created_at: str
     """ISO 8601, UTC: everything that was committed before is in it."""
+    asked: bool = False
+    """Whether somebody asked for it; else it was made since its time had come."""
 
 
 _LIST: Final = TypeAdapter(list[Backup])
 
 
 class Backups:
-    """The backups of one database: the newest `keep` of them, at least 1. One process makes them."""
+    """The backups of one database. One process makes them.
+
+    Of those that were asked for, and of all others, the newest `keep` stay, at least 1: whoever asks for many in a row
+    pushes out none of the days before.
+    """
 
     def __init__(self, store: PublicStore, key: str = "image_search.db", keep: int = 5) -> None:
         self._store = store
@@ -90,7 +96,7 @@ class Backups:
             ) from error
         return versions
 
-    def make(self, database: Path) -> Backup:
+    def make(self, database: Path, *, asked: bool = False) -> Backup:
         """Keep what is committed now, while others go on writing, and drop the oldest version beyond `keep`.
 
         It is listed only after what the store gives back was found to be what it was given.
@@ -107,7 +113,7 @@ class Backups:
             key = f"{self._folder}{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.db"
             with copy.open("rb") as file:
                 sha256 = _sha256(file)
-                backup = Backup(key, sha256, file.tell(), schema, rows, f"{now:%Y-%m-%dT%H:%M:%SZ}")
+                backup = Backup(key, sha256, file.tell(), schema, rows, f"{now:%Y-%m-%dT%H:%M:%SZ}", asked)
                 file.seek(0)
                 self._upload(file, backup, before)
         self._tidy(backup, before)
@@ -153,7 +159,7 @@ class Backups:
             with self._store.open(backup.key) as stored:
                 if _sha256(stored) != backup.sha256:
                     raise StoreError(f"the object store does not give back what it was given as {backup.key}")
-            self._store.put(self._list, _LIST.dump_json([backup, *before][: self._keep], indent=2))
+            self._store.put(self._list, _LIST.dump_json(self._kept([backup, *before]), indent=2))
         except BaseException:
             # A list that was not acknowledged may have been written all the same: then the version stays.
             with suppress(StoreError):
@@ -161,13 +167,17 @@ class Backups:
                     self._store.delete(backup.key)
             raise
 
+    def _kept(self, versions: list[Backup]) -> list[Backup]:
+        kept = [one for asked in (True, False) for one in [v for v in versions if v.asked == asked][: self._keep]]
+        return [version for version in versions if version in kept]
+
     def _tidy(self, backup: Backup, before: list[Backup]) -> None:
         """Delete the versions that are no longer listed, and what was uploaded since the last but never listed.
 
         What is older stays: it is all there is when a list was lost.
         """
         try:
-            kept = {version.key for version in [backup, *before][: self._keep]}
+            kept = {version.key for version in self._kept([backup, *before])}
             unwanted = {version.key for version in before} - kept
             if before:
                 second = max(version.key for version in before).rpartition("-")[0]

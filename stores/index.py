@@ -547,8 +547,8 @@ class ImageIndex:
             return False
         return len(keys) == _SWEEP
 
-    def unknown(self, keys: Sequence[str]) -> list[str]:
-        """Those of these keys that could be of an image and are of none; keys of other things are left out."""
+    def unknown(self, keys: Sequence[str]) -> dict[str, str]:
+        """Those of these keys that could be of an image and are of none, with its id; other things are left out."""
         ids: dict[str, str] = {}
         for key in keys:
             match = _OBJECT.fullmatch(key.removeprefix(self.key_prefix)) if key.startswith(self.key_prefix) else None
@@ -557,7 +557,7 @@ class ImageIndex:
         known = set[str]()
         for some in _slices(list(ids.values())):
             known |= {row["id"] for row in self._db.all(f"SELECT id FROM images WHERE id IN ({_marks(some)})", *some)}  # noqa: S608
-        return [key for key, image_id in ids.items() if image_id not in known]
+        return {key: image_id for key, image_id in ids.items() if image_id not in known}
 
     # --- another embedder ---
 

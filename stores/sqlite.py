@@ -6,10 +6,11 @@ Vectors are found through `stores.shelf`, whose search graphs are kept in a fold
 from __future__ import annotations
 
 import fcntl
+import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -227,6 +228,17 @@ def _open(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def images_in(path: Path, ids: Collection[str]) -> set[str]:
+    """Those of these ids of images that a database names which nobody has open.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with translated(), closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db:
+        rows = db.execute("SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))])
+        return {image_id for (image_id,) in rows}
 
 
 def _lock(path: Path, wait: float) -> TextIO:

@@ -234,7 +234,9 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         )
     },
     "/v1/projects/{project_id}": {"DELETE": _NOTHING},
-    "/api/admin/search/gc": {"POST": Example({"orphans": [], "deleted": 0, "missing": []}, sent={"delete": False})},
+    "/api/admin/search/gc": {
+        "POST": Example({"orphans": [], "deleted": 0, "set_aside": 0, "missing": []}, sent={"delete": False})
+    },
     "/api/admin/search/backup": {"POST": Example(_BACKUP)},
     "/api/admin/search/backups": {"GET": Example({"backups": [_BACKUP]})},
     "/api/admin/search/restore": {"POST": Example(_BACKUP, sent={})},

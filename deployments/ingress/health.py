@@ -39,7 +39,7 @@ async def readyz(request: Request) -> JSONResponse:
         return bool(mine) and "failed" not in mine
 
     search = await _search_state(atelier)
-    searchable = can_serve("clip") and search["state"] in ("ready", "embedding", "busy")
+    searchable = can_serve("clip") and search["state"] in ("ready", "embedding", "busy") and "why" not in search
     ready = "failed" not in states.values() and (searchable or atelier.search is None)
     body = {
         "ready": ready,

@@ -227,13 +227,15 @@ async def delete_project(request: Request) -> Response:
 async def collect_garbage(request: Request) -> dict[str, Any]:
     """Lists the files of image search that no record has, and with `delete` deletes them; records are never deleted.
 
-    `missing` are images whose file is gone: they are found and listed, but cannot be fetched.
+    `missing` are images whose file is gone: they are found and listed, but cannot be fetched. `set_aside` counts the
+    files that an index names which a restore has set aside: they stay until it is told to be forgotten.
     """
     asked = await body.read(request, Strayed)
-    found: Strays = await _index(request).strays.remote(remove=asked.delete)
+    found: Strays = await _index(request).strays.remote(remove=asked.delete, forget_set_aside=asked.forget_set_aside)
     return {
         "orphans": found.orphans,
         "deleted": found.deleted,
+        "set_aside": found.set_aside,
         "missing": [{"project_id": project, "id": image_id} for project, image_id in found.missing],
     }
 

@@ -112,9 +112,12 @@ def test_a_backup_is_made_listed_and_gone_back_to(http: httpx.Client, project: s
     assert http.post("/api/admin/search/restore", json={"version": made["key"]}).json() == made
     listed = http.get(f"/v1/projects/{project}/images").json()["images"]
     assert [record["id"] for record in listed] == [kept["id"]]
-    strays = http.post("/api/admin/search/gc", json={}).json()
+    strays = http.post("/api/admin/search/gc", json={"delete": True}).json()
+    assert late["r2_key"] not in strays["orphans"], "one could still go forward again"
+    assert strays["set_aside"] >= 2
+    strays = http.post("/api/admin/search/gc", json={"forget_set_aside": True}).json()
     assert late["r2_key"] in strays["orphans"], "its file was added after the backup"
-    assert strays["deleted"] == 0
+    assert (strays["deleted"], strays["set_aside"]) == (0, 0)
     removed = http.post("/api/admin/search/gc", json={"delete": True}).json()
     assert removed["deleted"] == len(removed["orphans"]) == len(strays["orphans"])
     assert http.post("/api/admin/search/gc", json={}).json()["orphans"] == []

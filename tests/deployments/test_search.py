@@ -229,6 +229,21 @@ async def eventually(is_so: Callable[[], Awaitable[bool]], seconds: float = 10) 
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("C:\\pictures\\a\x00b.png", "ab.png"),
+        ("../../etc/passwd", "passwd"),
+        ("invoice\u202egnp.exe", "invoicegnp.exe"),
+        ("\u2067שלום.png\u2069", "שלום.png"),
+        ("\u202e", "upload"),
+    ],
+)
+async def test_names_of_files_are_shown_without_what_deceives(search: Search, given: str, shown: str) -> None:
+    record, _ = await search.add("p", given, picture(COLOURS["red"]))
+    assert record.original_filename == shown
+
+
 async def test_only_wanted_pictures_are_found(search: Search) -> None:
     await search.add("p", "a.png", picture(COLOURS["red"]))
     jpeg, _ = await search.add("p", "b.jpg", picture(COLOURS["red"], "JPEG"))
@@ -250,7 +265,9 @@ async def test_pictures_are_embedded_anew_when_their_embedder_cannot_be_had_any_
     second = open_search(tmp_path, embedder, Embedder("colours v2"))
     with pytest.raises(EmbedderChanged, match="cannot be loaded any more; 0 of 70 have been embedded anew"):
         await second.search_text("p", "red", 1)
-    assert await second.state() == {"state": "embedding", "done": 0, "total": 70}
+    state = await second.state()
+    assert (state["state"], state["done"], state["total"]) == ("embedding", 0, 70)
+    assert "cannot be loaded any more" in state["why"]
     assert await second.get("p", records[0].id) == records[0]
     added, _ = await second.add("p", "new.png", picture(COLOURS["green"]))
 
@@ -408,6 +425,34 @@ async def test_an_index_that_is_gone_is_restored_from_its_backup(tmp_path: Path,
     assert (await second.page("p", 10)).images == [record], "as it was"
     assert await second.add("p", "c.png", picture(COLOURS["green"]))
     await asyncio.to_thread(second.close)
+
+
+async def test_files_of_an_index_that_was_set_aside_are_no_orphans_until_it_is_gone(
+    tmp_path: Path, embedder: DeploymentHandle
+) -> None:
+    search = open_search(tmp_path, embedder, with_backups=True)
+    await search.add("p", "a.png", picture(COLOURS["red"]))
+    older = await search.back_up()
+    later, _ = await search.add("p", "b.png", picture(COLOURS["blue"]))
+    newer = await search.back_up()
+    await search.restore(older.key)
+    strays = await search.strays(remove=True)
+    assert (strays.orphans, strays.deleted, strays.set_aside) == ([], 0, 2), "the picture and its thumbnail"
+    await search.restore(newer.key)
+    assert (await search.search_text("p", "blue", 1))[0][0] == later
+    assert FileStore(tmp_path / "files").get(later.r2_key) == picture(COLOURS["blue"])
+
+    await search.restore(older.key)
+    for aside in set_aside(tmp_path):
+        aside.write_bytes(b"no database")
+    strays = await search.strays(remove=False)
+    assert (len(strays.orphans), strays.set_aside) == (2, 0), "nobody can go back to what cannot be read"
+    await search.restore(newer.key)
+    await search.restore(older.key)
+    assert (await search.strays(remove=False)).set_aside == 2
+    strays = await search.strays(remove=True, forget_set_aside=True)
+    assert (strays.deleted, strays.set_aside, set_aside(tmp_path)) == (2, 0, [])
+    await asyncio.to_thread(search.close)
 
 
 class Waiting(FileStore):

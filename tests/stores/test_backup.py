@@ -122,6 +122,16 @@ def test_the_newest_are_kept_and_a_file_of_older_servers_is_left_alone(
         backups.restore(tmp_path / "oldest.db", made[0].key)
 
 
+def test_backups_that_are_asked_for_push_out_only_one_another(store: PublicStore, database: Path) -> None:
+    backups = Backups(store, keep=2)
+    by_itself = [backups.make(database) for _ in range(2)]
+    asked = [backups.make(database, asked=True) for _ in range(4)]
+    assert backups.versions() == [asked[3], asked[2], by_itself[1], by_itself[0]]
+    latest = backups.make(database)
+    assert backups.versions() == [latest, asked[3], asked[2], by_itself[1]]
+    assert sorted(store.keys()) == sorted([LIST, *(version.key for version in backups.versions())])
+
+
 WRITE_FOR_EVER = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)

@@ -86,6 +86,10 @@ class Strayed(Fields):
     """`POST /api/admin/search/gc`."""
 
     delete: bool = Field(False, description="delete the objects that no record has; else they are only listed")
+    forget_set_aside: bool = Field(
+        False,
+        description="remove the indexes that restores have set aside before, so that their objects are orphans too",
+    )
 
 
 class Restored(Fields):
