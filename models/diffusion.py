@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ from models import engine
 from models.diffusion_loading import Loading, alike_in_any_batch, load, step_cache, tune
 from models.diffusion_loras import Loras, LoraSource
 from models.diffusion_previews import LatentColours, Previewer
+from models.diffusion_sources import Sources, drawn_size
 from models.diffusion_ways import GUIDED_ABOVE_0, ONE_BY_ONE, Way, choose, expected_ways, main_class, sibling, ways_of
 from models.errors import CheckpointError, InvalidInput, OutOfMemory
-from models.pictures import open_picture, repainted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,12 +41,8 @@ _OURS = frozenset(
 """Call arguments that come from the job, so that `call` may not set them."""
 _NEEDED = frozenset({"prompt", "num_inference_steps", "generator", "num_images_per_prompt", "callback_on_step_end"})
 """Call arguments without which a pipeline cannot do what a job says."""
-_MOST_DRAWN = 4_194_304
-"""Pixels. An answer is larger only where a mask keeps most of a larger original."""
 _MOST_AT_ONCE = 4_194_304
 """Pixels of a batch, where the entry says nothing."""
-_LEAST_STRENGTH = 0.001
-"""Schedulers know 1000 noise levels; the first is no change that could be seen."""
 _WITHOUT_WORDS: dict[str, Any] = {"prompt": None, "prompt_2": None}
 
 
@@ -116,7 +111,7 @@ class DiffusionEngine(engine.ImageEngine):
         drawn = drawn_size(job.width, job.height, self.options.native_pixels)
         pipeline = self._pipeline_for(way)
         with engine.inference():
-            sources = _Sources(job, drawn, way, self.options.default_strength, _takes(pipeline, "mask_image"))
+            sources = Sources(job, drawn, way, self.options.default_strength)
         arguments = self._arguments(pipeline, way, job, sources)
         with engine.inference():
             self._loras.use(job.loras)
@@ -131,7 +126,7 @@ class DiffusionEngine(engine.ImageEngine):
             progress = _Progress(on_step, Previewer(pipeline, drawn, self._colours), made, len(seeds), job)
             try:
                 with self._at_work():
-                    batch = arguments | sources.repeated(len(seeds)) | _repeated(likeness, len(seeds))
+                    batch = arguments | _given(pipeline, way, sources, len(seeds)) | _repeated(likeness, len(seeds))
                     pictures = [sources.finished(drawing) for drawing in self._run(pipeline, batch, seeds, progress)]
             except OutOfMemory:
                 if len(seeds) == 1:
@@ -192,7 +187,7 @@ class DiffusionEngine(engine.ImageEngine):
             finally:
                 self._pipeline.maybe_free_model_hooks()
 
-    def _arguments(self, pipeline: Any, way: Way, job: ImageJob, sources: _Sources) -> dict[str, Any]:
+    def _arguments(self, pipeline: Any, way: Way, job: ImageJob, sources: Sources) -> dict[str, Any]:
         parameters = inspect.signature(type(pipeline).__call__).parameters
         width, height = sources.drawn
         arguments: dict[str, Any] = {name: value for name, value in self.options.call.items() if name in parameters}
@@ -320,73 +315,6 @@ class DiffusionEngine(engine.ImageEngine):
         self.generate(ImageJob("a", side, side, steps=1, guidance=guidance, seed=0), lambda _step: None)
 
 
-def drawn_size(width: int, height: int, native_pixels: int | None) -> tuple[int, int]:
-    """The size at which a picture is drawn, in multiples of 16 pixels.
-
-    It is the one asked for, up to 4 million pixels, or one of its shape with about `native_pixels`.
-    """
-    if native_pixels is None:
-        scale = min(1.0, (_MOST_DRAWN / (width * height)) ** 0.5)
-        return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
-    scale = (native_pixels / (width * height)) ** 0.5
-    return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
-
-
-class _Sources:
-    """The pictures that a job starts from, in the sizes that the pipeline and the answer need."""
-
-    def __init__(
-        self, job: ImageJob, drawn: tuple[int, int], way: Way, default_strength: float, takes_mask: bool
-    ) -> None:
-        self.drawn = drawn
-        self._way, self._size = way, (job.width, job.height)
-        self._pictures = [open_picture(data, f"image[{i}]") for i, data in enumerate(job.images)]
-        self._mask = None if job.mask is None else repainted(job.mask)
-        self._takes_mask = takes_mask
-        self.strength, self.steps = 1.0, job.steps
-        if way in ("image", "inpaint"):
-            whole = default_strength if way == "image" else 1.0
-            self.strength = whole if job.strength is None else job.strength
-        if 0 < self.strength < 1:
-            self.strength = max(self.strength, _LEAST_STRENGTH)
-            # a pipeline does strength x steps of them, rounded down, and fails on none
-            self.steps = max(job.steps, math.ceil(1 / self.strength))
-            self.steps += int(self.steps * self.strength) < 1  # 49 * (1 / 49) is less than 1
-
-    @property
-    def original(self) -> Image.Image:
-        """The first picture, filling the size of the answer."""
-        return _filling(self._pictures[0], self._size)
-
-    def repeated(self, count: int) -> dict[str, Any]:
-        """The pipeline's arguments for a batch. Each picture of it gets a copy, so that its own seed is used on it."""
-        match self._way:
-            case "edit":
-                references = [_shaped(picture, self.drawn) for picture in self._pictures]
-                return {"image": references if len(references) > 1 else references[0]}
-            case "image" | "inpaint":
-                picture = _filling(self._pictures[0], self.drawn)
-                masks = {"mask_image": [self._drawn_mask()] * count} if self._takes_mask else {}
-                return {"image": [picture] * count, **masks}
-            case _:
-                return {}
-
-    def _drawn_mask(self) -> Image.Image:
-        from PIL import Image
-
-        return Image.new("L", self.drawn, 255) if self._mask is None else _filling(self._mask, self.drawn)
-
-    def finished(self, picture: Image.Image) -> Image.Image:
-        """The answer: of the size asked for, and equal to the original wherever the mask does not repaint."""
-        from PIL import Image
-
-        if picture.size != self._size:
-            picture = picture.resize(self._size, Image.Resampling.LANCZOS)
-        if self._mask is None:
-            return picture
-        return Image.composite(picture, self.original, _filling(self._mask, self._size))
-
-
 class _Progress:
     """The pipeline's step callback: counts the steps of all pictures of a job as one work."""
 
@@ -410,25 +338,6 @@ class _Progress:
             logger.warning("a preview could not be made", exc_info=True)
             engine.free_device_cache()
             return []
-
-
-def _filling(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture in this size, its longer side cut where the shapes differ; masks stay black and white."""
-    from PIL import Image, ImageOps
-
-    if picture.size == size:
-        return picture
-    smooth = Image.Resampling.NEAREST if picture.mode == "L" else Image.Resampling.LANCZOS
-    fitted: Image.Image = ImageOps.fit(picture, size, smooth)
-    return fitted
-
-
-def _shaped(picture: Image.Image, drawn: tuple[int, int]) -> Image.Image:
-    """The picture in its own shape with about as many pixels as will be drawn."""
-    from PIL import Image
-
-    size = drawn_size(*picture.size, drawn[0] * drawn[1])
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _by_likeness(job: ImageJob, options: DiffusionOptions) -> bool:
@@ -484,8 +393,18 @@ def _repeated(likeness: Mapping[str, Any], count: int) -> dict[str, Any]:
     return _WITHOUT_WORDS | {"num_images_per_prompt": 1} | repeated
 
 
-def _takes(pipeline: Any, argument: str) -> bool:
-    return argument in inspect.signature(type(pipeline).__call__).parameters
+def _given(pipeline: Any, way: Way, sources: Sources, count: int) -> dict[str, Any]:
+    """The pictures among the pipeline's arguments. Each of a batch gets a copy, so that its own seed is used on it."""
+    match way:
+        case "edit":
+            references = sources.references
+            return {"image": references if len(references) > 1 else references[0]}
+        case "image" | "inpaint":
+            takes_mask = "mask_image" in inspect.signature(type(pipeline).__call__).parameters
+            masks = {"mask_image": [sources.mask] * count} if takes_mask else {}
+            return {"image": [sources.picture] * count, **masks}
+        case _:
+            return {}
 
 
 def _check_guidance(pipeline: Any, arguments: Mapping[str, Any]) -> None:

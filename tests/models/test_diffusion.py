@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from models.catalog import ModelEntry, create_engine
-from models.diffusion import DiffusionEngine, drawn_size
+from models.diffusion import DiffusionEngine
+from models.diffusion_sources import drawn_size
 from models.engine import Step, StepCallback
 from models.errors import Cancelled, CheckpointError, InvalidInput, OutOfMemory
 from models.tasks import ImageJob
