@@ -17,6 +17,7 @@ from models.tasks import ImageJob
 Kind = Literal["image", "vlm", "captioner", "clip", "voice"]
 EngineName = Literal[
     "diffusion",
+    "diffusion_mlx",
     "vlm",
     "moondream",
     "vlm_mlx",
@@ -31,6 +32,7 @@ EngineName = Literal[
 
 _ENGINES: dict[EngineName, tuple[Kind, str]] = {
     "diffusion": ("image", "models.diffusion:DiffusionEngine"),
+    "diffusion_mlx": ("image", "models.diffusion_mlx:MlxDiffusionEngine"),
     "vlm": ("vlm", "models.vlm:TransformersVlmEngine"),
     "moondream": ("vlm", "models.moondream:MoondreamEngine"),
     "vlm_mlx": ("vlm", "models.vlm_mlx:MlxVlmEngine"),

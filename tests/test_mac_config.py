@@ -9,7 +9,8 @@ import pytest
 
 import settings
 from models.diffusion import DiffusionOptions
-from models.diffusion_ways import main_class, ways_of
+from models.diffusion_mlx import MlxDiffusionEngine
+from models.diffusion_ways import expected_ways, main_class, ways_of
 
 CONFIG = Path(__file__).parent.parent / "serve_config.mac.yaml"
 
@@ -26,11 +27,16 @@ def loaded() -> settings.Settings:
     return settings.load(CONFIG, {})
 
 
-def test_every_picture_model_can_be_made_by_the_installed_diffusers(loaded: settings.Settings) -> None:
+def test_every_picture_model_can_be_made_by_the_installed_libraries(loaded: settings.Settings) -> None:
     pictures = {alias: entry for alias, entry in loaded.models.items() if entry.kind == "image"}
     assert pictures.keys() == PICTURES.keys()
     for alias, entry in pictures.items():
         name, ways = PICTURES[alias]
+        if entry.engine == "diffusion_mlx":
+            assert MlxDiffusionEngine._mismatch({"_class_name": name}) is None
+            assert set(expected_ways({"_class_name": name}, {}) or ()) == ways
+            assert find_spec("mlx_vlm.models.flux2")
+            continue
         options = DiffusionOptions.model_validate(entry.options)
         assert set(ways_of(main_class({"_class_name": name}), options.pipelines)) == ways
         assert (options.loading.quantization, options.loading.offload) == ("none", "none")  # both are for CUDA

@@ -9,6 +9,7 @@ from tests.checkpoints.chats import write_gemma3, write_internvl, write_qwen2_5_
 from tests.checkpoints.pictures import (
     write_flux,
     write_flux2_klein,
+    write_flux2_klein_for_mlx,
     write_kontext,
     write_lora,
     write_qwen_image,
@@ -25,6 +26,7 @@ __all__ = [
     "write_blip2",
     "write_flux",
     "write_flux2_klein",
+    "write_flux2_klein_for_mlx",
     "write_gemma3",
     "write_internvl",
     "write_kontext",

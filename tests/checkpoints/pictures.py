@@ -181,29 +181,58 @@ def _adapter(module: Any, targets: list[str], seed: int) -> dict[str, Any]:
 
 def write_flux2_klein(folder: Path, is_distilled: bool = False) -> None:
     """A FLUX.2 klein: a Qwen3 of which three layers are read, latents normalised by a batch norm."""
-    import torch
-    from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
-    from transformers import Qwen3ForCausalLM
+    from diffusers import AutoencoderKLFlux2
 
     _seeded()
+    vae = AutoencoderKLFlux2(**_vae_sizes(4), sample_size=32)
+    _write_flux2_klein(folder, _sure(vae), _flow_scheduler(), is_distilled, 32, 37, 1)
+
+
+def write_flux2_klein_for_mlx(folder: Path, is_distilled: bool = True, channels: tuple[int, ...] = (32,) * 4) -> None:
+    """A FLUX.2 klein with what mlx-vlm takes for given: noise levels and latents as the released one has them.
+
+    `channels` are those of the autoencoder. What is quantised has sizes that are multiples of 64.
+    """
+    import torch
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler
+
+    _seeded()
+    vae = _sure(AutoencoderKLFlux2(block_out_channels=channels))
+    with torch.no_grad():
+        vae.decoder.conv_out.weight.mul_(2)  # fresh ones make everything grey
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    _write_flux2_klein(folder, vae.to(torch.bfloat16), scheduler, is_distilled, 64, 128, 2)
+
+
+def _write_flux2_klein(
+    folder: Path, vae: Any, scheduler: Any, is_distilled: bool, width: int, intermediate: int, loudness: float
+) -> None:
+    import torch
+    from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
+    from transformers import Qwen3ForCausalLM
+
     tokenizer = qwen_tokenizer(CHATML)
-    vae = _sure(AutoencoderKLFlux2(**_vae_sizes(4), sample_size=32))
     torch.nn.init.uniform_(vae.bn.running_mean, -0.5, 0.5)  # the plain 0 and 1 of a fresh one would hide mistakes
     torch.nn.init.uniform_(vae.bn.running_var, 0.5, 2.0)
+    # layers 9, 18 and 27 are read
+    text = _qwen3(tokenizer, num_hidden_layers=28, hidden_size=width, intermediate_size=intermediate)
     Flux2KleinPipeline(
-        scheduler=_flow_scheduler(),
+        scheduler=scheduler,
         vae=vae,
-        text_encoder=Qwen3ForCausalLM(_qwen3(tokenizer, num_hidden_layers=28)),  # layers 9, 18 and 27 are read
+        text_encoder=Qwen3ForCausalLM(text),
         tokenizer=tokenizer,
-        transformer=Flux2Transformer2DModel(
-            in_channels=16,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=3 * 32,
-            axes_dims_rope=(4, 4, 4, 4),
-            guidance_embeds=False,
+        transformer=_loud(
+            Flux2Transformer2DModel(
+                in_channels=4 * vae.config.latent_channels,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=width // 2,
+                num_attention_heads=2,
+                joint_attention_dim=3 * width,
+                axes_dims_rope=(width // 8,) * 4,
+                guidance_embeds=False,
+            ),
+            loudness,
         ),
         is_distilled=is_distilled,
     ).save_pretrained(folder)
