@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +31,10 @@ class Answer:
 
 
 class Vision(ModelReplica[ChatEngine]):
-    """Answers about pictures and text. What comes while the model works goes together next; nobody waits for it."""
+    """Answers about pictures and text.
+
+    What comes while the model works goes along from its next token on, where the engine can, else together next.
+    """
 
     def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
         super().__init__(alias, entry, capacity)
@@ -101,15 +104,17 @@ class Vision(ModelReplica[ChatEngine]):
         There is such a turn for every job; those whose job went along with an earlier one find less to do, or nothing.
         """
         calls: list[Asked] = []
-        with suppress(IndexError):  # several threads may take the last one, where an engine is re-entrant
-            while len(calls) < self.engine.max_batch:
-                call = self._waiting.popleft()
-                if not call.is_cancelled():
-                    calls.append(call)
-        if not calls:
+
+        def next_waiting(count: int) -> Sequence[Asked]:
+            taken = self._next_waiting(count)
+            calls[:] = [*(call for call in calls if not call.is_cancelled()), *taken]
+            return taken
+
+        first = next_waiting(self.engine.max_batch)
+        if not first:
             return
         try:
-            self._guarded(lambda _: self.engine.answer(calls), lambda: False)
+            self._guarded(lambda _: self.engine.answer(first, next_waiting), lambda: False)
         except ModelError as error:
             for call in calls:
                 call.tell(error)
@@ -117,3 +122,13 @@ class Vision(ModelReplica[ChatEngine]):
             for call in calls:
                 call.tell(InferenceFailed(f"{self.alias} broke off"))
             raise
+
+    def _next_waiting(self, count: int) -> list[Asked]:
+        """The longest waiting, up to so many, for whom somebody still waits; they are on their way then."""
+        taken: list[Asked] = []
+        with suppress(IndexError):  # several threads may take the last one, where an engine is re-entrant
+            while len(taken) < count:
+                call = self._waiting.popleft()
+                if not call.is_cancelled():
+                    taken.append(call)
+        return taken

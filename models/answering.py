@@ -32,7 +32,8 @@ class Row:
     ) -> None:
         self.read, self.limit = read, limit
         self.done = False
-        self._asked, self._ends, self._image_tokens, self._logprob = asked, ends, image_tokens, logprob
+        self.asked = asked
+        self._ends, self._image_tokens, self._logprob = ends, image_tokens, logprob
         self._text = TokenText(decode, asked.job.stop)
         self._told: list[TokenLogprob] = []
         self._written = 0
@@ -55,23 +56,23 @@ class Row:
             if self._text.stopped:
                 self._told = _within(piece, self._told)
             if piece:
-                self._asked.tell(ChatDelta(piece, logprobs=tuple(self._told)))
+                self.asked.tell(ChatDelta(piece, logprobs=tuple(self._told)))
                 self._told.clear()
         ended = ended or self._text.stopped
         if ended or self._written == self.limit:
             usage = Usage(self.read, self._written, self._image_tokens)
             reason: Literal["stop", "length"] = "stop" if ended else "length"
-            self._asked.tell(ChatDelta(self._text.finish(), reason, usage, tuple(self._told)))
+            self.asked.tell(ChatDelta(self._text.finish(), reason, usage, tuple(self._told)))
             self.done = True
         else:
-            self.done = self._asked.is_cancelled()
+            self.done = self.asked.is_cancelled()
         return self.done
 
     def fail(self, error: Exception) -> None:
         """End with an error."""
         if not self.done:
             self.done = True
-            self._asked.tell(error)
+            self.asked.tell(error)
 
 
 def _within(text: str, told: list[TokenLogprob]) -> list[TokenLogprob]:

@@ -190,6 +190,10 @@ class Asked:
     is_cancelled: Callable[[], bool]
 
 
+Newcomers = Callable[[int], Sequence[Asked]]
+"""Gives up to so many jobs that have come meanwhile; each once, and from the thread of `answer` only."""
+
+
 class ChatEngine(Engine):
     """Answers in words about pictures and text."""
 
@@ -202,8 +206,11 @@ class ChatEngine(Engine):
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
         """The answer piece by piece, whole characters only; ends early once `is_cancelled()` is true."""
 
-    def answer(self, asked: Sequence[Asked]) -> None:
-        """Answer several jobs, side by side where the engine can."""
+    def answer(self, asked: Sequence[Asked], newcomers: Newcomers = lambda _: ()) -> None:  # noqa: ARG002
+        """Answer several jobs, side by side where the engine can.
+
+        One that can take in others midway asks for `newcomers`, and answers them too.
+        """
         for each in asked:
             try:
                 for piece in self.stream(each.job, each.is_cancelled):

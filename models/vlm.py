@@ -83,8 +83,11 @@ class TransformersVlmEngine(engine.ChatEngine):
         begun = self._begun(Asked(job, listener.tell, listener.is_cancelled))
         return listener.pieces(lambda: self._write([begun]))
 
-    def answer(self, asked: Sequence[Asked]) -> None:
-        """Answer several jobs in one batch, each as if it were alone; a job's own fault is its own."""
+    def answer(self, asked: Sequence[Asked], newcomers: engine.Newcomers = lambda _: ()) -> None:  # noqa: ARG002
+        """Answer several jobs in one batch, each as if it were alone; a job's own fault is its own.
+
+        Newcomers wait: transformers' continuous batching takes no pictures.
+        """
         begun: list[_Begun] = []
         for each in asked:
             try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
@@ -16,14 +16,18 @@ from models import engine
 from models.answering import Row
 from models.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.engine import Asked
-from models.errors import CheckpointError, InvalidInput
-from models.grammar import Grammar, spelled, vocabulary_of
+from models.errors import CheckpointError, InvalidInput, ModelError
+from models.grammar import spelled, vocabulary_of
+from models.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch
+from models.mlx_sampling import Choices
 from models.mlx_weights import parameter_bytes, set_dtype
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob
 
 if TYPE_CHECKING:
     import mlx.core as mx
+
+logger = logging.getLogger(__name__)
 
 _PLACEHOLDERS = ("<|placeholder|>", "<image>", "<video>")
 """What mlx-vlm's processors put pictures in the place of, though it is no special token of most checkpoints."""
@@ -35,6 +39,7 @@ class MlxOptions(engine.Options):
     processor: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the checkpoint's processor, e.g. max_pixels: 1003520"
     )
+    max_batch: int = Field(8, ge=1, le=64, description="answers that are written side by side; 1 = one by one")
 
 
 class MlxVlmEngine(engine.ChatEngine):
@@ -42,6 +47,41 @@ class MlxVlmEngine(engine.ChatEngine):
 
     Options: ClassVar[type[engine.Options]] = MlxOptions
     options: MlxOptions
+
+    @property
+    def max_batch(self) -> int:
+        """As the entry says; 1 for a model without turns."""
+        return self.options.max_batch if not self.loaded or self._templates is not None else 1
+
+    def answer(self, asked: Sequence[Asked], newcomers: engine.Newcomers = lambda _: ()) -> None:
+        """Answer several jobs side by side, newcomers from the next token on; a job's own fault is its own."""
+        if self.max_batch == 1:
+            super().answer(asked)
+            return
+        with closing(MlxBatch(self._model, self._processor, self.max_batch)) as batch:
+            while asked or len(batch):
+                for each in asked:
+                    try:
+                        with engine.inference():
+                            batch.add(self._begun(each))
+                    except ModelError as error:
+                        each.tell(error)
+                try:
+                    with engine.inference():
+                        batch.step()
+                except ModelError as error:
+                    self._give_up(batch.rows, error)
+                    return
+                asked = newcomers(self.max_batch - len(batch))
+
+    def _give_up(self, rows: Sequence[Row], error: ModelError) -> None:
+        """End the answers of a batch that broke; those not begun may work by themselves, without a batch."""
+        logger.warning("%s: a batch of %d broke: %s", self.entry.checkpoint, len(rows), error, exc_info=error.__cause__)
+        for row in rows:
+            if row.untouched:
+                super().answer([row.asked])
+            else:
+                row.fail(error)
 
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
         """The answer piece by piece; the prompt is checked before this returns, the model runs while it is iterated.
@@ -52,29 +92,14 @@ class MlxVlmEngine(engine.ChatEngine):
             InvalidInput: the conversation does not fit the model's context or template, a picture cannot be read, or no
                 answer can have the form that is asked for.
         """
-        inputs = self._inputs(job.messages)
-        ids = inputs["input_ids"]
-        read = int(ids.shape[1])
-        limit = min(job.max_tokens, room_after(read, self._context))
-        choices = Choices(job, self._end_tokens, lambda: self._vocabulary)
-        image_tokens = int((ids == self._image_token).sum().item()) if self._image_token is not None else 0
         told: list[ChatDelta | Exception] = []
-        seen: list[mx.array] = []
-        row = Row(
-            Asked(job, told.append, is_cancelled),
-            self._decode,
-            self._end_tokens,
-            read,
-            image_tokens,
-            limit,
-            lambda token: None if job.top_logprobs is None else self._told(token, seen[-1], job.top_logprobs),
-        )
+        begun = self._begun(Asked(job, told.append, is_cancelled))
 
         def answer() -> Iterator[ChatDelta]:
-            with engine.inference(), closing(self._generate(choices, inputs, limit)) as steps:
+            with engine.inference(), closing(self._generate(begun)) as steps:
                 for token, logprobs in steps:
-                    seen[:] = [logprobs]
-                    ended = row.take(token)
+                    begun.seen[:] = [logprobs]
+                    ended = begun.row.take(token)
                     yield from (piece for piece in told if isinstance(piece, ChatDelta))
                     told.clear()
                     if ended:
@@ -82,22 +107,37 @@ class MlxVlmEngine(engine.ChatEngine):
 
         return answer()
 
-    def _generate(
-        self, choices: Choices, inputs: Mapping[str, Any], limit: int
-    ) -> Generator[tuple[int, mx.array], None, None]:
+    def _begun(self, asked: Asked) -> Begun:
+        job = asked.job
+        inputs = self._inputs(job.messages)
+        ids = inputs["input_ids"]
+        read = int(ids.shape[1])
+        limit = min(job.max_tokens, room_after(read, self._context))
+        choices = Choices(job, self._end_tokens, lambda: self._vocabulary)
+        image_tokens = int((ids == self._image_token).sum().item()) if self._image_token is not None else 0
+        seen: list[mx.array] = []
+
+        def logprob(token: int) -> TokenLogprob | None:
+            return None if job.top_logprobs is None else self._told(token, seen[-1], job.top_logprobs)
+
+        row = Row(asked, self._decode, self._end_tokens, read, image_tokens, limit, logprob)
+        return Begun(row, inputs, choices, seen)
+
+    def _generate(self, begun: Begun) -> Generator[tuple[int, mx.array], None, None]:
         """Pairs of a token and the log-probabilities that the model itself gave in its place, [vocabulary]."""
         from mlx_vlm.generate import generate_step
         from mlx_vlm.generate.common import generation_stream, wired_limit
 
-        rest = {name: value for name, value in inputs.items() if name not in _OWN_ARGUMENTS}
+        inputs = begun.inputs
+        rest = {name: value for name, value in inputs.items() if name not in OWN_ARGUMENTS}
         with wired_limit(self._model, [generation_stream]):  # keeps the weights where Metal can read them
             yield from generate_step(
                 inputs["input_ids"],
                 self._model,
                 inputs.get("pixel_values"),
                 inputs.get("attention_mask"),
-                max_tokens=limit,
-                sampler=choices,
+                max_tokens=begun.row.limit,
+                sampler=begun.choices,
                 **rest,
             )
 
@@ -222,68 +262,3 @@ class MlxVlmEngine(engine.ChatEngine):
         job = ChatJob((Message("user", (picture, TextPart("?"))),), max_tokens=2)
         for _ in self.stream(job, lambda: False):
             pass
-
-
-_OWN_ARGUMENTS = ("input_ids", "pixel_values", "attention_mask")
-
-
-class Choices:
-    """Draws the tokens of one answer, as mlx-vlm calls its samplers.
-
-    mlx-vlm computes a step ahead, so everything here stays in MLX's lazy arrays, except where a form decides by the
-    token before. Its own penalties look at the last 20 tokens and count the prompt's; these count what was written.
-    """
-
-    def __init__(self, job: ChatJob, ends: frozenset[int], vocabulary: Callable[[], Any]) -> None:
-        """Raises InvalidInput when no answer can have the job's form."""
-        import mlx.core as mx
-
-        self._job, self._ends = job, ends
-        self._grammar = None if job.form is None else Grammar(vocabulary(), job.form)
-        seed = secrets.randbits(64) if job.seed is None else job.seed % 2**64
-        self._key = mx.random.key(seed)
-        self._counts: mx.array | None = None
-        self._last: mx.array | None = None
-
-    def __call__(self, logprobs: mx.array) -> mx.array:
-        """The next token [1], of log-probabilities [1, vocabulary]."""
-        import mlx.core as mx
-
-        scores = logprobs.astype(mx.float32)
-        if self._job.presence_penalty or self._job.frequency_penalty:
-            scores = self._penalised(scores)
-        if self._grammar is not None:
-            scores = self._kept_to(self._grammar, scores)
-        self._last = mx.argmax(scores, axis=-1) if self._job.is_greedy else self._drawn(scores)
-        return self._last
-
-    def _penalised(self, scores: mx.array) -> mx.array:
-        import mlx.core as mx
-
-        if self._counts is None or self._last is None:
-            self._counts = mx.zeros_like(scores)
-        else:
-            self._counts = self._counts.at[0, self._last].add(1)
-        job = self._job
-        return scores - job.presence_penalty * (self._counts > 0) - job.frequency_penalty * self._counts
-
-    def _kept_to(self, grammar: Grammar, scores: mx.array) -> mx.array:
-        import mlx.core as mx
-
-        if self._last is not None:
-            token: Any = self._last.item()
-            if token in self._ends:  # the step ahead of an answer that has ended
-                return scores
-            grammar.accept(token)
-        allowed = mx.array(grammar.allowed()[: scores.shape[-1]])
-        return mx.where(allowed, scores, -mx.inf)
-
-    def _drawn(self, scores: mx.array) -> mx.array:
-        import mlx.core as mx
-        from mlx_vlm.sample_utils import apply_top_p
-
-        scores = scores / self._job.temperature
-        if self._job.top_p < 1:
-            scores = apply_top_p(scores - mx.logsumexp(scores, axis=-1, keepdims=True), max(self._job.top_p, 1e-9))
-        self._key, key = mx.random.split(self._key)
-        return mx.random.categorical(scores, key=key)

@@ -6,6 +6,8 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ from PIL import Image
 
 from bench.parity import agreement, questions
 from models.catalog import ModelEntry, create_engine
-from models.engine import local_folder
+from models.engine import Asked, local_folder
 from models.errors import CheckpointError, InferenceFailed, InvalidImage, InvalidInput
+from models.mlx_sampling import Choices
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 from models.vlm import TransformersVlmEngine
-from models.vlm_mlx import Choices, MlxVlmEngine
+from models.vlm_mlx import MlxVlmEngine
 
 QUESTION = "What colour is the background?"
 Changed = Callable[..., MlxVlmEngine]
@@ -282,6 +285,101 @@ def test_it_is_loaded_and_asked_in_a_thread_of_its_own_as_a_replica_does(mlx: Ml
 
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(loaded_and_asked).result() == [answer(mlx, job)] * 2
+
+
+# Side by side
+
+
+def together(engine: MlxVlmEngine, *jobs: ChatJob, cancelled: int | None = None) -> list[str | Exception]:
+    """The answers of jobs that are asked at once, or their errors; nobody waits for the one that is cancelled."""
+    told: list[list[ChatDelta | Exception]] = [[] for _ in jobs]
+    engine.answer([Asked(job, told[i].append, partial(eq, i, cancelled)) for i, job in enumerate(jobs)])
+    answers: list[str | Exception] = []
+    for pieces in told:
+        errors = [piece for piece in pieces if isinstance(piece, Exception)]
+        texts = [piece.text for piece in pieces if not isinstance(piece, Exception)]
+        answers.append(errors[0] if errors else "".join(texts))
+    return answers
+
+
+LONG = ask(plain("green"), "Describe this image in detail.", max_tokens=60)
+DIGIT = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
+
+
+def test_answers_written_side_by_side_are_those_written_alone(mlx: MlxVlmEngine) -> None:
+    jobs = [
+        LONG,
+        ask(plain("red"), QUESTION),
+        ask("hello", max_tokens=5),
+        ask(plain("blue"), plain("red"), "a much longer question than the others are", max_tokens=9),
+        ask(plain("red"), QUESTION, form=("yes", "no")),
+        ask(plain("red"), "hello", temperature=1.0, seed=3, max_tokens=20),
+        ask(plain("red"), "hello", frequency_penalty=2.0, max_tokens=20),
+        ask(plain("red"), QUESTION, form=DIGIT),
+    ]
+    assert together(mlx, *jobs) == [answer(mlx, job) for job in jobs]
+    job = ask(plain("red"), "hello", top_logprobs=2, max_tokens=6)
+    told: list[ChatDelta | Exception] = []
+    others = [Asked(LONG, lambda _: None, lambda: False), Asked(job, told.append, lambda: False)]
+    mlx.answer(others)
+    pieces = [piece for piece in told if isinstance(piece, ChatDelta)]
+    alone = deltas(mlx, job)
+    assert pieces[-1].usage == alone[-1].usage
+    beside, by_itself = ([one for piece in each for one in piece.logprobs] for each in (pieces, alone))
+    assert [one.token for one in beside] == [one.token for one in by_itself]
+    assert [one.logprob for one in beside] == pytest.approx([one.logprob for one in by_itself], abs=1e-3)
+
+
+def test_a_newcomer_does_not_wait_for_a_long_answer(mlx: MlxVlmEngine) -> None:
+    order: list[str] = []
+
+    def asked(name: str, job: ChatJob) -> Asked:
+        return Asked(job, lambda piece: order.append(f"{name} {type(piece).__name__}"), lambda: False)
+
+    waiting = [asked("short", ask(plain("red"), QUESTION))]
+
+    def newcomers(count: int) -> list[Asked]:
+        assert 0 <= count <= mlx.max_batch
+        come = waiting[:] if order.count("long ChatDelta") == 5 else []
+        waiting[:] = [] if come else waiting
+        return come
+
+    mlx.answer([asked("long", LONG)], newcomers)
+    last_of_short = len(order) - order[::-1].index("short ChatDelta")
+    assert 5 < last_of_short < len(order) / 2
+    assert set(order) == {"long ChatDelta", "short ChatDelta"}
+
+
+def test_a_fault_of_one_job_is_its_own(mlx: MlxVlmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no number")
+
+    monkeypatch.setattr(Choices, "_penalised", fail)
+    good = ask(plain("red"), QUESTION)
+    damaged, endless = ask(ImagePart(b"no picture")), ask("hello", form={"type": "nonsense"})
+    first, picture, form, odd, last = together(mlx, good, damaged, endless, ask("a", frequency_penalty=1.0), good)
+    assert first == last == answer(mlx, good)
+    assert isinstance(picture, InvalidImage)
+    assert isinstance(form, InvalidInput)
+    assert isinstance(odd, InferenceFailed)
+    assert "no number" in str(odd)
+
+
+def test_who_leaves_is_told_nothing_more_and_the_others_go_on(mlx: MlxVlmEngine) -> None:
+    good = ask(plain("red"), QUESTION)
+    left, stayed = together(mlx, LONG, good, cancelled=0)
+    assert stayed == answer(mlx, good)
+    assert isinstance(left, str)
+    assert len(left) < len(answer(mlx, LONG)) / 2
+
+
+def test_what_breaks_as_a_batch_is_answered_one_by_one(mlx: MlxVlmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("this model has no batches")
+
+    monkeypatch.setattr("models.mlx_batch.MlxBatch.step", fail)
+    jobs = [ask(plain("red"), QUESTION), ask("hello", max_tokens=5)]
+    assert together(mlx, *jobs) == [answer(mlx, job) for job in jobs]
 
 
 # What it refuses
