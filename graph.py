@@ -172,7 +172,7 @@ def _search(settings: Settings, embedder: Application) -> Application:
             configured,
             embedder,
             partial(open_backups, settings) if with_backups else None,
-            search.database_in(settings.folder) if with_backups else None,
+            search.database_in(settings.folder) if search.database_url is None else None,
             search.backup_interval_seconds,
         )
     )

@@ -24,7 +24,8 @@ class _Missing(BaseModel):
 class _Strays(BaseModel):
     orphans: list[str]
     deleted: int
-    set_aside: int
+    set_aside: int = 0
+    indexes_set_aside: list[str] = []
     missing: list[_Missing]
 
 
@@ -33,6 +34,7 @@ class _Backup(BaseModel):
     size: int
     rows: dict[str, int]
     created_at: str
+    asked: bool = False
 
 
 class _Backups(BaseModel):
@@ -43,19 +45,22 @@ class _Backups(BaseModel):
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; else they are only listed.")] = False,
     forget_set_aside: Annotated[
-        bool, typer.Option("--forget-set-aside", help="Remove the indexes that restores have set aside first.")
+        bool, typer.Option("--forget-set-aside", help="Also the indexes that restores have set aside, and their files.")
     ] = False,
     server: ServerUrl = None,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Find stored files that no picture has, and pictures whose file is gone (exit status 1)."""
-    asked = {"delete": delete, "forget_set_aside": forget_set_aside}
+    if forget_set_aside and not delete:
+        raise typer.BadParameter("it removes indexes for good, so it needs --delete", param_hint="--forget-set-aside")
+    asked = {"delete": delete} | ({"forget_set_aside": True} if forget_set_aside else {})  # older servers know only one
     strays = ask(_Strays, "POST", "/api/admin/search/gc", server, patience, json=asked)
     for key in strays.orphans:
         print(key)
     orphans = f"{strays.deleted} deleted" if delete else f"{len(strays.orphans)} of no picture"
-    if strays.set_aside:
-        orphans += f", {strays.set_aside} of an index that a restore has set aside, which stay (--forget-set-aside)"
+    if strays.indexes_set_aside:
+        kept = ", ".join(strays.indexes_set_aside)
+        orphans += f", {strays.set_aside} of indexes that restores have set aside ({kept}), which stay"
     lacking = [f"{each.project_id}/{each.id}: its file is gone" for each in strays.missing]
     end(f"files: {orphans}; pictures without a file: {len(lacking)}", lacking)
 
@@ -71,9 +76,11 @@ def backup(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> N
 def backups(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
     """List the backups that are kept, newest first."""
     found = ask(_Backups, "GET", "/api/admin/search/backups", server, patience).backups
-    table = Table("version", "made", "pictures", "size", box=None, pad_edge=False)
+    table = Table("version", "made", "asked for", "pictures", "size", box=None, pad_edge=False)
     for each in found:
-        table.add_row(each.key, each.created_at, str(each.rows.get("images", 0)), decimal(each.size))
+        table.add_row(
+            each.key, each.created_at, "yes" if each.asked else "", str(each.rows.get("images", 0)), decimal(each.size)
+        )
     print_table(table)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import glob
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -50,6 +50,7 @@ class IndexKeeper:
         """Why the index is not open."""
         self.openings = 0
         """How often it was opened."""
+        self._copying = asyncio.Lock()  # whoever reads the file for a backup keeps its log from being played in
         self._thread.submit(self._open).result()
 
     async def call(self, work: Callable[Concatenate[ImageIndex, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -87,7 +88,8 @@ class IndexKeeper:
         """
         backups, database = self._required()
         await self.call(lambda index: index.is_shared)  # one that is unavailable is nothing to keep
-        return await asyncio.to_thread(_back_up, backups, database, only_changes, asked)
+        async with self._copying:
+            return await asyncio.to_thread(_back_up, backups, database, only_changes, asked)
 
     async def restore(self, version: str | None) -> Backup:
         """Go back to a backup, by its key, or to the newest. What was there is kept
@@ -98,23 +100,30 @@ class IndexKeeper:
             RestoreFailed: everything is as it was.
         """
         backups, database = self._required()
-        restored, whole = await asyncio.to_thread(_fetched, backups, database, version)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, database, whole)
+        async with self._copying:
+            restored, whole = await asyncio.to_thread(_fetched, backups, database, version)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, database, whole)
         return restored
 
-    async def set_aside(self, ids: set[str]) -> set[str]:
-        """Those of these ids of images that are in an index which a restore has set aside."""
-        return await asyncio.to_thread(_named_aside, self._aside(), ids)
+    async def named_aside(self, ids: set[str]) -> set[str]:
+        """Those of these ids of images that are in an index which a restore has set aside.
+
+        All of them while one of those cannot be read: nobody knows what it names.
+        """
+        return await asyncio.to_thread(_named_in, self.set_aside, ids)
 
     async def forget_set_aside(self) -> None:
         """Remove the indexes that restores have set aside; nobody can go back to them then."""
-        for path in self._aside():
-            path.unlink(missing_ok=True)
+        # in turn: one that is being restored is not to lose what it would go back to
+        await asyncio.get_running_loop().run_in_executor(self._thread, _remove, self.set_aside)
 
-    def _aside(self) -> list[Path]:
+    @property
+    def set_aside(self) -> list[Path]:
+        """The indexes that restores have set aside."""
         if self._database is None:
             return []
-        return list(self._database.parent.glob(f"{glob.escape(self._database.name)}{_ASIDE}*"))
+        name = re.compile(re.escape(f"{self._database.name}{_ASIDE}") + r"\d{8}T\d{6}(\.\d+)?Z")
+        return sorted(path for path in self._database.parent.iterdir() if name.fullmatch(path.name))
 
     def _required(self) -> tuple[Backups, Path]:
         if self._backups is None or self._database is None:
@@ -126,17 +135,20 @@ class IndexKeeper:
         if self._index is not None:
             self._index.close()
             self._index = None
-        aside = database.with_name(f"{database.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        aside = database.with_name(f"{database.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
         if database.exists():
-            aside.unlink(missing_ok=True)
             os.link(database, aside)
-        for suffix in ("-wal", "-shm"):  # emptied by closing; of a database that was not open, they would be played in
-            database.with_name(f"{database.name}{suffix}").unlink(missing_ok=True)
+        log, shared = (database.with_name(f"{database.name}{suffix}") for suffix in ("-wal", "-shm"))
+        if log.exists():  # of a database that could not be opened; it would be played into the one that comes
+            log.replace(aside.with_name(f"{aside.name}-wal"))
+        shared.unlink(missing_ok=True)
         whole.replace(database)  # in one step: whatever happens, there is a database
         self._open()
         if self._index is None and aside.exists():
             why = self.failure
             aside.replace(database)
+            if (kept := aside.with_name(f"{aside.name}-wal")).exists():
+                kept.replace(log)
             self._open()
             raise RestoreFailed("the backup cannot be opened; the server's log says why") from why
 
@@ -167,14 +179,21 @@ class IndexKeeper:
             return False
 
 
-def _named_aside(databases: Sequence[Path], ids: set[str]) -> set[str]:
+def _named_in(databases: Sequence[Path], ids: set[str]) -> set[str]:
     named = set[str]()
     for path in databases:
         try:
             named |= images_in(path, ids)
-        except StoreError:  # nobody can go back to it either
-            logger.warning("%s cannot be read; its pictures count as orphans", path.name, exc_info=True)
+        except StoreError:
+            logger.warning("%s cannot be read, so no file is taken for an orphan", path.name, exc_info=True)
+            return ids
     return named
+
+
+def _remove(databases: Sequence[Path]) -> None:
+    for path in databases:
+        for suffix in ("-wal", "-shm", ""):
+            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
 def _back_up(backups: Backups, database: Path, only_changes: bool, asked: bool) -> Backup | None:

@@ -46,7 +46,8 @@ logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
 
 _MAX_FILENAME: Final = 255
-_TURNING: Final = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_UNSEEN: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS: Final = "\u200c\u200d"
 _TOGETHER: Final = 64
 """Records written in one transaction, at most."""
 _EMBEDDED_ANEW: Final = 32
@@ -74,6 +75,8 @@ class Strays:
     """Orphans that were removed."""
     set_aside: int
     """Objects of an index that a restore has set aside: no orphans while its file is there, to go back to."""
+    indexes_set_aside: list[str]
+    """The names of those files, beside the index."""
 
 
 class Search:
@@ -235,18 +238,20 @@ class Search:
 
         `forget_set_aside` removes the indexes that restores have set aside before.
         """
+        prefix = await self._call(lambda index: index.key_prefix)  # or else it is unavailable, and nothing is removed
         if forget_set_aside:
             await self._index.forget_set_aside()
-        prefix = await self._call(lambda index: index.key_prefix)
         keys = await self._in_store(lambda: list(self._files.keys(prefix)))
         unknown: dict[str, str] = {}
         for begin in range(0, len(keys), _LISTED):
             unknown |= await self._call(ImageIndex.unknown, keys[begin : begin + _LISTED])
-        elsewhere = await self._index.set_aside(set(unknown.values()))
+        elsewhere = await self._index.named_aside(set(unknown.values()))
         orphans = [key for key, image_id in unknown.items() if image_id not in elsewhere]
         missing = [(record.project_id, record.id) for record in await self._without_objects(set(keys))]
         deleted = await self._in_store(lambda: _delete(self._files, orphans)) if remove else []
-        return Strays(orphans, missing, len(deleted), len(unknown) - len(orphans))
+        return Strays(
+            orphans, missing, len(deleted), len(unknown) - len(orphans), [path.name for path in self._index.set_aside]
+        )
 
     async def backups(self) -> list[Backup]:
         """The backups there are, newest first; see `IndexKeeper.backups`."""
@@ -508,11 +513,11 @@ def _examined(filename: str, content: bytes) -> NewImage:
 def _shown_name(filename: str) -> str:
     """The last part of the client's name for its file: it is shown, never a path.
 
-    Without control characters, and without those that turn the direction of writing, behind which `gpj.exe` can look
-    like another type.
+    Without control characters, and without what is not seen: marks that turn the direction of writing, say, behind
+    which `gpj.exe` looks like another type. Joiners stay, which some scripts and emoji are written with.
     """
     last = re.split(r"[/\\]", filename)[-1]
-    clean = "".join(c for c in last if unicodedata.category(c) not in ("Cc", "Cs") and c not in _TURNING).strip()
+    clean = "".join(c for c in last if unicodedata.category(c) not in _UNSEEN or c in _JOINERS).strip()
     return clean[:_MAX_FILENAME] or "upload"
 
 

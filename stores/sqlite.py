@@ -236,7 +236,9 @@ def images_in(path: Path, ids: Collection[str]) -> set[str]:
     Raises:
         StoreError: it cannot be read.
     """
-    with translated(), closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db:
+    # a log that is left is played in; without one nothing is written beside the file
+    way = "mode=rw" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    with translated(), closing(sqlite3.connect(f"{path.absolute().as_uri()}?{way}", uri=True)) as db:
         rows = db.execute("SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))])
         return {image_id for (image_id,) in rows}
 

@@ -69,7 +69,7 @@ _BACKUP: Final = {
     "rows": {
         "projects": 2, "images": 12, "counters": 1, "embedders": 1, "vectors": 12, "graphs": 0, "tombstones": 0
     },
-    "created_at": "2026-11-25T08:00:00Z",
+    "created_at": "2026-11-25T08:00:00Z", "asked": False,
 }  # fmt: skip
 _CONSENT: Final = {
     "id": "cons_00064434b91edb8b2bd9d0f0f5b64b4c0d3", "object": "audio.voice_consent", "name": "Ann agrees",
@@ -235,7 +235,10 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     },
     "/v1/projects/{project_id}": {"DELETE": _NOTHING},
     "/api/admin/search/gc": {
-        "POST": Example({"orphans": [], "deleted": 0, "set_aside": 0, "missing": []}, sent={"delete": False})
+        "POST": Example(
+            {"orphans": [], "deleted": 0, "set_aside": 0, "indexes_set_aside": [], "missing": []},
+            sent={"delete": False},
+        )
     },
     "/api/admin/search/backup": {"POST": Example(_BACKUP)},
     "/api/admin/search/backups": {"GET": Example({"backups": [_BACKUP]})},

@@ -39,8 +39,9 @@ async def readyz(request: Request) -> JSONResponse:
         return bool(mine) and "failed" not in mine
 
     search = await _search_state(atelier)
-    searchable = can_serve("clip") and search["state"] in ("ready", "embedding", "busy") and "why" not in search
-    ready = "failed" not in states.values() and (searchable or atelier.search is None)
+    is_up = can_serve("clip") and search["state"] in ("ready", "embedding", "busy")
+    ready = "failed" not in states.values() and (is_up or atelier.search is None)
+    searchable = is_up and "why" not in search  # for a while nothing can be found, which is no reason to send all away
     body = {
         "ready": ready,
         "server_ready": True,

@@ -231,11 +231,16 @@ async def collect_garbage(request: Request) -> dict[str, Any]:
     files that an index names which a restore has set aside: they stay until it is told to be forgotten.
     """
     asked = await body.read(request, Strayed)
+    if asked.forget_set_aside and not asked.delete:
+        raise ApiError(
+            400, "forget_set_aside: it removes indexes for good, so it needs delete: true", param="forget_set_aside"
+        )
     found: Strays = await _index(request).strays.remote(remove=asked.delete, forget_set_aside=asked.forget_set_aside)
     return {
         "orphans": found.orphans,
         "deleted": found.deleted,
         "set_aside": found.set_aside,
+        "indexes_set_aside": found.indexes_set_aside,
         "missing": [{"project_id": project, "id": image_id} for project, image_id in found.missing],
     }
 

@@ -286,10 +286,13 @@ def test_an_administrator_backs_up_goes_back_and_clears_away(
     late = http.post(f"/v1/projects/{project}/images", files={"file": png(scene("ring", "black", "white"))}).json()
     assert user.run("restore", version).startswith(f"restored {version}: ")
     assert len(records(http, project)) == 3
-    assert "of an index that a restore has set aside" in user.run("gc", "--delete")
-    listed = user.run("gc", "--forget-set-aside")
-    assert late["r2_key"] in listed
+    listed = user.run("gc", "--delete")
+    assert "of indexes that restores have set aside (image_search.db.before-restore-" in listed
+    assert late["r2_key"] not in listed
     assert "pictures without a file: 0" in listed
-    assert "deleted" in user.run("gc", "--delete")
+    assert "needs --delete" in user.run("gc", "--forget-set-aside", status=2)
+    listed = user.run("gc", "--delete", "--forget-set-aside")
+    assert late["r2_key"] in listed
+    assert "deleted" in listed
     assert user.run("gc").startswith("files: 0 of no picture")
     assert "there is no such backup" in user.run("restore", "image_search.db.versions/none.db", status=2)

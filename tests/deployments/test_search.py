@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -237,6 +239,8 @@ async def eventually(is_so: Callable[[], Awaitable[bool]], seconds: float = 10) 
         ("invoice\u202egnp.exe", "invoicegnp.exe"),
         ("\u2067שלום.png\u2069", "שלום.png"),
         ("\u202e", "upload"),
+        ("a\u200bb\u2028c\u00add.png", "abcd.png"),
+        ("نمی\u200cخواهم.png", "نمی\u200cخواهم.png"),
     ],
 )
 async def test_names_of_files_are_shown_without_what_deceives(search: Search, given: str, shown: str) -> None:
@@ -445,14 +449,42 @@ async def test_files_of_an_index_that_was_set_aside_are_no_orphans_until_it_is_g
     await search.restore(older.key)
     for aside in set_aside(tmp_path):
         aside.write_bytes(b"no database")
-    strays = await search.strays(remove=False)
-    assert (len(strays.orphans), strays.set_aside) == (2, 0), "nobody can go back to what cannot be read"
-    await search.restore(newer.key)
-    await search.restore(older.key)
-    assert (await search.strays(remove=False)).set_aside == 2
+    strays = await search.strays(remove=True)
+    assert (strays.deleted, strays.set_aside) == (0, 2), "nobody knows what it named"
+    assert strays.indexes_set_aside == sorted(path.name for path in set_aside(tmp_path))
     strays = await search.strays(remove=True, forget_set_aside=True)
     assert (strays.deleted, strays.set_aside, set_aside(tmp_path)) == (2, 0, [])
     await asyncio.to_thread(search.close)
+
+
+async def test_an_index_that_a_crash_left_with_a_log_is_set_aside_with_it(
+    tmp_path: Path, embedder: DeploymentHandle
+) -> None:
+    first = open_search(tmp_path, embedder, with_backups=True)
+    await first.add("p", "a.png", picture(COLOURS["red"]))
+    made = await first.back_up()
+    await first.add("p", "b.png", picture(COLOURS["blue"]))
+    await asyncio.to_thread(first.close)
+    database, log = tmp_path / "images.db", tmp_path / "images.db-wal"
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as db:
+        db.execute("PRAGMA user_version = 999")  # a newer server's, so that this one does not open it
+        files = {path: path.read_bytes() for path in (database, log)}
+    for path, content in files.items():
+        path.write_bytes(content)
+
+    second = open_search(tmp_path, embedder, with_backups=True)
+    with pytest.raises(StoreUnavailable):
+        await second.strays(remove=True, forget_set_aside=True)
+    await second.restore(made.key)
+    strays = await second.strays(remove=True)
+    assert (strays.deleted, strays.set_aside) == (0, 2)
+    await asyncio.to_thread(second.close)
+    database.write_bytes(b"damaged")
+    third = open_search(tmp_path, embedder, with_backups=True)
+    with pytest.raises(StoreUnavailable):
+        await third.strays(remove=True, forget_set_aside=True)
+    assert set_aside(tmp_path), "while nothing can be looked at, nothing is forgotten"
+    await asyncio.to_thread(third.close)
 
 
 class Waiting(FileStore):

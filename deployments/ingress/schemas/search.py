@@ -88,7 +88,7 @@ class Strayed(Fields):
     delete: bool = Field(False, description="delete the objects that no record has; else they are only listed")
     forget_set_aside: bool = Field(
         False,
-        description="remove the indexes that restores have set aside before, so that their objects are orphans too",
+        description="with `delete`: remove the indexes that restores have set aside first, and their objects with them",
     )
 
 
