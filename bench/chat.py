@@ -123,9 +123,10 @@ def in_process(kind: str) -> tuple[float, float, float]:
     engine.load()
     engine.warm_up()
     question, most = QUESTIONS[kind]
+    circle = red_circle()
 
     def job(*, again: bool = False) -> ChatJob:
-        picture = red_circle() if again else fresh(red_circle() + STAMP)
+        picture = circle if again else fresh(circle + STAMP)
         return ChatJob((Message("user", (ImagePart(picture), TextPart(question))),), max_tokens=most)
 
     with ThreadPoolExecutor(1) as thread:

@@ -19,7 +19,18 @@ from models.diffusion_loading import Loading, alike_in_any_batch, load, step_cac
 from models.diffusion_loras import Loras, LoraSource
 from models.diffusion_previews import LatentColours, Previewer
 from models.diffusion_sources import Sources, drawn_size
-from models.diffusion_ways import GUIDED_ABOVE_0, ONE_BY_ONE, Way, choose, expected_ways, main_class, sibling, ways_of
+from models.diffusion_ways import (
+    GUIDED_ABOVE_0,
+    ONE_BY_ONE,
+    READS_NO_SLIPS,
+    Way,
+    check_references,
+    choose,
+    expected_ways,
+    main_class,
+    sibling,
+    ways_of,
+)
 from models.errors import CheckpointError, InvalidInput, OutOfMemory
 
 if TYPE_CHECKING:
@@ -112,6 +123,8 @@ class DiffusionEngine(engine.ImageEngine):
         pipeline = self._pipeline_for(way)
         with engine.inference():
             sources = Sources(job, drawn, way, self.options.default_strength)
+            if way == "edit" and type(pipeline).__name__ in READS_NO_SLIPS:
+                check_references(sources.references)
         arguments = self._arguments(pipeline, way, job, sources)
         with engine.inference():
             self._loras.use(job.loras)

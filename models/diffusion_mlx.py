@@ -15,7 +15,7 @@ from pydantic import Field
 
 from models import engine
 from models.diffusion_sources import Sources, drawn_size
-from models.diffusion_ways import Way, choose, expected_ways
+from models.diffusion_ways import Way, check_references, choose, expected_ways
 from models.errors import CheckpointError, InvalidInput
 from models.flux2_mlx import Flux2, Tokens, joined, latents_of, mask_of, noise, noise_levels, shown, tokens_of
 from models.tasks import ImageJob
@@ -40,8 +40,8 @@ class MlxDiffusionOptions(engine.Options):
 
     bits: Literal[4, 8] | None = Field(
         None,
-        description="quantise the transformer and the text encoder to so many bits a number when they are loaded; a "
-        "checkpoint that is quantised already stays as it is",
+        description="quantise the transformer and the text encoder to so many bits a number when they are loaded; one "
+        "that is quantised already stays as it is",
     )
     native_pixels: int | None = Field(
         None,
@@ -80,6 +80,8 @@ class MlxDiffusionEngine(engine.ImageEngine):
         with engine.inference():
             drawn = drawn_size(job.width, job.height, self.options.native_pixels)
             sources = Sources(job, drawn, way, self.options.default_strength)
+            if way == "edit":
+                check_references(sources.references)
         if sources.strength == 0:
             yield from [sources.original] * job.n
             return
@@ -89,6 +91,7 @@ class MlxDiffusionEngine(engine.ImageEngine):
             with engine.inference():
                 steps = _Steps(on_step, self._flux2, start, number, job.n)
                 picture = sources.finished(self._draw(start, job.seed + number, steps))
+                engine.free_device_cache()  # MLX would keep the decoder's gigabytes for the next picture
             yield picture
 
     @classmethod

@@ -8,12 +8,14 @@ only for others.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from models.errors import CheckpointError, InvalidInput
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from models.tasks import ImageJob
 
 Way = Literal["text", "edit", "image", "inpaint"]
@@ -64,6 +66,11 @@ _ABLE: Final[dict[Way, str]] = {
 }
 _SEVERAL_REFERENCES: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "QwenImageEditPlusPipeline"})
 """Pipelines whose edits may look at more than one picture."""
+READS_NO_SLIPS: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
+"""Pipelines that take no reference that is very small or long."""
+_LEAST_SIDE: Final = 64
+_LONGEST: Final = 8
+"""Times as long as wide."""
 ONE_BY_ONE: Final = frozenset({"QwenImageEditInpaintPipeline"})
 """Pipelines that take a list of pictures for pictures of one prompt, not of one each."""
 
@@ -155,6 +162,22 @@ def choose(job: ImageJob, ways: Mapping[Way, str], *, by_likeness: bool) -> Way:
     if len(job.images) > 1 and not several:
         raise InvalidInput("this model works on one picture at a time", "image", "unsupported_parameter")
     return wanted
+
+
+def check_references(pictures: Sequence[Image.Image]) -> None:
+    """Refuse what pipelines of `READS_NO_SLIPS` would; `pictures` are in the sizes in which they are shown to them.
+
+    Raises:
+        InvalidInput: `image`.
+    """
+    for i, picture in enumerate(pictures):
+        if min(picture.size) < _LEAST_SIDE or max(picture.size) > _LONGEST * min(picture.size):
+            width, height = picture.size
+            raise InvalidInput(
+                f"image: picture {i} is {width}x{height} as this model sees it; it reads none with less than "
+                f"{_LEAST_SIDE} pixels a side, or more than {_LONGEST} times as long as wide",
+                "image",
+            )
 
 
 def _auto(way: Way, name: str) -> Any:

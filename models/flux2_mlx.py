@@ -36,7 +36,12 @@ _TILE: Final = 512
 _PREVIEW: Final = 64
 """Latents a side, before their 2x2 patches are packed, to which they are shrunk for a preview of 512 pixels."""
 _MOST_OF_REFERENCE: Final = 1024 * 1024
-"""Pixels. diffusers shows the model no larger picture."""
+"""Pixels. diffusers shows the model no larger reference."""
+_OTHER_LEVELS: Final = (
+    "shift_terminal", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas",
+    "stochastic_sampling",
+)  # fmt: skip
+"""Of diffusers' scheduler: with any of them it goes another way."""
 _REFERENCES_APART: Final = 10
 """The first coordinate of the places of reference i is this times i + 1."""
 
@@ -275,7 +280,8 @@ def _check_scheduler(folder: Path) -> None:
     if not path.is_file():
         return
     config = json.loads(path.read_text("utf-8"))
-    if not config.get("use_dynamic_shifting") or config.get("time_shift_type", "exponential") != "exponential":
+    is_known = config.get("use_dynamic_shifting") and config.get("time_shift_type", "exponential") == "exponential"
+    if not is_known or any(config.get(name) for name in _OTHER_LEVELS):
         raise CheckpointError(f"{str(folder)!r} has other noise levels than the released ones, which mlx-vlm lacks")
 
 

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 Pictures = tuple[bytes, ...]
 """The digests of a conversation's pictures, in order."""
+_Key = tuple[Pictures, int, tuple[object, ...], tuple[object, ...]]
+"""With the number of the call in a run, and the shapes of what the encoder is given."""
 
 
 def pictures_of(messages: Sequence[Message]) -> Pictures:
@@ -32,7 +34,7 @@ class PictureFeatures:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[Pictures, int], tuple[Any, int]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
         self._pictures: Pictures = ()
         self._calls = 0
@@ -51,23 +53,24 @@ class PictureFeatures:
         finally:
             self._pictures = ()
 
-    def remembered(self, encode: Callable[P, T]) -> Callable[P, T]:
+    def remembered(self, encode: Callable[P, T], needed: Callable[[T], T] = lambda made: made) -> Callable[P, T]:
         """An encoder that is not asked for what it has told of the same pictures before.
 
         A model may call it several times in a run; it does so in the same way whenever it sees the same pictures.
+        `needed` leaves out what of its output nobody reads.
         """
 
         @functools.wraps(encode)
         def look(*args: P.args, **kwargs: P.kwargs) -> T:
             if not self._pictures:
                 return encode(*args, **kwargs)
-            key = (self._pictures, self._calls)
+            key = (self._pictures, self._calls, _shapes(args), _shapes(tuple(kwargs.values())))
             self._calls += 1
             if key in self._kept:
                 self._kept.move_to_end(key)
                 known: T = self._kept[key][0]
                 return known
-            made = encode(*args, **kwargs)
+            made = needed(encode(*args, **kwargs))
             self._keep(key, made)
             return made
 
@@ -80,7 +83,7 @@ class PictureFeatures:
         self._bytes = 0
         return had
 
-    def _keep(self, key: tuple[Pictures, int], made: object) -> None:
+    def _keep(self, key: _Key, made: object) -> None:
         size = _bytes(made)
         if size > self._most:
             return
@@ -98,3 +101,7 @@ def _bytes(value: Any) -> int:
     if isinstance(value, (tuple, list)):
         return sum(map(_bytes, value))
     return int(getattr(value, "nbytes", 0))
+
+
+def _shapes(arguments: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(tuple(getattr(argument, "shape", ())) for argument in arguments)

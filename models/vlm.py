@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 _CAPTIONERS = ("blip", "blip-2")
 """`model_type` of what transformers counts among the models that answer about pictures, but has no chat template."""
+_READS_WORDS = {"qformer_input_ids"}
+"""Arguments of encoders that look at a picture with the question in mind (InstructBLIP)."""
+_READ_LAST_STATES = ("fuyu", "llama4")
+"""`model_type` of those whose language model reads the encoder's last states; all others read what is projected."""
 _MOST_TOKENS = 32_768
 """Prompts that are read at once have so many tokens together, padding included."""
 
@@ -91,8 +96,7 @@ class TransformersVlmEngine(engine.ChatEngine):
         begun: list[_Begun] = []
         for each in asked:
             try:
-                with engine.inference():  # memory may run out on what is read, too
-                    begun.append(self._begun(each))
+                begun.append(self._begun_with_room(each))
             except ModelError as error:
                 each.tell(error)
         while begun:
@@ -100,6 +104,17 @@ class TransformersVlmEngine(engine.ChatEngine):
             fitting = sum(count * read <= _MOST_TOKENS for count, read in enumerate(longest, start=1))
             together, begun = begun[: max(1, fitting)], begun[max(1, fitting) :]
             self._write(together)
+
+    def _begun_with_room(self, asked: Asked) -> _Begun:
+        """Memory may run out on what is read, too."""
+        try:
+            with engine.inference():
+                return self._begun(asked)
+        except OutOfMemory:
+            if not self._features.forget():
+                raise
+        with engine.inference():
+            return self._begun(asked)
 
     def _begun(self, asked: Asked) -> _Begun:
         inputs = self._inputs(asked.job.messages)
@@ -215,8 +230,10 @@ class TransformersVlmEngine(engine.ChatEngine):
         self._model = model.eval().to(device)
         self._features = PictureFeatures(self.options.picture_cache)
         reader = model.base_model
-        if hasattr(reader, "get_image_features"):  # which generate() and the model itself both ask
-            reader.get_image_features = self._features.remembered(reader.get_image_features)
+        look = getattr(reader, "get_image_features", None)  # which generate() and the model itself both ask
+        if look is not None and not _READS_WORDS & inspect.signature(look).parameters.keys():
+            whole = config.model_type in _READ_LAST_STATES
+            reader.get_image_features = self._features.remembered(look, partial(_features, whole=whole))
         ends = model.generation_config.eos_token_id
         self._end_tokens = frozenset([ends] if isinstance(ends, int) else ends or [])
         self._image_token = getattr(config, "image_token_id", None)
@@ -237,6 +254,14 @@ class TransformersVlmEngine(engine.ChatEngine):
         job = ChatJob((Message("user", (picture, TextPart("?"))),), max_tokens=1)
         for _ in self.stream(job, lambda: False):
             pass
+
+
+def _features(made: Any, *, whole: bool) -> Any:
+    """What a model reads of its encoder's output: the rest is several times as much."""
+    if whole or made.get("pooler_output") is None:
+        return made
+    unread = {"last_hidden_state", "hidden_states", "attentions"}
+    return type(made)(**{name: value for name, value in made.items() if name not in unread})
 
 
 def _side_by_side(inputs: Sequence[Mapping[str, Any]], padding: int) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ class LabelSet(MutableSet[int]):
     def __contains__(self, label: object) -> bool:
         assert isinstance(label, int)
         byte = label >> 3
-        return byte < len(self._bits) and bool(self._bits[byte] & 1 << (label & 7))
+        return 0 <= byte < len(self._bits) and bool(self._bits[byte] & 1 << (label & 7))
 
     def __len__(self) -> int:
         return self._count
@@ -65,7 +65,8 @@ class LabelSet(MutableSet[int]):
             return
         bits = self._unpacked()
         more = int(labels.max()) + 1 - len(bits)
-        bits = np.append(bits, np.zeros(max(0, more), np.uint8))
+        if more > 0:
+            bits = np.append(bits, np.zeros(more, np.uint8))
         bits[labels] = 1
         self._bits = bytearray(np.packbits(bits, bitorder="little"))
         self._count = int(np.count_nonzero(bits))

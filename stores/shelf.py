@@ -182,14 +182,16 @@ class Shelf(VectorIndex):
             self.embedder,
             number,
         )
-        live = LabelSet(row["label"] for row in rows)
-        if not live:
+        if not rows:
             return None
+        live = [row["label"] for row in rows]
         row = self._db.one("SELECT dimension FROM embedders WHERE number = ?", self.embedder)
         assert row is not None
         vectors = VectorSet(row["dimension"], self._max_elements, self._exact_up_to)
-        in_graph = self._load_graph(number, vectors, live) if len(live) > self._exact_up_to else LabelSet()
-        missing = [label for label in live if label not in in_graph]
+        missing = sorted(live)
+        if len(live) > self._exact_up_to:
+            in_graph = self._load_graph(number, vectors, LabelSet(live))
+            missing = [label for label in missing if label not in in_graph]
         for begin in range(0, len(missing), _READ):
             labels = missing[begin : begin + _READ]
             rows = self._db.all(

@@ -480,3 +480,14 @@ def test_a_damaged_picture_is_named_by_its_place(mlx: MlxDiffusionEngine) -> Non
     with pytest.raises(InvalidImage) as caught:
         mlx.generate(replace(JOB, images=(PICTURE, b"none")), on_step)
     assert caught.value.param == "image[1]"
+
+
+@pytest.mark.parametrize("size", [(400, 20), (900, 100)])
+def test_a_reference_that_is_too_small_or_long_is_refused_by_both_engines(
+    size: tuple[int, int], mlx: MlxDiffusionEngine, diffusers: DiffusionEngine
+) -> None:
+    slip = encode(Image.new("RGB", size, "red"))
+    for engine in (mlx, diffusers):
+        with pytest.raises(InvalidInput, match=r"picture 0 is .* it reads none with less than 64") as caught:
+            engine.generate(replace(JOB, images=(slip,)), on_step)
+        assert caught.value.param == "image"
