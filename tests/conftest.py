@@ -1,14 +1,25 @@
-"""The servers that all tests share."""
+"""The servers that all tests share, and the order in which files are dealt out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
 
 from tests.buckets import Bucket, new_bucket, s3_server
+from tests.dealing import Dealing, longest_first
 from tests.postgres_server import new_database, postgres_server
 from tests.servers import Server, start_server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Dealing:
+    config.option.loadscopereorder = False  # by the number of their tests
+    return Dealing(config, log)
 
 
 @pytest.fixture(scope="session")

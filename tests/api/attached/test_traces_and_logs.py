@@ -4,50 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 
-from tests.api.pictures import png
-from tests.collector import Collector, Span, collector
-from tests.servers import Server, start_server
+from tests.api.pictures import png, scene
+from tests.collector import Collector, Span
+from tests.servers import Server
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-KEYS = {"ATELIER_API_KEYS": "a-user's-secret", "ATELIER_ADMIN_KEYS": "an-admin's-secret"}
 CHAT = {"model": "vlm-fast", "messages": [{"role": "user", "content": "a confidential question"}]}
-
-
-@pytest.fixture(scope="module")
-def received() -> Iterator[Collector]:
-    with collector() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def watched(received: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(
-        tmp_path_factory.mktemp("watched"),
-        None,
-        OTEL_EXPORTER_OTLP_ENDPOINT=received.url,
-        OTEL_BSP_SCHEDULE_DELAY="100",
-        ATELIER_LOG_FORMAT="json",
-        ATELIER_DASHBOARD="0",
-        **KEYS,
-    )
-    try:
-        started.wait_until_ready()
-        yield started
-    finally:
-        started.stop()
-
-
-@pytest.fixture(scope="module")
-def caller(watched: Server) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {KEYS['ATELIER_API_KEYS']}"}
-    with httpx.Client(base_url=watched.url, headers=headers, timeout=120) as client:
-        yield client
 
 
 def lines_of(server: Server, request_id: str) -> list[dict[str, Any]]:
@@ -106,20 +72,32 @@ def test_a_caller_s_trace_goes_on_from_the_ingress_to_the_engine(caller: httpx.C
 
 
 def test_a_stream_and_a_caption_have_one_trace_each(caller: httpx.Client, received: Collector) -> None:
-    caller.post("/v1/images/generations", json={"prompt": "a star", "stream": True, "steps": 2}).raise_for_status()
-    caller.post("/api/caption-images?model=blip", files={"images": ("a.png", png())}).raise_for_status()
-    for route, work in (("/v1/images/generations", "image-gen work"), ("/api/caption-images", "blip work")):
-        wanted = f"POST {route}"
-        spans = received.wait_for(lambda spans, w=wanted, k=work: {w, k} <= {span.name for span in spans})  # type: ignore[misc]
-        (worked,) = (span for span in spans if span.name == work)
-        (request,) = (span for span in spans if span.name == wanted)
-        assert request in above(worked, spans)
-        assert not first_of(request, spans).parent
+    star = {"prompt": "a star", "stream": True, "steps": 2}
+    caller.post("/v1/images/generations", json=star, headers={"x-request-id": "drawn"}).raise_for_status()
+    picture = {"images": ("a.png", png(scene("star", "red", "green")))}  # of which no cache knows
+    told = caller.post("/api/caption-images?model=blip", files=picture, headers={"x-request-id": "told"})
+    assert told.raise_for_status().json()["results"][0]["cache"] is False
+    for request_id, route, work in (
+        ("drawn", "/v1/images/generations", "image-gen work"),
+        ("told", "/api/caption-images", "blip work"),
+    ):
+
+        def found(spans: list[Span], request_id: str = request_id, route: str = route) -> Span | None:
+            named = (span for span in spans if span.name == f"POST {route}")
+            return next((span for span in named if span.attributes["request_id"] == request_id), None)
+
+        def works(spans: list[Span], work: str = work) -> list[Span]:
+            return [span for span in spans if span.name == work and found(spans) in above(span, spans)]
+
+        spans = received.wait_for(lambda spans: bool(works(spans)))
+        (worked,) = works(spans)
+        assert not first_of(worked, spans).parent
 
 
 def test_a_trace_that_its_caller_does_not_sample_is_not_sent_in_parts(
     caller: httpx.Client, received: Collector
 ) -> None:
+    before = {span.trace for span in received.spans}
     headers = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00", "x-request-id": "unsampled"}
     caller.post("/v1/chat/completions", json=CHAT, headers=headers).raise_for_status()
     caller.get("/v1/models", headers={"x-request-id": "afterwards"})
@@ -127,14 +105,14 @@ def test_a_trace_that_its_caller_does_not_sample_is_not_sent_in_parts(
     assert not [span for span in spans if span.attributes.get("request_id") == "unsampled"]
     assert not [span for span in spans if span.trace == "1" * 32]
     # and nothing was sent that belongs to no request
-    received.wait_for(lambda spans: {span.trace for span in spans} == traces_of_requests(spans))
+    received.wait_for(lambda spans: {span.trace for span in spans} - before == traces_of_requests(spans) - before)
 
 
 def test_a_request_is_one_json_line_in_the_ingress_and_its_id_is_in_the_replica_s(
-    caller: httpx.Client, watched: Server
+    caller: httpx.Client, attached: Server
 ) -> None:
     caller.post("/v1/chat/completions", json=CHAT, headers={"x-request-id": "logged-1"}).raise_for_status()
-    lines = lines_of(watched, "logged-1")
+    lines = lines_of(attached, "logged-1")
     (told,) = (line for line in lines if "status" in line)
     assert (told["method"], told["route"], told["status"]) == ("POST", "/v1/chat/completions", 200)
     assert told["model"] == "vlm-fast"
@@ -144,23 +122,23 @@ def test_a_request_is_one_json_line_in_the_ingress_and_its_id_is_in_the_replica_
     assert 0 < worked["milliseconds"] <= told["milliseconds"]
 
 
-def test_a_caption_s_lines_have_the_id_of_who_asked(caller: httpx.Client, watched: Server) -> None:
+def test_a_caption_s_lines_have_the_id_of_who_asked(caller: httpx.Client, attached: Server) -> None:
     sent = {"images": ("a.png", png())}
     prompt = {"caption_prompt": "a picture of", "model": "blip"}
     caller.post(
         "/api/caption-images", params=prompt, files=sent, headers={"x-request-id": "logged-2"}
     ).raise_for_status()
-    deployments = {line["deployment"] for line in lines_of(watched, "logged-2")}
+    deployments = {line["deployment"] for line in lines_of(attached, "logged-2")}
     assert deployments == {"atelier_ingress", "atelier_blip"}
 
 
-def test_nothing_secret_is_logged_or_traced(caller: httpx.Client, watched: Server, received: Collector) -> None:
+def test_nothing_secret_is_logged_or_traced(caller: httpx.Client, attached: Server, received: Collector) -> None:
     refused = {"Authorization": "Bearer not-a-key", "x-request-id": "refused-1"}
     assert caller.get("/metrics", headers=refused).status_code == 401
-    (told,) = (line for line in lines_of(watched, "refused-1") if "status" in line)
+    (told,) = (line for line in lines_of(attached, "refused-1") if "status" in line)
     assert "caller" not in told
     spans = received.wait_for(lambda spans: any(s.attributes.get("request_id") == "refused-1" for s in spans))
-    written = "".join(file.read_text() for file in (watched.home / "logs" / "serve").glob("*.log")) + repr(spans)
+    written = "".join(file.read_text() for file in (attached.home / "logs" / "serve").glob("*.log")) + repr(spans)
     for secret in ("secret", "not-a-key", "confidential"):
         assert secret not in written
 

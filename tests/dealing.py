@@ -1,0 +1,51 @@
+"""Which files of tests are dealt to one process together, and which come first.
+
+Whole files are dealt out, to whoever has next to nothing left. The longest come first, so that no process is alone with
+one of them at the end, and those of a folder with a server of its own stay together, so that it is started once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+TOGETHER: Final = "tests/api/attached"
+SECONDS: Final = {
+    "tests/api/test_fleet.py": 300,
+    TOGETHER: 150,
+    "tests/test_launch.py": 130,
+    "tests/api/test_resilience.py": 110,
+    "tests/models/test_diffusion_mlx.py": 80,
+    "tests/api/test_curl_families.py": 75,
+    "tests/api/test_broken_model.py": 70,
+    "tests/models/test_speech_qwen.py": 70,
+    "tests/models/test_diffusion_edits.py": 65,
+    "tests/api/test_cli_search.py": 60,
+    "tests/api/test_keys.py": 60,
+    "tests/models/test_speech_mlx.py": 60,
+    "tests/models/test_builtin.py": 55,
+    "tests/api/test_examples.py": 50,
+    "tests/models/test_out_of_memory.py": 50,
+    "tests/test_serve_run.py": 50,
+}
+"""What takes longest, roughly; the rest may come in any order."""
+
+
+class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Deals out files in the order of the collection, and a folder of `TOGETHER` as if it were one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return dealt_with(nodeid)
+
+
+def dealt_with(nodeid: str) -> str:
+    """The file, or folder, that a test is dealt out with."""
+    file = nodeid.partition("::")[0]
+    return TOGETHER if file.startswith(f"{TOGETHER}/") else file
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Sort the tests; those of a file stay in their order."""
+    items.sort(key=lambda item: -SECONDS.get(dealt_with(item.nodeid), 0))
