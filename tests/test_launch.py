@@ -160,7 +160,7 @@ def test_a_home_belongs_to_one_server(server: Server) -> None:
 def test_a_port_that_haproxy_cannot_have_ends_the_start_with_its_reason(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refused = try_server(tmp_path / "home", RAY_SERVE_HAPROXY_METRICS_PORT=str(port))
+        refused = try_server(tmp_path / "home", RAY_SERVE_HAPROXY_METRICS_PORT=str(port), ATELIER_DASHBOARD="0")
     assert refused.returncode == 1
     assert f"HAProxy cannot bind socket (Address already in use) for [127.0.0.1:{port}]" in refused.stderr
     assert refused.stderr.count("\n") == 1
@@ -175,7 +175,7 @@ def test_chosen_ports_are_none_that_an_outgoing_connection_may_get() -> None:
 
 
 def test_an_application_that_cannot_be_built_ends_the_start_with_its_reason(tmp_path: Path) -> None:
-    refused = try_server(tmp_path / "home", configuration(tmp_path, import_path="graph:nothing"))
+    refused = try_server(tmp_path / "home", configuration(tmp_path, import_path="graph:nothing"), ATELIER_DASHBOARD="0")
     assert refused.returncode == 1
     assert "AttributeError: module 'graph' has no attribute 'nothing'" in refused.stderr
     assert refused.stderr.count("\n") == 1

@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_a_model_that_does_not_load_is_an_error_at_once_and_the_others_work(tmp_path: Path, config: Path) -> None:
-    server = start_server(tmp_path / "home", config)
+    server = start_server(tmp_path / "home", config, ATELIER_DASHBOARD="0")
     try:
         server.wait_until_ready()
         with httpx.Client(base_url=server.url, timeout=60) as http:

@@ -239,7 +239,7 @@ def server(checkpoint: Path, tmp_path: Path) -> Iterator[Server]:
     arguments = {"image_enabled": False, "image_search_enabled": False, "models": models}
     document["applications"][0] |= {"args": arguments, "deployments": []}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(document))
-    started = start_server(tmp_path / "home", tmp_path / "config.yaml")
+    started = start_server(tmp_path / "home", tmp_path / "config.yaml", ATELIER_DASHBOARD="0")
     try:
         started.wait_until_ready()
         yield started
