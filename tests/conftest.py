@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 
 from tests.buckets import Bucket, new_bucket, s3_server
-from tests.dealing import Dealing, longest_first
+from tests.dealing import Dealing, dealt_with, in_order
 from tests.postgres_server import new_database, postgres_server
 from tests.servers import Server, start_server
 
+_NEED_THE_SERVER = pytest.StashKey[set[str]]()
+_shared = ExitStack()
+"""What ends with the last test that needs it."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    longest_first(items)
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[_NEED_THE_SERVER] = in_order(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if dealt_with(item.nodeid) not in item.config.stash[_NEED_THE_SERVER]:  # then none after it does
+        _shared.close()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Dealing:
@@ -24,8 +35,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Dealing
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The default configuration, ready; ended with SIGTERM at the end of the session."""
-    started = start_server(tmp_path_factory.mktemp("atelier"))
+    """The default configuration, ready; ended with SIGTERM after the last file that needs it."""
+    with _shared:
+        yield _shared.enter_context(running(tmp_path_factory.mktemp("atelier")))
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Server]:
+    started = start_server(home)
     try:
         started.wait_until_ready()
         yield started

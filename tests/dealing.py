@@ -1,7 +1,8 @@
 """Which files of tests are dealt to one process together, and which come first.
 
-Whole files are dealt out, to whoever has next to nothing left. The longest come first, so that no process is alone with
-one of them at the end, and those of a folder with a server of its own stay together, so that it is started once.
+Whole files are dealt out, to whoever has next to nothing left. Those that need the shared server come first: it can end
+before the others, of whose time it would take a fifth of a core. Of both the longest come first, so that no process is
+alone with one of them at the end. The files of a folder with a server of its own stay together, to start it once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 
 TOGETHER: Final = "tests/api/attached"
 SECONDS: Final = {
-    "tests/api/test_fleet.py": 300,
+    "tests/api/test_fleet.py": 220,
     TOGETHER: 150,
     "tests/test_launch.py": 130,
     "tests/api/test_resilience.py": 110,
@@ -27,7 +28,6 @@ SECONDS: Final = {
     "tests/models/test_speech_mlx.py": 60,
     "tests/models/test_builtin.py": 55,
     "tests/api/test_examples.py": 50,
-    "tests/models/test_out_of_memory.py": 50,
     "tests/test_serve_run.py": 50,
 }
 """What takes longest, roughly; the rest may come in any order."""
@@ -46,6 +46,13 @@ def dealt_with(nodeid: str) -> str:
     return TOGETHER if file.startswith(f"{TOGETHER}/") else file
 
 
-def longest_first(items: list[pytest.Item]) -> None:
-    """Sort the tests; those of a file stay in their order."""
-    items.sort(key=lambda item: -SECONDS.get(dealt_with(item.nodeid), 0))
+def in_order(items: list[pytest.Item]) -> set[str]:
+    """Sort the tests, but for those of a file; the files, or folders, that need the shared server, which come first."""
+    served = {dealt_with(item.nodeid) for item in items if "server" in getattr(item, "fixturenames", ())}
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        dealt = dealt_with(item.nodeid)
+        return dealt not in served, -SECONDS.get(dealt, 0)
+
+    items.sort(key=place)
+    return served
