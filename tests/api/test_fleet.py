@@ -115,7 +115,7 @@ def test_a_preloaded_model_is_there_at_first_and_leaves_like_any_other(http: htt
 def test_twenty_requests_each_for_two_models_in_turn_are_all_answered_with_one_load_each_turn(
     http: httpx.Client,
 ) -> None:
-    for turn in range(5):
+    for turn in range(4):  # each of them comes back once
         ask, alias, other = (ask_a, "a", "b") if turn % 2 == 0 else (ask_b, "b", "a")
         assert at_once(ask, http) == [200] * 20
         assert other not in workers(http)
@@ -137,16 +137,16 @@ def test_a_flood_is_refused_in_words_and_who_obeys_retry_after_is_answered(serve
         return ask_b(http, 5)
 
     ask_b(http).raise_for_status()
-    with ThreadPoolExecutor(80) as callers:
-        answers = list(callers.map(ask, range(80)))
+    with ThreadPoolExecutor(50) as callers:  # of whom 32 are taken
+        answers = list(callers.map(ask, range(50)))
     refused = [answer for answer in answers if answer.status_code != 200]
     assert refused
     for answer in refused:
         assert fault(answer) == (429, "rate_limit_exceeded", None)
         assert 1 <= int(answer.headers["retry-after"]) <= 60
-    with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=10) as sdk, ThreadPoolExecutor(80) as callers:
+    with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=10) as sdk, ThreadPoolExecutor(50) as callers:
         spoken = callers.map(
-            lambda n: sdk.audio.speech.create(model="b", voice="alloy", input=f"Number {n}."), range(80)
+            lambda n: sdk.audio.speech.create(model="b", voice="alloy", input=f"Number {n}."), range(50)
         )
         assert all(each.content for each in spoken)
 

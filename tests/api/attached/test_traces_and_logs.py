@@ -119,7 +119,8 @@ def test_a_request_is_one_json_line_in_the_ingress_and_its_id_is_in_the_replica_
     assert len(told["caller"]) == 32
     (worked,) = (line for line in lines if line["deployment"] == "atelier_vlm-fast")
     assert worked["model"] == "vlm-fast"
-    assert 0 < worked["milliseconds"] <= told["milliseconds"]
+    # the replica's clock stops when its last piece is on its way, and the ingress may have answered by then
+    assert 0 < worked["milliseconds"] <= told["milliseconds"] + 50
 
 
 def test_a_caption_s_lines_have_the_id_of_who_asked(caller: httpx.Client, attached: Server) -> None:
