@@ -1,11 +1,15 @@
 """The Serve configuration file: `args:` checked by `settings`, everything else as strictly by Serve's own schema."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-
-from ray.serve.schema import ServeDeploySchema
+from typing import TYPE_CHECKING
 
 import settings
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ServeDeploySchema
 
 RESIDENCY = "deployments.residency:Residency"
 
@@ -16,6 +20,8 @@ def serve_configuration(path: Path) -> ServeDeploySchema:
     Raises:
         ConfigurationError: in one line.
     """
+    from ray.serve.schema import ServeDeploySchema  # 0.8 s of a core, which no other command is to pay for
+
     configured = settings.load(path, os.environ)
     config: ServeDeploySchema = settings.load_as(ServeDeploySchema, path)
     # Serve refuses options of what is not deployed, and the environment may switch off what the file has options of.

@@ -1,4 +1,4 @@
-"""Ports that a server chooses for itself."""
+"""Ports that a server chooses for itself, and what its processes import."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from contextlib import ExitStack
 
 import pytest
+
+from cli.environment import ROOT
 
 _CHOOSE = """
 import json, random
@@ -29,3 +31,24 @@ def test_two_servers_that_start_at_once_choose_different_ports() -> None:
             assert process.stdout is not None
             chosen.append(json.loads(process.stdout.readline()))
     assert len({*chosen[0], *chosen[1]}) == 10
+
+
+def test_a_worker_does_not_import_pandas_for_ray_serve_and_may_import_it_later() -> None:
+    program = """
+import sys
+from cli.loopback import listen_on_node_address
+listen_on_node_address()
+assert "ray.serve" in sys.modules
+assert "pandas" not in sys.modules
+import pandas
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_a_command_starts_without_what_only_the_server_needs() -> None:
+    program = """
+import sys
+import cli.__main__
+assert sys.modules.keys().isdisjoint({"fastapi", "ray", "torch"})
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
