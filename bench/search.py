@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.overhead import running_server
-from cli.environment import ROOT
+from cli.environment import LARGE_PAGES, ROOT
 from deployments.index_keeper import IndexKeeper
 from models.catalog import ModelEntry, create_engine
 from models.engine import EmbeddingEngine
@@ -65,7 +65,9 @@ def main() -> None:
 
 def _in_a_process(what: str, folder: str, size: int) -> list[str]:
     command = [sys.executable, "-m", "bench.search", what, folder, str(size)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()
+    as_a_server = {**os.environ, **LARGE_PAGES}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=as_a_server)
+    return done.stdout.strip().splitlines()
 
 
 def vectors(count: int, seed: int) -> Iterator[Vectors]:
