@@ -131,17 +131,12 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-_reservations: list[socket.socket] = []
-
-
 def _reserve(port: int) -> None:
     """Keep a port for this process (Linux). Raises `OSError` when another one has it."""
     if sys.platform == "linux":
-        with contextlib.ExitStack() as unless_taken:
-            name = unless_taken.enter_context(socket.socket(socket.AF_UNIX))
+        with socket.socket(socket.AF_UNIX) as name:
             name.bind(f"\0atelier port {port}")  # an abstract name, which is gone with the process
-            unless_taken.pop_all()
-        _reservations.append(name)
+            name.detach()  # it stays open until then
 
 
 def _first_outgoing_port() -> int:

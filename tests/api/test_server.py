@@ -99,8 +99,16 @@ def test_its_pages_load_nothing_from_elsewhere(http: httpx.Client, page: str) ->
 
 def test_a_request_is_in_the_log_at_once_with_its_id(http: httpx.Client, server: Server) -> None:
     given = http.get("/v1/models").headers["x-request-id"]
-    logs = (server.home / "logs" / "serve").glob("replica_*ingress*.log")
-    assert any("GET /v1/models 200" in line and given in line for log in logs for line in log.read_text().splitlines())
+
+    def is_there() -> bool:
+        logs = (server.home / "logs" / "serve").glob("replica_*ingress*.log")
+        lines = [line for log in logs for line in log.read_text().splitlines()]
+        return any("GET /v1/models 200" in line and given in line for line in lines)
+
+    deadline = time.monotonic() + 2  # the line is written once the answer is on its way
+    while not is_there() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_there()
 
 
 def test_a_page_of_this_machine_may_call_and_one_from_elsewhere_may_not(http: httpx.Client) -> None:
