@@ -18,6 +18,7 @@ from models.diffusion_sources import Sources, drawn_size
 from models.diffusion_ways import Way, check_references, choose, expected_ways
 from models.errors import CheckpointError, InvalidInput
 from models.flux2_mlx import Flux2, Tokens, joined, latents_of, mask_of, noise, noise_levels, shown, tokens_of
+from models.mlx_weights import prepare_mlx
 from models.tasks import ImageJob
 
 if TYPE_CHECKING:
@@ -167,15 +168,7 @@ class MlxDiffusionEngine(engine.ImageEngine):
         return None if name in _CLASSES else f"is a {name}, and this engine draws with a {_KLEIN} only"
 
     def _load(self) -> None:
-        from models.quantizers import leave_out_unused
-
-        leave_out_unused([self.entry.checkpoint], ())  # mlx-vlm takes tokenizers from transformers
-        try:
-            import mlx.core as mx
-        except ImportError:
-            raise CheckpointError("the engine diffusion_mlx needs the extra `mac`: pip install mlx-vlm") from None
-        if self.entry.device == "cpu":
-            mx.set_default_device(mx.cpu)  # before mlx-vlm is imported, which makes its stream on the default device
+        prepare_mlx(self.entry, "mlx-vlm")
         index_file = self._found([self.marker]) / self.marker
         if not index_file.is_file():
             raise CheckpointError(f"{self.entry.checkpoint!r} has no {self.marker}: it is not a diffusers checkpoint")

@@ -1,9 +1,34 @@
-"""The weights of a model on MLX: as which numbers they are kept, and how many bytes they take."""
+"""What engines on MLX share: how it is prepared, as which numbers weights are kept, and how many bytes they take."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from models.catalog import ModelEntry
+
+
+def prepare_mlx(entry: ModelEntry, library: str, used: Collection[str] = ()) -> None:
+    """Import MLX for an entry, on its device. To be called before `library` is imported, `mlx-vlm` or `mlx-audio`.
+
+    These take tokenizers from transformers, which is kept from the packages that it has no use for but those `used`.
+
+    Raises:
+        CheckpointError: they are not installed.
+    """
+    from models.quantizers import leave_out_unused
+
+    leave_out_unused([entry.checkpoint], used)
+    if any(find_spec(name) is None for name in ("mlx", library.replace("-", "_"))):
+        raise CheckpointError(f"the engine {entry.engine} needs the extra `mac`: pip install {library}")
+    import mlx.core as mx
+
+    if entry.device == "cpu":
+        mx.set_default_device(mx.cpu)  # mlx-vlm makes its stream on the default device when it is imported
 
 
 def set_dtype(model: Any, wanted: str, kept: Collection[str] = ()) -> None:

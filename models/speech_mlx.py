@@ -16,7 +16,7 @@ import numpy as np
 from models import engine
 from models.audio import resample
 from models.errors import Cancelled, CheckpointError
-from models.mlx_weights import parameter_bytes, set_dtype
+from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
 from models.speech import CloningEngine
 from models.speech_speaker import change_voice
 from models.speech_text import LANGUAGES, language_name, most_seconds, pronounceable
@@ -64,16 +64,7 @@ class MlxSpeechEngine(CloningEngine[Heard]):
         return f"is a {kind} model, which mlx-audio does not speak with"
 
     def _load(self) -> None:
-        from models.quantizers import leave_out_unused
-
-        leave_out_unused([self.entry.checkpoint], ["scipy"])  # mlx-audio takes tokenizers from transformers
-        try:
-            import mlx.core as mx
-            import mlx_audio  # noqa: F401 - it imports nothing itself
-        except ImportError:
-            raise CheckpointError("the engine mlx_audio needs the extra `mac`: pip install mlx-audio") from None
-        if self.entry.device == "cpu":
-            mx.set_default_device(mx.cpu)
+        prepare_mlx(self.entry, "mlx-audio", ["scipy"])
         from mlx_audio.registry import model_type_from_config
         from mlx_audio.tts.utils import get_model_and_args, load
         from mlx_audio.utils import get_model_path, load_config

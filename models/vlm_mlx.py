@@ -20,7 +20,7 @@ from models.errors import CheckpointError, InvalidInput, ModelError
 from models.grammar import spelled, vocabulary_of
 from models.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch
 from models.mlx_sampling import Choices
-from models.mlx_weights import parameter_bytes, set_dtype
+from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob
 
@@ -204,15 +204,7 @@ class MlxVlmEngine(engine.ChatEngine):
         return None if READS_PICTURES.search(json.dumps(config)) else f"is a {kind} model, which reads no pictures"
 
     def _load(self) -> None:
-        from models.quantizers import leave_out_unused
-
-        leave_out_unused([self.entry.checkpoint], ())  # mlx-vlm takes tokenizers from transformers
-        try:
-            import mlx.core as mx
-        except ImportError:
-            raise CheckpointError("the engine vlm_mlx needs the extra `mac`: pip install mlx-vlm") from None
-        if self.entry.device == "cpu":
-            mx.set_default_device(mx.cpu)  # before mlx-vlm is imported, which makes its stream on the default device
+        prepare_mlx(self.entry, "mlx-vlm")
         from mlx_vlm.utils import get_model_path, load, load_config
 
         folder = get_model_path(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from models.captioner import BlipEngine
 from models.catalog import EngineName, ModelEntry, create_engine
 from models.clip import OpenClipEngine
 from models.diffusion import DiffusionEngine
+from models.engine import Asked, ChatEngine
+from models.tasks import ChatDelta, ChatJob
 from models.vlm import TransformersVlmEngine
 from tests import checkpoints
 
@@ -78,6 +82,18 @@ def loaded(entry: ModelEntry) -> Any:
     engine = create_engine(entry)
     engine.load()
     return engine
+
+
+def together(engine: ChatEngine, *jobs: ChatJob, cancelled: int | None = None) -> list[str | Exception]:
+    """The answers of jobs that are asked at once, or their errors; nobody waits for the one that is cancelled."""
+    told: list[list[ChatDelta | Exception]] = [[] for _ in jobs]
+    engine.answer([Asked(job, told[i].append, partial(eq, i, cancelled)) for i, job in enumerate(jobs)])
+    answers: list[str | Exception] = []
+    for pieces in told:
+        errors = [piece for piece in pieces if isinstance(piece, Exception)]
+        texts = [piece.text for piece in pieces if not isinstance(piece, Exception)]
+        answers.append(errors[0] if errors else "".join(texts))
+    return answers
 
 
 @pytest.fixture(scope="session")

@@ -448,7 +448,7 @@ def test_what_mlx_vlm_takes_for_given_is_checked(
 
 
 def test_without_mlx_the_extra_is_named(klein: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlx.core", None)
+    monkeypatch.setitem(sys.modules, "mlx", None)
     with pytest.raises(CheckpointError, match="the engine diffusion_mlx needs the extra `mac`: pip install mlx-vlm"):
         loaded(entry_of("diffusion_mlx", klein))
 

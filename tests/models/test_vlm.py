@@ -7,8 +7,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 from models.vlm import TransformersVlmEngine
 from tests import checkpoints
-from tests.models.conftest import Shelf, loaded, with_options
+from tests.models.conftest import Shelf, loaded, together, with_options
 
 
 def picture(colour: str) -> ImagePart:
@@ -315,18 +313,6 @@ def test_penalties_keep_an_answer_from_repeating_itself(qwen: TransformersVlmEng
         return len(set(tokens)) / len(tokens)
 
     assert different(**{penalty: 2.0}) > different(**{penalty: -2.0})
-
-
-def together(engine: TransformersVlmEngine, *jobs: ChatJob, cancelled: int | None = None) -> list[str | Exception]:
-    """The answers of jobs that are asked at once."""
-    told: list[list[ChatDelta | Exception]] = [[] for _ in jobs]
-    engine.answer([Asked(job, told[i].append, partial(eq, i, cancelled)) for i, job in enumerate(jobs)])
-    answers: list[str | Exception] = []
-    for pieces in told:
-        errors = [piece for piece in pieces if isinstance(piece, Exception)]
-        texts = [piece.text for piece in pieces if not isinstance(piece, Exception)]
-        answers.append(errors[0] if errors else "".join(texts))
-    return answers
 
 
 def test_answers_written_side_by_side_are_those_written_alone(vlm: TransformersVlmEngine) -> None:

@@ -6,8 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 from models.vlm import TransformersVlmEngine
 from models.vlm_mlx import MlxVlmEngine
+from tests.models.conftest import together
 
 QUESTION = "What colour is the background?"
 Changed = Callable[..., MlxVlmEngine]
@@ -288,18 +287,6 @@ def test_it_is_loaded_and_asked_in_a_thread_of_its_own_as_a_replica_does(mlx: Ml
 
 
 # Side by side
-
-
-def together(engine: MlxVlmEngine, *jobs: ChatJob, cancelled: int | None = None) -> list[str | Exception]:
-    """The answers of jobs that are asked at once, or their errors; nobody waits for the one that is cancelled."""
-    told: list[list[ChatDelta | Exception]] = [[] for _ in jobs]
-    engine.answer([Asked(job, told[i].append, partial(eq, i, cancelled)) for i, job in enumerate(jobs)])
-    answers: list[str | Exception] = []
-    for pieces in told:
-        errors = [piece for piece in pieces if isinstance(piece, Exception)]
-        texts = [piece.text for piece in pieces if not isinstance(piece, Exception)]
-        answers.append(errors[0] if errors else "".join(texts))
-    return answers
 
 
 LONG = ask(plain("green"), "Describe this image in detail.", max_tokens=60)
