@@ -18,12 +18,12 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 import settings as configuration
 from deployments.captioning import Captioning
-from deployments.embedders import embedder_of
 from deployments.embedding import Embedding
 from deployments.imaging import Imaging
-from deployments.ingress.face import Ingress
+from deployments.ingress.deployment import Ingress
 from deployments.logs import logging_options
-from deployments.search import Search
+from deployments.search.deployment import Search
+from deployments.search.embedders import embedder_of
 from deployments.storage import open_backups, open_index, open_store
 from deployments.vision import Vision
 from deployments.voice import Voice
@@ -108,7 +108,7 @@ def _memory(entry: ModelEntry, settings: Settings) -> int:
 
 
 def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> AutoscalingConfig:
-    """When it starts and leaves is decided by deployments/residency.py: nothing is delayed here."""
+    """When it starts and leaves is decided by deployments/residency/policy.py: nothing is delayed here."""
     with warnings.catch_warnings():
         # Serve says that variables of the environment will replace it, but does not read them yet.
         warnings.filterwarnings("ignore", ".*metrics_interval_s", DeprecationWarning)
@@ -126,7 +126,7 @@ def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings)
 
 
 def _residency(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> dict[str, Any]:
-    """What the residency policy is told of a model; see `deployments.residency.Residency`."""
+    """What the residency policy is told of a model; see `deployments.residency.policy.Residency`."""
     rules = settings.residency
     return {
         "needs": needs,

@@ -164,7 +164,7 @@ def built(request: httpx.Request) -> Callable[[], bytes]:
 
 def engine_calls(picture: bytes) -> dict[str, tuple[str, Callable[[Any], Any]]]:
     """The same work by the engine alone: its alias, and what the replica does with it."""
-    from models.audio_writing import write_audio
+    from models.speech.audio_writing import write_audio
     from models.tasks import SpeechJob
 
     configured = settings.load(ROOT / "serve_config.yaml", {})

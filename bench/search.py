@@ -31,7 +31,7 @@ from rich.table import Table
 
 from bench.overhead import running_server
 from cli.environment import LARGE_PAGES, ROOT
-from deployments.index_keeper import IndexKeeper
+from deployments.search.index_keeper import IndexKeeper
 from models.catalog import ModelEntry, create_engine
 from models.engine import EmbeddingEngine
 from models.pictures import encode, open_picture

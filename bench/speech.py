@@ -21,7 +21,7 @@ from rich.table import Table
 import settings
 from bench.overhead import ROOT, running_server, tone
 from models.catalog import create_engine
-from models.speech import SpeechEngine
+from models.speech.engine import SpeechEngine
 from models.tasks import SpeechJob
 
 SENTENCE = "Good morning to all of you, and welcome to the show."

@@ -7,11 +7,11 @@ from pathlib import Path
 from string import Template
 
 from bench.overhead import ROOT
-from models import espeak_ng
-from models.audio_writing import write_audio
 from models.catalog import create_engine
-from models.speech_espeak import EspeakEngine
-from models.speech_speaker import change_voice, median_pitch
+from models.speech import espeak_ng
+from models.speech.audio_writing import write_audio
+from models.speech.espeak import EspeakEngine
+from models.speech.speaker import change_voice, median_pitch
 from models.tasks import Audio, SpeechJob
 from settings import load
 

@@ -22,7 +22,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from deployments import tracing
 from deployments.logs import log_request_ids
-from deployments.presence import Presence
+from deployments.residency.presence import Presence
 from models.catalog import ModelEntry, create_engine
 from models.engine import Engine
 from models.errors import Cancelled, InferenceFailed, ModelError, OutOfMemory

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.replica import IsCancelled, ModelReplica
-from models.audio_writing import AudioFormat, AudioStream, check_writable, write_audio
-from models.speech import SpeechEngine
-from models.speech_text import is_one_sentence
+from models.speech.audio_writing import AudioFormat, AudioStream, check_writable, write_audio
+from models.speech.engine import SpeechEngine
+from models.speech.text import is_one_sentence
 from models.tasks import SpeechJob
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from models import engine
+from models import checkpoints, devices, engine
 from models.errors import Cancelled, CheckpointError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class BlipEngine(engine.CaptionEngine):
         def watch(ids: torch.Tensor, _scores: torch.Tensor, **_: Any) -> torch.Tensor:
             return torch.full((ids.shape[0],), is_cancelled(), device=ids.device, dtype=torch.bool)
 
-        with engine.inference(), torch.inference_mode():
+        with devices.inference(), torch.inference_mode():
             words = {"text": [prefix] * len(images)} if prefix else {}
             inputs = self._processor(images=images, return_tensors="pt", **words)
             inputs = inputs.to(self._model.device, self._model.dtype)  # casts the floating ones only
@@ -89,8 +89,8 @@ class BlipEngine(engine.CaptionEngine):
         return None if kind in _CLASSES else _no_captioner(kind)
 
     def _load(self) -> None:
-        device, dtype = engine.prepare_torch(self.entry)
-        source = engine.local_folder(self.entry.checkpoint) or self.entry.checkpoint
+        device, dtype = devices.prepare_torch(self.entry)
+        source = checkpoints.local_folder(self.entry.checkpoint) or self.entry.checkpoint
 
         import transformers
         from transformers.utils import logging

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.engine import Engine, ImageEngine, local_folder
+from models.checkpoints import local_folder
+from models.engine import Engine, ImageEngine
 from models.mistakes import BELOW, first_mistake
 from models.tasks import ImageJob
 
@@ -31,18 +32,18 @@ EngineName = Literal[
 ]
 
 _ENGINES: dict[EngineName, tuple[Kind, str]] = {
-    "diffusion": ("image", "models.diffusion:DiffusionEngine"),
-    "diffusion_mlx": ("image", "models.diffusion_mlx:MlxDiffusionEngine"),
-    "vlm": ("vlm", "models.vlm:TransformersVlmEngine"),
-    "moondream": ("vlm", "models.moondream:MoondreamEngine"),
-    "vlm_mlx": ("vlm", "models.vlm_mlx:MlxVlmEngine"),
-    "upstream": ("vlm", "models.upstream:UpstreamEngine"),
+    "diffusion": ("image", "models.image.diffusion:DiffusionEngine"),
+    "diffusion_mlx": ("image", "models.image.diffusion_mlx:MlxDiffusionEngine"),
+    "vlm": ("vlm", "models.chat.vlm:TransformersVlmEngine"),
+    "moondream": ("vlm", "models.chat.moondream:MoondreamEngine"),
+    "vlm_mlx": ("vlm", "models.chat.vlm_mlx:MlxVlmEngine"),
+    "upstream": ("vlm", "models.chat.upstream:UpstreamEngine"),
     "captioner": ("captioner", "models.captioner:BlipEngine"),
     "clip": ("clip", "models.clip:OpenClipEngine"),
-    "espeak": ("voice", "models.speech_espeak:EspeakEngine"),
-    "pocket_tts": ("voice", "models.speech_pocket:PocketTtsEngine"),
-    "qwen_tts": ("voice", "models.speech_qwen:QwenTtsEngine"),
-    "mlx_audio": ("voice", "models.speech_mlx:MlxSpeechEngine"),
+    "espeak": ("voice", "models.speech.espeak:EspeakEngine"),
+    "pocket_tts": ("voice", "models.speech.pocket:PocketTtsEngine"),
+    "qwen_tts": ("voice", "models.speech.qwen:QwenTtsEngine"),
+    "mlx_audio": ("voice", "models.speech.mlx:MlxSpeechEngine"),
 }
 """A new engine is one file in this room and one line here."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from models import engine
+from models import checkpoints, devices, engine
 from models.errors import Cancelled, CheckpointError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class OpenClipEngine(engine.EmbeddingEngine):
 
         vectors = [np.empty((0, self._dimension), np.float32)]
         left = iter(inputs)
-        with engine.inference(), torch.inference_mode():
+        with devices.inference(), torch.inference_mode():
             while not is_cancelled():
                 batch = list(islice(left, self.options.max_batch))
                 if not batch:
@@ -117,7 +117,7 @@ class OpenClipEngine(engine.EmbeddingEngine):
         raise Cancelled
 
     def _load(self) -> None:
-        self._device, self._dtype = engine.prepare_torch(self.entry)
+        self._device, self._dtype = devices.prepare_torch(self.entry)
         name = self._open_clip_name()
 
         import open_clip
@@ -133,7 +133,7 @@ class OpenClipEngine(engine.EmbeddingEngine):
 
     def _open_clip_name(self) -> str:
         checkpoint = self.entry.checkpoint
-        folder = engine.local_folder(checkpoint.removeprefix("local-dir:"))
+        folder = checkpoints.local_folder(checkpoint.removeprefix("local-dir:"))
         if folder is not None:
             if not (folder / "open_clip_config.json").is_file():
                 raise CheckpointError(f"{checkpoint!r} has no open_clip_config.json: it is not an open_clip checkpoint")

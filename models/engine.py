@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import atexit
 import gc
-import hashlib
 import json
-import os
-import re
-import sys
 import time
-import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from models.errors import CheckpointError, InferenceFailed, ModelError, OutOfMemory
+from models.checkpoints import local_folder
+from models.devices import first_line, free_device_cache, is_out_of_memory
+from models.errors import CheckpointError, ModelError, OutOfMemory
 from models.tasks import ChatDelta, ChatJob, ImageJob
 
 if TYPE_CHECKING:
@@ -296,146 +292,6 @@ def _few_collections() -> Iterator[None]:
         atexit.register(gc.unfreeze)  # or else some libraries report everything they ever made as leaked
         if was_enabled:
             gc.enable()
-
-
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|could not create a (primitive|memory object)$"
-    r"|(CUBLAS|CUDNN)_STATUS_(ALLOC|\w+_ALLOCATION)_FAILED"
-    r"|^\[metal::malloc\]",
-    re.IGNORECASE,
-)
-"""What a plain RuntimeError says: of MPS, of the CPU's allocator, of oneDNN, of cuBLAS and cuDNN (old and new name),
-of MLX on Metal."""
-
-
-@contextmanager
-def inference() -> Iterator[None]:
-    """Around a model's run: what a library raises leaves as `OutOfMemory` or `InferenceFailed`, and the next run works.
-
-    Errors of ours (`Cancelled`, `InvalidInput` …) pass as they are.
-    """
-    try:
-        yield
-    except Exception as error:  # a library may raise anything
-        traceback.clear_frames(error.__traceback__)  # the frames hold the tensors of the broken run
-        free_device_cache()
-        if isinstance(error, ModelError):
-            raise
-        if is_out_of_memory(error):
-            raise OutOfMemory("the device has not enough free memory for this request") from None
-        raise InferenceFailed(f"the model failed: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a library's error says that memory ran out, of the device or of the machine."""
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
-
-
-def free_device_cache() -> None:
-    """Return cached accelerator memory to the device, where torch or MLX has been imported at all."""
-    if mlx := sys.modules.get("mlx.core"):
-        mlx.clear_cache()
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()
-
-
-def prepare_torch(
-    entry: ModelEntry, used: Collection[str] = (), more_checkpoints: Sequence[str] = ()
-) -> tuple[str, Any]:
-    """The device and dtype of an entry, its CPU threads set for the whole process.
-
-    To be called before anything else imports torch: OpenMP reads its environment only once. `used` are those of the
-    packages for quantised weights and scipy that it needs, `more_checkpoints` what it loads beside its own.
-    """
-    from models.quantizers import leave_out_unused
-
-    leave_out_unused([entry.checkpoint, *more_checkpoints], used)
-    # OpenMP threads spin while they wait; where replicas share cores, each keeps the others from working. With two
-    # threads on two busy cores a small FLUX took 15 s spinning and 0.3 s sleeping (0.3 s with one thread)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-    import torch
-
-    torch.set_num_threads(entry.threads or _usable_cores())
-    device = pick_device(entry.device)
-    return device, pick_dtype(entry.dtype, device)
-
-
-def _usable_cores() -> int:
-    # not torch's own guess: Ray sets OMP_NUM_THREADS to the CPUs a replica asks for, often 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def pick_device(wanted: str) -> str:
-    """`auto` becomes cuda, mps or cpu, whatever is there first."""
-    import torch
-
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def pick_dtype(wanted: str, device: str) -> Any:
-    """A torch dtype; `auto` is bfloat16 on an accelerator and float32 on a CPU."""
-    import torch
-
-    if wanted == "auto":
-        wanted = "float32" if device == "cpu" else "bfloat16"
-    return getattr(torch, wanted)
-
-
-def local_folder(checkpoint: str) -> Path | None:
-    """The folder of a checkpoint that is on disk (`builtin:NAME`, or a path), None for a hub id.
-
-    Raises:
-        CheckpointError: it is written as a path or a built-in name, and nothing is there.
-    """
-    if checkpoint.startswith("builtin:"):
-        folder = Path(__file__).parent / "builtin" / checkpoint.removeprefix("builtin:")
-        if not folder.is_dir():
-            names = ", ".join(sorted(p.name for p in folder.parent.iterdir() if p.is_dir()))
-            raise CheckpointError(f"there is no built-in checkpoint {checkpoint!r}; there are: {names}")
-        return folder
-    try:
-        folder = Path(checkpoint).expanduser()
-    except RuntimeError:
-        raise CheckpointError(f"{checkpoint!r}: whose home ~ stands for is not known here") from None
-    if folder.is_dir():
-        return folder
-    if checkpoint.startswith(("/", ".", "~")):
-        raise CheckpointError(f"no checkpoint folder at {checkpoint!r}")
-    return None
-
-
-def fingerprint(entry: ModelEntry) -> str:
-    """A name that changes with the weights: a hub id, or a hash over the weight files of a folder.
-
-    Of each file the first 4 MiB and the size are read, which tells trainings apart at no cost.
-    """
-    folder = local_folder(entry.checkpoint)
-    if folder is None:
-        return entry.checkpoint
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(4 * 2**20))
-    return f"sha256:{digest.hexdigest()[:32]}"
 
 
 def _module_bytes(module: Any) -> int:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable
 
-from models.engine import local_folder
+from models.checkpoints import local_folder
 
 PACKAGES = ("bitsandbytes", "gguf", "torchao")
 _SCHEDULES_WITH_SCIPY = re.compile(r'LMSDiscrete|"use_beta_sigmas":\s*true')

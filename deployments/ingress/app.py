@@ -22,32 +22,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress import (
-    captions,
-    chat,
-    embeddings,
-    files,
-    flux_files,
-    health,
-    images,
-    jobs,
-    metrics,
-    models,
-    process,
-    search,
-    speech,
-    system,
-    vision,
-    voice,
-    voices,
-)
-from deployments.ingress.access import Access
-from deployments.ingress.caller_limits import RATE_HEADERS, CallerLimits
-from deployments.ingress.caption_writer import CaptionWriter
-from deployments.ingress.context import Keys, RequestContext
-from deployments.ingress.docs import add_header, add_pages, describe
+from deployments.ingress import metrics
+from deployments.ingress.calls.model_calls import Roster
 from deployments.ingress.errors import ApiError, from_exception, response
-from deployments.ingress.idempotency import (
+from deployments.ingress.metrics import Measured, Metrics
+from deployments.ingress.middleware.access import Access
+from deployments.ingress.middleware.authentication import Keys
+from deployments.ingress.middleware.caller_limits import RATE_HEADERS, CallerLimits
+from deployments.ingress.middleware.idempotency import (
     DESCRIPTION,
     HEADER,
     REPLAYED,
@@ -55,12 +37,31 @@ from deployments.ingress.idempotency import (
     Ledger,
     makes_something,
 )
-from deployments.ingress.jobs import Jobs
-from deployments.ingress.metrics import Measured, Metrics
-from deployments.ingress.prompt_writer import PromptWriter
-from deployments.ingress.retention import Retention
-from deployments.ingress.roster import Roster
-from deployments.ingress.urls import base_url
+from deployments.ingress.middleware.request_context import RequestContext
+from deployments.ingress.openapi import add_header, add_pages, describe
+from deployments.ingress.routes import (
+    captions,
+    chat,
+    cloned_speech,
+    embeddings,
+    files,
+    health,
+    images,
+    models,
+    process,
+    search,
+    speech,
+    system,
+    uploads,
+    vision,
+    voices,
+)
+from deployments.ingress.services import jobs
+from deployments.ingress.services.caption_writer import CaptionWriter
+from deployments.ingress.services.jobs import Jobs
+from deployments.ingress.services.prompt_writer import PromptWriter
+from deployments.ingress.services.publishing import base_url
+from deployments.ingress.services.retention import Retention
 from deployments.storage import open_cache
 from models.errors import ModelError
 from settings import Settings
@@ -160,13 +161,13 @@ def create_app(atelier: Atelier) -> FastAPI:
     app.add_api_route("/", _to_the_description, include_in_schema=False)
     app.state.atelier = atelier
     settings = atelier.settings
-    for router in (health, metrics, models, system, files, flux_files, chat, vision, captions):
+    for router in (health, metrics, models, system, files, uploads, chat, vision, captions):
         app.include_router(router.router)
     for feature in (
         _Feature(images.router, settings.image_enabled, "IMAGE_ENABLED"),
         _Feature(process.router, settings.image_enabled, "IMAGE_ENABLED"),
         _Feature(jobs.router, settings.image_enabled, "IMAGE_ENABLED"),
-        _Feature(voice.router, settings.voice_enabled, "VOICE_ENABLED"),
+        _Feature(cloned_speech.router, settings.voice_enabled, "VOICE_ENABLED"),
         _Feature(speech.router, settings.voice_enabled, "VOICE_ENABLED"),
         _Feature(voices.router, settings.voice_enabled, "VOICE_ENABLED"),
         _Feature(search.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),

@@ -26,9 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.embedding import Embedded
 from deployments.imaging import Made
-from deployments.ingress.context import route_of
 from deployments.ingress.errors import LOAD_FAILED, ApiError
-from deployments.ingress.idempotency import REPLAYED
+from deployments.ingress.middleware.idempotency import REPLAYED
+from deployments.ingress.middleware.request_context import route_of
 from deployments.vision import Answer
 from deployments.voice import Spoken
 from models.tasks import ChatDelta, Usage

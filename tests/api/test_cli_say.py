@@ -11,7 +11,7 @@ import soundfile
 
 from cli.environment import free_ports
 from cli.say import FORMATS
-from models.audio_writing import MEDIA_TYPES
+from models.speech.audio_writing import MEDIA_TYPES
 from tests.api.test_cli_search import User
 from tests.api.test_voice import median_pitch, recording
 from tests.servers import Server

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.ingress.examples import EXAMPLES, PICTURE, Example
+from deployments.ingress.openapi_examples import EXAMPLES, PICTURE, Example
 from tests.api.test_voice import recording
 
 ROUTES = [(method, path, example) for path, methods in EXAMPLES.items() for method, example in methods.items()]

@@ -7,8 +7,8 @@ from typing import Any
 from openai import OpenAI
 
 import settings as configuration
-from deployments.ingress.prompt_writer import INSTRUCTION, PromptWriter, Rubbish, Written, caption, joined
-from deployments.ingress.roster import Roster
+from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.services.prompt_writer import INSTRUCTION, PromptWriter, Rubbish, Written, caption, joined
 from tests.servers import Server
 
 ARGS: dict[str, Any] = {

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from openai import OpenAI
 
-from models.audio_writing import MEDIA_TYPES
+from models.speech.audio_writing import MEDIA_TYPES
 from tests.api.conftest import fault
 from tests.api.node import Node
 from tests.api.test_voice import median_pitch, recording

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.speech_text import LANGUAGES
+from models.speech.text import LANGUAGES
 from tests.checkpoints.words import SMALL, byte_level_bpe
 
 _CODES = 32

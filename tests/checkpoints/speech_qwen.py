@@ -1,4 +1,4 @@
-"""Qwen3-TTS as qwen-tts saves it; to be written by a process that has qwen-tts (`models.speech_qwen`)."""
+"""Qwen3-TTS as qwen-tts saves it; to be written by a process that has qwen-tts (`models.speech.qwen`)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.speech_qwen import import_qwen_tts
-from models.speech_text import LANGUAGES
+from models.speech.qwen import import_qwen_tts
+from models.speech.text import LANGUAGES
 from tests.checkpoints.words import byte_level_bpe
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>")

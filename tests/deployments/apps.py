@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 import settings as configuration
 from deployments.ingress.app import Atelier, create_app
-from deployments.ingress.roster import Roster
+from deployments.ingress.calls.model_calls import Roster
 from deployments.storage import open_store
 
 ARGS = {

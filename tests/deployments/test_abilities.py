@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.ingress.making import Wish, plan
-from deployments.ingress.uploads import Picture
+from deployments.ingress.requests.pictures import Picture
+from deployments.ingress.services.image_jobs import Wish, plan
 from models.catalog import ModelEntry
 from models.errors import InvalidInput
 

@@ -15,11 +15,11 @@ import transformers  # noqa: F401
 
 from models.captioner import BlipEngine
 from models.catalog import EngineName, ModelEntry, create_engine
+from models.chat.vlm import TransformersVlmEngine
 from models.clip import OpenClipEngine
-from models.diffusion import DiffusionEngine
 from models.engine import Asked, ChatEngine
+from models.image.diffusion import DiffusionEngine
 from models.tasks import ChatDelta, ChatJob
-from models.vlm import TransformersVlmEngine
 from tests import checkpoints
 
 WRITERS: dict[str, tuple[EngineName, Callable[[Path], None]]] = {

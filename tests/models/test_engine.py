@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models import engine
+from models import devices, engine
 from models.catalog import EngineName, create_engine
 from models.errors import Cancelled, CheckpointError, InferenceFailed, OutOfMemory
 from models.pictures import encode
@@ -118,9 +118,9 @@ def test_damaged_weights_are_refused_in_one_line(name: str, shelf: Shelf, tmp_pa
 def test_threads_are_those_of_the_entry(shelf: Shelf) -> None:
     before = torch.get_num_threads()
     try:
-        engine.prepare_torch(shelf("blip").model_copy(update={"threads": 3}))
+        devices.prepare_torch(shelf("blip").model_copy(update={"threads": 3}))
         assert torch.get_num_threads() == 3
-        engine.prepare_torch(shelf("blip").model_copy(update={"threads": 0}))
+        devices.prepare_torch(shelf("blip").model_copy(update={"threads": 0}))
         assert torch.get_num_threads() >= 1
     finally:
         torch.set_num_threads(before)
@@ -129,7 +129,7 @@ def test_threads_are_those_of_the_entry(shelf: Shelf) -> None:
 def test_waiting_threads_leave_the_cores_to_others() -> None:
     program = (
         "from models import engine; from models.catalog import ModelEntry;"
-        "engine.prepare_torch(ModelEntry(engine='captioner', checkpoint='x'))"
+        "devices.prepare_torch(ModelEntry(engine='captioner', checkpoint='x'))"
     )
     environment = {**os.environ, "OMP_DISPLAY_ENV": "true"}
     environment.pop("OMP_WAIT_POLICY", None)
@@ -157,6 +157,6 @@ def test_waiting_threads_leave_the_cores_to_others() -> None:
     ],
 )
 def test_errors_of_libraries_become_ours(raised: Exception, becomes: type[Exception]) -> None:
-    with pytest.raises(becomes) as caught, engine.inference():
+    with pytest.raises(becomes) as caught, devices.inference():
         raise raised
     assert "more" not in str(caught.value)

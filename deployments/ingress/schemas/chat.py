@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from deployments.ingress.body import Fields
+from deployments.ingress.requests.body import Fields
 from deployments.ingress.schemas.images import MAX_SEED
 
 

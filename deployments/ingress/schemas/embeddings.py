@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from deployments.ingress.body import Fields
 from deployments.ingress.errors import invalid
+from deployments.ingress.requests.body import Fields
 
 MAX_INPUTS = 2048
 Text = Annotated[str, Field(min_length=1, max_length=8000)]

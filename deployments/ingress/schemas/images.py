@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from deployments.ingress.body import Fields, Upload
 from deployments.ingress.errors import invalid
+from deployments.ingress.requests.body import Fields, Upload
 
 MAX_SEED = 2**53 - 1
 MAX_IMAGES = 16

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from deployments.ingress.body import Fields, Upload
+from deployments.ingress.requests.body import Fields, Upload
 from models.pictures import ACCEPTED, THUMBNAIL_SIDE
 
 

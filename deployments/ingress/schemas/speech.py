@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from deployments.ingress.body import Fields, Upload
 from deployments.ingress.errors import invalid
-from models.audio_writing import AudioFormat
+from deployments.ingress.requests.body import Fields, Upload
+from models.speech.audio_writing import AudioFormat
 
 STOCK_VOICES = (
     "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",

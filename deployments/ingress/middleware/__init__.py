@@ -1,0 +1,1 @@
+"""What every request passes: its id, who calls, limits, repeated requests."""

@@ -1,0 +1,287 @@
+"""`Idempotency-Key`: a POST that is sent again gets the first answer instead of making the thing twice (API.md 1).
+
+A request is known by who sends it, where to, and its key. While it runs its claim is held (`stores/claims.py`), so that
+a second one waits, in whichever ingress replica of this machine it arrives; its answer is kept (`stores/answers.py`)
+before its last byte is sent, so that a caller whose connection broke meanwhile finds it. Only what was made is kept: an
+answer below 400 that came to its end. After anything else the next request with the key runs anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.ingress.errors import ApiError, from_exception, invalid, response
+from deployments.ingress.middleware.access import caller_of
+from deployments.ingress.middleware.request_context import ignored_parameters
+from stores.answers import Answer, Answers
+from stores.claims import Claim, Claims, Held
+from stores.errors import StoreError
+
+logger = logging.getLogger("ray.serve")
+
+HEADER: Final = "Idempotency-Key"
+REPLAYED: Final = "Idempotent-Replayed"
+DESCRIPTION: Final = (
+    "1 to 255 visible ASCII characters. The same request with the same key within 24 hours gets the first answer again "
+    f"(`{REPLAYED}: true`) and makes nothing; with another body it is refused (422 `idempotency_key_reused`). "
+    "An answer of more than 64 MiB is not kept."
+)
+MAX_ANSWER_BYTES: Final = 64 * 2**20
+"""A longer answer is sent but not kept, so a second request makes it anew."""
+_SECONDS: Final = 24 * 3600.0
+_MAX_ANSWERS: Final = 10_000
+_LOOK_AGAIN_SECONDS: Final = 0.1
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MAKES_NOTHING = re.compile(r"/v1/system/.*|/api/admin/.*|/v1/(projects/[^/]+/)?images/search|/v1/embeddings")
+"""POSTs that ask or steer: the answer of this moment is wanted, and asking twice does no harm.
+
+Embeddings are among them: the same vectors come again at once, and kept by the thousand they would displace pictures.
+"""
+
+
+def makes_something(method: str, path: str) -> bool:
+    """Whether a route of this method and path takes an `Idempotency-Key`."""
+    return method == "POST" and _MAKES_NOTHING.fullmatch(path) is None
+
+
+class Ledger:
+    """What is under way and what was answered, in one folder that all ingress replicas of a machine share."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._claims = Claims(folder / "running")
+        self._answers = Answers(folder / "answers.db", seconds=_SECONDS, max_answers=_MAX_ANSWERS, max_bytes=max_bytes)
+
+    def begin(self, name: str, digest: bytes) -> Claim | Held | Answer:
+        """The answer kept under a name; else the claim to make it, or who makes it now."""
+        if (kept := self._answers.find(name)) is not None:
+            return kept
+        claim = self._claims.take(name, digest)
+        if isinstance(claim, Claim):
+            try:
+                kept = self._answers.find(name)  # the last holder may have ended between the two looks
+            except StoreError:
+                claim.release()
+                raise
+            if kept is not None:
+                claim.release()
+                return kept
+        return claim
+
+    def end(self, name: str, claim: Claim, answer: Answer) -> None:
+        """Keep the answer and release the claim, in this order. A full disk costs the answer's second life only."""
+        try:
+            self._answers.keep(name, answer)
+        except StoreError as error:
+            logger.warning("an answer could not be kept, so a second request will be made anew: %s", error)
+        finally:
+            claim.release()
+
+    def close(self) -> None:
+        """Close the file of answers."""
+        self._answers.close()
+
+
+class Idempotency:
+    """Gives POSTs with an `Idempotency-Key` their meaning. Stands inside `Keys`: whoever comes here was let in."""
+
+    def __init__(self, app: ASGIApp, ledger: Ledger, max_body: int) -> None:
+        self.app = app
+        self._ledger = ledger
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        keys = Headers(scope=scope).getlist(HEADER) if scope["type"] == "http" else []
+        if not keys or not makes_something(scope["method"], scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        try:
+            if len(keys) > 1 or _KEY.fullmatch(keys[0]) is None:
+                shown = f"given {len(keys)} times" if len(keys) > 1 else repr(keys[0][:60])
+                raise invalid(HEADER, f"{HEADER}: {shown}; allowed are 1 to 255 visible ASCII characters, once")
+            body = await _read(receive, self._max_body)
+            if not body.is_whole:  # the route refuses it in its own words, and a refusal is not kept
+                await self.app(scope, body.then(receive), send)
+                return
+            await self._answer(scope, body, receive, send, _name(scope, keys[0]))
+        except (ApiError, StoreError) as error:
+            # These come before any work and any answer: what the route itself raises was answered inside.
+            await response(from_exception(error), scope["path"])(scope, receive, send)
+
+    async def _answer(self, scope: Scope, body: _Body, receive: Receive, send: Send, name: str) -> None:
+        digest = await asyncio.to_thread(_digest, scope, body)
+        left = asyncio.ensure_future(receive())  # the body is read: what may come now is the caller's leaving
+        try:
+            while isinstance(begun := await self._begin(name, digest), Held):
+                _refuse_another(digest, begun.mark)
+                if (await asyncio.wait([left], timeout=_LOOK_AGAIN_SECONDS))[0]:
+                    raise ClientDisconnect
+            if isinstance(begun, Claim):
+                recorder = _Recorder(self._ledger, name, digest, begun, scope, send)
+                try:
+                    await self.app(scope, body.then(lambda: asyncio.shield(left)), recorder.send)
+                finally:
+                    recorder.release()
+            else:
+                _refuse_another(digest, begun.digest)
+                headers = [*begun.headers, (REPLAYED.lower().encode(), b"true")]
+                await send({"type": "http.response.start", "status": begun.status, "headers": headers})
+                await send({"type": "http.response.body", "body": begun.body})
+        finally:
+            left.cancel()
+
+    async def _begin(self, name: str, digest: bytes) -> Claim | Held | Answer:
+        beginning = asyncio.ensure_future(asyncio.to_thread(self._ledger.begin, name, digest))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(_release)  # the thread goes on, and may take a claim that nobody waits for
+            raise
+
+
+class _Recorder:
+    """Sends an answer on and keeps it, if it is one to keep."""
+
+    def __init__(self, ledger: Ledger, name: str, digest: bytes, claim: Claim, scope: Scope, send: Send) -> None:
+        self._ledger, self._name, self._digest, self._claim = ledger, name, digest, claim
+        self._scope, self._send = scope, send
+        self._start: Message | None = None
+        self._unsent: Message | None = None
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._may_be_kept = True
+        self._handed_over = False
+
+    def release(self) -> None:
+        """Let others go on; nothing when the ledger does so."""
+        if not self._handed_over:
+            self._claim.release()
+
+    async def send(self, message: Message) -> None:
+        """The inner application's `send`."""
+        match message["type"]:
+            case "http.response.start":
+                self._start = message
+                self._may_be_kept = message["status"] < 400
+                # The start of an answer that exists as a whole waits for its body, which is so kept before anything
+                # is sent that could fail. The start of a stream goes out at once: clients wait for it.
+                if self._may_be_kept and "content-length" in Headers(raw=message["headers"]):
+                    self._unsent = message
+                    return
+            case "http.response.body":
+                self._record(message.get("body", b""))
+                if not message.get("more_body", False) and self._may_be_kept:
+                    await self._keep()
+            case _:  # an extension that sends what is not seen here
+                self._may_be_kept = False
+        if self._unsent is not None:
+            start, self._unsent = self._unsent, None
+            await self._send(start)
+        await self._send(message)
+
+    def _record(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > MAX_ANSWER_BYTES and self._may_be_kept:
+            logger.info("an answer of more than %d bytes is not kept for its %s", MAX_ANSWER_BYTES, HEADER)
+            self._may_be_kept = False
+            self._chunks.clear()
+        if self._may_be_kept:
+            self._chunks.append(chunk)
+
+    async def _keep(self) -> None:
+        assert self._start is not None
+        body = b"".join(self._chunks)
+        headers = [(bytes(name).lower(), bytes(value)) for name, value in self._start["headers"]]
+        if Headers(raw=headers).get("content-type", "").startswith("text/event-stream") and _tells_an_error(body):
+            return
+        headers += ignored_parameters(self._scope)  # added outside of here, from what a replay will not know
+        answer = Answer(self._digest, self._start["status"], tuple(headers), body)
+        self._handed_over = True
+        # Shielded: the answer is whole, and shall be kept even if its caller leaves now.
+        await asyncio.shield(asyncio.to_thread(self._ledger.end, self._name, self._claim, answer))
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The request's body as it arrived; not whole when it is larger than any route takes."""
+
+    messages: tuple[Message, ...]
+    is_whole: bool
+
+    def then(self, receive: Receive) -> Receive:
+        """A `receive` that gives these messages first."""
+        messages = iter(self.messages)
+
+        async def again() -> Message:
+            return next(messages, None) or await receive()
+
+        return again
+
+
+async def _read(receive: Receive, limit: int) -> _Body:
+    messages: list[Message] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if size > limit:
+            return _Body(tuple(messages), is_whole=False)
+        if not message.get("more_body", False):
+            return _Body(tuple(messages), is_whole=True)
+
+
+def _name(scope: Scope, key: str) -> str:
+    """What one request and its repetitions have in common; another caller's never has it."""
+    parts = [caller_of(scope).digest, scope["method"], scope["path"], scope["query_string"].decode("latin-1"), key]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _digest(scope: Scope, body: _Body) -> bytes:
+    """What two bodies that say the same have in common: clients choose another multipart boundary for every try."""
+    kind, options = parse_options_header(Headers(scope=scope).get("content-type", ""))
+    whole = b"".join(message.get("body", b"") for message in body.messages)
+    if boundary := options.get(b"boundary"):
+        whole = whole.replace(b"--" + boundary, b"--")
+    return hashlib.sha256(kind.lower() + b"\0" + whole).digest()
+
+
+def _refuse_another(digest: bytes, first: bytes) -> None:
+    if digest != first:
+        message = f"{HEADER}: this key was used for another request body; allowed are that body, or another key"
+        raise ApiError(422, message, code="idempotency_key_reused", param=HEADER)
+
+
+def _tells_an_error(events: bytes) -> bool:
+    """Whether an event stream, whose status was sent before its work, tells of a failure."""
+    for line in events.splitlines():
+        name, _, value = line.partition(b":")
+        if name == b"event" and value.strip() == b"error":
+            return True
+        if name == b"data" and b'"error"' in value:
+            try:
+                told = json.loads(value)
+            except ValueError:
+                continue  # of one event's several lines, or no JSON: not how our routes tell errors
+            if isinstance(told, dict) and told.get("error"):
+                return True
+    return False
+
+
+def _release(beginning: asyncio.Future[Claim | Held | Answer]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None and isinstance(claim := beginning.result(), Claim):
+        claim.release()

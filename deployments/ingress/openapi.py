@@ -1,0 +1,143 @@
+"""`/docs` and `/redoc`, and what they say of bodies that are read by hand, since one route takes several dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import fastapi_offline
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from pydantic import BaseModel
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from deployments.ingress.openapi_examples import ERROR, EXAMPLES, Example
+
+_SCRIPTS: Final = "/static/docs"
+
+
+def add_pages(app: FastAPI) -> None:
+    """Serve both pages with scripts of this server; FastAPI's own load them from a CDN and stay blank offline."""
+    app.mount(_SCRIPTS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"))
+    favicon = f"{_SCRIPTS}/favicon.png"
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url=f"{_SCRIPTS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_SCRIPTS}/swagger-ui.css",
+            swagger_favicon_url=favicon,
+        )
+
+    @app.get("/redoc", include_in_schema=False)
+    async def redoc() -> HTMLResponse:
+        return get_redoc_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            redoc_js_url=f"{_SCRIPTS}/redoc.standalone.js",
+            redoc_favicon_url=favicon,
+            with_google_fonts=False,
+        )
+
+
+def describe(schema: dict[str, Any]) -> None:
+    """Put into an OpenAPI schema what FastAPI cannot know: examples, what answers are, and what errors look like."""
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422, which no route gives
+        components.pop(name, None)
+    components["Error"] = _ERROR
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = {
+                "description": "An error",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            }
+            if example := EXAMPLES.get(path, {}).get(method.upper()):
+                _add_example(operation, example)
+
+
+def _add_example(operation: dict[str, Any], example: Example) -> None:
+    if example.sent is not None:
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = example.sent
+    (status,) = (status for status in operation["responses"] if status != "default")
+    answer = operation["responses"][status]
+    answer.pop("content", None)
+    if example.answer is not None:
+        answer["content"] = {example.media_type: {"schema": {"type": "object"}, "example": example.answer}}
+    elif example.media_type is not None:
+        answer["content"] = {example.media_type: {"schema": {"type": "string", "format": "binary"}}}
+
+
+_TEXT_OR_NULL: Final = {"type": "string", "nullable": True}
+_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": _TEXT_OR_NULL,
+                "code": _TEXT_OR_NULL,
+            },
+        }
+    },
+    "example": ERROR,
+}
+
+
+def accepts(fields: type[BaseModel], *, json: bool = True, forms: bool = False) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is `fields`, as JSON, as a form, or either."""
+    schema = _inlined(fields.model_json_schema())
+    kinds = (["application/json"] if json else []) + (
+        ["multipart/form-data", "application/x-www-form-urlencoded"] if forms else []
+    )
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}}
+
+
+def multipart(files: dict[str, str], fields: dict[str, str] | None = None) -> dict[str, Any]:
+    """`openapi_extra` of an upload: file parts and text fields, each with its description."""
+    properties: dict[str, Any] = {
+        name: {"type": "string", "format": "binary", "description": text} for name, text in files.items()
+    }
+    properties |= {name: {"type": "string", "description": text} for name, text in (fields or {}).items()}
+    schema = {"type": "object", "properties": properties, "required": list(files)[:1]}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def add_header(schema: dict[str, Any], name: str, description: str, where: Callable[[str, str], bool]) -> None:
+    """Add a request header to the operations of an OpenAPI schema for which `where(method, path)` holds."""
+    parameter = {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    }
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            if where(method.upper(), path):
+                operation.setdefault("parameters", []).append(parameter)
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its `$defs` put where they are used: OpenAPI would look for them elsewhere."""
+    definitions = schema.pop("$defs", {})
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return walk(definitions[node["$ref"].rsplit("/", 1)[-1]])
+            return {key: walk(value) for key, value in node.items() if key != "discriminator"}
+        return [walk(item) for item in node] if isinstance(node, list) else node
+
+    walked: dict[str, Any] = walk(schema)
+    return walked

@@ -1,0 +1,1 @@
+"""Reading what a request says: its body, pictures, JSON schemas."""

@@ -1,0 +1,1 @@
+"""Writing what a response says: server-sent events, base64 inside JSON."""

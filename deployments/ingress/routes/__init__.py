@@ -1,0 +1,1 @@
+"""One file a family of routes: each parses, calls one service and answers."""

@@ -1,0 +1,102 @@
+"""Image captioning (API.md 3B)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.requests import Request
+
+from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.openapi import multipart
+from deployments.ingress.requests import body
+from deployments.ingress.requests.pictures import check_picture
+from deployments.ingress.services.caption_writer import Told
+from models.errors import InvalidImage
+from models.pictures import sniff
+
+router = APIRouter(prefix="/api", tags=["captions"])
+
+_MAX_IMAGES = 32
+_TYPES = ("JPEG", "PNG", "WEBP")
+_FILES = multipart({"images": f"1 to {_MAX_IMAGES} pictures, repeated"})
+
+
+class CaptionQuery(body.Fields):
+    """Query of the caption routes; what it does not say, the model's entry does."""
+
+    model: str | None = Field(None, description="alias of a captioner or a chat model")
+    caption_prompt: str | None = Field(None, max_length=4000)
+    flag_caption_prompt: str | None = Field(None, max_length=4000)
+
+
+class CaptionFiles(body.Fields):
+    """Body of the caption routes."""
+
+    images: list[body.Upload] = Field(min_length=1, max_length=_MAX_IMAGES)
+
+
+@router.post("/caption-images", summary="Caption pictures", openapi_extra=_FILES)
+async def caption_images(request: Request) -> dict[str, Any]:
+    """A caption, its keywords and a yes/no for each picture, in input order."""
+    asked, files = await _asked(request)
+    atelier = request.app.state.atelier
+    alias = atelier.models.resolve(asked.model or None, ["captioner", "vlm"])
+    images = await _pictures(request, files)
+    told: list[Told] = await atelier.caption_writer.each(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
+    return {
+        "results": [
+            {"filename": file.filename, **each.caption.model_dump(), "cache": each.is_remembered}
+            for file, each in zip(files, told, strict=True)
+        ]
+    }
+
+
+@router.post("/caption-collective-images", summary="Caption pictures together", openapi_extra=_FILES)
+async def caption_collective_images(request: Request) -> dict[str, Any]:
+    """One caption of all pictures, which a chat model sees in one conversation in input order."""
+    asked, files = await _asked(request)
+    atelier = request.app.state.atelier
+    alias = atelier.models.resolve(asked.model or None, ["vlm"])
+    images = await _pictures(request, files)
+    told: Told = await atelier.caption_writer.together(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
+    caption = told.caption
+    return {
+        "collective_caption": caption.caption,
+        "count": len(images),
+        "tags": caption.tags,
+        "flagged": caption.flagged,
+    }
+
+
+@router.post("/admin/reset-cache", summary="Forget all captions")
+async def reset_cache(request: Request) -> dict[str, str]:
+    """Deletes the captions that are remembered, and nothing else that a shared Redis may have."""
+    await request.app.state.atelier.cache.clear()
+    return {"message": "Redis cache cleared"}  # wherever it was: clients of the older server compare these words
+
+
+async def _asked(request: Request) -> tuple[CaptionQuery, list[body.Upload]]:
+    asked = body.query(request, CaptionQuery)
+    room = _MAX_IMAGES * request.app.state.atelier.settings.image_max_bytes
+    return asked, (await body.read(request, CaptionFiles, max_bytes=room)).images
+
+
+async def _pictures(request: Request, files: list[body.Upload]) -> list[bytes]:
+    """All pictures, each checked before anything is made of any."""
+    return [await _checked(request, i, file) for i, file in enumerate(files)]
+
+
+async def _checked(request: Request, index: int, file: body.Upload) -> bytes:
+    param = f"images[{index}]"
+    if not file.data:
+        raise invalid(param, f"{param}: the file is empty", "invalid_image")
+    try:
+        name = sniff(file.data, param, sys.maxsize)[0]  # too many pixels are another fault than a wrong type
+    except InvalidImage:
+        name = None
+    if name not in _TYPES:
+        raise ApiError(415, f"{param}: not a JPEG, PNG or WebP image", code="unsupported_media_type", param=param)
+    return await check_picture(file.data, request.app.state.atelier.settings, param)

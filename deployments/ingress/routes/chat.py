@@ -1,0 +1,196 @@
+"""Chat completions, whole and streamed, with pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from deployments.ingress.errors import envelope, from_exception, invalid
+from deployments.ingress.openapi import accepts
+from deployments.ingress.requests import body, json_schemas
+from deployments.ingress.requests.pictures import base64_room, read_url
+from deployments.ingress.responses.sse import begun, event_stream
+from deployments.ingress.schemas.chat import ChatCompletion, ChatMessage, ImageContent, ResponseFormat
+from deployments.vision import Answer
+from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob, Usage
+from settings import Settings
+
+T = TypeVar("T")
+
+router = APIRouter(prefix="/v1", tags=["chat"])
+
+_MAX_IMAGES = 16
+_MAX_STOPS = 4
+_MOST_BYTES = 2**29
+"""Of pictures, for all answers of a request: each answer is asked for with all of them."""
+_DEFAULT_TOKENS = 512
+_ROLES: dict[str, Any] = {"developer": "system", "tool": "user", "function": "user"}
+
+
+@router.post("/chat/completions", summary="Answer in words", openapi_extra=accepts(ChatCompletion))
+async def completions(request: Request) -> Response:
+    """An answer about texts and pictures; all pictures of all messages reach the model in order."""
+    settings: Settings = request.app.state.atelier.settings
+    asked = await body.read(request, ChatCompletion, max_bytes=base64_room(settings, _MAX_IMAGES))
+    roster = request.app.state.atelier.models
+    alias = roster.resolve(asked.model, ["vlm"])
+    _refuse_unsupported(asked)
+    form = await _form(asked.response_format)
+    several = asked.n > 1  # asked for several answers, a caller wants different ones
+    job = ChatJob(
+        messages=await _messages(asked.messages, settings),
+        max_tokens=asked.max_completion_tokens or asked.max_tokens or _DEFAULT_TOKENS,
+        temperature=(1.0 if several else 0.0) if asked.temperature is None else asked.temperature,
+        top_p=asked.top_p,
+        stop=_stops(asked.stop),
+        seed=asked.seed,
+        presence_penalty=asked.presence_penalty,
+        frequency_penalty=asked.frequency_penalty,
+        form=form,
+        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+    )
+    pictures = sum(len(part.image) for message in job.messages for part in message.parts if isinstance(part, ImagePart))
+    if pictures * asked.n > _MOST_BYTES:
+        raise invalid("n", f"n: {asked.n} x {pictures} bytes of pictures; at most {_MOST_BYTES} in one request")
+    jobs = [job if job.seed is None else replace(job, seed=job.seed + i) for i in range(asked.n)]
+    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
+    if not asked.stream:
+        answers: list[Answer] = await roster.call_each(alias, "chat", jobs)
+        choices = [_choice(i, answer, asked.logprobs) for i, answer in enumerate(answers)]
+        usage = _usage([answer.usage for answer in answers])
+        return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
+    with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+    deltas = roster.stream_each(alias, "chat_stream", jobs)
+    return event_stream(_events(head, await begun(deltas), deltas, len(jobs), with_usage=with_usage))
+
+
+async def _events(
+    head: dict[str, Any],
+    first: asyncio.Future[tuple[int, ChatDelta]],
+    rest: AsyncGenerator[tuple[int, ChatDelta], None],
+    count: int,
+    *,
+    with_usage: bool,
+) -> AsyncIterator[dict[str, str]]:
+    def chunk(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> dict[str, str]:
+        value: dict[str, Any] = {**head, "object": "chat.completion.chunk", "choices": choices}
+        if with_usage:
+            value["usage"] = usage
+        return {"data": json.dumps(value, ensure_ascii=False)}
+
+    def choice(index: int, delta: dict[str, Any], told: Sequence[TokenLogprob], end: str | None = None) -> Any:
+        return [{"index": index, "delta": delta, "logprobs": _logprobs(told) if told else None, "finish_reason": end}]
+
+    usages: list[Usage] = []
+    try:
+        for i in range(count):  # clients open a choice for each number in turn
+            yield chunk(choice(i, {"role": "assistant", "content": ""}, ()))
+        async for i, delta in _after(first, rest):
+            if delta.text or (delta.logprobs and delta.finish_reason is None):
+                yield chunk(choice(i, {"content": delta.text}, delta.logprobs))
+            if delta.finish_reason is not None:
+                yield chunk(choice(i, {}, () if delta.text else delta.logprobs, delta.finish_reason))
+                usages.append(delta.usage or Usage(0, 0))
+    except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
+        yield {"data": json.dumps(envelope(from_exception(error)))}
+        return
+    finally:
+        if not first.done():  # a generator can be closed only when nobody waits for it
+            first.cancel()
+            await asyncio.wait([first])
+        await rest.aclose()
+    if with_usage:
+        yield chunk([], _usage(usages))
+    yield {"data": "[DONE]"}
+
+
+async def _after(first: asyncio.Future[T], rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield await first
+    async for each in rest:
+        yield each
+
+
+def _choice(index: int, answer: Answer, with_logprobs: bool) -> dict[str, Any]:
+    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    logprobs = _logprobs(answer.logprobs) if with_logprobs else None
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
+
+
+def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, Any]:
+    def entry(one: TokenLogprob) -> dict[str, Any]:
+        return {"token": one.token, "logprob": one.logprob, "bytes": list(one.bytes)}
+
+    return {"content": [{**entry(one), "top_logprobs": [entry(t) for t in one.top]} for one in told], "refusal": None}
+
+
+def _usage(usages: Sequence[Usage]) -> dict[str, Any]:
+    """Of all answers together; what they were made from counts once."""
+    read, written = usages[0].prompt_tokens, sum(usage.completion_tokens for usage in usages)
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {"image_tokens": usages[0].image_tokens},
+    }
+
+
+def _refuse_unsupported(asked: ChatCompletion) -> None:
+    if asked.top_logprobs is not None and not asked.logprobs:
+        raise invalid("top_logprobs", "top_logprobs: it needs logprobs: true")
+    if asked.tool_choice not in (None, "none", "auto"):
+        raise invalid("tool_choice", "tool_choice: this model calls no tools; allowed: none, auto", "unsupported_value")
+    if set(asked.modalities or ()) - {"text"}:
+        raise invalid("modalities", f"modalities: {asked.modalities}; this server answers in text only")
+
+
+async def _form(asked: ResponseFormat | None) -> Mapping[str, Any] | None:
+    """The schema that the answer must satisfy, found to be one that an answer can."""
+    if asked is None or asked.type == "text":
+        return None
+    where = "response_format.json_schema"
+    if asked.type == "json_object":
+        return {"type": "object"}
+    if asked.json_schema is None:
+        raise invalid(where, f"{where} is required with the type json_schema", "missing_required_parameter")
+    schema = asked.json_schema.json_schema or {"type": "object"}
+    await json_schemas.check(schema, f"{where}.schema")
+    return schema
+
+
+def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
+    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if len(stops) > _MAX_STOPS or "" in stops:
+        raise invalid("stop", f"stop: {len(stops)} texts; allowed are up to {_MAX_STOPS}, none of them empty")
+    return stops
+
+
+async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Message, ...]:
+    converted: list[Message] = []
+    pictures = 0
+    for i, message in enumerate(messages):
+        parts: list[TextPart | ImagePart] = []
+        content = message.content
+        if isinstance(content, str):
+            parts.append(TextPart(content))
+        for j, part in enumerate(content if isinstance(content, list) else []):
+            if not isinstance(part, ImageContent):
+                parts.append(TextPart(part.text))
+                continue
+            where = f"messages[{i}].content[{j}].image_url"
+            pictures += 1
+            if pictures > _MAX_IMAGES:
+                raise invalid(where, f"{where}: more than {_MAX_IMAGES} images in one request")
+            parts.append(ImagePart(await read_url(part.image_url.url, settings, where)))
+        if not parts and message.role != "assistant":
+            raise invalid(f"messages[{i}].content", f"messages[{i}].content is empty")
+        converted.append(Message(_ROLES.get(message.role, message.role), tuple(parts)))
+    return tuple(converted)

@@ -1,0 +1,124 @@
+"""Speech in the voice of a recording (API.md section 3D), sent back or kept in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import replace
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.openapi import accepts
+from deployments.ingress.requests import body
+from deployments.ingress.routes.speech import MARK
+from deployments.ingress.schemas.speech import GeneratedVoice, StoredVoiceLine
+from deployments.ingress.services.object_keys import client_key
+from deployments.ingress.services.publishing import keep
+from deployments.ingress.services.retention import SPOKEN
+from deployments.ingress.services.speakers import reference_of, renamed
+from deployments.voice import Spoken
+from models.speech.audio import MAX_BYTES
+from models.speech.audio_writing import MEDIA_TYPES, AudioFormat
+from models.tasks import SpeechJob
+from settings import Settings
+from stores.errors import KeyNotFound
+from stores.objects import PublicStore
+
+router = APIRouter(prefix="/v1", tags=["voice"])
+
+_FIELD_OF = {"reference": "ref_audio", "reference_text": "ref_text"}
+"""What an engine calls by the job's names is called by the form's."""
+_MOST_TEXT_BYTES = 100_000
+
+
+@router.post(
+    "/voice/generate",
+    summary="Speak a text in the voice of a recording",
+    openapi_extra=accepts(GeneratedVoice, json=False, forms=True),
+)
+async def generate(request: Request) -> Response:
+    """An audio file of the text, spoken as the speaker of the recording, or a stored or configured voice, would."""
+    asked = await body.read(request, GeneratedVoice, max_bytes=MAX_BYTES)
+    if (asked.ref_audio is None) == (asked.voice is None):
+        code = "missing_required_parameter" if asked.voice is None else "invalid_value"
+        raise invalid("ref_audio", "exactly one of ref_audio and voice is needed", code)
+    if asked.voice is not None and asked.ref_text is not None:
+        raise invalid("ref_text", "ref_text goes with ref_audio only")
+    recording = asked.ref_audio.data if asked.ref_audio else None
+    job = SpeechJob(asked.text, asked.language, recording, asked.ref_text, voice=asked.voice)
+    data = await _spoken(request, job, asked.response_format, _FIELD_OF)
+    return Response(data, media_type=MEDIA_TYPES[asked.response_format])
+
+
+@router.post(
+    "/r2/voice/generate", summary="Speak a text into the store", openapi_extra=accepts(StoredVoiceLine, forms=True)
+)
+async def generate_stored(request: Request) -> Response:
+    """An MP3 file of the text under a key, spoken as the speaker of a recording in the store, or a voice, would."""
+    atelier = request.app.state.atelier
+    settings: Settings = atelier.settings
+    asked = await body.read(request, StoredVoiceLine)
+    prefix = settings.voice_prefix
+    key = f"{prefix}{SPOKEN}{uuid.uuid4()}.mp3" if asked.key is None else client_key(asked.key, prefix, settings)
+    job = SpeechJob(asked.text, asked.language, voice=asked.voice)
+    fields = {"reference": "ref_audio_key", "reference_text": "ref_text"}
+    if asked.ref_audio_key is not None:
+        source = client_key(asked.ref_audio_key, prefix, settings, "ref_audio_key")
+        recording = await _stored(atelier.files, source, "ref_audio_key", MAX_BYTES)
+        job = replace(job, reference=recording, reference_text=asked.ref_text)
+    elif asked.user_id is not None:
+        base = client_key(f"{prefix}{asked.user_id}", prefix, settings, "user_id")
+        recording = await _stored(atelier.files, f"{base}.mp3", "user_id", MAX_BYTES)
+        text = _decoded(await _stored(atelier.files, f"{base}.txt", "user_id", _MOST_TEXT_BYTES))
+        job = replace(job, reference=recording, reference_text=text)
+        fields = {"reference": "user_id", "reference_text": "user_id"}
+    await keep(request, key, await _spoken(request, job, "mp3", fields))
+    return JSONResponse({"key": key})
+
+
+async def _spoken(request: Request, job: SpeechJob, audio_format: AudioFormat, fields: dict[str, str]) -> bytes:
+    """The job's words as a file. Raises as `Roster.call` does, with fields named as in `fields`."""
+    atelier = request.app.state.atelier
+    alias = atelier.models.resolve(None, ["voice"])
+    if job.voice is not None and (reference := await reference_of(request, alias, job.voice)):
+        job = replace(job, voice=None, reference=reference[0], reference_text=reference[1])
+        fields = {"reference": "voice", "reference_text": "voice"}
+    mark = MARK if atelier.settings.voice_marked else None
+    try:
+        spoken: Spoken = await atelier.models.call(alias, "speak", job, audio_format, mark)
+    except ApiError as error:
+        raise renamed(error, fields) from None
+    return spoken.data
+
+
+async def _stored(files: PublicStore, key: str, param: str, most_bytes: int) -> bytes:
+    """A caller's object, which is looked at before it is read.
+
+    Raises:
+        ApiError: 404 `R2_KEY_NOT_FOUND`, 400 `file_too_large`.
+        DownloadFailed: the store did not give it.
+    """
+    try:
+        size = (await asyncio.to_thread(files.stat, key)).size
+        if size > most_bytes:
+            message = f"{param}: the object has {size} bytes; at most {most_bytes} are read"
+            raise invalid(param, message, "file_too_large")
+        return await asyncio.to_thread(files.get, key)
+    except KeyNotFound:
+        raise ApiError(
+            404, f"{param}: there is no object {key!r} in the store", code="R2_KEY_NOT_FOUND", param=param
+        ) from None
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        found = text.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        message = "the text beside the recording is not UTF-8"
+        raise ApiError(502, message, code="R2_TEXT_DECODE_FAILED", param="user_id") from error
+    if not found:
+        raise ApiError(502, "the text beside the recording is empty", code="R2_TEXT_EMPTY", param="user_id")
+    return found

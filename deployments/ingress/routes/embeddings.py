@@ -1,0 +1,70 @@
+"""Embeddings of texts and pictures, in one space."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.embedding import Embedded
+from deployments.ingress.errors import invalid
+from deployments.ingress.openapi import accepts
+from deployments.ingress.requests import body
+from deployments.ingress.requests.pictures import base64_room, read_url
+from deployments.ingress.schemas.embeddings import Embeddings, Inputs
+from settings import Settings
+
+router = APIRouter(prefix="/v1", tags=["embeddings"])
+
+_MAX_IMAGES = 32
+
+
+@router.post("/embeddings", summary="Texts and pictures as vectors", openapi_extra=accepts(Embeddings))
+async def embeddings(request: Request) -> Response:
+    """A vector of unit length for each text and picture, in order: the nearer two are, the more alike they are."""
+    settings: Settings = request.app.state.atelier.settings
+    asked = await body.read(request, Embeddings, max_bytes=base64_room(settings, _MAX_IMAGES))
+    roster = request.app.state.atelier.models
+    alias = roster.resolve(asked.model, ["clip"])
+    inputs = await _inputs(asked.input, settings)
+    embedded: Embedded = await roster.call(alias, "embed", inputs, asked.dimensions)
+    # thousands of vectors as JSON take a second, in which others shall be answered
+    answer = await asyncio.to_thread(_answer, embedded, asked.model or alias, asked.encoding_format)
+    return Response(answer, media_type="application/json")
+
+
+async def _inputs(asked: Inputs, settings: Settings) -> dict[str, str | bytes]:
+    """What to embed, by its path in the body; every picture is checked before anything is made of any."""
+    places = {f"input[{i}]": each for i, each in enumerate(asked)} if isinstance(asked, list) else {"input": asked}
+    inputs: dict[str, str | bytes] = {}
+    pictures = 0
+    for place, each in places.items():
+        if isinstance(each, str):
+            inputs[place] = each
+        elif each.text is not None and each.image is None:
+            inputs[f"{place}.text"] = each.text
+        elif each.image is not None and each.text is None:
+            pictures += 1
+            if pictures > _MAX_IMAGES:
+                raise invalid(f"{place}.image", f"{place}.image: more than {_MAX_IMAGES} images in one request")
+            inputs[f"{place}.image"] = await read_url(each.image, settings, f"{place}.image")
+        else:
+            raise invalid(place, f"{place}: give either text or image")
+    return inputs
+
+
+def _answer(embedded: Embedded, model: str, encoding_format: Literal["float", "base64"]) -> bytes:
+    vectors = embedded.vectors.astype("<f4")
+    written: list[Any] = (
+        vectors.tolist()
+        if encoding_format == "float"
+        else [base64.b64encode(vector.tobytes()).decode() for vector in vectors]
+    )
+    items = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(written)]
+    usage = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}
+    return json.dumps({"object": "list", "data": items, "model": model, "usage": usage}).encode()

@@ -1,0 +1,270 @@
+"""Making and changing pictures: the OpenAI routes, and the older ones that give PNG bytes or keep them in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from deployments.imaging import Made, Partial
+from deployments.ingress.errors import envelope, from_exception, invalid
+from deployments.ingress.openapi import accepts
+from deployments.ingress.requests import body
+from deployments.ingress.requests.pictures import Picture, read_picture
+from deployments.ingress.responses.base64_json import with_base64
+from deployments.ingress.responses.sse import begun, event_stream
+from deployments.ingress.schemas.images import (
+    ALIASES,
+    MAX_IMAGES,
+    OLD_ALIASES,
+    Edit,
+    Generation,
+    Prompted,
+    StoredPrompted,
+    Variation,
+)
+from deployments.ingress.services.image_jobs import Wish, make, make_all, plan, size_like, size_of
+from deployments.ingress.services.jobs import Job, Jobs
+from deployments.ingress.services.object_keys import client_key
+from deployments.ingress.services.publishing import check_publishing, keep, publish
+from models.pictures import repainted
+from models.tasks import ImageJob
+
+router = APIRouter(tags=["images"])
+
+_QUALITY_NAMES: Final = {"auto": "medium", "standard": "medium", "hd": "high"}
+_TITLED_SIZE: Final = (768, 1152)
+
+Asked = Generation | Edit | Variation
+
+
+@router.post("/v1/images/generations", summary="Make pictures", openapi_extra=accepts(Generation, forms=True))
+async def generations(request: Request) -> Response:
+    """Pictures from a prompt, as the OpenAI SDKs ask for them."""
+    asked = await body.read(request, Generation, aliases=ALIASES)
+    _refuse_unsupported(asked)
+    return await _answer(request, asked, asked.prompt, [], None)
+
+
+@router.post("/v1/images/edits", summary="Change pictures", openapi_extra=accepts(Edit, forms=True))
+async def edits(request: Request) -> Response:
+    """A picture changed by an instruction, by `strength`, or where `mask` lets it."""
+    settings = request.app.state.atelier.settings
+    asked = await body.read(request, Edit, max_bytes=MAX_IMAGES * settings.image_max_bytes * 4 // 3, aliases=ALIASES)
+    _refuse_unsupported(asked)
+    images = [await read_picture(source, settings, "image") for source in asked.sources]
+    mask = None if asked.mask is None else await read_picture(asked.mask, settings, "mask")
+    if mask is not None:
+        await asyncio.to_thread(_check_mask, mask, images[0])
+    return await _answer(request, asked, asked.prompt, images, mask)
+
+
+@router.post("/v1/images/variations", summary="Pictures like this one", openapi_extra=accepts(Variation, forms=True))
+async def variations(request: Request) -> Response:
+    """Other pictures like the one given."""
+    settings = request.app.state.atelier.settings
+    asked = await body.read(request, Variation, max_bytes=settings.image_max_bytes * 4 // 3, aliases=ALIASES)
+    _refuse_unsupported(asked)
+    return await _answer(request, asked, "", [await read_picture(asked.image, settings, "image")], None)
+
+
+@router.post("/v1/images/generate", summary="One picture as PNG", openapi_extra=accepts(Prompted))
+async def generate(request: Request) -> Response:
+    """One PNG from a prompt, or from a title and a description; seed and prompt come back as headers."""
+    asked = await body.read(request, Prompted, aliases=OLD_ALIASES)
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        made, headers = await _prompted(request, listed, asked)
+    return Response(made.data, media_type="image/png", headers=headers)
+
+
+@router.post("/v1/r2/images/generate", summary="One picture into the store", openapi_extra=accepts(StoredPrompted))
+async def generate_stored(request: Request) -> Response:
+    """The same, kept in the store under a key."""
+    settings = request.app.state.atelier.settings
+    asked = await body.read(request, StoredPrompted, aliases=OLD_ALIASES)
+    prefix = settings.image_prefix
+    if asked.key is None:
+        key = f"{prefix}images/generated/{uuid.uuid4()}.png"
+    else:
+        key = client_key(asked.key, prefix, settings)
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        made, headers = await _prompted(request, listed, asked)
+        await keep(request, key, made.data)
+    return JSONResponse({"key": key}, headers=headers)
+
+
+async def _prompted(request: Request, listed: Job, asked: Prompted) -> tuple[Made, dict[str, str]]:
+    atelier = request.app.state.atelier
+    entry = atelier.models.entries[listed.model]
+    defaults = entry.image
+    otherwise = (defaults.width, defaults.height) if asked.titled is None else _TITLED_SIZE
+    width, height = size_of(asked.size, asked.width, asked.height, otherwise)
+    headers = {}
+    if asked.titled is None:
+        prompt = asked.prompt or ""
+    else:
+        written = await atelier.prompt_writer.write(*asked.titled)
+        prompt = written.prompt
+        headers["X-Prompt-Writer"] = written.source
+    wish = Wish(
+        prompt=prompt,
+        width=width,
+        height=height,
+        steps=asked.num_inference_steps,
+        guidance=asked.guidance_scale,
+        seed=asked.seed,
+    )
+    (made,) = await make_all(request, listed, plan(wish, entry))
+    return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(prompt)}
+
+
+async def _answer(request: Request, asked: Asked, prompt: str, images: list[Picture], mask: Picture | None) -> Response:
+    """What the three OpenAI routes have in common: the job, and its pictures whole or streamed."""
+    atelier = request.app.state.atelier
+    alias = atelier.models.resolve(asked.model, ["image"])
+    entry = atelier.models.entries[alias]
+    if mask is not None and asked.size == "auto" and asked.width is asked.height is None:
+        width, height = images[0].width, images[0].height  # what may not change comes back pixel for pixel
+    else:
+        otherwise = size_like(images[0]) if images else (entry.image.width, entry.image.height)
+        width, height = size_of(asked.size, asked.width, asked.height, otherwise)
+    wish = Wish(
+        prompt=prompt,
+        width=width,
+        height=height,
+        n=asked.n,
+        seed=asked.seed,
+        steps=asked.steps,
+        guidance=asked.guidance,
+        quality=_QUALITY_NAMES.get(asked.quality, asked.quality),
+        negative_prompt=asked.negative_prompt,
+        images=images,
+        mask=mask,
+        strength=None if isinstance(asked, Generation) else asked.strength,
+        is_variation=isinstance(asked, Variation),
+        loras=asked.loras,
+    )
+    job = plan(wish, entry)
+    wants_url = asked.response_format == "url" or (asked.response_format is None and request.state.is_form)
+    if wants_url and not asked.stream:
+        await check_publishing(request)
+    told = _told(asked, job)
+    if asked.stream:
+        return await _streamed(request, alias, job, asked, told)
+    begun = time.monotonic()
+    items: list[dict[str, Any]] = []
+    async with atelier.jobs.working(request, alias) as listed:
+        made = await make_all(request, listed, job, asked.output_format, asked.output_compression)
+        for picture in made:
+            item: dict[str, Any] = {"revised_prompt": prompt, "seed": picture.seed}
+            if wants_url:
+                item["url"] = await publish(request, picture.data, asked.output_format)
+            items.append(item)
+    usage = {**_USAGE, "latency": round(time.monotonic() - begun, 3), "seed": job.seed}
+    answer = {"created": int(time.time()), "data": items, **told, "model": alias, "usage": usage}
+    if asked.response_format == "url":
+        return JSONResponse(answer)
+    pictures = [picture.data for picture in made]
+    return Response(await with_base64(answer, items, "b64_json", pictures), media_type="application/json")
+
+
+_USAGE: Final = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "total_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+}
+
+
+def _told(asked: Asked, job: ImageJob) -> dict[str, str]:
+    """What answers and events say of the pictures."""
+    return {
+        "background": "opaque",
+        "output_format": asked.output_format,
+        "quality": _QUALITY_NAMES.get(asked.quality, asked.quality),
+        "size": f"{job.width}x{job.height}",
+    }
+
+
+async def _streamed(request: Request, alias: str, job: ImageJob, asked: Asked, told: dict[str, str]) -> Response:
+    """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
+    pieces = _pieces(request, alias, job, asked)
+    first = await begun(pieces)
+    family: Literal["image_edit", "image_generation"] = (
+        "image_generation" if isinstance(asked, Generation) else "image_edit"
+    )
+    return event_stream(_events(family, first, pieces, told, job.seed))
+
+
+async def _pieces(request: Request, alias: str, job: ImageJob, asked: Asked) -> AsyncGenerator[Partial | Made, None]:
+    jobs: Jobs = request.app.state.atelier.jobs
+    left = job.n
+    async with jobs.working(request, alias) as listed:
+        made = make(request, listed, job, asked.output_format, asked.output_compression, asked.partial_images)
+        async with aclosing(made) as pieces:
+            async for piece in pieces:
+                left -= isinstance(piece, Made)
+                if not left:  # who has the last picture need not wait for the end of the stream
+                    jobs.end(listed, "done")
+                yield piece
+
+
+async def _events(
+    family: str,
+    first: asyncio.Future[Partial | Made],
+    rest: AsyncGenerator[Partial | Made, None],
+    told: dict[str, str],
+    seed: int,
+) -> AsyncIterator[dict[str, str]]:
+    async def event(piece: Partial | Made) -> dict[str, str]:
+        fields: dict[str, Any] = {"created_at": int(time.time()), **told}
+        if isinstance(piece, Partial):
+            name = f"{family}.partial_image"
+            fields |= {"partial_image_index": piece.index, "image_index": piece.picture}
+        else:
+            name = f"{family}.completed"
+            fields |= {"image_index": piece.seed - seed, "seed": piece.seed, "usage": _USAGE}
+        item = {"type": name, **fields}
+        return {"event": name, "data": (await with_base64(item, [item], "b64_json", [piece.data])).decode()}
+
+    try:
+        async with aclosing(rest):
+            yield await event(await first)
+            async for piece in rest:
+                yield await event(piece)
+    except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
+        yield {"event": "error", "data": json.dumps({"type": "error", **envelope(from_exception(error))})}
+    finally:
+        first.cancel()
+
+
+def _refuse_unsupported(asked: Asked) -> None:
+    if asked.partial_images and not asked.stream:
+        raise invalid("partial_images", "partial_images: they are sent only with stream: true")
+    if asked.stream and asked.response_format == "url":
+        raise invalid("response_format", "response_format: streamed pictures come as b64_json")
+    if asked.background == "transparent":
+        raise invalid("background", "background: this model makes opaque pictures only; allowed: auto, opaque")
+    if asked.output_compression != 100 and asked.output_format == "png":
+        raise invalid("output_compression", "output_compression is for jpeg and webp only")
+
+
+def _check_mask(mask: Picture, image: Picture) -> None:
+    if (mask.width, mask.height) != (image.width, image.height):
+        raise invalid(
+            "mask",
+            f"mask: {mask.width}x{mask.height} pixels where the image has {image.width}x{image.height}; "
+            "both must be of one size",
+        )
+    repainted(mask.data)

@@ -1,0 +1,137 @@
+"""Flux Imaging's one form for everything: picture and prompt, picture alone, prompt alone (API.md 3C)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.imaging import Made
+from deployments.ingress.errors import ApiError
+from deployments.ingress.openapi import accepts
+from deployments.ingress.requests import body
+from deployments.ingress.requests.pictures import Picture, read_picture
+from deployments.ingress.schemas.images import OLD_ALIASES, Process
+from deployments.ingress.services.image_jobs import Wish, make_all, plan, size_like, size_of
+from deployments.ingress.services.jobs import Job
+from deployments.ingress.services.publishing import check_publishing, publish_upload
+from models.tasks import ImageJob
+
+router = APIRouter(tags=["picture files"])
+
+Mode = Literal["edit", "variation", "generate"]
+_SHOWN_URL: Final = 2048
+"""Characters; a data URL may have millions."""
+
+
+@router.post("/process", summary="Make or change a picture", openapi_extra=accepts(Process, json=False, forms=True))
+async def process(request: Request) -> dict[str, Any]:
+    """Picture and prompt edit, a picture alone varies, a prompt alone generates; a file is preferred to a URL.
+
+    The result is kept as an upload is, so that it is the newest of `/latest`.
+    """
+    settings = request.app.state.atelier.settings
+    asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
+    if settings.public_files:
+        await check_publishing(request)
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        done = await _process(request, listed, asked)
+        if settings.public_files:
+            kept = {"result_image_url": await publish_upload(request, done.made.data, "png")}
+        else:
+            encoded = await asyncio.to_thread(base64.b64encode, done.made.data)
+            kept = {"result_image_base64": encoded.decode()}
+    return {
+        "mode": done.mode,
+        "input_image": _input(asked, done.source),
+        "prompt": asked.prompt,
+        "seed": done.made.seed,
+        "guidance_scale": done.job.guidance,
+        "num_inference_steps": done.job.steps,
+        "width": done.job.width,
+        "height": done.job.height,
+        "model": done.model,
+        "loras": [],
+        **kept,
+    }
+
+
+@router.post(
+    "/process/raw",
+    summary="Make or change a picture, as PNG",
+    response_class=Response,
+    openapi_extra=accepts(Process, json=False, forms=True),
+)
+async def process_raw(request: Request) -> Response:
+    """The same, answered with the PNG itself."""
+    settings = request.app.state.atelier.settings
+    asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
+    alias = request.app.state.atelier.models.resolve(None, ["image"])
+    async with request.app.state.atelier.jobs.working(request, alias) as listed:
+        done = await _process(request, listed, asked)
+    headers = {"X-Seed": str(done.made.seed), "X-Mode": done.mode, "X-Model": done.model}
+    return Response(done.made.data, media_type="image/png", headers=headers)
+
+
+@dataclass(frozen=True)
+class _Done:
+    mode: Mode
+    model: str
+    source: Picture | None
+    job: ImageJob
+    made: Made
+
+
+async def _process(request: Request, listed: Job, asked: Process) -> _Done:
+    atelier = request.app.state.atelier
+    given = asked.input_file or asked.input_image_url
+    if given is None and asked.prompt is None:
+        raise ApiError(
+            400,
+            "prompt, input_file or input_image_url is required",
+            code="missing_required_parameter",
+            param="prompt",
+            detail="invalid input",
+        )
+    entry = atelier.models.entries[listed.model]
+    defaults = entry.image
+    param = "input_file" if asked.input_file else "input_image_url"
+    source = None if given is None else await read_picture(given, atelier.settings, param, asked.bearer_token)
+    mode: Mode = "generate" if source is None else "variation" if asked.prompt is None else "edit"
+    otherwise = (defaults.width, defaults.height) if source is None else size_like(source)
+    width, height = size_of(asked.size, asked.width, asked.height, otherwise)
+    wish = Wish(
+        prompt=asked.prompt or "",
+        width=width,
+        height=height,
+        seed=asked.seed,
+        steps=asked.num_inference_steps,
+        guidance=asked.guidance_scale,
+        images=[] if source is None else [source],
+        is_variation=mode == "variation",
+    )
+    job = plan(wish, entry)
+    (made,) = await make_all(request, listed, job)
+    return _Done(mode, listed.model, source, job, made)
+
+
+def _input(asked: Process, source: Picture | None) -> dict[str, Any] | None:
+    if source is None:
+        return None
+    told: dict[str, Any] = {
+        "source": "file" if asked.input_file else "url",
+        "bearer_token": "***" if asked.bearer_token else None,  # a secret is not repeated
+        "original_width": source.width,
+        "original_height": source.height,
+    }
+    return told | (
+        {"filename": asked.input_file.filename}
+        if asked.input_file
+        else {"url": (asked.input_image_url or "")[:_SHOWN_URL]}
+    )

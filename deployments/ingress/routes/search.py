@@ -1,0 +1,318 @@
+"""Image search: two trees of routes over one index (API.md section 3D)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from ray.serve.handle import DeploymentHandle
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from deployments.ingress.errors import ApiError, from_exception, invalid
+from deployments.ingress.openapi import accepts, multipart
+from deployments.ingress.requests import body
+from deployments.ingress.requests.pictures import base64_room, read_url
+from deployments.ingress.schemas.search import Added, Listed, Restored, Searched, Strayed, Thumbnailed
+from deployments.ingress.services.publishing import signed_url
+from deployments.search.deployment import Strays
+from models.errors import InvalidImage
+from models.pictures import THUMBNAIL_SIDE, open_picture, sniff, thumbnail
+from stores.backup import Backup
+from stores.errors import NotFound
+from stores.index import DEFAULT_PROJECT, PROJECT_NAME, ImageRecord, Page, Project, Wanted, thumbnail_key
+from stores.objects import PublicStore
+
+router = APIRouter(tags=["image search"])
+
+_URL_SECONDS = 3600
+_YEAR_SECONDS = 365 * 86400
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_CURSOR = re.compile(r"[0-9]{1,18}")
+
+
+class _ImageId(StringConvertor):
+    """A part of a path that may be an image's id: any but the names of other routes, whose 405 would be lost."""
+
+    regex = r"(?!(?:search|generations|generate|edits|variations)(?:/|$))[^/]+"
+
+
+register_url_convertor("image_id", _ImageId())
+
+Route = Callable[[Request], Any]
+
+
+def _parameter(name: str, description: str, schema: dict[str, Any], where: str = "path") -> dict[str, Any]:
+    return {"name": name, "in": where, "required": where == "path", "description": description, "schema": schema}
+
+
+_PROJECT = _parameter("project_id", "the project", {"type": "string", "pattern": f"^{PROJECT_NAME.pattern}$"})
+_IMAGE = _parameter("image_id", "the image's id", {"type": "string", "format": "uuid"})
+
+
+def _query(fields: type[body.Fields]) -> list[dict[str, Any]]:
+    return [
+        _parameter(name, field.description or name, fields.model_json_schema()["properties"][name], "query")
+        for name, field in fields.model_fields.items()
+    ]
+
+
+_LISTED = _query(Listed)
+_THUMBNAILED = _query(Thumbnailed)
+
+
+def _in_both_trees(
+    method: str,
+    path: str,
+    summary: str,
+    parameters: list[dict[str, Any]] | None = None,
+    request_body: dict[str, Any] | None = None,
+    status: int = 200,
+) -> Callable[[Route], Route]:
+    """Register a route under `/v1/images`, the default project, and under `/v1/projects/{project_id}/images`."""
+
+    def register(route: Route) -> Route:
+        for tree, project in (("/v1/images", []), ("/v1/projects/{project_id}/images", [_PROJECT])):
+            router.add_api_route(
+                tree + path,
+                route,
+                methods=[method],
+                summary=summary,
+                status_code=status,
+                response_model=None,
+                openapi_extra={"parameters": project + (parameters or []), **(request_body or {})},
+            )
+        return route
+
+    return register
+
+
+@_in_both_trees("POST", "", "Add an image", request_body=multipart({"file": "JPEG, PNG, WebP, GIF or BMP"}))
+async def add(request: Request) -> dict[str, Any]:
+    """Stores the image and makes it searchable. The same bytes again give the same record and `duplicate`: true."""
+    project = _project(request)
+    settings = request.app.state.atelier.settings
+    limit = settings.search.max_bytes
+    try:
+        upload = (await body.read(request, Added, max_bytes=limit)).file
+    except ApiError as error:
+        if error.status == 413:
+            raise _too_large(limit) from error
+        raise
+    if not upload.data:
+        raise ApiError(400, "file: the file is empty", code="EMPTY_FILE", param="file")
+    if len(upload.data) > limit:
+        raise _too_large(limit)
+    with _image_refusals("file"):
+        sniff(upload.data, "file", settings.image_max_pixels)
+        await _start_embedder(request)
+        record, is_duplicate = await _index(request).add.remote(project, upload.filename, upload.data)
+    return {**record._asdict(), **({"duplicate": True} if is_duplicate else {})}
+
+
+@_in_both_trees("GET", "", "List the images", _LISTED)
+async def page(request: Request) -> dict[str, Any]:
+    """Records, oldest first. Going on with `after`=`next` repeats none and misses none that stays."""
+    project = _project(request)
+    asked = body.query(request, Listed)
+    after = asked.after
+    if after is not None and not _CURSOR.fullmatch(after):
+        after = _uuid(after, "after")
+    found: Page = await _index(request).page.remote(project, asked.limit, after)
+    return {
+        "images": [record._asdict() for record in found.images],
+        "has_more": found.next is not None,
+        "next": found.next,
+    }
+
+
+@_in_both_trees("POST", "/search", "Find images by words or by an image", request_body=accepts(Searched))
+async def search(request: Request) -> dict[str, Any]:
+    """The best matches first; `score` is the cosine. An image's own record is among the matches of its `image_id`."""
+    project = _project(request)
+    settings = request.app.state.atelier.settings
+    asked = await body.read(request, Searched, max_bytes=base64_room(settings))
+    given = [name for name in ("query", "image", "image_id") if getattr(asked, name) is not None]
+    if len(given) != 1:
+        raise invalid(
+            given[1] if given else "query",
+            f"give exactly one of query, image and image_id, not {' and '.join(given) or 'none'}",
+            "invalid_value" if given else "missing_required_parameter",
+        )
+    index = _index(request)
+    wanted = Wanted(tuple(asked.content_type or ()), asked.created_after, asked.created_before)
+    how = (asked.limit, asked.min_score, wanted)
+    if asked.image_id is not None:
+        hits = await index.search_id.remote(project, _uuid(asked.image_id, "image_id"), *how)
+    elif asked.image is not None:
+        with _image_refusals("image"):
+            image = await read_url(asked.image, settings, "image")
+            await _start_embedder(request)
+            hits = await index.search_image.remote(project, image, *how)
+    else:
+        await _start_embedder(request)
+        hits = await index.search_text.remote(project, asked.query, *how)
+    return {"results": [record._asdict() | {"score": score} for record, score in hits]}
+
+
+@_in_both_trees("GET", "/{image_id:image_id}", "One image's record", [_IMAGE])
+async def get(request: Request) -> dict[str, Any]:
+    """What is known of the image."""
+    return {**(await _record(request))._asdict()}
+
+
+@_in_both_trees("GET", "/{image_id:image_id}/file", "The image itself", [_IMAGE], status=307)
+async def redirect_to_file(request: Request) -> Response:
+    """Leads to a URL that gives the image's bytes for an hour, without a key."""
+    record = await _record(request)
+    return RedirectResponse(signed_url(request, record.r2_key, _URL_SECONDS), status_code=307)
+
+
+@_in_both_trees("GET", "/{image_id:image_id}/thumbnail", "The image, small", [_IMAGE, *_THUMBNAILED])
+async def small(request: Request) -> Response:
+    """A WebP of the image, upright, its longer side `size` pixels, or as large as the image where that is less."""
+    size = body.query(request, Thumbnailed).size
+    record = await _record(request)
+    content = await asyncio.to_thread(_thumbnail, request.app.state.atelier.files, record, size)
+    headers = {"Cache-Control": f"private, max-age={_YEAR_SECONDS}, immutable", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type="image/webp", headers=headers)
+
+
+def _thumbnail(files: PublicStore, record: ImageRecord, size: int) -> bytes:
+    key = thumbnail_key(record.r2_key)
+    try:
+        kept = files.get(key)
+    except NotFound:  # the image was added before thumbnails were kept
+        kept = thumbnail(open_picture(files.get(record.r2_key), side=THUMBNAIL_SIDE), THUMBNAIL_SIDE)
+        files.put(key, kept)
+    if size >= min(THUMBNAIL_SIDE, max(record.width, record.height)):
+        return kept
+    return thumbnail(open_picture(kept), size)
+
+
+@_in_both_trees("DELETE", "/{image_id:image_id}", "Delete an image", [_IMAGE], status=204)
+async def delete(request: Request) -> Response:
+    """Deletes record, vector and file."""
+    await _index(request).delete.remote(_project(request), _image_id(request))
+    return Response(status_code=204)
+
+
+@router.get("/v1/projects", summary="List the projects")
+async def projects(request: Request) -> dict[str, Any]:
+    """All projects by name, with their numbers of images."""
+    found: list[Project] = await _index(request).projects.remote()
+    return {"projects": [asdict(project) for project in found]}
+
+
+@router.delete(
+    "/v1/projects/{project_id}",
+    summary="Delete a project",
+    status_code=204,
+    response_model=None,
+    openapi_extra={"parameters": [_PROJECT]},
+)
+async def delete_project(request: Request) -> Response:
+    """Deletes the project with all its images (admin). The project `default` stays, empty."""
+    await _index(request).delete_project.remote(_project(request))
+    return Response(status_code=204)
+
+
+@router.post("/api/admin/search/gc", summary="Find files that no image has", openapi_extra=accepts(Strayed))
+async def collect_garbage(request: Request) -> dict[str, Any]:
+    """Lists the files of image search that no record has, and with `delete` deletes them; records are never deleted.
+
+    `missing` are images whose file is gone: they are found and listed, but cannot be fetched. `set_aside` counts the
+    files that an index names which a restore has set aside: they stay until it is told to be forgotten.
+    """
+    asked = await body.read(request, Strayed)
+    if asked.forget_set_aside and not asked.delete:
+        raise ApiError(
+            400, "forget_set_aside: it removes indexes for good, so it needs delete: true", param="forget_set_aside"
+        )
+    found: Strays = await _index(request).strays.remote(remove=asked.delete, forget_set_aside=asked.forget_set_aside)
+    return {
+        "orphans": found.orphans,
+        "deleted": found.deleted,
+        "set_aside": found.set_aside,
+        "indexes_set_aside": found.indexes_set_aside,
+        "missing": [{"project_id": project, "id": image_id} for project, image_id in found.missing],
+    }
+
+
+@router.get("/api/admin/search/backups", summary="List the backups of the index")
+async def backups(request: Request) -> dict[str, Any]:
+    """The verified backups that are kept, newest first, with their numbers of rows."""
+    found: list[Backup] = await _index(request).backups.remote()
+    return {"backups": [asdict(backup) for backup in found]}
+
+
+@router.post("/api/admin/search/backup", summary="Back the index up now")
+async def back_up(request: Request) -> dict[str, Any]:
+    """Makes and verifies a backup, whether anything has changed or not."""
+    return asdict(await _index(request).back_up.remote())
+
+
+@router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(Restored))
+async def restore(request: Request) -> dict[str, Any]:
+    """Puts a verified backup in the place of the index, which is kept beside it; where it fails, nothing changes."""
+    asked = await body.read(request, Restored)
+    return asdict(await _index(request).restore.remote(asked.version))
+
+
+def _index(request: Request) -> DeploymentHandle:
+    return request.app.state.atelier.search
+
+
+async def _start_embedder(request: Request) -> None:
+    """Wake the embedding model within the time a request waits for a start; the index itself would wait longer."""
+    atelier = request.app.state.atelier
+    await atelier.models.wake(atelier.settings.search.embedder)
+
+
+async def _record(request: Request) -> ImageRecord:
+    record: ImageRecord = await _index(request).get.remote(_project(request), _image_id(request))
+    return record
+
+
+def _project(request: Request) -> str:
+    name: str = request.path_params.get("project_id", DEFAULT_PROJECT)
+    if not PROJECT_NAME.fullmatch(name):
+        raise ApiError(
+            400,
+            "project_id: 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+            code="INVALID_PROJECT",
+            param="project_id",
+        )
+    return name
+
+
+def _image_id(request: Request) -> str:
+    return _uuid(request.path_params["image_id"], "image_id")
+
+
+def _uuid(value: str, param: str) -> str:
+    if not _UUID.fullmatch(value):
+        raise ApiError(400, f"{param}: {value[:60]!r} is not a UUID", code="INVALID_ID", param=param)
+    return value.lower()
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"file: at most {limit} bytes are accepted", code="FILE_TOO_LARGE", param="file")
+
+
+@contextmanager
+def _image_refusals(param: str) -> Iterator[None]:
+    """Give what is wrong with a picture this family's code."""
+    try:
+        yield
+    except (ApiError, InvalidImage) as error:
+        fault = from_exception(error)
+        if fault.code == "invalid_image":
+            raise ApiError(400, fault.message, code="INVALID_IMAGE", param=param) from error
+        raise

@@ -1,0 +1,96 @@
+"""Speech as the OpenAI SDKs ask for it (OPENAI.md section 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from deployments.ingress.errors import ApiError, envelope, from_exception, invalid
+from deployments.ingress.openapi import accepts
+from deployments.ingress.requests import body
+from deployments.ingress.responses.sse import begun, event_stream
+from deployments.ingress.schemas.speech import Speech
+from deployments.ingress.services.speakers import reference_of, renamed
+from deployments.voice import Spoken
+from models.speech.audio_writing import MEDIA_TYPES
+from models.tasks import SpeechJob
+
+router = APIRouter(prefix="/v1/audio", tags=["voice"])
+
+_FIELD_OF = {"text": "input", "reference": "voice", "reference_text": "voice"}
+"""What an engine calls by the job's names is called by the body's."""
+_CHARACTERS_A_TOKEN = 4
+_TOKENS_A_SECOND = 20
+MARK = "AI-generated speech"
+
+
+@router.post("/speech", summary="Speak a text", openapi_extra=accepts(Speech))
+async def speech(request: Request) -> Response:
+    """The spoken text as it is made, sentence by sentence; or as server-sent events.
+
+    FLAC comes whole, since common readers refuse one whose length its header does not tell.
+    """
+    asked = await body.read(request, Speech)
+    if asked.instructions:
+        message = "instructions: no voice here follows instructions; leave them out"
+        raise invalid("instructions", message, "unsupported_parameter")
+    atelier = request.app.state.atelier
+    alias = atelier.models.resolve(asked.model, ["voice"])
+    job = SpeechJob(asked.input, asked.language, speed=asked.speed, voice=asked.voice_name)
+    if reference := await reference_of(request, alias, asked.voice_name):
+        job = SpeechJob(asked.input, asked.language, *reference, speed=asked.speed)
+    mark = MARK if atelier.settings.voice_marked else None
+    parts = _renamed(atelier.models.stream(alias, "stream_speech", job, asked.response_format, mark))
+    first = await begun(parts)
+    if asked.stream_format == "sse":
+        return event_stream(_events(asked.input, first, parts))
+    await first  # a refusal must still become a status, however long the model takes to start
+    return StreamingResponse(_bytes(first, parts), media_type=MEDIA_TYPES[asked.response_format])
+
+
+async def _renamed(parts: AsyncGenerator[Spoken, None]) -> AsyncGenerator[Spoken, None]:
+    try:
+        async with aclosing(parts):
+            async for part in parts:
+                yield part
+    except ApiError as error:
+        raise renamed(error, _FIELD_OF) from None
+
+
+async def _bytes(first: asyncio.Future[Spoken], rest: AsyncGenerator[Spoken, None]) -> AsyncIterator[bytes]:
+    async with aclosing(rest):
+        yield first.result().data
+        async for part in rest:
+            if part.data:
+                yield part.data
+
+
+async def _events(
+    text: str, first: asyncio.Future[Spoken], rest: AsyncGenerator[Spoken, None]
+) -> AsyncIterator[dict[str, str]]:
+    seconds = 0.0
+    try:
+        async with aclosing(rest):
+            part = await first
+            while True:
+                seconds += part.seconds
+                if part.data:
+                    delta = {"type": "speech.audio.delta", "audio": base64.b64encode(part.data).decode()}
+                    yield {"data": json.dumps(delta)}
+                try:
+                    part = await anext(rest)
+                except StopAsyncIteration:
+                    break
+    except Exception as error:  # noqa: BLE001 - the status is sent: the stream itself has to say it
+        yield {"data": json.dumps(envelope(from_exception(error)))}
+        return
+    read, spoken = -(-len(text) // _CHARACTERS_A_TOKEN), round(seconds * _TOKENS_A_SECOND)
+    usage = {"input_tokens": read, "output_tokens": spoken, "total_tokens": read + spoken}
+    yield {"data": json.dumps({"type": "speech.audio.done", "usage": usage})}

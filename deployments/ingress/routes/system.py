@@ -1,0 +1,99 @@
+"""What is loaded, and loading and unloading it by hand (API.md section 3A). Looking wakes nothing and is no use."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import psutil
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from deployments.ingress.calls.model_calls import Standing
+from deployments.ingress.errors import ApiError
+from models.catalog import ModelEntry
+
+router = APIRouter(prefix="/v1/system", tags=["system"])
+
+_GB: Final = 1e9
+
+
+@router.get("/status", summary="What is loaded")
+async def status(request: Request) -> dict[str, Any]:
+    """The models that are loaded or being loaded, the machine's memory, and when models leave."""
+    atelier = request.app.state.atelier
+    standings: dict[str, Standing] = await atelier.models.standings()
+    entries: dict[str, ModelEntry] = atelier.models.entries
+    workers = {
+        alias: _worker(entries[alias], standing) for alias, standing in standings.items() if standing.facts is not None
+    }
+    memory = psutil.virtual_memory()
+    settings = atelier.settings
+    return {
+        "workers": workers,
+        "memory": {
+            "total_gb": _gb(memory.total),
+            "used_gb": _gb(memory.total - memory.available),
+            "available_gb": _gb(memory.available),
+            "used_percent": memory.percent,
+            "usage_percent": memory.percent,
+            "models_loaded_gb": round(sum(worker["memory_gb"] for worker in workers.values()), 3),
+        },
+        "config": {
+            "idle_timeout_seconds": settings.idle_timeout,
+            "max_requests_before_restart": settings.residency.max_requests,
+            "safety_margin_gb": _gb(max(0, memory.total - await atelier.models.memory_for_models())),
+        },
+    }
+
+
+@router.post("/load/{alias}", summary="Load a model")
+async def load(request: Request, alias: str) -> dict[str, Any]:
+    """Return once the model is ready. Others that are idle make room for it, as they would for a request."""
+    atelier = request.app.state.atelier
+    _require(atelier.models.entries, alias)
+    seconds = await atelier.models.load(alias)
+    return {"status": "ready", "alias": alias, "seconds": round(seconds, 3)}
+
+
+@router.post("/evict/{alias}", summary="Unload a model")
+async def evict(request: Request, alias: str) -> dict[str, Any]:
+    """Return once the model is gone; what it works on ends first, and what waits for it loads it again."""
+    atelier = request.app.state.atelier
+    _require(atelier.models.entries, alias)
+    await atelier.models.evict(alias)
+    return {"status": "evicted", "alias": alias}
+
+
+def _require(entries: dict[str, ModelEntry], alias: str) -> None:
+    if alias not in entries:
+        raise ApiError(
+            404,
+            f"alias: there is no model {alias[:100]!r}; there are: {', '.join(entries)}",
+            code="model_not_found",
+            param="alias",
+        )
+
+
+def _worker(entry: ModelEntry, standing: Standing) -> dict[str, Any]:
+    facts = standing.facts
+    assert facts is not None
+    now = time.time()
+    return {
+        "model_path": entry.checkpoint,
+        "model_type": entry.kind,
+        "memory_gb": _gb(facts.resident_bytes),
+        "uptime_seconds": round(max(0.0, now - facts.since), 1),
+        "idle_seconds": 0.0 if facts.active or facts.state == "loading" else round(max(0.0, now - facts.used_at), 1),
+        "request_count": facts.requests,
+        "pid": facts.pid,
+        "state": standing.state,
+        "queue": standing.queue + max(0, facts.active - 1),
+        "loads": standing.verdict.loads,
+        "evictions": standing.verdict.evictions,
+        "reason": standing.reason,
+    }
+
+
+def _gb(count: float) -> float:
+    return round(count / _GB, 3)

@@ -1,0 +1,1 @@
+"""What routes call: image jobs, captions, prompts, speakers, files."""

@@ -1,0 +1,186 @@
+"""Captions, their keywords and a yes or no: from the cache, or from a model once for all who ask (API.md 3B)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.single_flight import Flights, side_by_side
+from deployments.ingress.services.keywords import tags_of
+from models.checkpoints import fingerprint
+from models.tasks import ChatJob, ImagePart, Message, TextPart
+from stores.cache import COLLECTION, PICTURE, Cache
+
+logger = logging.getLogger("ray.serve")
+
+_PROMPT: Final = "Describe this image in one short sentence."
+_COLLECTIVE_PROMPT: Final = "Describe these images together in one short sentence."
+_MAX_TOKENS: Final = 128
+_YES: Final = ("Yes", "yes", "True", "true", "네", "예", "はい")
+_NO: Final = ("No", "no", "False", "false", "아니요", "아니오", "いいえ")
+"""A model may say which it likes: held to one spelling or language that it was not trained on, it says the other."""
+_FLAG_TOKENS: Final = 16
+_HASHED_AT_ONCE: Final = 1 << 17
+"""Bytes that take less time in the event loop (0.1 ms) than the way to a thread and back."""
+_AT_ONCE: Final = 8
+"""Pictures of one request at a chat model, which answers together what waits together; its queue is for others too."""
+
+
+class Caption(BaseModel):
+    """What is told of a picture, or of several together, as the cache keeps it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    caption: str
+    tags: list[str]
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """A caption, and whether it was remembered."""
+
+    caption: Caption
+    is_remembered: bool
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a model is asked. Of a prefix-type one there is only `prompt`, how its captions begin."""
+
+    prompt: str | None
+    flag_prompt: str | None
+    system_prompt: str | None
+
+
+_Make = Callable[[Sequence[str]], Awaitable[list[Caption]]]
+
+
+class CaptionWriter:
+    """Captions pictures; one per ingress replica, since it knows what is being made."""
+
+    def __init__(self, models: Roster, cache: Cache) -> None:
+        self._models = models
+        self._cache = cache
+        self._flights = Flights[str, Told]()
+        self._weights: dict[str, str] = {}
+
+    async def each(
+        self, alias: str, prompt: str | None, flag_prompt: str | None, images: Sequence[bytes]
+    ) -> list[Told]:
+        """What is told of each picture, in order. Where the caller does not say what to ask, the model's entry does."""
+        wording = self._wording(alias, prompt, flag_prompt, self._models.entries[alias].caption.prompt or _PROMPT)
+        weights = await self._weights_of(alias)
+        names = [await _name(PICTURE, weights, wording, [image]) for image in images]
+        pictures = dict(zip(names, images, strict=True))
+
+        async def make(names: Sequence[str]) -> list[Caption]:
+            return await self._ask_each(alias, wording, [pictures[name] for name in names])
+
+        told = await self._flights.board(names, partial(self._remembered_or, make))
+        return [told[name] for name in names]
+
+    async def together(self, alias: str, prompt: str | None, flag_prompt: str | None, images: Sequence[bytes]) -> Told:
+        """What a chat model tells of all pictures, shown to it in order. The order makes no other answer of it."""
+        default = self._models.entries[alias].caption.collective_prompt or _COLLECTIVE_PROMPT
+        wording = self._wording(alias, prompt, flag_prompt, default)
+        name = await _name(COLLECTION, await self._weights_of(alias), wording, images)
+
+        async def make(_: Sequence[str]) -> list[Caption]:
+            text, flagged = await self._ask(alias, wording, images)
+            self._models.metrics.captioned(alias, 1)
+            return [Caption(caption=text, tags=await asyncio.to_thread(tags_of, text), flagged=flagged)]
+
+        return (await self._flights.board([name], partial(self._remembered_or, make)))[name]
+
+    def _wording(self, alias: str, prompt: str | None, flag_prompt: str | None, question: str) -> Wording:
+        entry = self._models.entries[alias]
+        if entry.kind == "captioner":
+            return Wording(prompt or entry.caption.prompt, None, None)
+        defaults = entry.caption
+        return Wording(prompt or question, flag_prompt or defaults.flag_prompt, defaults.system_prompt)
+
+    async def _remembered_or(self, make: _Make, names: list[str]) -> dict[str, Told]:
+        found = await self._cache.find(names, Caption)
+        missing = [name for name in names if name not in found]
+        self._models.metrics.looked_up(hits=len(found), misses=len(missing))
+        made = dict(zip(missing, await make(missing), strict=True)) if missing else {}
+        await self._cache.keep(made)
+        return {name: Told(found.get(name) or made[name], name in found) for name in names}
+
+    async def _ask_each(self, alias: str, wording: Wording, images: Sequence[bytes]) -> list[Caption]:
+        if self._models.entries[alias].kind == "captioner":
+            texts: list[str] = await self._models.call(alias, "caption", list(images), wording.prompt)
+            flags = [False] * len(texts)
+        else:
+            answers = await side_by_side(lambda image: self._ask(alias, wording, [image]), images, _AT_ONCE)
+            texts, flags = [text for text, _ in answers], [flagged for _, flagged in answers]
+        self._models.metrics.captioned(alias, len(texts))
+        tags = await asyncio.to_thread(lambda: [tags_of(text) for text in texts])
+        return [
+            Caption(caption=text, tags=words, flagged=flagged)
+            for text, words, flagged in zip(texts, tags, flags, strict=True)
+        ]
+
+    async def _ask(self, alias: str, wording: Wording, images: Sequence[bytes]) -> tuple[str, bool]:
+        """A chat model's caption of the pictures, and whether it flags them."""
+        assert wording.prompt is not None
+        text = await self._answer(alias, wording, images, wording.prompt)
+        if wording.flag_prompt is None:
+            return text, False
+        return text, is_yes(await self._answer(alias, wording, images, wording.flag_prompt, _YES + _NO), alias)
+
+    async def _answer(
+        self, alias: str, wording: Wording, images: Sequence[bytes], question: str, form: tuple[str, ...] | None = None
+    ) -> str:
+        system = (Message("system", (TextPart(wording.system_prompt),)),) if wording.system_prompt else ()
+        parts: list[ImagePart | TextPart] = [*map(ImagePart, images), TextPart(question)]
+        tokens = _MAX_TOKENS if form is None else _FLAG_TOKENS
+        job = ChatJob((*system, Message("user", tuple(parts))), max_tokens=tokens, form=form)
+        text: str = (await self._models.call(alias, "chat", job)).text
+        return text.strip()
+
+    async def _weights_of(self, alias: str) -> str:
+        """A name of whatever makes one model's words differ from another's, as the model was at its first request."""
+        if alias not in self._weights:
+            entry = self._models.entries[alias]
+            said = entry.model_dump(mode="json", include={"engine", "checkpoint", "revision", "dtype", "options"})
+            self._weights[alias] = json.dumps([await asyncio.to_thread(fingerprint, entry), said], sort_keys=True)
+        return self._weights[alias]
+
+
+def is_yes(answer: str, alias: str) -> bool:
+    """A real boolean from the model's words; what is neither yes nor no counts as no, and is logged."""
+    word = re.search(r"\w+", answer.lower())
+    first = word[0] if word else ""
+    if first in _YES:
+        return True
+    if first not in _NO:
+        logger.warning("%s answered neither yes nor no to a flag prompt: %.80r", alias, answer)
+    return False
+
+
+async def _name(prefix: str, weights: str, wording: Wording, images: Sequence[bytes]) -> str:
+    """The cache's key. JSON keeps the parts apart, so that no two requests have the same text."""
+    pictures = sorted([await _digest(image) for image in images])
+    return prefix + hashlib.sha256(json.dumps([weights, astuple(wording), pictures]).encode()).hexdigest()
+
+
+async def _digest(image: bytes) -> str:
+    if len(image) > _HASHED_AT_ONCE:
+        return await asyncio.to_thread(_digest_now, image)
+    return _digest_now(image)
+
+
+def _digest_now(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()

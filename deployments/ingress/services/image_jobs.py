@@ -1,0 +1,186 @@
+"""From what a route was asked to pictures: the job, its way through the model, and what is told meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from deployments.imaging import Made, Output, OutputFormat, Partial, Progress
+from deployments.ingress.errors import invalid
+from deployments.ingress.requests.pictures import Picture
+from deployments.ingress.schemas.images import MAX_SEED, Lora
+from deployments.ingress.services.jobs import Job, cancelled
+from models.catalog import ModelEntry, refuse_impossible
+from models.tasks import ImageJob, LoraUse
+
+SMALLEST_SIDE: Final = 64
+LARGEST_SIDE: Final = 2048
+MOST_PIXELS: Final = 4_194_304
+STEPS_BY_QUALITY: Final = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 2.0}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be made; what is None is the model's own default."""
+
+    prompt: str
+    width: int
+    height: int
+    n: int = 1
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    quality: str = "medium"
+    negative_prompt: str | None = None
+    images: Sequence[Picture] = ()
+    mask: Picture | None = None
+    strength: float | None = None
+    is_variation: bool = False
+    loras: Sequence[Lora] = ()
+
+
+def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
+    """The job for a wish, checked against the model's limits and abilities before anything is queued.
+
+    Raises:
+        ApiError: 400 naming `seed`, `n`, `size` or `loras[i].name`.
+        InvalidInput: the model cannot do that.
+    """
+    defaults, loras = entry.image, tuple(entry.options.get("loras", {}))
+    seed = wish.seed if wish.seed is not None else secrets.randbelow(MAX_SEED - wish.n)
+    if seed + wish.n - 1 > MAX_SEED:
+        raise invalid("seed", f"seed: {seed} + n - 1 is larger than {MAX_SEED}")
+    # a masked photograph may be larger than what is drawn of it
+    if min(wish.width * wish.height, MOST_PIXELS) * wish.n > defaults.max_pixels:
+        param = "n" if wish.n > 1 else "size" if wish.mask is None else "image"
+        message = f"{param}: {wish.n} x {wish.width}x{wish.height} pixels; at most {defaults.max_pixels} in one request"
+        raise invalid(param, message)
+    for i, lora in enumerate(wish.loras):
+        if lora.name not in loras:
+            where = f"loras[{i}].name"
+            raise invalid(where, f"{where}: {lora.name!r} is not configured; there are: {', '.join(loras) or 'none'}")
+        if lora.name in [other.name for other in wish.loras[:i]]:
+            where = f"loras[{i}].name"
+            raise invalid(where, f"{where}: {lora.name!r} is named twice")
+    job = ImageJob(
+        prompt=wish.prompt,
+        negative_prompt=wish.negative_prompt,
+        width=wish.width,
+        height=wish.height,
+        steps=wish.steps or math.ceil(defaults.steps * STEPS_BY_QUALITY[wish.quality]),
+        guidance=defaults.guidance if wish.guidance is None else wish.guidance,
+        seed=seed,
+        n=wish.n,
+        images=tuple(picture.data for picture in wish.images),
+        mask=None if wish.mask is None else wish.mask.data,
+        strength=wish.strength,
+        is_variation=wish.is_variation,
+        loras=tuple(LoraUse(lora.name, lora.weight) for lora in wish.loras),
+    )
+    refuse_impossible(entry, job)  # looks at the disk for a moment, which takes less than another thread would
+    return job
+
+
+async def make(
+    request: Request,
+    listed: Job,
+    job: ImageJob,
+    output_format: OutputFormat = "png",
+    quality: int = 100,
+    partials: int = 0,
+) -> AsyncGenerator[Partial | Made, None]:
+    """Partial pictures as they come and the job's pictures in order; `listed` is told how far it is.
+
+    Raises:
+        ApiError: what `Roster.stream` raises, and 400 `cancelled`.
+    """
+    output = Output(output_format, quality, partials)
+    told = request.app.state.atelier.models.stream(listed.model, "generate", job, output)
+    async with aclosing(_until_cancelled(listed, told)) as pieces:
+        async for piece in pieces:
+            listed.hear(piece)
+            if not isinstance(piece, Progress):
+                yield piece
+
+
+async def _until_cancelled(
+    listed: Job, pieces: AsyncGenerator[Partial | Made | Progress, None]
+) -> AsyncGenerator[Partial | Made | Progress, None]:
+    if listed.cancelled.is_set():  # before the model was asked at all
+        await pieces.aclose()
+        raise cancelled()
+    stop = asyncio.ensure_future(listed.cancelled.wait())
+    try:
+        async with aclosing(pieces):
+            while True:
+                following = asyncio.ensure_future(anext(pieces))
+                try:
+                    await asyncio.wait([following, stop], return_when=asyncio.FIRST_COMPLETED)
+                    if stop.done():
+                        raise cancelled()
+                    yield following.result()
+                except StopAsyncIteration:
+                    return
+                finally:
+                    if not following.done():
+                        following.cancel()
+                        await asyncio.wait([following])
+    finally:
+        stop.cancel()
+
+
+async def make_all(
+    request: Request, listed: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
+) -> list[Made]:
+    """The job's pictures, in order. Raises as `make` does."""
+    async with aclosing(make(request, listed, job, output_format, quality)) as pieces:
+        return [piece async for piece in pieces if isinstance(piece, Made)]
+
+
+def size_of(size: str, width: int | None, height: int | None, otherwise: tuple[int, int]) -> tuple[int, int]:
+    """Width and height in pixels from whichever way they were said; `otherwise` where they were not.
+
+    Raises:
+        ApiError: 400 naming `size`, `width` or `height`.
+    """
+    if size == "auto":
+        wide, high = (usual if said is None else said for said, usual in zip((width, height), otherwise, strict=True))
+        names = ("width", "height")
+        if width is None and height is None:
+            return wide, high
+    else:
+        match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", size)
+        if match is None:
+            raise invalid("size", f"size: {size[:40]!r} is neither `auto` nor WIDTHxHEIGHT, such as 512x512")
+        wide, high = int(match[1]), int(match[2])
+        names = ("size", "size")
+        if width not in (None, wide) or height not in (None, high):
+            raise invalid("size", f"size {size} and width x height {width}x{height} disagree; give one of them")
+    for name, pixels in zip(names, (wide, high), strict=True):
+        if not SMALLEST_SIDE <= pixels <= LARGEST_SIDE or pixels % 16:
+            raise invalid(name, f"{name}: {pixels} is not a multiple of 16 from {SMALLEST_SIDE} to {LARGEST_SIDE}")
+    if wide * high > MOST_PIXELS:
+        raise invalid(names[0], f"{names[0]}: {wide}x{high} is more than {MOST_PIXELS} pixels")
+    return wide, high
+
+
+def size_like(picture: Picture) -> tuple[int, int]:
+    """The size of a changed picture where none is asked for: the picture's own, rounded to 16 and within the limits."""
+    scale = min(
+        1.0,
+        LARGEST_SIDE / max(picture.width, picture.height),
+        math.sqrt(MOST_PIXELS / (picture.width * picture.height)),
+    )
+    scale = max(scale, SMALLEST_SIDE / min(picture.width, picture.height))
+    width, height = (
+        min(LARGEST_SIDE, max(SMALLEST_SIDE, round(side * scale / 16) * 16)) for side in (picture.width, picture.height)
+    )
+    return width, height

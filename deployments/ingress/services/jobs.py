@@ -1,0 +1,162 @@
+"""What is being made, by request id: progress, a preview, and a way to stop it (API.md section 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from deployments.imaging import Progress, Told
+from deployments.ingress.errors import ApiError
+from deployments.ingress.middleware.access import caller_of
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+_KEPT_SECONDS: Final = 600.0
+_MOST: Final = 10_000
+
+
+def cancelled() -> ApiError:
+    """What a request gets whose job was stopped. A new one each time: an exception keeps the frames it passed."""
+    return ApiError(400, "the job was cancelled by DELETE /v1/jobs/…", code="cancelled")
+
+
+@dataclass
+class Job:
+    """One request's work. `owner` is who may see it; empty: everybody, as long as the server is open."""
+
+    id: str
+    owner: str
+    model: str
+    state: State = "queued"
+    step: int = 0
+    steps: int = 0
+    preview: bytes | None = None
+    created: float = field(default_factory=time.time)
+    ended_at: float | None = None
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, piece: Told) -> None:
+        """Take note of what the model tells."""
+        if self.ended_at is None:
+            self.state = "running"
+        if isinstance(piece, Progress):
+            self.step, self.steps = piece.done, piece.total
+            self.preview = piece.preview or self.preview
+
+    def end(self, state: State) -> None:
+        """Note how it ended."""
+        self.state, self.ended_at = state, time.monotonic()
+        if state == "done":
+            self.step = self.steps  # a quick job tells none of its steps
+
+    def told(self) -> dict[str, Any]:
+        """As the route answers it."""
+        shown: dict[str, Any] = {
+            "id": self.id,
+            "object": "job",
+            "state": self.state,
+            "progress": 1.0 if self.state == "done" else round(self.step / self.steps, 4) if self.steps else 0.0,
+            "step": self.step,
+            "steps": self.steps,
+            "model": self.model,
+            "created": int(self.created),
+        }
+        if self.preview is not None:
+            shown["preview"] = f"data:image/jpeg;base64,{base64.b64encode(self.preview).decode()}"
+        return shown
+
+
+class Jobs:
+    """The jobs of this ingress, those that ended among them for ten minutes."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, str], Job] = {}
+        self._ended: OrderedDict[tuple[str, str], Job] = OrderedDict()
+
+    @asynccontextmanager
+    async def working(self, request: Request, model: str) -> AsyncIterator[Job]:
+        """Around all the work of a request: a job under its id, in which a second request of the same id follows it.
+
+        Raises:
+            ApiError: 400 `cancelled` at the end, when somebody stopped it.
+        """
+        job = Job(request.state.request_id, caller_of(request).owner, model)
+        self._running[job.owner, job.id] = job
+        try:
+            yield job
+            if job.cancelled.is_set():
+                raise cancelled()
+            self.end(job, "done")
+        except Exception:
+            self.end(job, "failed")
+            raise
+        finally:  # the caller went away
+            self.end(job, "cancelled")
+
+    def end(self, job: Job, state: State) -> None:
+        """Note how a job ended; the first word counts."""
+        if job.ended_at is not None:
+            return
+        job.end(state)
+        key = (job.owner, job.id)
+        if self._running.get(key) is job:
+            del self._running[key]
+            self._ended[key] = job
+            self._ended.move_to_end(key)
+        self._forget()
+
+    def find(self, request: Request, job_id: str) -> Job:
+        """The caller's own job of this id; an admin finds everybody's.
+
+        Raises:
+            ApiError: 404.
+        """
+        self._forget()
+        caller = caller_of(request)
+        key = (caller.owner, job_id)
+        job = self._running.get(key) or self._ended.get(key)
+        if job is None and caller.is_admin:
+            everybodys = (*self._running.values(), *reversed(self._ended.values()))
+            job = next((each for each in everybodys if each.id == job_id), None)
+        if job is None:
+            raise ApiError(
+                404, f"there is no job {job_id[:128]!r}; jobs are kept for ten minutes", code="job_not_found"
+            )
+        return job
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - _KEPT_SECONDS
+        while self._ended:
+            job = next(iter(self._ended.values()))
+            if len(self._ended) <= _MOST and job.ended_at is not None and job.ended_at > oldest:
+                break
+            self._ended.popitem(last=False)
+
+
+@router.get("/{job_id}", summary="How far a picture is")
+async def show(request: Request, job_id: str) -> dict[str, Any]:
+    """State, progress 0-1 and a preview of a request's work, by its `x-request-id`."""
+    told: dict[str, Any] = request.app.state.atelier.jobs.find(request, job_id).told()
+    return told
+
+
+@router.delete("/{job_id}", summary="Stop making a picture")
+async def cancel(request: Request, job_id: str) -> dict[str, Any]:
+    """Stop the work within one step; the request that began it is answered with 400 `cancelled`."""
+    jobs: Jobs = request.app.state.atelier.jobs
+    job = jobs.find(request, job_id)
+    if job.ended_at is None:
+        jobs.end(job, "cancelled")
+        job.cancelled.set()
+    return job.told()

@@ -1,0 +1,189 @@
+"""What a model's replica tells the board of itself, and its turn to load."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import ray
+from ray import serve
+from ray.serve.exceptions import RayServeException
+
+from deployments.residency.board import Board, Facts
+
+logger = logging.getLogger("ray.serve")
+
+_TELL_SECONDS = 0.05
+"""What changes more often is told together."""
+_LOOK_SECONDS = 0.1
+_BEAT_SECONDS = 5.0
+_ROOM_SECONDS = 20.0
+"""How long a load that ran out of memory waits for others to leave."""
+
+
+class Presence:
+    """Keeps the board's note of this replica up to date, from a thread of its own."""
+
+    def __init__(self, alias: str, board: Board | None, replica: str = "", *, keep: bool = False) -> None:
+        runtime = ray.get_runtime_context() if board else None
+        self._board = board
+        self._facts = Facts(
+            alias=alias,
+            replica=replica,
+            node=runtime.get_node_id() if runtime else "",
+            pid=os.getpid(),
+            state="waiting",
+            since=time.time(),
+            gpus=tuple(runtime.get_accelerator_ids().get("GPU", ())) if runtime else (),
+            keep=keep,
+        )
+        self._changing = threading.Lock()
+        self._telling = threading.Lock()
+        self._changed = threading.Event()
+        self._ended = False
+        if board:
+            self._tell()
+            self._teller = threading.Thread(target=self._keep_telling, daemon=True, name=f"{alias}-presence")
+            self._teller.start()
+
+    @classmethod
+    def here(cls, alias: str, *, keep: bool = False) -> Presence:
+        """That of the replica in which this process runs; one that tells nobody where Serve does not run."""
+        try:
+            context = serve.get_replica_context()
+        except RayServeException:
+            return cls(alias, None)
+        if not ray.is_initialized():  # Serve's local testing mode
+            return cls(alias, None)
+        return cls(alias, Board(context.app_name), context.replica_id.unique_id, keep=keep)
+
+    @property
+    def facts(self) -> Facts:
+        """What it says now."""
+        return self._facts
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a request is here. The time at which the last one ends is when the model falls idle."""
+        self._change(active=1, requests=1)
+        try:
+            yield
+        finally:
+            self._change(active=-1)
+
+    def touch(self) -> None:
+        """Count as used without a request."""
+        self._change()
+
+    def ready(self, load_seconds: float) -> None:
+        """The model is loaded."""
+        now = time.time()
+        main, gpu = _resident_bytes()
+        self._become(
+            state="ready", since=now, used_at=now, load_seconds=load_seconds, resident_bytes=main + gpu, main_bytes=main
+        )
+
+    def failed(self) -> None:
+        """The model cannot be loaded."""
+        self._become(state="failed", since=time.time())
+
+    def end(self) -> None:
+        """Take the note down: the replica is about to exit."""
+        if self._board and not self._ended:
+            self._ended = True
+            self._changed.set()
+            self._teller.join()
+            with self._telling:  # an engine that is still being loaded may have something to tell
+                self._board.forget(self._facts.replica)
+
+    @contextmanager
+    def turn_to_load(self, capacity: int) -> Iterator[None]:
+        """While it is this replica's turn: one load at a time on a device, and `capacity` models on the machine.
+
+        The system frees the lock of a process however it ends, so nobody waits for one that was killed.
+        """
+        device = "-".join(("gpu", *self._facts.gpus)) if self._facts.gpus else "cpu"
+        where = "any" if capacity else device  # who counts, counts alone
+        path = Path(tempfile.gettempdir()) / f"atelier-{os.getuid()}-load-{where}.lock"
+        with path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            while capacity and self._board and len(self._others(lambda _: True)) >= capacity:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                time.sleep(_LOOK_SECONDS)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._become(state="loading", since=time.time())
+            yield
+
+    def wait_for_room(self) -> None:
+        """Have the idle models of this machine leave, after a load that ran out of memory; return when they have."""
+        if self._board is None:
+            return
+        self._become(state="out_of_memory", since=time.time())
+        deadline = time.monotonic() + _ROOM_SECONDS
+        while self._others(lambda other: not (other.active or other.keep)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        self._become(state="loading", since=time.time())
+
+    def _others(self, counts: Callable[[Facts], bool]) -> list[Facts]:
+        """Other replicas on this machine that hold, or held until they leave, a model."""
+        assert self._board is not None
+        mine = self._facts
+        return [
+            other
+            for other in self._board.facts()
+            if other.node == mine.node
+            and other.replica != mine.replica
+            and other.state != "waiting"
+            and psutil.pid_exists(other.pid)
+            and counts(other)
+        ]
+
+    def _change(self, active: int = 0, requests: int = 0) -> None:
+        with self._changing:
+            facts = self._facts
+            self._facts = replace(
+                facts, active=facts.active + active, requests=facts.requests + requests, used_at=time.time()
+            )
+        self._changed.set()
+
+    def _become(self, **what: object) -> None:
+        with self._changing:
+            self._facts = replace(self._facts, **what)  # type: ignore[arg-type]
+        if self._board:
+            self._tell()
+
+    def _tell(self) -> None:
+        assert self._board is not None
+        with self._telling:  # of two who tell, the later one has the newer facts
+            if not self._ended:
+                self._board.tell(self._facts)
+
+    def _keep_telling(self) -> None:
+        assert self._board is not None
+        while not self._ended:
+            if not self._changed.wait(_BEAT_SECONDS):
+                with self._changing:
+                    self._facts = replace(self._facts, beats=self._facts.beats + 1)
+            self._changed.clear()
+            try:
+                self._tell()
+            except Exception:  # whatever it is, the model goes on working, and the next change is told
+                logger.warning("the board could not be told of %s", self._facts.alias, exc_info=True)
+            time.sleep(_TELL_SECONDS)
+
+
+def _resident_bytes() -> tuple[int, int]:
+    """What this process keeps in main memory, and on its GPUs where there are any."""
+    torch = sys.modules.get("torch")  # some models do without
+    on_gpu = torch.cuda.memory_reserved() if torch and torch.cuda.is_initialized() else 0
+    return int(psutil.Process().memory_info().rss), on_gpu

@@ -1,0 +1,1 @@
+"""Image search: its deployment, the index it keeps, the embedders it has had."""

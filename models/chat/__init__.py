@@ -1,0 +1,1 @@
+"""Chat models: engines and what they share."""

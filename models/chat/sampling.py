@@ -1,0 +1,105 @@
+"""How the next token of an answer is chosen: penalties, a form to keep to, and a seed of the job's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from models.chat.grammar import Grammar, spelled
+from models.tasks import ChatJob, TokenLogprob
+
+if TYPE_CHECKING:
+    import torch
+
+Processor = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+"""From the tokens so far [1, n] and the scores of the next [1, vocabulary] to other scores: transformers' protocol."""
+
+
+class Choices:
+    """The processors of one answer, and what they saw.
+
+    `vocabulary()` is what `models.chat.grammar.vocabulary_of` gives.
+    """
+
+    def __init__(self, job: ChatJob, vocabulary: Callable[[], Any]) -> None:
+        """Raises InvalidInput when no answer can have the job's form."""
+        self._job = job
+        self._read = self._followed = 0
+        self._scores: torch.Tensor | None = None
+        self._vocabulary = vocabulary
+        self._grammar = None if job.form is None else Grammar(vocabulary(), job.form)
+
+    def processors(self, read: int) -> list[Processor]:
+        """In the order in which they act, after a prompt of `read` tokens; none for a plain greedy answer."""
+        job = self._job
+        self._read = self._followed = read
+        chosen: list[Processor] = []
+        if job.top_logprobs is not None:
+            chosen.append(self._remember)
+        if job.presence_penalty or job.frequency_penalty:
+            chosen.append(self._penalise)
+        if self._grammar is not None:
+            chosen.append(self._keep_to_form)
+        if not job.is_greedy:
+            chosen.append(sampler(job))
+        return chosen
+
+    def logprob(self, token: int) -> TokenLogprob | None:
+        """What the model itself gave the token that was chosen last, before these processors; None if nobody asked."""
+        if self._scores is None:
+            return None
+        logprobs = self._scores.log_softmax(-1)
+        values, tokens = logprobs.topk(min(self._job.top_logprobs or 0, logprobs.shape[-1]))
+        vocabulary = self._vocabulary()
+        top = tuple(spelled(vocabulary, t, v) for t, v in zip(tokens.tolist(), values.tolist(), strict=True))
+        return spelled(vocabulary, token, float(logprobs[token]), top)
+
+    def _remember(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._scores = scores[0].float().cpu().clone()
+        return scores
+
+    def _penalise(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        written, counts = torch.unique(ids[0, self._read :], return_counts=True)
+        less = self._job.presence_penalty + self._job.frequency_penalty * counts
+        scores = scores.clone()
+        scores[0, written] -= less.to(scores.dtype)
+        return scores
+
+    def _keep_to_form(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        assert self._grammar is not None
+        for token in ids[0, self._followed :].tolist():
+            self._grammar.accept(token)
+        self._followed = ids.shape[1]
+        allowed = torch.from_numpy(self._grammar.allowed()[: scores.shape[-1]]).to(scores.device)
+        return scores.masked_fill(~allowed, -torch.inf)
+
+
+def sampler(job: ChatJob) -> Processor:
+    """Draws the next token with a generator of the job's own and leaves it as the only possible one.
+
+    transformers samples from the global generator, which other work in the process moves on: with this, the greedy
+    search picks what the job's seed says.
+    """
+    import torch
+    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+    generator = torch.Generator("cpu")
+    if job.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(job.seed)
+    warm = TemperatureLogitsWarper(job.temperature)
+    cut = TopPLogitsWarper(job.top_p, min_tokens_to_keep=1)
+
+    def sample(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = warm(ids, scores.float())
+        if job.top_p < 1:
+            scores = cut(ids, scores)
+        chosen = torch.multinomial(scores.softmax(-1).cpu(), 1, generator=generator).to(scores.device)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+    return sample

@@ -1,0 +1,285 @@
+"""Answers about pictures from any transformers image-text-to-text checkpoint (Qwen2.5-VL, InternVL3, Gemma 3 …)."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from models import checkpoints, devices, engine
+from models.chat.answering import Listener, Row
+from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
+from models.chat.grammar import vocabulary_of
+from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
+from models.chat.sampling import Choices
+from models.engine import Asked
+from models.errors import CheckpointError, InferenceFailed, InvalidInput, ModelError, OutOfMemory
+from models.pictures import encode
+from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
+
+if TYPE_CHECKING:
+    import torch
+
+_CAPTIONERS = ("blip", "blip-2")
+"""`model_type` of what transformers counts among the models that answer about pictures, but has no chat template."""
+_READS_WORDS = {"qformer_input_ids"}
+"""Arguments of encoders that look at a picture with the question in mind (InstructBLIP)."""
+_READ_LAST_STATES = ("fuyu", "llama4")
+"""`model_type` of those whose language model reads the encoder's last states; all others read what is projected."""
+_MOST_TOKENS = 32_768
+"""Prompts that are read at once have so many tokens together, padding included."""
+
+
+class VlmOptions(engine.Options):
+    """What the catalogue entry of a chat model can say."""
+
+    processor: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the checkpoint's processor, e.g. max_pixels: 1003520"
+    )
+    max_batch: int = Field(8, ge=1, le=64, description="waiting requests that are answered at once; 1 = one by one")
+    picture_cache: int = Field(
+        134_217_728,
+        ge=0,
+        description="bytes of what was read from pictures that stay in memory, so that a conversation reads its own "
+        "once; 0 = none",
+    )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A job's answer to be, how its tokens are chosen, and what the model reads for it."""
+
+    row: Row
+    choices: Choices
+    inputs: Mapping[str, Any]
+    pictures: Pictures
+
+
+class TransformersVlmEngine(engine.ChatEngine):
+    """A chat model of transformers with its own chat template."""
+
+    Options: ClassVar[type[engine.Options]] = VlmOptions
+    options: VlmOptions
+
+    @property
+    def max_batch(self) -> int:
+        """As the entry says."""
+        return self.options.max_batch
+
+    def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
+        """The answer piece by piece; the prompt is checked before this returns, the model runs while it is iterated.
+
+        `is_cancelled` is asked once per token, from the generating thread. A cancelled answer ends without a last
+        piece. Closing the iterator stops the model within one token.
+
+        Raises:
+            InvalidInput: the conversation does not fit the model's context or template, a picture cannot be read, or no
+                answer can have the form that is asked for.
+        """
+        listener = Listener(is_cancelled)
+        begun = self._begun(Asked(job, listener.tell, listener.is_cancelled))
+        return listener.pieces(lambda: self._write([begun]))
+
+    def answer(self, asked: Sequence[Asked], newcomers: engine.Newcomers = lambda _: ()) -> None:  # noqa: ARG002
+        """Answer several jobs in one batch, each as if it were alone; a job's own fault is its own.
+
+        Newcomers wait: transformers' continuous batching takes no pictures.
+        """
+        begun: list[_Begun] = []
+        for each in asked:
+            try:
+                begun.append(self._begun_with_room(each))
+            except ModelError as error:
+                each.tell(error)
+        while begun:
+            longest = itertools.accumulate((each.row.read for each in begun), max)
+            fitting = sum(count * read <= _MOST_TOKENS for count, read in enumerate(longest, start=1))
+            together, begun = begun[: max(1, fitting)], begun[max(1, fitting) :]
+            self._write(together)
+
+    def _begun_with_room(self, asked: Asked) -> _Begun:
+        """Memory may run out on what is read, too."""
+        try:
+            with devices.inference():
+                return self._begun(asked)
+        except OutOfMemory:
+            if not self._features.forget():
+                raise
+        with devices.inference():
+            return self._begun(asked)
+
+    def _begun(self, asked: Asked) -> _Begun:
+        inputs = self._inputs(asked.job.messages)
+        ids = inputs["input_ids"]
+        read = int(ids.shape[1])
+        limit = min(asked.job.max_tokens, room_after(read, self._context))
+        choices = Choices(asked.job, lambda: self._vocabulary)
+        image_tokens = 0 if self._image_token is None else int((ids == self._image_token).sum())
+        row = Row(asked, self._decode, self._end_tokens, read, image_tokens, limit, choices.logprob)
+        return _Begun(row, choices, inputs, pictures_of(asked.job.messages) if self.options.picture_cache else ())
+
+    def _write(self, begun: Sequence[_Begun]) -> None:
+        # together, the encoder sees the pictures of all at once, as it may never again
+        pictures = begun[0].pictures if len(begun) == 1 else ()
+        try:
+            with devices.inference(), self._features.of(pictures):
+                self._generate(begun, _side_by_side([each.inputs for each in begun], self._padding))
+        except ModelError as error:
+            has_room = isinstance(error, OutOfMemory) and self._features.forget()
+            for each in begun:
+                if each.row.untouched and (has_room or len(begun) > 1):  # too much at once may work one by one
+                    self._write([each])
+                else:
+                    each.row.fail(error)
+
+    def _generate(self, begun: Sequence[_Begun], inputs: Mapping[str, Any]) -> None:
+        import torch
+        from transformers import LogitsProcessorList, StoppingCriteriaList
+
+        rows = [each.row for each in begun]
+        settings = copy.deepcopy(self._model.generation_config)
+        # the neutral values, not None: transformers fills None with the checkpoint's own
+        settings.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, num_beams=1)
+        settings.update(max_new_tokens=max(row.limit for row in rows))
+        chosen = [each.choices.processors(inputs["input_ids"].shape[1]) for each in begun]
+
+        def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            scores = scores.clone()
+            for i, (row, processors) in enumerate(zip(rows, chosen, strict=True)):
+                try:
+                    for process in [] if row.done else processors:
+                        scores[i : i + 1] = process(ids[i : i + 1], scores[i : i + 1])
+                except ModelError as error:
+                    row.fail(error)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the other rows
+                    row.fail(InferenceFailed(f"no token could be chosen: {devices.first_line(error)}"))
+            return scores
+
+        def watch(ids: torch.Tensor, _scores: torch.Tensor, **_: Any) -> torch.Tensor:
+            ended = [row.take(token) for row, token in zip(rows, ids[:, -1].tolist(), strict=True)]
+            return torch.tensor(ended, device=ids.device)
+
+        with torch.inference_mode():
+            self._model.generate(
+                **inputs,
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([choose] if any(chosen) else []),
+                stopping_criteria=StoppingCriteriaList([watch]),
+            )
+
+    @cached_property
+    def _vocabulary(self) -> Any:
+        size = self._model.get_output_embeddings().weight.shape[0]
+        return vocabulary_of(self._processor.tokenizer, size, sorted(self._end_tokens))
+
+    def _inputs(self, messages: Sequence[Message]) -> Mapping[str, Any]:
+        turns = turns_of(messages, self._control_tokens)
+        try:
+            inputs = rendered(self._tokenize, turns, drops_system=self._drops_system)
+        except ValueError as error:  # a picture that is too narrow, say
+            raise InvalidInput(
+                f"this model cannot read the messages: {devices.first_line(error)}", "messages"
+            ) from error
+        moved: Mapping[str, Any] = inputs.to(self._model.device, self._model.dtype)  # casts the floating ones only
+        return moved
+
+    def _tokenize(self, turns: Sequence[Turn]) -> Any:
+        return self._processor.apply_chat_template(
+            turns, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._processor.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    @classmethod
+    def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
+        kind = config.get("model_type")
+        if kind in _CAPTIONERS:
+            return f"is a {kind} model, which cannot answer messages; the engine 'captioner' loads it"
+        return None if READS_PICTURES.search(json.dumps(config)) else f"is a {kind} model, which reads no pictures"
+
+    def _load(self) -> None:
+        device, dtype = devices.prepare_torch(self.entry)
+        source = checkpoints.local_folder(self.entry.checkpoint) or self.entry.checkpoint
+
+        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        config = AutoConfig.from_pretrained(source, revision=self.entry.revision)
+        if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+            raise CheckpointError(f"{self.entry.checkpoint!r} is a {config.model_type} model, which reads no pictures")
+        self._processor = AutoProcessor.from_pretrained(source, revision=self.entry.revision, **self.options.processor)
+        if self._processor.chat_template is None:
+            raise CheckpointError(f"{self.entry.checkpoint!r} has no chat template, so it cannot answer messages")
+        model = AutoModelForImageTextToText.from_pretrained(
+            source, revision=self.entry.revision, config=config, dtype=dtype
+        )
+        self._model = model.eval().to(device)
+        self._features = PictureFeatures(self.options.picture_cache)
+        reader = model.base_model
+        look = getattr(reader, "get_image_features", None)  # which generate() and the model itself both ask
+        if look is not None and not _READS_WORDS & inspect.signature(look).parameters.keys():
+            whole = config.model_type in _READ_LAST_STATES
+            reader.get_image_features = self._features.remembered(look, partial(_features, whole=whole))
+        ends = model.generation_config.eos_token_id
+        self._end_tokens = frozenset([ends] if isinstance(ends, int) else ends or [])
+        self._image_token = getattr(config, "image_token_id", None)
+        longest = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self._context = int(longest or self._processor.tokenizer.model_max_length)
+        self._padding = self._processor.tokenizer.pad_token_id or 0
+        added = self._processor.tokenizer.added_tokens_decoder.values()
+        self._control_tokens = re.compile("|".join(re.escape(t.content) for t in added if t.special) or r"(?!)")
+        self._drops_system = drops_system(lambda turns: self._processor.apply_chat_template(turns, tokenize=False))
+
+    def _modules(self) -> Sequence[Any]:
+        return [self._model]
+
+    def _warm_up(self) -> None:
+        from PIL import Image
+
+        picture = ImagePart(encode(Image.new("RGB", (64, 64))))
+        job = ChatJob((Message("user", (picture, TextPart("?"))),), max_tokens=1)
+        for _ in self.stream(job, lambda: False):
+            pass
+
+
+def _features(made: Any, *, whole: bool) -> Any:
+    """What a model reads of its encoder's output: the rest is several times as much."""
+    if whole or made.get("pooler_output") is None:
+        return made
+    unread = {"last_hidden_state", "hidden_states", "attentions"}
+    return type(made)(**{name: value for name, value in made.items() if name not in unread})
+
+
+def _side_by_side(inputs: Sequence[Mapping[str, Any]], padding: int) -> Mapping[str, Any]:
+    """The inputs of several prompts as one batch: what has a value for each token is padded on the left.
+
+    Pictures stay in order, one after the other, as all of transformers' models read them.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    if len(inputs) == 1:
+        return inputs[0]
+    reads = [each["input_ids"].shape[1] for each in inputs]
+    batch = {}
+    for name in dict.fromkeys(name for each in inputs for name in each):
+        values = [(each[name], read) for each, read in zip(inputs, reads, strict=True) if name in each]
+        if all(value.ndim == 2 and tuple(value.shape) == (1, read) for value, read in values):
+            fill = padding if name == "input_ids" else 0
+            values = [(pad(value, (max(reads) - read, 0), value=fill), read) for value, read in values]
+        batch[name] = torch.cat([value for value, _ in values])
+    return batch

@@ -1,0 +1,256 @@
+"""Answers about pictures from any checkpoint that mlx-vlm loads: Apple silicon, and the CPU elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from models import checkpoints, devices, engine
+from models.chat.answering import Row
+from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
+from models.chat.grammar import spelled, vocabulary_of
+from models.chat.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch
+from models.chat.mlx_sampling import Choices
+from models.engine import Asked
+from models.errors import CheckpointError, InvalidInput, ModelError
+from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
+from models.pictures import encode
+from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+logger = logging.getLogger(__name__)
+
+_PLACEHOLDERS = ("<|placeholder|>", "<image>", "<video>")
+"""What mlx-vlm's processors put pictures in the place of, though it is no special token of most checkpoints."""
+
+
+class MlxOptions(engine.Options):
+    """What the catalogue entry of a chat model on MLX can say."""
+
+    processor: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the checkpoint's processor, e.g. max_pixels: 1003520"
+    )
+    max_batch: int = Field(8, ge=1, le=64, description="answers that are written side by side; 1 = one by one")
+
+
+class MlxVlmEngine(engine.ChatEngine):
+    """A chat model of mlx-vlm with its own chat template, or one that answers single questions (Moondream)."""
+
+    Options: ClassVar[type[engine.Options]] = MlxOptions
+    options: MlxOptions
+
+    @property
+    def max_batch(self) -> int:
+        """As the entry says; 1 for a model without turns."""
+        return self.options.max_batch if not self.loaded or self._templates is not None else 1
+
+    def answer(self, asked: Sequence[Asked], newcomers: engine.Newcomers = lambda _: ()) -> None:
+        """Answer several jobs side by side, newcomers from the next token on; a job's own fault is its own."""
+        if self.max_batch == 1:
+            super().answer(asked)
+            return
+        with closing(MlxBatch(self._model, self._processor, self.max_batch)) as batch:
+            while asked or len(batch):
+                for each in asked:
+                    try:
+                        with devices.inference():
+                            batch.add(self._begun(each))
+                    except ModelError as error:
+                        each.tell(error)
+                try:
+                    with devices.inference():
+                        batch.step()
+                except ModelError as error:
+                    self._give_up(batch.rows, error)
+                    return
+                asked = newcomers(self.max_batch - len(batch))
+
+    def _give_up(self, rows: Sequence[Row], error: ModelError) -> None:
+        """End the answers of a batch that broke; those not begun may work by themselves, without a batch."""
+        logger.warning("%s: a batch of %d broke: %s", self.entry.checkpoint, len(rows), error, exc_info=error.__cause__)
+        for row in rows:
+            if row.untouched:
+                super().answer([row.asked])
+            else:
+                row.fail(error)
+
+    def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
+        """The answer piece by piece; the prompt is checked before this returns, the model runs while it is iterated.
+
+        `is_cancelled` is asked once per token. A cancelled answer ends without a last piece.
+
+        Raises:
+            InvalidInput: the conversation does not fit the model's context or template, a picture cannot be read, or no
+                answer can have the form that is asked for.
+        """
+        told: list[ChatDelta | Exception] = []
+        begun = self._begun(Asked(job, told.append, is_cancelled))
+
+        def answer() -> Iterator[ChatDelta]:
+            with devices.inference(), closing(self._generate(begun)) as steps:
+                for token, logprobs in steps:
+                    begun.seen[:] = [logprobs]
+                    ended = begun.row.take(token)
+                    yield from (piece for piece in told if isinstance(piece, ChatDelta))
+                    told.clear()
+                    if ended:
+                        return
+
+        return answer()
+
+    def _begun(self, asked: Asked) -> Begun:
+        job = asked.job
+        inputs = self._inputs(job.messages)
+        ids = inputs["input_ids"]
+        read = int(ids.shape[1])
+        limit = min(job.max_tokens, room_after(read, self._context))
+        choices = Choices(job, self._end_tokens, lambda: self._vocabulary)
+        image_tokens = int((ids == self._image_token).sum().item()) if self._image_token is not None else 0
+        seen: list[mx.array] = []
+
+        def logprob(token: int) -> TokenLogprob | None:
+            return None if job.top_logprobs is None else self._told(token, seen[-1], job.top_logprobs)
+
+        row = Row(asked, self._decode, self._end_tokens, read, image_tokens, limit, logprob)
+        return Begun(row, inputs, choices, seen)
+
+    def _generate(self, begun: Begun) -> Generator[tuple[int, mx.array], None, None]:
+        """Pairs of a token and the log-probabilities that the model itself gave in its place, [vocabulary]."""
+        from mlx_vlm.generate import generate_step
+        from mlx_vlm.generate.common import generation_stream, wired_limit
+
+        inputs = begun.inputs
+        rest = {name: value for name, value in inputs.items() if name not in OWN_ARGUMENTS}
+        with wired_limit(self._model, [generation_stream]):  # keeps the weights where Metal can read them
+            yield from generate_step(
+                inputs["input_ids"],
+                self._model,
+                inputs.get("pixel_values"),
+                inputs.get("attention_mask"),
+                max_tokens=begun.row.limit,
+                sampler=begun.choices,
+                **rest,
+            )
+
+    def _told(self, token: int, logprobs: mx.array, count: int) -> TokenLogprob:
+        import mlx.core as mx
+        import numpy as np
+
+        values = np.array(logprobs.astype(mx.float32))
+        likeliest = np.argsort(-values, kind="stable")[:count].tolist()
+        top = tuple(spelled(self._vocabulary, other, float(values[other])) for other in likeliest)
+        return spelled(self._vocabulary, token, float(values[token]), top)
+
+    def _inputs(self, messages: Sequence[Message]) -> Mapping[str, Any]:
+        from mlx_vlm.utils import prepare_inputs, should_add_special_tokens
+
+        turns = turns_of(messages, self._control_tokens)
+        text = rendered(self._text, turns, drops_system=self._drops_system)
+        begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
+        try:
+            inputs: Mapping[str, Any] = prepare_inputs(
+                self._processor,
+                images=[part["image"] for turn in turns for part in turn["content"] if part["type"] == "image"],
+                prompts=[text],
+                image_token_index=self._image_token,
+                add_special_tokens=not begins
+                and should_add_special_tokens(self._model.config.model_type, self._processor),
+                **self.options.processor,
+            )
+        except ValueError as error:  # a picture that is too narrow, say
+            raise InvalidInput(
+                f"this model cannot read the messages: {devices.first_line(error)}", "messages"
+            ) from error
+        return inputs
+
+    def _text(self, turns: Sequence[Turn]) -> str:
+        if self._templates is None:
+            return self._question(turns)
+        text: str = self._templates.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _question(self, turns: Sequence[Turn]) -> str:
+        """The words for a model without turns; its processor places the picture itself."""
+        from mlx_vlm.prompt_utils import get_chat_template
+
+        if sum(part["type"] == "image" for turn in turns for part in turn["content"]) > 1:
+            raise InvalidInput("this model reads one picture at a time", "messages")
+        said = [{**turn, "content": [p for p in turn["content"] if p["type"] == "text"]} for turn in turns]
+        text: str = get_chat_template(None, said, add_generation_prompt=True)
+        return text
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    @cached_property
+    def _vocabulary(self) -> Any:
+        return vocabulary_of(self._tokenizer, self._text_config.vocab_size, sorted(self._end_tokens))
+
+    @classmethod
+    def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
+        if "model_file" in config:
+            return "brings code of its own (model_file), which is not run here"
+        kind = config.get("model_type")
+        return None if READS_PICTURES.search(json.dumps(config)) else f"is a {kind} model, which reads no pictures"
+
+    def _load(self) -> None:
+        prepare_mlx(self.entry, "mlx-vlm")
+        from mlx_vlm.utils import get_model_path, load, load_config
+
+        folder = get_model_path(
+            str(checkpoints.local_folder(self.entry.checkpoint) or self.entry.checkpoint), revision=self.entry.revision
+        )
+        if wrong := self._mismatch(load_config(folder)):
+            raise CheckpointError(f"{self.entry.checkpoint!r} {wrong}")
+        self._model, self._processor = load(str(folder), trust_remote_code=False)
+        self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        set_dtype(self._model, self.entry.dtype)
+        self._templates = self._find_templates()
+        config = self._model.config
+        self._text_config = getattr(config, "text_config", config)
+        self._end_tokens = frozenset(self._tokenizer.stopping_criteria.eos_token_ids)
+        self._image_token = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
+        self._context = int(
+            getattr(self._text_config, "max_position_embeddings", None) or self._tokenizer.model_max_length
+        )
+        special = [t.content for t in self._tokenizer.added_tokens_decoder.values() if t.special]
+        self._control_tokens = re.compile("|".join(map(re.escape, (*special, *_PLACEHOLDERS))))
+        self._drops_system = self._templates is not None and drops_system(self._text)
+
+    def _find_templates(self) -> Any:
+        """Who applies the chat template; None where mlx-vlm knows that the model is asked by a bare question.
+
+        Raises:
+            CheckpointError: there is neither.
+        """
+        from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormat
+
+        for found in (self._processor, self._tokenizer):
+            if getattr(found, "chat_template", None) is not None:
+                return found
+        if MODEL_CONFIG.get(self._model.config.model_type) == MessageFormat.PROMPT_ONLY:
+            return None
+        raise CheckpointError(f"{self.entry.checkpoint!r} has no chat template, so it cannot answer messages")
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of the parameters in memory; 0 when not loaded."""
+        return parameter_bytes(self._model) if self.loaded else 0
+
+    def _warm_up(self) -> None:
+        from PIL import Image
+
+        picture = ImagePart(encode(Image.new("RGB", (64, 64))))
+        job = ChatJob((Message("user", (picture, TextPart("?"))),), max_tokens=2)
+        for _ in self.stream(job, lambda: False):
+            pass

@@ -1,0 +1,1 @@
+"""Image models: engines and what they share."""

@@ -1,0 +1,1 @@
+"""Voices: engines and what they share."""

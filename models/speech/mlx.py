@@ -1,0 +1,165 @@
+"""Voices of mlx-audio that imitate a recording, Qwen3-TTS above all: Apple silicon, and the CPU elsewhere.
+
+Tested with Qwen3-TTS (Base). Other models of mlx-audio are called in the same way, with what their `generate` takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from models import checkpoints
+from models.errors import Cancelled, CheckpointError
+from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
+from models.speech.audio import resample
+from models.speech.cloning import CloningEngine
+from models.speech.speaker import change_voice
+from models.speech.text import LANGUAGES, language_name, most_seconds, pronounceable
+from models.tasks import Audio, SpeechJob
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+_QWEN: Final = "qwen3_tts"
+_QWEN_TOKENIZER: Final = "qwen3_tts_tokenizer_12hz"
+_INTERVAL: Final = 0.32
+"""Seconds of sound, 4 steps of Qwen3-TTS, after which it is asked whether anybody still waits."""
+_SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording at the model's rate, what is said in it, and what Qwen3-TTS makes of it.
+
+    `codes` are filled by the first sentence in this voice, and read by all others.
+    """
+
+    samples: mx.array = field(repr=False)
+    text: str | None
+    embedding: mx.array | None = field(repr=False)
+    codes: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+
+class MlxSpeechEngine(CloningEngine[Heard]):
+    """A model of mlx-audio. Qwen3-TTS clones in context where the recording's words are known, else by timbre alone."""
+
+    languages: ClassVar[tuple[str, ...]] = tuple(LANGUAGES)
+
+    @classmethod
+    def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
+        kind = config.get("model_type")
+        if kind == _QWEN:
+            return _no_base(config)
+        try:
+            from mlx_audio.registry import classify_model, model_type_from_config
+        except ImportError:
+            return None  # loading says so
+        if classify_model(model_type_from_config(config) or "") == "tts":
+            return None
+        return f"is a {kind} model, which mlx-audio does not speak with"
+
+    def _load(self) -> None:
+        prepare_mlx(self.entry, "mlx-audio", ["scipy"])
+        from mlx_audio.registry import model_type_from_config
+        from mlx_audio.tts.utils import get_model_and_args, load
+        from mlx_audio.utils import get_model_path, load_config
+
+        folder = get_model_path(
+            str(checkpoints.local_folder(self.entry.checkpoint) or self.entry.checkpoint), revision=self.entry.revision
+        )
+        config = load_config(folder)
+        if wrong := self._mismatch(config):
+            raise CheckpointError(f"{self.entry.checkpoint!r} {wrong}")
+        architecture, kind = get_model_and_args(model_type_from_config(config), None)
+        self._taken = frozenset(signature(architecture.Model.generate).parameters)
+        if "ref_audio" not in self._taken:
+            raise CheckpointError(f"{self.entry.checkpoint!r} is a {kind} model, which cannot imitate a recording")
+        if kind == _QWEN and not any(folder.glob("speech_tokenizer/*.safetensors")):  # mlx-audio would draw some
+            raise CheckpointError(f"{self.entry.checkpoint!r} has no weights in speech_tokenizer")
+        self._model = load(folder)
+        for part in ("tokenizer", "speech_tokenizer") if kind == _QWEN else ():
+            if getattr(self._model, part) is None:  # mlx-audio prints why, and goes on without
+                raise CheckpointError(f"{self.entry.checkpoint!r} has no {part} that mlx-audio can load")
+        # the codec as it is: a sample of bfloat16 would have 8 bits, and what is compiled cannot be changed
+        set_dtype(self._model, self.entry.dtype, kept=["speech_tokenizer"])
+        self._embed = self._model.extract_speaker_embedding if kind == _QWEN else None
+        tokenizer = getattr(self._model, "tokenizer", None)
+        self._control_tokens = [token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values()]
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of the parameters in memory; 0 when not loaded."""
+        return parameter_bytes(self._model) if self.loaded else 0
+
+    def _warm_up(self) -> None:
+        self.speak(SpeechJob("Ready."))
+
+    def _hear(self, recording: Audio, text: str | None) -> Heard:
+        import mlx.core as mx
+
+        samples = mx.array(resample(recording, self._rate).samples)
+        embedding = None if self._embed is None else self._embed(samples)
+        return Heard(samples, pronounceable(text or "", self._control_tokens) or None, embedding)
+
+    def _say(
+        self, sentence: str, language: str, speaker: Heard | None, speed: float, is_cancelled: Callable[[], bool]
+    ) -> Audio:
+        import mlx.core as mx
+
+        assert speaker is not None  # every voice of a cloning engine is a recording's
+        text = pronounceable(sentence, self._control_tokens)
+        longest = round(most_seconds(text) * self._rate)
+        spoken = np.empty(0, np.float32)
+        if text:
+            mx.random.seed(_SEED)
+            with closing(self._generate(text, language, speaker)) as pieces:
+                for piece in pieces:
+                    if is_cancelled():
+                        raise Cancelled
+                    spoken = np.append(spoken, np.array(piece.audio.astype(mx.float32)))
+                    if len(spoken) >= longest:
+                        break
+        return change_voice(Audio(spoken[:longest], self._rate), slower=1 / speed)
+
+    def _generate(self, text: str, language: str, speaker: Heard) -> Generator[Any, None, None]:
+        """Pieces of sound, [samples] or [1, samples], as the model makes them."""
+        if speaker.embedding is not None:
+            # mlx-audio itself would keep the codes of every recording for good, and embed it anew for each sentence
+            self._model._icl_cache = speaker.codes
+            self._model.extract_speaker_embedding = lambda *_: speaker.embedding
+        arguments = {
+            "ref_audio": speaker.samples,
+            "ref_text": speaker.text,
+            "lang_code": self._name_of(language),
+            "stream": True,
+            "streaming_interval": _INTERVAL,
+            "verbose": False,
+        }
+        pieces: Generator[Any, None, None] = self._model.generate(
+            text, **{name: value for name, value in arguments.items() if name in self._taken}
+        )
+        return pieces
+
+    def _name_of(self, language: str) -> str:
+        """The language as the model calls it: by its English name where it lists that, else by its tag."""
+        tag = language.split("-")[0]
+        name = language_name(tag).lower()
+        return name if name in getattr(self._model, "supported_languages", ()) else tag
+
+    @property
+    def _rate(self) -> int:
+        return int(self._model.sample_rate)
+
+
+def _no_base(config: Mapping[str, Any]) -> str | None:
+    """Why a Qwen3-TTS cannot imitate a recording."""
+    if (purpose := config.get("tts_model_type")) != "base":
+        return f"is a {purpose} model, which cannot imitate a recording; a base model can"
+    if (tokenizer := config.get("tokenizer_type")) != _QWEN_TOKENIZER:
+        return f"has the tokenizer {tokenizer}; {_QWEN_TOKENIZER} is the one that works here"
+    return None

@@ -1,0 +1,231 @@
+"""Request bodies: every dialect into one model, every fault with its path."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import settings
+from deployments.ingress.errors import ApiError, response
+from deployments.ingress.requests import body
+from deployments.ingress.schemas.chat import ChatCompletion
+from deployments.ingress.schemas.images import ALIASES, Generation
+
+ARGS: dict[str, Any] = {
+    "models": {"image-gen": {"engine": "diffusion", "checkpoint": "builtin:image"}},
+    "image_search_enabled": False,
+}
+
+
+class Files(body.Fields):
+    image: list[body.Upload]
+    note: str | None = None
+
+
+async def generation(request: Request) -> Response:
+    return JSONResponse((await body.read(request, Generation, aliases=ALIASES)).model_dump())
+
+
+async def chat(request: Request) -> Response:
+    return JSONResponse((await body.read(request, ChatCompletion)).model_dump())
+
+
+async def files(request: Request) -> Response:
+    read = await body.read(request, Files, max_bytes=1000)
+    return JSONResponse([[f.filename, len(f.data)] for f in read.image])
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return response(error, request.url.path)
+
+
+def client(*, strict: bool = True) -> httpx.AsyncClient:
+    routes = [Route(f"/{f.__name__}", f, methods=["POST"]) for f in (generation, chat, files)]
+    app = Starlette(routes=routes, exception_handlers={ApiError: refuse})
+    app.state.atelier = SimpleNamespace(settings=settings.validate({**ARGS, "strict": strict}, {}))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+async def fault(path: str, **kwargs: Any) -> tuple[int, str | None, str | None]:
+    async with client() as c:
+        answer = await c.post(path, **kwargs)
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return answer.status_code, error["code"], error["param"]
+
+
+async def test_json_multipart_and_urlencoded_give_the_same_fields() -> None:
+    fields = {"prompt": "a star", "n": 2, "steps": 4, "guidance": 1.5}
+    texts = {name: str(value) for name, value in fields.items()}
+    async with client() as c:
+        answers = [
+            (await c.post("/generation", json=fields)).json(),
+            (await c.post("/generation", data=texts)).json(),
+            (await c.post("/generation", files={name: (None, text) for name, text in texts.items()})).json(),
+        ]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0]["n"] == 2
+
+
+async def test_null_counts_as_absent() -> None:
+    async with client() as c:
+        assert (await c.post("/generation", json={"prompt": "a", "n": None, "user": None})).json()["n"] == 1
+
+
+async def test_an_unknown_field_is_refused_by_name() -> None:
+    assert await fault("/generation", json={"prompt": "a", "frames": 2}) == (400, "unsupported_parameter", "frames")
+    assert await fault("/generation", data={"prompt": "a", "frames": "2"}) == (400, "unsupported_parameter", "frames")
+
+
+async def test_without_strictness_unknown_fields_are_left_out() -> None:
+    async with client(strict=False) as c:
+        answer = await c.post("/generation", json={"prompt": "a", "frames": 2})
+    assert answer.status_code == 200
+    assert "frames" not in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({}, "missing_required_parameter", "prompt"),
+        ({"prompt": ""}, "string_below_min_length", "prompt"),
+        ({"prompt": "a" * 32_001}, "string_above_max_length", "prompt"),
+        ({"prompt": 3}, "invalid_type", "prompt"),
+        ({"prompt": "a", "n": 11}, "integer_above_max_value", "n"),
+        ({"prompt": "a", "n": 0}, "integer_below_min_value", "n"),
+        ({"prompt": "a", "n": "2"}, "invalid_type", "n"),
+        ({"prompt": "a", "n": 1.5}, "invalid_type", "n"),
+        ({"prompt": "a", "n": True}, "invalid_type", "n"),
+        ({"prompt": "a", "seed": -1}, "integer_below_min_value", "seed"),
+        ({"prompt": "a", "output_format": "gif"}, "invalid_value", "output_format"),
+        ({"prompt": "a", "loras": [{"weight": 1}]}, "missing_required_parameter", "loras[0].name"),
+        ({"prompt": "a", "steps": 4, "num_inference_steps": 5}, "invalid_value", "num_inference_steps"),
+        ({"prompt": "a", "num_inference_steps": 0}, "integer_below_min_value", "num_inference_steps"),
+        ({"prompt": "a", "guidance_scale": 99}, "integer_above_max_value", "guidance_scale"),
+    ],
+)
+async def test_each_fault_of_a_field_is_named(fields: dict[str, Any], code: str, param: str) -> None:
+    assert await fault("/generation", json=fields) == (400, code, param)
+
+
+async def test_an_input_of_a_form_that_was_left_empty_is_absent_unless_it_is_a_text() -> None:
+    async with client() as c:
+        read = (await c.post("/generation", data={"prompt": "a", "n": "", "seed": "", "quality": ""})).json()
+    assert (read["n"], read["seed"], read["quality"]) == (1, None, "auto")
+    assert await fault("/generation", data={"prompt": ""}) == (400, "string_below_min_length", "prompt")
+    assert await fault("/generation", json={"prompt": "a", "n": ""}) == (400, "invalid_type", "n")
+
+
+async def test_two_spellings_that_agree_are_one_value() -> None:
+    async with client() as c:
+        answer = await c.post("/generation", json={"prompt": "a", "steps": 4, "num_inference_steps": 4})
+    assert answer.json()["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([], "messages"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text"),
+        ([{"role": "user", "content": 3}], "messages[0].content"),
+        ([{"role": "nobody", "content": "x"}], "messages[0].role"),
+        ([{"role": "user", "content": [{"type": "input_audio"}]}], "messages[0].content[0].type"),
+        (
+            [{"role": "user", "content": "x"}, {"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}],
+            "messages[1].content[0].image_url",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+            "messages[0].content[0].image_url.url",
+        ),
+    ],
+)
+async def test_a_fault_deep_in_the_messages_is_named_with_its_path(messages: list[Any], param: str) -> None:
+    status, _, named = await fault("/chat", json={"model": "m", "messages": messages})
+    assert (status, named) == (400, param)
+
+
+async def test_what_is_no_json_object_is_refused() -> None:
+    json_type = {"content-type": "application/json"}
+    assert await fault("/generation", content=b"{", headers=json_type) == (400, "invalid_json", None)
+    assert await fault("/generation", content=b"[1]", headers=json_type) == (400, "invalid_type", None)
+    assert await fault("/generation", content=b"[" * 100_000, headers=json_type) == (400, "invalid_json", None)
+    assert await fault("/generation", content=b"\xff", headers=json_type) == (400, "invalid_json", None)
+
+
+async def test_another_content_type_is_415() -> None:
+    answer = await fault("/generation", content=b"x", headers={"content-type": "text/plain"})
+    assert answer == (415, "unsupported_media_type", None)
+
+
+async def test_a_broken_form_is_refused() -> None:
+    headers = {"content-type": "multipart/form-data"}
+    assert (await fault("/generation", content=b"x", headers=headers))[0] == 400
+
+
+async def test_a_body_past_the_limit_is_413() -> None:
+    assert await fault("/generation", json={"prompt": "a" * 2_000_000}) == (413, "request_too_large", None)
+    assert (await fault("/files", files={"image": b"x" * 2_000_000}))[0] == 413
+
+
+async def test_repeated_file_parts_and_brackets_keep_their_order() -> None:
+    async with client() as c:
+        answer = await c.post("/files", files=[("image[]", ("a", b"1")), ("image[]", ("b", b"22"))])
+        assert answer.json() == [["a", 1], ["b", 2]]
+        answer = await c.post("/files", files=[("image", ("a", b"1")), ("image", ("b", b"22"))])
+        assert answer.json() == [["a", 1], ["b", 2]]
+
+
+async def test_text_where_a_file_belongs_is_refused() -> None:
+    assert await fault("/files", files={"image": (None, "text")}) == (400, "invalid_type", "image[0]")
+
+
+async def test_a_field_given_twice_is_refused() -> None:
+    answer = await fault("/generation", files=[("prompt", (None, "a")), ("prompt", (None, "b"))])
+    assert answer == (400, "invalid_value", "prompt")
+
+
+async def test_null_is_absent_inside_messages_and_options_too() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:,", "detail": None}}
+    asked = {
+        "model": "m",
+        "messages": [{"role": "user", "name": None, "content": [part]}],
+        "stream_options": {"include_usage": None},
+    }
+    async with client() as c:
+        read = (await c.post("/chat", json=asked)).json()
+    assert read["messages"][0]["content"][0]["image_url"]["detail"] == "auto"
+    assert read["stream_options"]["include_usage"] is False
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [({"type": "input_audio"}, "invalid_value"), ({"text": "hello"}, "missing_required_parameter")],
+)
+async def test_a_part_of_a_kind_that_is_not_read_is_named_by_its_type(part: dict[str, str], code: str) -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+    assert await fault("/chat", json=asked) == (400, code, "messages[0].content[0].type")
+
+
+async def test_half_a_surrogate_pair_is_no_text_but_a_whole_one_is() -> None:
+    said = r'{"model": "m", "messages": [{"role": "user", "content": "%s"}]}'
+    headers = {"content-type": "application/json"}
+    assert await fault("/chat", content=said % r"\ud83d", headers=headers) == (400, "invalid_json", None)
+    async with client() as c:
+        read = (await c.post("/chat", content=said % r"\ud83d\ude00", headers=headers)).json()
+    assert read["messages"][0]["content"] == "😀"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**53])
+async def test_a_seed_of_a_chat_is_in_the_range_of_all_seeds(seed: int) -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], "seed": seed}
+    status, _, param = await fault("/chat", json=asked)
+    assert (status, param) == (400, "seed")

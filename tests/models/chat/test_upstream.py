@@ -1,0 +1,396 @@
+"""Answers of another server: a real one of this project's own, and ones that are down, slow, broken or talk rubbish."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cli.environment import free_ports
+from deployments.ingress.errors import from_exception
+from models.catalog import ModelEntry, check_checkpoint, create_engine
+from models.chat.upstream import UpstreamEngine
+from models.errors import CheckpointError, InvalidImage, InvalidInput, UpstreamBusy, UpstreamFailed
+from models.pictures import encode
+from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
+from tests.servers import Server
+from tests.upstreams import FINE, begin, chunk, event, pretending, refusing, saying
+
+KEY = "a-secret-key-of-the-upstream"
+QUESTION = "What colour is the background?"
+
+
+def entry(base_url: str, model: str = "vlm-fast", **options: Any) -> ModelEntry:
+    return ModelEntry.model_validate(
+        {"engine": "upstream", "checkpoint": model, "options": {"base_url": base_url, **options}}
+    )
+
+
+@contextmanager
+def loaded(base_url: str, **options: Any) -> Iterator[UpstreamEngine]:
+    engine = create_engine(entry(base_url, **options))
+    assert isinstance(engine, UpstreamEngine)
+    engine.load()
+    try:
+        yield engine
+    finally:
+        engine.unload()
+
+
+def user(*parts: str | Image.Image) -> Message:
+    return Message("user", tuple(TextPart(p) if isinstance(p, str) else ImagePart(encode(p)) for p in parts))
+
+
+def plain(colour: str) -> Image.Image:
+    return Image.new("RGB", (64, 64), colour)
+
+
+def deltas(engine: UpstreamEngine, job: ChatJob) -> list[ChatDelta]:
+    return list(engine.stream(job, lambda: False))
+
+
+def answer(engine: UpstreamEngine, job: ChatJob) -> str:
+    return "".join(delta.text for delta in deltas(engine, job))
+
+
+def ask(*parts: str | Image.Image, **options: Any) -> ChatJob:
+    return ChatJob((user(*parts),), **options)
+
+
+# A real server
+
+
+@pytest.fixture(scope="module")
+def atelier(server: Server) -> Iterator[UpstreamEngine]:
+    with loaded(f"{server.url}/v1") as engine:
+        yield engine
+
+
+def test_a_real_servers_answer_comes_in_pieces_with_its_end_and_usage(atelier: UpstreamEngine) -> None:
+    *pieces, last = deltas(atelier, ask(plain("blue"), "Describe this image."))
+    assert len(pieces) > 1
+    assert all(piece.text and piece.finish_reason is None and piece.usage is None for piece in pieces)
+    assert last.finish_reason == "stop"
+    assert last.usage is not None
+    assert last.usage.prompt_tokens > last.usage.image_tokens > 0
+    assert last.usage.completion_tokens > 0
+
+
+def test_pictures_arrive_in_their_order(atelier: UpstreamEngine) -> None:
+    def said(*colours: str) -> str:
+        return answer(atelier, ask(*(plain(colour) for colour in colours), "What is in each picture?"))
+
+    assert len({said("blue", "yellow"), said("yellow", "blue"), said("blue", "blue")}) == 3
+
+
+def test_a_limit_of_tokens_is_the_upstreams_too(atelier: UpstreamEngine) -> None:
+    last = deltas(atelier, ask(plain("blue"), "Describe this image.", max_tokens=2))[-1]
+    assert last.finish_reason == "length"
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 2
+
+
+def test_a_stop_text_is_cut_off(atelier: UpstreamEngine) -> None:
+    whole = answer(atelier, ask(plain("blue"), "Describe this image."))
+    stop = whole[5:8]
+    assert answer(atelier, ask(plain("blue"), "Describe this image.", stop=(stop,))) == whole[: whole.index(stop)]
+
+
+def test_a_seed_repeats_its_answer(atelier: UpstreamEngine) -> None:
+    def drawn(seed: int) -> str:
+        return answer(atelier, ask(plain("blue"), "Describe", temperature=2.0, seed=seed, max_tokens=12))
+
+    assert drawn(3) == drawn(3)
+    assert len({drawn(seed) for seed in range(4)}) > 1
+
+
+def test_one_of_several_texts_is_answered_bare(atelier: UpstreamEngine) -> None:
+    *pieces, last = deltas(atelier, ask(plain("blue"), QUESTION, form=("Orange", "Blue")))
+    assert not pieces
+    assert last.text in ("Orange", "Blue")
+    assert last.finish_reason == "stop"
+
+
+def test_a_schema_is_kept_to(atelier: UpstreamEngine) -> None:
+    form = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "blue"]}},
+        "required": ["colour"],
+        "additionalProperties": False,
+    }
+    assert json.loads(answer(atelier, ask(plain("blue"), QUESTION, form=form)))["colour"] in ("red", "blue")
+
+
+def test_log_probabilities_are_told_for_every_token(atelier: UpstreamEngine) -> None:
+    out = deltas(atelier, ask(plain("blue"), QUESTION, top_logprobs=2))
+    told = [one for delta in out for one in delta.logprobs]
+    assert b"".join(one.bytes for one in told).decode() == "".join(delta.text for delta in out)
+    assert all(one.logprob <= 0 and len(one.top) == 2 for one in told)
+
+
+def test_what_the_upstream_refuses_is_the_callers_fault(atelier: UpstreamEngine) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        deltas(atelier, ask("colour? " * 4000))
+    assert caught.value.code == "context_length_exceeded"
+    assert from_exception(caught.value).status == 400
+
+
+def test_a_model_that_the_upstream_has_not_is_no_fault_of_the_caller(server: Server) -> None:
+    engine = create_engine(entry(f"{server.url}/v1", model="nobody"))
+    engine.load()
+    with pytest.raises(UpstreamFailed, match="nobody"):
+        deltas(engine, ask("Hello"))  # type: ignore[arg-type]
+    engine.unload()
+
+
+# Servers that are not as they should be
+
+
+def test_everything_of_the_job_is_passed_on() -> None:
+    job = ChatJob(
+        (Message("system", (TextPart("be short"),)), user("first", plain("red"), "second", plain("blue"))),
+        max_tokens=7,
+        temperature=0.5,
+        top_p=0.9,
+        stop=("END",),
+        seed=5,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        form={"type": "object"},
+        top_logprobs=3,
+    )
+    with (
+        pretending(FINE) as pretender,
+        loaded(pretender.url, api_key=KEY, headers={"x-tenant": "atelier"}) as engine,
+    ):
+        assert answer(engine, job) == "Hello"
+    (asked,) = pretender.asked
+    messages = asked.pop("messages")
+    assert asked == {
+        "model": "vlm-fast",
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "stop": ["END"],
+        "seed": 5,
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}},
+        },
+        "logprobs": True,
+        "top_logprobs": 3,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert messages[0] == {"role": "system", "content": "be short"}
+    assert [part["type"] for part in messages[1]["content"]] == ["text", "image_url", "text", "image_url"]
+    assert messages[1]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert pretender.headers[0]["authorization"] == f"Bearer {KEY}"
+    assert pretender.headers[0]["x-tenant"] == "atelier"
+
+
+def test_what_a_job_does_not_say_is_not_sent() -> None:
+    with pretending(FINE) as pretender, loaded(pretender.url) as engine:
+        deltas(engine, ask("Hello"))
+    assert pretender.asked[0].keys() == {"model", "messages", "max_tokens", "temperature", "stream", "stream_options"}
+
+
+def test_an_upstream_that_tells_no_usage_is_counted_as_nothing() -> None:
+    with pretending(FINE) as pretender, loaded(pretender.url) as engine:
+        assert deltas(engine, ask("Hello"))[-1] == ChatDelta("", "stop", Usage(0, 0))
+
+
+def test_a_server_that_passes_over_forms_may_still_say_the_text() -> None:
+    said = saying(chunk(" Blue\n"), chunk(end="stop"), "[DONE]")
+    with pretending(said) as pretender, loaded(pretender.url) as engine:
+        assert answer(engine, ask("Hello", form=("Red", "Blue"))) == "Blue"
+        with pytest.raises(UpstreamFailed, match="none of the texts"):
+            deltas(engine, ask("Hello", form=("Red", "Green")))
+
+
+def test_an_upstream_that_is_down_is_named_without_its_key() -> None:
+    (port,) = free_ports(1)
+    with (
+        loaded(f"http://user:{KEY}@127.0.0.1:{port}/v1", api_key=KEY) as engine,
+        pytest.raises(UpstreamFailed, match=rf"server at 127\.0\.0\.1:{port} cannot be reached") as caught,
+    ):
+        deltas(engine, ask("Hello"))
+    assert KEY not in str(caught.value)
+    assert from_exception(caught.value).status == 502
+
+
+def test_silence_ends_after_the_timeout() -> None:
+    free = threading.Event()
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        begin(handler)
+        event(handler, chunk("Hel"))
+        free.wait(20)
+
+    with pretending(silent) as pretender, loaded(pretender.url, timeout=0.3) as engine:
+        answering = engine.stream(ask("Hello"), lambda: False)
+        assert next(answering).text == "Hel"
+        with pytest.raises(UpstreamFailed, match=r"said nothing for 0\.3 s"):
+            next(answering)
+        free.set()
+
+
+@pytest.mark.parametrize("by", ["flag", "close"])
+def test_a_caller_who_leaves_ends_the_connection_while_the_upstream_is_silent(by: str) -> None:
+    gone, left = threading.Event(), threading.Event()
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        begin(handler)
+        event(handler, chunk("Hel"))
+        assert handler.connection.recv(1) == b""  # the client's end of the connection is closed
+        left.set()
+
+    with pretending(silent) as pretender, loaded(pretender.url) as engine:
+        answering = engine.stream(ask("Hello"), gone.is_set)
+        assert next(answering).text == "Hel"
+        if by == "flag":
+            gone.set()
+            assert not list(answering)
+        else:
+            answering.close()  # type: ignore[attr-defined]
+        assert left.wait(5)
+
+
+@pytest.mark.parametrize(
+    ("say", "said"),
+    [
+        (saying(chunk("Hel")), "broke its answer off"),
+        (saying(chunk("Hel"), {"error": {"message": "out of memory"}}), "failed: out of memory"),
+        (saying("{no json"), "does not speak the OpenAI protocol"),
+        (saying([1, 2]), "does not speak the OpenAI protocol"),
+        (saying({"choices": [{"delta": "Hello"}]}), "does not speak the OpenAI protocol"),
+        (saying(), "broke its answer off"),
+        (lambda handler: handler.close_connection, "cannot be reached or broke off"),
+        (refusing(500, "no GPU"), "failed: no GPU"),
+        (refusing(404, "no such model"), "failed: no such model"),
+        (refusing(401, f"wrong key {KEY}"), "does not accept this server's key"),
+    ],
+)
+def test_an_answer_that_is_none_is_the_upstreams_failure(
+    say: Callable[[BaseHTTPRequestHandler], None], said: str
+) -> None:
+    with (
+        pretending(say) as pretender,
+        loaded(pretender.url, api_key=KEY) as engine,
+        pytest.raises(UpstreamFailed, match=said) as caught,
+    ):
+        deltas(engine, ask("Hello"))
+    assert KEY not in str(caught.value)
+    assert from_exception(caught.value).status == 502
+
+
+def test_a_page_of_html_is_no_answer() -> None:
+    def page(handler: BaseHTTPRequestHandler) -> None:
+        begin(handler, "text/html")
+        handler.wfile.write(b"<h1>Welcome</h1>")
+
+    with pretending(page) as pretender, loaded(pretender.url) as engine, pytest.raises(UpstreamFailed):
+        deltas(engine, ask("Hello"))
+
+
+def test_a_connection_that_ends_within_a_chunk_is_a_failure() -> None:
+    def torn(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("transfer-encoding", "chunked")
+        handler.send_header("content-type", "text/event-stream")
+        handler.end_headers()
+        first = f"data: {json.dumps(chunk('Hel'))}\n\n".encode()
+        handler.wfile.write(f"{len(first):x}\r\n".encode() + first + b"\r\n400\r\nda")
+        handler.close_connection = True
+
+    with pretending(torn) as pretender, loaded(pretender.url) as engine:
+        answering = engine.stream(ask("Hello"), lambda: False)
+        assert next(answering).text == "Hel"
+        with pytest.raises(UpstreamFailed, match="broke off"):
+            next(answering)
+
+
+def test_a_busy_upstream_is_a_full_queue() -> None:
+    with (
+        pretending(refusing(429, "try later")) as pretender,
+        loaded(pretender.url) as engine,
+        pytest.raises(UpstreamBusy, match="is busy: try later") as caught,
+    ):
+        deltas(engine, ask("Hello"))
+    assert from_exception(caught.value).status == 429
+    assert len(pretender.asked) == 1
+
+
+def test_a_refusal_keeps_the_field_that_the_upstream_names() -> None:
+    with (
+        pretending(refusing(400, "too long")) as pretender,
+        loaded(pretender.url) as engine,
+        pytest.raises(InvalidInput, match="too long") as caught,
+    ):
+        deltas(engine, ask("Hello"))
+    assert (caught.value.param, caught.value.code) == ("messages", "odd")
+
+
+def test_answers_are_waited_for_side_by_side() -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def meet(handler: BaseHTTPRequestHandler) -> None:
+        together.wait()
+        FINE(handler)
+
+    with pretending(meet) as pretender, loaded(pretender.url) as engine, ThreadPoolExecutor(4) as callers:
+        assert list(callers.map(lambda _: answer(engine, ask("Hello")), range(4))) == ["Hello"] * 4
+
+
+# What a configuration says
+
+
+def test_it_loads_while_the_upstream_is_down_and_takes_no_memory() -> None:
+    (port,) = free_ports(1)
+    begun = time.monotonic()
+    check_checkpoint(entry(f"http://127.0.0.1:{port}/v1", model="./no/such/folder"))
+    with loaded(f"http://127.0.0.1:{port}/v1") as engine:
+        assert engine.footprint == 0
+    assert time.monotonic() - begun < 20
+
+
+def test_a_key_is_read_from_the_environment_variable_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_UPSTREAMS_KEY", f" {KEY}\n")
+    with pretending(FINE) as pretender, loaded(pretender.url, api_key_env="SOME_UPSTREAMS_KEY") as engine:
+        deltas(engine, ask("Hello"))
+    assert pretender.headers[0]["authorization"] == f"Bearer {KEY}"
+    monkeypatch.delenv("SOME_UPSTREAMS_KEY")
+    with pytest.raises(CheckpointError, match="SOME_UPSTREAMS_KEY, which is not set"):
+        create_engine(entry(pretender.url, api_key_env="SOME_UPSTREAMS_KEY")).load()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "options.base_url: is missing"),
+        ({"base_url": "ftp://somewhere"}, "options.base_url"),
+        ({"base_url": "http://a/v1", "api_key": "a", "api_key_env": "A"}, "exclude each other"),
+        ({"base_url": "http://a/v1", "timeout": 0}, "options.timeout"),
+        ({"base_url": "http://a/v1", "url": "b"}, "options.url"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ModelEntry.model_validate({"engine": "upstream", "checkpoint": "m", "options": options})
+
+
+def test_a_damaged_picture_is_named_by_its_place() -> None:
+    with loaded("http://127.0.0.1:9/v1") as engine, pytest.raises(InvalidImage) as caught:
+        engine.stream(ChatJob((user("one"), Message("user", (ImagePart(b"no picture"),)))), lambda: False)
+    assert caught.value.param == "messages[1].content[0]"
