@@ -13,7 +13,7 @@ from typing import Literal
 
 from deployments.replica import ModelReplica
 from models.catalog import ModelEntry
-from models.engine import Asked, ChatEngine
+from models.engine import ChatEngine, PendingChat
 from models.errors import InferenceFailed, ModelError
 from models.tasks import ChatDelta, ChatJob, TokenLogprob, Usage
 
@@ -38,7 +38,7 @@ class Vision(ModelReplica[ChatEngine]):
 
     def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
         super().__init__(alias, entry, capacity)
-        self._waiting: deque[Asked] = deque()
+        self._waiting: deque[PendingChat] = deque()
 
     async def chat(self, job: ChatJob) -> Answer:
         """The answer in one piece."""
@@ -90,7 +90,7 @@ class Vision(ModelReplica[ChatEngine]):
                 logger.error("%s failed on a request: %s", self.alias, piece, exc_info=piece.__cause__)
             tell(piece)
 
-        self._waiting.append(Asked(job, tell_and_log, cancelled.is_set))
+        self._waiting.append(PendingChat(job, tell_and_log, cancelled.is_set))
         self._in_thread(self._answer_waiting)
         try:
             with self.presence.in_use():
@@ -103,9 +103,9 @@ class Vision(ModelReplica[ChatEngine]):
 
         There is such a turn for every job; those whose job went along with an earlier one find less to do, or nothing.
         """
-        calls: list[Asked] = []
+        calls: list[PendingChat] = []
 
-        def next_waiting(count: int) -> Sequence[Asked]:
+        def next_waiting(count: int) -> Sequence[PendingChat]:
             taken = self._next_waiting(count)
             calls[:] = [*(call for call in calls if not call.is_cancelled()), *taken]
             return taken
@@ -123,9 +123,9 @@ class Vision(ModelReplica[ChatEngine]):
                 call.tell(InferenceFailed(f"{self.alias} broke off"))
             raise
 
-    def _next_waiting(self, count: int) -> list[Asked]:
+    def _next_waiting(self, count: int) -> list[PendingChat]:
         """The longest waiting, up to so many, for whom somebody still waits; they are on their way then."""
-        taken: list[Asked] = []
+        taken: list[PendingChat] = []
         with suppress(IndexError):  # several threads may take the last one, where an engine is re-entrant
             while len(taken) < count:
                 call = self._waiting.popleft()

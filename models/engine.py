@@ -174,7 +174,7 @@ class ImageEngine(Engine):
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingChat:
     """A chat job, who is told its answer, and whether anybody still waits for it.
 
     `tell` gets the pieces in order, the last one with `finish_reason`; or, instead of what is left, the error that
@@ -186,7 +186,7 @@ class Asked:
     is_cancelled: Callable[[], bool]
 
 
-Newcomers = Callable[[int], Sequence[Asked]]
+TakeWaiting = Callable[[int], Sequence[PendingChat]]
 """Gives up to so many jobs that have come meanwhile; each once, and from the thread of `answer` only."""
 
 
@@ -202,10 +202,10 @@ class ChatEngine(Engine):
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
         """The answer piece by piece, whole characters only; ends early once `is_cancelled()` is true."""
 
-    def answer(self, asked: Sequence[Asked], newcomers: Newcomers = lambda _: ()) -> None:  # noqa: ARG002
+    def answer(self, asked: Sequence[PendingChat], take_waiting: TakeWaiting = lambda _: ()) -> None:  # noqa: ARG002
         """Answer several jobs, side by side where the engine can.
 
-        One that can take in others midway asks for `newcomers`, and answers them too.
+        One that can take in others midway asks for `take_waiting`, and answers them too.
         """
         for each in asked:
             try:

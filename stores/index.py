@@ -297,7 +297,7 @@ class ImageIndex:
         """
         try:
             with self._db.transaction():
-                self._entomb(reservation.objects)
+                self.add_tombstones(reservation.objects)
                 self._db.execute(
                     "DELETE FROM images WHERE label = ? AND r2_key = ?", reservation.label, reservation.key
                 )
@@ -435,7 +435,7 @@ class ImageIndex:
         row = self._row(project, image_id)
         keys = _keys(row["r2_key"])
         with self._db.transaction():
-            self._entomb(keys)
+            self.add_tombstones(keys)
             self._db.execute("DELETE FROM images WHERE label = ?", row["label"])
         for vectors in self._searchable():
             vectors.remove(row["project"], row["label"])
@@ -504,7 +504,7 @@ class ImageIndex:
 
     def _delete_rows(self, rows: Sequence[Row]) -> None:
         """Delete images, by label and key, inside a transaction; `sweep` removes their objects."""
-        self._entomb(key for row in rows for key in _keys(row["r2_key"]))
+        self.add_tombstones(key for row in rows for key in _keys(row["r2_key"]))
         self._db.execute_each("DELETE FROM images WHERE label = ?", [(row["label"],) for row in rows])
 
     def _clear_embedder(self) -> bool:
@@ -827,7 +827,8 @@ class ImageIndex:
         except NotFound:
             return False
 
-    def _entomb(self, keys: Iterable[str]) -> None:
+    def add_tombstones(self, keys: Iterable[str]) -> None:
+        """Remember objects that are to be removed from the store."""
         self._db.execute_each(
             "INSERT INTO tombstones (r2_key) VALUES (?) ON CONFLICT DO NOTHING", [(key,) for key in keys]
         )

@@ -1,6 +1,6 @@
 """The image index in a SQLite file of one process: its schema, its lock and its errors.
 
-Vectors are found through `stores.shelf`, whose search graphs are kept in a folder beside the file.
+Vectors are found through `stores.sqlite_vectors`, whose search graphs are kept in a folder beside the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final, TextIO
 
 from stores.database import Database, Value
 from stores.errors import StoreError, StoreFull, StoreUnusable
-from stores.shelf import Shelf
+from stores.sqlite_vectors import SqliteVectors
 from stores.vectors import EXACT_UP_TO
 
 _BUSY_SECONDS: Final = 10
@@ -198,9 +198,9 @@ class Sqlite(Database):
     def release(self, what: str) -> None:
         """Nothing; see `claim`."""
 
-    def vectors(self, embedder: int) -> Shelf:
+    def vectors(self, embedder: int) -> SqliteVectors:
         """The vectors of one embedder, with the search graphs that were saved."""
-        return Shelf(self, self._graphs, embedder, self._max_elements, self._exact_up_to)
+        return SqliteVectors(self, self._graphs, embedder, self._max_elements, self._exact_up_to)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -204,7 +204,7 @@ def train_flow(
     @torch.no_grad()
     def conditioning(wishes: Sequence[Scene | Edit], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         silent = int(len(wishes) * _NO_PROMPT)
-        prompts = ["" if row < silent else prompt_of(wish, rng) for row, wish in enumerate(wishes)]
+        prompts = ["" if row < silent else prompt_of(image_request, rng) for row, image_request in enumerate(wishes)]
         sequence, pooled = encoders(tokenize(tokenizer, prompts))
         return sequence, pooled
 

@@ -221,14 +221,14 @@ def _targets(wishes: list[Scene | Edit]) -> tuple[torch.Tensor, torch.Tensor, to
     places = torch.full((len(wishes), len(PLACES), 3), _UNTOLD)
     pairs = torch.zeros(len(wishes), len(COLOURS), len(SHAPES), 3)
     change = torch.full((len(wishes), _CHANGE), _UNTOLD)
-    for i, wish in enumerate(wishes):
-        if isinstance(wish, Edit):
-            _tell_change(wish, background[i : i + 1], places[i], change[i])
+    for i, image_request in enumerate(wishes):
+        if isinstance(image_request, Edit):
+            _tell_change(image_request, background[i : i + 1], places[i], change[i])
             continue
-        background[i] = COLOURS.index(wish.background)
+        background[i] = COLOURS.index(image_request.background)
         places[i, :, 0] = 0
         change[i, 0] = 0
-        for thing in wish.things:
+        for thing in image_request.things:
             shape, colour, size = _numbers(thing)
             places[i, PLACES.index(thing.place)] = torch.tensor([shape + 1, colour, size])
             pairs[i, colour, shape, [0, 1 + size]] = 1
@@ -257,7 +257,7 @@ def train_text(task: TextTask, tokenizer: PreTrainedTokenizerFast, steps: int) -
 
     def loss_of(_step: int, rng: np.random.Generator) -> torch.Tensor:
         wishes = [random_wish(rng) for _ in range(BATCH)]
-        ids = tokenize(tokenizer, [prompt_of(wish, rng) for wish in wishes])
+        ids = tokenize(tokenizer, [prompt_of(image_request, rng) for image_request in wishes])
         forgotten = torch.from_numpy(rng.random(ids.shape) < _UNKNOWN) & (ids > 1)
         sequence, pooled = task.encoders(ids.masked_fill(forgotten, tokenizer.unk_token_id))
         return task.loss(sequence, pooled, wishes)

@@ -23,7 +23,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress import metrics
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError, from_exception, response
 from deployments.ingress.metrics import Measured, Metrics
 from deployments.ingress.middleware.access import Access
@@ -87,7 +87,7 @@ class Atelier:
     """What routes work with, found at `request.app.state.atelier`."""
 
     settings: Settings
-    models: Roster
+    models: ModelCalls
     files: PublicStore
     search: DeploymentHandle | None
 

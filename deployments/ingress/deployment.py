@@ -10,7 +10,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.ingress.app import Atelier, create_app
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.logs import log_request_ids
 from deployments.storage import open_store
 from settings import Settings
@@ -24,7 +24,7 @@ class Ingress:
         self, settings: Settings, models: Mapping[str, DeploymentHandle], search: DeploymentHandle | None
     ) -> None:
         log_request_ids()
-        self._atelier = Atelier(settings, Roster(settings, models), open_store(settings), search)
+        self._atelier = Atelier(settings, ModelCalls(settings, models), open_store(settings), search)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, built where the handles are."""

@@ -18,7 +18,7 @@ ReplicaState = Literal["waiting", "loading", "ready", "failed", "out_of_memory"]
 
 
 @dataclass(frozen=True)
-class Facts:
+class ReplicaStatus:
     """What a replica says of itself; one that is `waiting` holds no model yet.
 
     Times are seconds since the epoch, by the clock of its node.
@@ -46,12 +46,12 @@ class Facts:
     beats: int = 0
 
 
-_FIELDS = {each.name for each in fields(Facts)}
+_FIELDS = {each.name for each in fields(ReplicaStatus)}
 """Notes of another version of this server, in a Ray cluster that outlives it, have others."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ResidencyStatus:
     """What the policy says of a model: how often it was loaded and, by why, unloaded, and whom it waits for now.
 
     `held_for`: its room was given to this model, which is not there yet; until then it is not to be asked anything.
@@ -64,13 +64,13 @@ class Verdict:
     held_for: str = ""
 
 
-class Board:
+class ReplicaStatusStore:
     """The notes of one application. Each call is a round trip to Ray's head node, some 0.3 ms, and blocks."""
 
     def __init__(self, application: str) -> None:
         self._application = application
 
-    def tell(self, facts: Facts) -> None:
+    def tell(self, facts: ReplicaStatus) -> None:
         """Put up what a replica says, instead of what it said before."""
         self._put(f"facts:{facts.replica}", asdict(facts))
 
@@ -79,10 +79,12 @@ class Board:
         for room in ("facts", "leave"):
             internal_kv._internal_kv_del(self._key(f"{room}:{replica}"), namespace=_NAMESPACE)
 
-    def facts(self) -> list[Facts]:
+    def facts(self) -> list[ReplicaStatus]:
         """What the replicas say, those of processes that were killed included."""
         told = [self._get(key) for key in self._names("facts:")]
-        return [Facts(**{**each, "gpus": tuple(each["gpus"])}) for each in told if each and each.keys() == _FIELDS]
+        return [
+            ReplicaStatus(**{**each, "gpus": tuple(each["gpus"])}) for each in told if each and each.keys() == _FIELDS
+        ]
 
     def ask_to_leave(self, replica: str) -> None:
         """Have the policy unload a replica once its requests have ended."""
@@ -92,13 +94,13 @@ class Board:
         """Replicas that shall be unloaded."""
         return {name.partition(":")[2] for name in self._names("leave:")}
 
-    def publish(self, verdicts: dict[str, Verdict]) -> None:
+    def publish(self, verdicts: dict[str, ResidencyStatus]) -> None:
         """Say what the policy did and thinks, by alias."""
         self._put("verdicts", {alias: asdict(verdict) for alias, verdict in verdicts.items()})
 
-    def verdicts(self) -> dict[str, Verdict]:
+    def verdicts(self) -> dict[str, ResidencyStatus]:
         """What the policy said last."""
-        return {alias: Verdict(**told) for alias, told in (self._get("verdicts") or {}).items()}
+        return {alias: ResidencyStatus(**told) for alias, told in (self._get("verdicts") or {}).items()}
 
     def _key(self, name: str) -> bytes:
         return f"{self._application}:{name}".encode()

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from deployments.residency.board import Board, Facts, Verdict
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
 from deployments.residency.plan import Model, Needs, Node, Plan, Resident, Rules, plan, resident_of
 from stores.footprints import Footprints
 
@@ -37,9 +37,9 @@ class Residency:
     """
 
     def __init__(self) -> None:
-        self._board: Board | None = None
+        self._board: ReplicaStatusStore | None = None
         self._nodes: dict[str, Node] = {}
-        self._facts: list[Facts] = []
+        self._facts: list[ReplicaStatus] = []
         self._dismissed: set[str] = set()
         self._looked_at = 0.0
         self._waiting_since: dict[str, float] = {}
@@ -48,7 +48,7 @@ class Residency:
         self._loads: dict[str, int] = {}
         self._were_ready: set[str] = set()
         self._evictions: dict[str, dict[str, int]] = {}
-        self._published: dict[str, Verdict] = {}
+        self._published: dict[str, ResidencyStatus] = {}
         self._reasons: dict[str, str] = {}
         self._held: dict[str, str] = {}
 
@@ -83,9 +83,9 @@ class Residency:
         return {by_alias[alias][0]: target for alias, target in decided.targets.items()}
 
     def _look(self, application: str, now: float) -> None:
-        told_before: dict[str, Verdict] = {}
+        told_before: dict[str, ResidencyStatus] = {}
         if self._board is None:  # a new policy, as after a deployment, goes on counting where the last one was
-            self._board = Board(application)
+            self._board = ReplicaStatusStore(application)
             told_before = self._board.verdicts()
             self._loads = {alias: verdict.loads for alias, verdict in told_before.items()}
             self._evictions = {alias: dict(verdict.evictions) for alias, verdict in told_before.items()}
@@ -180,7 +180,7 @@ class Residency:
         left = {alias: other for alias, other in given.items() if alias in decided.reasons}
         self._held = {alias: other for alias, other in {**self._held, **left}.items() if other in waiting}
         verdicts = {
-            model.alias: Verdict(
+            model.alias: ResidencyStatus(
                 self._loads.get(model.alias, 0),
                 dict(self._evictions.get(model.alias, {})),
                 ", ".join(decided.waits_for.get(model.alias, ())),
@@ -198,12 +198,12 @@ class Residency:
 class _Seen:
     """A note, and when it was told and its replica used last, by the clock of this process."""
 
-    facts: Facts
+    facts: ReplicaStatus
     told_at: float
     used_at: float
 
 
-def _use(facts: Facts) -> tuple[int, int, float]:
+def _use(facts: ReplicaStatus) -> tuple[int, int, float]:
     return facts.requests, facts.active, facts.used_at
 
 

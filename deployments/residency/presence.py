@@ -19,7 +19,7 @@ import ray
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
-from deployments.residency.board import Board, Facts
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore
 
 logger = logging.getLogger("ray.serve")
 
@@ -34,10 +34,10 @@ _ROOM_SECONDS = 20.0
 class Presence:
     """Keeps the board's note of this replica up to date, from a thread of its own."""
 
-    def __init__(self, alias: str, board: Board | None, replica: str = "", *, keep: bool = False) -> None:
+    def __init__(self, alias: str, board: ReplicaStatusStore | None, replica: str = "", *, keep: bool = False) -> None:
         runtime = ray.get_runtime_context() if board else None
         self._board = board
-        self._facts = Facts(
+        self._facts = ReplicaStatus(
             alias=alias,
             replica=replica,
             node=runtime.get_node_id() if runtime else "",
@@ -65,10 +65,10 @@ class Presence:
             return cls(alias, None)
         if not ray.is_initialized():  # Serve's local testing mode
             return cls(alias, None)
-        return cls(alias, Board(context.app_name), context.replica_id.unique_id, keep=keep)
+        return cls(alias, ReplicaStatusStore(context.app_name), context.replica_id.unique_id, keep=keep)
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> ReplicaStatus:
         """What it says now."""
         return self._facts
 
@@ -134,7 +134,7 @@ class Presence:
             time.sleep(_LOOK_SECONDS)
         self._become(state="loading", since=time.time())
 
-    def _others(self, counts: Callable[[Facts], bool]) -> list[Facts]:
+    def _others(self, counts: Callable[[ReplicaStatus], bool]) -> list[ReplicaStatus]:
         """Other replicas on this machine that hold, or held until they leave, a model."""
         assert self._board is not None
         mine = self._facts

@@ -9,11 +9,11 @@ from threading import Event, Thread
 from typing import Literal
 
 from models.chat.streaming import TokenText
-from models.engine import Asked
+from models.engine import PendingChat
 from models.tasks import ChatDelta, TokenLogprob, Usage
 
 
-class Row:
+class AnswerStream:
     """An answer being written: takes its tokens, tells its text, knows when it ends.
 
     `read` and `image_tokens` are what the prompt has; `limit` is how many tokens may be written. `logprob(token)` is
@@ -22,7 +22,7 @@ class Row:
 
     def __init__(
         self,
-        asked: Asked,
+        asked: PendingChat,
         decode: Callable[[list[int]], str],
         ends: Collection[int],
         read: int,
@@ -82,7 +82,7 @@ def _within(text: str, told: list[TokenLogprob]) -> list[TokenLogprob]:
 
 
 class Listener:
-    """Whoever is told an answer and reads it as an iterator: for `Asked.tell` and `Asked.is_cancelled`."""
+    """Whoever is told an answer and reads it as an iterator: for `PendingChat.tell` and `PendingChat.is_cancelled`."""
 
     def __init__(self, is_cancelled: Callable[[], bool]) -> None:
         self._told: SimpleQueue[ChatDelta | BaseException | None] = SimpleQueue()

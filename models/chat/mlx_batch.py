@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from models.chat.answering import Row
+from models.chat.answering import AnswerStream
 from models.devices import first_line
 from models.errors import InferenceFailed, ModelError
 
@@ -27,7 +27,7 @@ class Begun:
     `seen` is where `row` finds the log-probabilities [vocabulary] of its token's place, if it is to tell them.
     """
 
-    row: Row
+    row: AnswerStream
     inputs: Mapping[str, Any] = field(repr=False)
     choices: Choices
     seen: list[mx.array] = field(repr=False)
@@ -83,13 +83,13 @@ class MlxBatch:
         self._generator = BatchGenerator(
             model.language_model, processor, completion_batch_size=most, prefill_batch_size=1
         )
-        self._rows: dict[int, tuple[Row, _Chosen | None]] = {}
+        self._rows: dict[int, tuple[AnswerStream, _Chosen | None]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[AnswerStream]:
         """The answers at work."""
         return [row for row, _ in self._rows.values()]
 

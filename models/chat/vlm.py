@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from models import checkpoints, devices, engine
-from models.chat.answering import Listener, Row
+from models.chat.answering import AnswerStream, Listener
 from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.chat.grammar import vocabulary_of
 from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
 from models.chat.sampling import Choices
-from models.engine import Asked
+from models.engine import PendingChat
 from models.errors import CheckpointError, InferenceFailed, InvalidInput, ModelError, OutOfMemory
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
@@ -54,10 +54,10 @@ class VlmOptions(engine.Options):
 
 
 @dataclass(frozen=True)
-class _Begun:
+class PreparedPrompt:
     """A job's answer to be, how its tokens are chosen, and what the model reads for it."""
 
-    row: Row
+    row: AnswerStream
     choices: Choices
     inputs: Mapping[str, Any]
     pictures: Pictures
@@ -85,15 +85,15 @@ class TransformersVlmEngine(engine.ChatEngine):
                 answer can have the form that is asked for.
         """
         listener = Listener(is_cancelled)
-        begun = self._begun(Asked(job, listener.tell, listener.is_cancelled))
+        begun = self._begun(PendingChat(job, listener.tell, listener.is_cancelled))
         return listener.pieces(lambda: self._write([begun]))
 
-    def answer(self, asked: Sequence[Asked], newcomers: engine.Newcomers = lambda _: ()) -> None:  # noqa: ARG002
+    def answer(self, asked: Sequence[PendingChat], take_waiting: engine.TakeWaiting = lambda _: ()) -> None:  # noqa: ARG002
         """Answer several jobs in one batch, each as if it were alone; a job's own fault is its own.
 
-        Newcomers wait: transformers' continuous batching takes no pictures.
+        TakeWaiting wait: transformers' continuous batching takes no pictures.
         """
-        begun: list[_Begun] = []
+        begun: list[PreparedPrompt] = []
         for each in asked:
             try:
                 begun.append(self._begun_with_room(each))
@@ -105,7 +105,7 @@ class TransformersVlmEngine(engine.ChatEngine):
             together, begun = begun[: max(1, fitting)], begun[max(1, fitting) :]
             self._write(together)
 
-    def _begun_with_room(self, asked: Asked) -> _Begun:
+    def _begun_with_room(self, asked: PendingChat) -> PreparedPrompt:
         """Memory may run out on what is read, too."""
         try:
             with devices.inference():
@@ -116,17 +116,19 @@ class TransformersVlmEngine(engine.ChatEngine):
         with devices.inference():
             return self._begun(asked)
 
-    def _begun(self, asked: Asked) -> _Begun:
+    def _begun(self, asked: PendingChat) -> PreparedPrompt:
         inputs = self._inputs(asked.job.messages)
         ids = inputs["input_ids"]
         read = int(ids.shape[1])
         limit = min(asked.job.max_tokens, room_after(read, self._context))
         choices = Choices(asked.job, lambda: self._vocabulary)
         image_tokens = 0 if self._image_token is None else int((ids == self._image_token).sum())
-        row = Row(asked, self._decode, self._end_tokens, read, image_tokens, limit, choices.logprob)
-        return _Begun(row, choices, inputs, pictures_of(asked.job.messages) if self.options.picture_cache else ())
+        row = AnswerStream(asked, self._decode, self._end_tokens, read, image_tokens, limit, choices.logprob)
+        return PreparedPrompt(
+            row, choices, inputs, pictures_of(asked.job.messages) if self.options.picture_cache else ()
+        )
 
-    def _write(self, begun: Sequence[_Begun]) -> None:
+    def _write(self, begun: Sequence[PreparedPrompt]) -> None:
         # together, the encoder sees the pictures of all at once, as it may never again
         pictures = begun[0].pictures if len(begun) == 1 else ()
         try:
@@ -140,7 +142,7 @@ class TransformersVlmEngine(engine.ChatEngine):
                 else:
                     each.row.fail(error)
 
-    def _generate(self, begun: Sequence[_Begun], inputs: Mapping[str, Any]) -> None:
+    def _generate(self, begun: Sequence[PreparedPrompt], inputs: Mapping[str, Any]) -> None:
         import torch
         from transformers import LogitsProcessorList, StoppingCriteriaList
 

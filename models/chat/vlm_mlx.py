@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from models import checkpoints, devices, engine
-from models.chat.answering import Row
+from models.chat.answering import AnswerStream
 from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.chat.grammar import spelled, vocabulary_of
 from models.chat.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch
 from models.chat.mlx_sampling import Choices
-from models.engine import Asked
+from models.engine import PendingChat
 from models.errors import CheckpointError, InvalidInput, ModelError
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
 from models.pictures import encode
@@ -53,8 +53,8 @@ class MlxVlmEngine(engine.ChatEngine):
         """As the entry says; 1 for a model without turns."""
         return self.options.max_batch if not self.loaded or self._templates is not None else 1
 
-    def answer(self, asked: Sequence[Asked], newcomers: engine.Newcomers = lambda _: ()) -> None:
-        """Answer several jobs side by side, newcomers from the next token on; a job's own fault is its own."""
+    def answer(self, asked: Sequence[PendingChat], take_waiting: engine.TakeWaiting = lambda _: ()) -> None:
+        """Answer several jobs side by side, take_waiting from the next token on; a job's own fault is its own."""
         if self.max_batch == 1:
             super().answer(asked)
             return
@@ -72,9 +72,9 @@ class MlxVlmEngine(engine.ChatEngine):
                 except ModelError as error:
                     self._give_up(batch.rows, error)
                     return
-                asked = newcomers(self.max_batch - len(batch))
+                asked = take_waiting(self.max_batch - len(batch))
 
-    def _give_up(self, rows: Sequence[Row], error: ModelError) -> None:
+    def _give_up(self, rows: Sequence[AnswerStream], error: ModelError) -> None:
         """End the answers of a batch that broke; those not begun may work by themselves, without a batch."""
         logger.warning("%s: a batch of %d broke: %s", self.entry.checkpoint, len(rows), error, exc_info=error.__cause__)
         for row in rows:
@@ -93,7 +93,7 @@ class MlxVlmEngine(engine.ChatEngine):
                 answer can have the form that is asked for.
         """
         told: list[ChatDelta | Exception] = []
-        begun = self._begun(Asked(job, told.append, is_cancelled))
+        begun = self._begun(PendingChat(job, told.append, is_cancelled))
 
         def answer() -> Iterator[ChatDelta]:
             with devices.inference(), closing(self._generate(begun)) as steps:
@@ -107,7 +107,7 @@ class MlxVlmEngine(engine.ChatEngine):
 
         return answer()
 
-    def _begun(self, asked: Asked) -> Begun:
+    def _begun(self, asked: PendingChat) -> Begun:
         job = asked.job
         inputs = self._inputs(job.messages)
         ids = inputs["input_ids"]
@@ -120,7 +120,7 @@ class MlxVlmEngine(engine.ChatEngine):
         def logprob(token: int) -> TokenLogprob | None:
             return None if job.top_logprobs is None else self._told(token, seen[-1], job.top_logprobs)
 
-        row = Row(asked, self._decode, self._end_tokens, read, image_tokens, limit, logprob)
+        row = AnswerStream(asked, self._decode, self._end_tokens, read, image_tokens, limit, logprob)
         return Begun(row, inputs, choices, seen)
 
     def _generate(self, begun: Begun) -> Generator[tuple[int, mx.array], None, None]:

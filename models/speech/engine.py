@@ -1,6 +1,7 @@
 """What all voices share: from a text to its sentences, from a recording to a speaker, and from sentences to even sound.
 
-An engine says one sentence at a time (`_say`) and makes of a recording, once, what it needs of the speaker (`_hear`).
+An engine says one sentence at a time (`_synthesize`). What it needs of a recording's speaker it makes once
+(`_encode_speaker`).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class SpeechEngine(Engine, Generic[S]):
         return join(list(self.stream(job, is_cancelled)))
 
     @abstractmethod
-    def _say(
+    def _synthesize(
         self, sentence: str, language: str, speaker: S | None, speed: float, is_cancelled: Callable[[], bool]
     ) -> Audio:
         """One sentence (at most some 300 characters) at this speed; `speaker` is None for a voice of the engine's own.
@@ -93,7 +94,7 @@ class SpeechEngine(Engine, Generic[S]):
         """
 
     @abstractmethod
-    def _hear(self, recording: Audio, text: str | None) -> S:
+    def _encode_speaker(self, recording: Audio, text: str | None) -> S:
         """The speaker of a recording of 0.5 to 60 s that is neither silent nor clipped; `text` is what is said in it.
 
         Raises:
@@ -128,7 +129,7 @@ class SpeechEngine(Engine, Generic[S]):
             if is_cancelled():
                 raise Cancelled
             with inference():
-                spoken = self._say(piece, language, speaker, speed, is_cancelled)
+                spoken = self._synthesize(piece, language, speaker, speed, is_cancelled)
             if len(spoken.samples):
                 said = True
                 yield joiner.add(spoken)
@@ -149,7 +150,7 @@ class SpeechEngine(Engine, Generic[S]):
         if key not in heard:
             voice = read_voice(recording, "reference")
             with inference():
-                heard[key] = self._hear(voice, text)
+                heard[key] = self._encode_speaker(voice, text)
             if len(heard) > self.kept_speakers:
                 heard.popitem(last=False)
         heard.move_to_end(key)

@@ -76,7 +76,7 @@ class EspeakEngine(SpeechEngine[Speaker]):
         for text in ("Ready.", "準備完了です。"):
             self.speak(SpeechJob(text))
 
-    def _say(
+    def _synthesize(
         self,
         sentence: str,
         language: str,
@@ -90,7 +90,7 @@ class EspeakEngine(SpeechEngine[Speaker]):
         slower = native / speed
         return imitate(spoken, speaker, slower) if speaker else change_voice(spoken, slower=slower)
 
-    def _hear(self, recording: Audio, text: str | None) -> Speaker:  # noqa: ARG002 - words tell it nothing
+    def _encode_speaker(self, recording: Audio, text: str | None) -> Speaker:  # noqa: ARG002 - words tell it nothing
         return hear_speaker(recording, self._known, "reference")
 
     def _named(self, name: str | None) -> Speaker | None:

@@ -33,7 +33,7 @@ _SEED: Final = 0
 
 
 @dataclass(frozen=True)
-class Heard:
+class Reference:
     """A recording at the model's rate, what is said in it, and what Qwen3-TTS makes of it.
 
     `codes` are filled by the first sentence in this voice, and read by all others.
@@ -45,7 +45,7 @@ class Heard:
     codes: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 
-class MlxSpeechEngine(CloningEngine[Heard]):
+class MlxSpeechEngine(CloningEngine[Reference]):
     """A model of mlx-audio. Qwen3-TTS clones in context where the recording's words are known, else by timbre alone."""
 
     languages: ClassVar[tuple[str, ...]] = tuple(LANGUAGES)
@@ -99,15 +99,15 @@ class MlxSpeechEngine(CloningEngine[Heard]):
     def _warm_up(self) -> None:
         self.speak(SpeechJob("Ready."))
 
-    def _hear(self, recording: Audio, text: str | None) -> Heard:
+    def _encode_speaker(self, recording: Audio, text: str | None) -> Reference:
         import mlx.core as mx
 
         samples = mx.array(resample(recording, self._rate).samples)
         embedding = None if self._embed is None else self._embed(samples)
-        return Heard(samples, pronounceable(text or "", self._control_tokens) or None, embedding)
+        return Reference(samples, pronounceable(text or "", self._control_tokens) or None, embedding)
 
-    def _say(
-        self, sentence: str, language: str, speaker: Heard | None, speed: float, is_cancelled: Callable[[], bool]
+    def _synthesize(
+        self, sentence: str, language: str, speaker: Reference | None, speed: float, is_cancelled: Callable[[], bool]
     ) -> Audio:
         import mlx.core as mx
 
@@ -126,7 +126,7 @@ class MlxSpeechEngine(CloningEngine[Heard]):
                         break
         return change_voice(Audio(spoken[:longest], self._rate), slower=1 / speed)
 
-    def _generate(self, text: str, language: str, speaker: Heard) -> Generator[Any, None, None]:
+    def _generate(self, text: str, language: str, speaker: Reference) -> Generator[Any, None, None]:
         """Pieces of sound, [samples] or [1, samples], as the model makes them."""
         if speaker.embedding is not None:
             # mlx-audio itself would keep the codes of every recording for good, and embed it anew for each sentence

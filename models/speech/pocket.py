@@ -99,7 +99,7 @@ class PocketTtsEngine(CloningEngine[ClonePrompt]):
     def _warm_up(self) -> None:
         self.speak(SpeechJob("Ready."))
 
-    def _say(
+    def _synthesize(
         self,
         sentence: str,
         language: str,  # noqa: ARG002 - the checkpoint has one
@@ -112,7 +112,7 @@ class PocketTtsEngine(CloningEngine[ClonePrompt]):
         spoken = Audio(np.concatenate([np.empty(0, np.float32), *pieces]), self._rate)
         return change_voice(spoken, slower=1 / speed)
 
-    def _hear(self, recording: Audio, text: str | None) -> ClonePrompt:  # noqa: ARG002 - words tell it nothing
+    def _encode_speaker(self, recording: Audio, text: str | None) -> ClonePrompt:  # noqa: ARG002 - words tell it nothing
         import torch
 
         heard = Audio(recording.samples[: int(_LONGEST_REFERENCE * recording.rate)], recording.rate)

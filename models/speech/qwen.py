@@ -70,7 +70,7 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
             return f"has the tokenizer {tokenizer}; {_TOKENIZER} is the one that works here"
         return None
 
-    def _hear(self, recording: Audio, text: str | None) -> list[Any]:
+    def _encode_speaker(self, recording: Audio, text: str | None) -> list[Any]:
         heard = resample(recording, self._model.model.speaker_encoder_sample_rate)
         samples = np.clip(heard.samples, -1, 1)  # MP3 swings beyond full level, about which qwen-tts would print lines
         words = pronounceable(text or "", self._control_tokens) or None
@@ -79,7 +79,7 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
         )
         return prompt
 
-    def _say(
+    def _synthesize(
         self,
         sentence: str,
         language: str,

@@ -7,7 +7,7 @@ from typing import Any
 from openai import OpenAI
 
 import settings as configuration
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.services.prompt_writer import INSTRUCTION, PromptWriter, Rubbish, Written, caption, joined
 from tests.servers import Server
 
@@ -20,7 +20,7 @@ ARGS: dict[str, Any] = {
 async def written(server: Server, model: str, title: str, description: str) -> Written:
     environ = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_PROMPT_MODEL": model}
     settings = configuration.validate(ARGS, environ)
-    writer = PromptWriter(settings.prompts, Roster(settings, {}))
+    writer = PromptWriter(settings.prompts, ModelCalls(settings, {}))
     try:
         return await writer.write(title, description)
     finally:

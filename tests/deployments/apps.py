@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 import settings as configuration
 from deployments.ingress.app import Atelier, create_app
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.storage import open_store
 
 ARGS = {
@@ -31,7 +31,7 @@ def settings_of(home: Path, environ: Mapping[str, str] | None = None) -> configu
 
 def make_app(home: Path, environ: Mapping[str, str] | None = None) -> FastAPI:
     settings = settings_of(home, environ)
-    return create_app(Atelier(settings, Roster(settings, {}), open_store(settings), None))
+    return create_app(Atelier(settings, ModelCalls(settings, {}), open_store(settings), None))
 
 
 def client(app: FastAPI, peer: str = "192.0.2.1") -> httpx.AsyncClient:

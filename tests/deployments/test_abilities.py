@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployments.ingress.requests.pictures import Picture
-from deployments.ingress.services.image_jobs import Wish, plan
+from deployments.ingress.services.image_jobs import ImageRequest, plan
 from models.catalog import ModelEntry
 from models.errors import InvalidInput
 
@@ -21,23 +21,23 @@ def entry(folder: Path, pipeline: str) -> ModelEntry:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "wish", "param"),
+    ("pipeline", "image_request", "param"),
     [
-        ("QwenImageEditPlusPipeline", Wish("a cat", 64, 64), "image"),
-        ("QwenImageEditPlusPipeline", Wish("a cat", 64, 64, images=[PICTURE], mask=PICTURE), "mask"),
-        ("Flux2Pipeline", Wish("a cat", 64, 64, images=[PICTURE], strength=0.5), "strength"),
-        ("FluxKontextPipeline", Wish("a cat", 64, 64, images=[PICTURE, PICTURE]), "image"),
+        ("QwenImageEditPlusPipeline", ImageRequest("a cat", 64, 64), "image"),
+        ("QwenImageEditPlusPipeline", ImageRequest("a cat", 64, 64, images=[PICTURE], mask=PICTURE), "mask"),
+        ("Flux2Pipeline", ImageRequest("a cat", 64, 64, images=[PICTURE], strength=0.5), "strength"),
+        ("FluxKontextPipeline", ImageRequest("a cat", 64, 64, images=[PICTURE, PICTURE]), "image"),
     ],
 )
 async def test_what_a_model_cannot_do_is_refused_without_loading_it(
-    tmp_path: Path, pipeline: str, wish: Wish, param: str
+    tmp_path: Path, pipeline: str, image_request: ImageRequest, param: str
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        plan(wish, entry(tmp_path, pipeline))
+        plan(image_request, entry(tmp_path, pipeline))
     assert refused.value.param == param
 
 
 async def test_what_it_can_do_is_planned_and_so_is_what_only_diffusers_knows(tmp_path: Path) -> None:
     for pipeline in ("Flux2KleinPipeline", "SomethingNewPipeline"):
-        job = plan(Wish("a cat", 64, 64, images=[PICTURE, PICTURE]), entry(tmp_path, pipeline))
+        job = plan(ImageRequest("a cat", 64, 64, images=[PICTURE, PICTURE]), entry(tmp_path, pipeline))
         assert len(job.images) == 2

@@ -17,7 +17,7 @@ from models.captioner import BlipEngine
 from models.catalog import EngineName, ModelEntry, create_engine
 from models.chat.vlm import TransformersVlmEngine
 from models.clip import OpenClipEngine
-from models.engine import Asked, ChatEngine
+from models.engine import ChatEngine, PendingChat
 from models.image.diffusion import DiffusionEngine
 from models.tasks import ChatDelta, ChatJob
 from tests import checkpoints
@@ -40,7 +40,7 @@ WRITERS: dict[str, tuple[EngineName, Callable[[Path], None]]] = {
     "open_clip": ("clip", checkpoints.write_open_clip),
 }
 
-Shelf = Callable[[str], ModelEntry]
+SqliteVectors = Callable[[str], ModelEntry]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> SqliteVectors:
     """The catalogue entry of a tiny checkpoint by its name, which is written when first asked for."""
     folder = tmp_path_factory.mktemp("checkpoints")
 
@@ -87,7 +87,7 @@ def loaded(entry: ModelEntry) -> Any:
 def together(engine: ChatEngine, *jobs: ChatJob, cancelled: int | None = None) -> list[str | Exception]:
     """The answers of jobs that are asked at once, or their errors; nobody waits for the one that is cancelled."""
     told: list[list[ChatDelta | Exception]] = [[] for _ in jobs]
-    engine.answer([Asked(job, told[i].append, partial(eq, i, cancelled)) for i, job in enumerate(jobs)])
+    engine.answer([PendingChat(job, told[i].append, partial(eq, i, cancelled)) for i, job in enumerate(jobs)])
     answers: list[str | Exception] = []
     for pieces in told:
         errors = [piece for piece in pieces if isinstance(piece, Exception)]
@@ -97,7 +97,7 @@ def together(engine: ChatEngine, *jobs: ChatJob, cancelled: int | None = None) -
 
 
 @pytest.fixture(scope="session")
-def flux(shelf: Shelf) -> DiffusionEngine:
+def flux(shelf: SqliteVectors) -> DiffusionEngine:
     """A loaded FluxPipeline with real guidance."""
     engine: DiffusionEngine = loaded(
         with_options(shelf("flux"), guidance_argument="true_cfg_scale", call={"max_sequence_length": 48})
@@ -106,28 +106,28 @@ def flux(shelf: Shelf) -> DiffusionEngine:
 
 
 @pytest.fixture(scope="session", params=["qwen2_5_vl", "internvl", "gemma3", "smolvlm"])
-def vlm(request: pytest.FixtureRequest, shelf: Shelf) -> TransformersVlmEngine:
+def vlm(request: pytest.FixtureRequest, shelf: SqliteVectors) -> TransformersVlmEngine:
     """A loaded chat model, of each architecture in turn."""
     engine: TransformersVlmEngine = loaded(shelf(request.param))
     return engine
 
 
 @pytest.fixture(scope="session")
-def qwen(shelf: Shelf) -> TransformersVlmEngine:
+def qwen(shelf: SqliteVectors) -> TransformersVlmEngine:
     """A loaded Qwen2.5-VL."""
     engine: TransformersVlmEngine = loaded(shelf("qwen2_5_vl"))
     return engine
 
 
 @pytest.fixture(scope="session", params=["blip", "blip2"])
-def captioner(request: pytest.FixtureRequest, shelf: Shelf) -> BlipEngine:
+def captioner(request: pytest.FixtureRequest, shelf: SqliteVectors) -> BlipEngine:
     """A loaded captioner, BLIP and BLIP-2 in turn."""
     engine: BlipEngine = loaded(shelf(request.param))
     return engine
 
 
 @pytest.fixture(scope="session")
-def clip(shelf: Shelf) -> OpenClipEngine:
+def clip(shelf: SqliteVectors) -> OpenClipEngine:
     """A loaded open_clip model."""
     engine: OpenClipEngine = loaded(shelf("open_clip"))
     return engine

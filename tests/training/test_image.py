@@ -62,7 +62,7 @@ def test_the_text_encoders_begin_with_what_stands_near() -> None:
 def test_the_text_task_learns_from_captions_and_instructions() -> None:
     rng = np.random.default_rng(4)
     wishes = [random_wish(rng) for _ in range(40)]
-    assert {type(wish) for wish in wishes} >= {Edit}
+    assert {type(image_request) for image_request in wishes} >= {Edit}
     torch.manual_seed(0)
     task = TextTask(TextEncoders(50))
     sequence, pooled = task.encoders(torch.randint(3, 50, (40, 40)))

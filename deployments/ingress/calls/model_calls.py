@@ -29,7 +29,7 @@ from deployments.ingress.calls.turns import QueueFull, Turns, caller
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
 from deployments.ingress.middleware.request_context import note_model
-from deployments.residency.board import Board, Facts, Verdict
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
 from models.catalog import Kind, ModelEntry
 from settings import Settings
 
@@ -50,8 +50,8 @@ class Standing:
     """What is known of a model without asking it: `facts` of its replica, if one is there."""
 
     state: State
-    facts: Facts | None
-    verdict: Verdict
+    facts: ReplicaStatus | None
+    verdict: ResidencyStatus
     queue: int = 0
 
     @property
@@ -66,7 +66,7 @@ class Standing:
         return None
 
 
-class Roster:
+class ModelCalls:
     """Every alias with its entry and its deployment's handle. `metrics` count what is called, and what comes of it."""
 
     def __init__(
@@ -453,8 +453,8 @@ class Roster:
         }
 
     @property
-    def _board(self) -> Board:
-        return Board(serve.get_replica_context().app_name)
+    def _board(self) -> ReplicaStatusStore:
+        return ReplicaStatusStore(serve.get_replica_context().app_name)
 
     def _look(self) -> None:
         # what `serve.status()` asks too, which then takes 90 ms to check the whole configuration again
@@ -473,7 +473,7 @@ class Roster:
             alias: _standing(
                 states.get(alias, "cold"),
                 [each for each in facts if each.alias == alias and each.replica in there],
-                verdicts.get(alias, Verdict()),
+                verdicts.get(alias, ResidencyStatus()),
             )
             for alias in self._handles
         }
@@ -490,11 +490,11 @@ async def _first(answers: AsyncIterator[Any]) -> Any:
     return await anext(answers, _NOTHING)
 
 
-def _is_there(board: Board, replica: str) -> bool:
+def _is_there(board: ReplicaStatusStore, replica: str) -> bool:
     return any(each.replica == replica for each in board.facts())
 
 
-def _standing(state: State, facts: Sequence[Facts], verdict: Verdict) -> Standing:
+def _standing(state: State, facts: Sequence[ReplicaStatus], verdict: ResidencyStatus) -> Standing:
     """Of the newest of the replicas that Serve has and does not stop."""
     newest = max(facts, key=lambda each: each.since, default=None)
     if newest is not None and newest.state in ("ready", "failed"):  # Serve hears of it a moment later

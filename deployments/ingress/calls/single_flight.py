@@ -31,7 +31,7 @@ async def side_by_side(work: Callable[[S], Awaitable[T]], parts: Iterable[S], at
             task.cancel()
 
 
-class Flights(Generic[K, T]):
+class SingleFlight(Generic[K, T]):
     """Values on their way, by key. To be used from one event loop.
 
     A caller who leaves changes nothing for the others; when the last one has left, the work is cancelled. What fails
@@ -49,7 +49,7 @@ class Flights(Generic[K, T]):
             self._flights |= dict.fromkeys(new, flight)
         boarded = list({id(flight): flight for flight in map(self._flights.__getitem__, keys)}.values())
         for each in boarded:
-            each.passengers += 1
+            each.waiters += 1
         try:
             arrived = await asyncio.gather(*(asyncio.shield(each.values) for each in boarded))
         finally:
@@ -59,8 +59,8 @@ class Flights(Generic[K, T]):
         return {key: values[key] for key in keys}
 
     def _leave(self, flight: _Flight[K, T]) -> None:
-        flight.passengers -= 1
-        if not flight.passengers or flight.values.done():
+        flight.waiters -= 1
+        if not flight.waiters or flight.values.done():
             flight.values.cancel()  # does nothing when they have arrived
             self._flights = {key: other for key, other in self._flights.items() if other is not flight}
 
@@ -84,4 +84,4 @@ class _Flight(Generic[K, T]):
     """Values being made together, and how many wait for them."""
 
     values: asyncio.Future[Mapping[K, T]]
-    passengers: int = 0
+    waiters: int = 0

@@ -80,7 +80,7 @@ async def generate_stored(request: Request) -> Response:
 
 
 async def _spoken(request: Request, job: SpeechJob, audio_format: AudioFormat, fields: dict[str, str]) -> bytes:
-    """The job's words as a file. Raises as `Roster.call` does, with fields named as in `fields`."""
+    """The job's words as a file. Raises as `ModelCalls.call` does, with fields named as in `fields`."""
     atelier = request.app.state.atelier
     alias = atelier.models.resolve(None, ["voice"])
     if job.voice is not None and (reference := await reference_of(request, alias, job.voice)):

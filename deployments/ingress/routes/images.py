@@ -32,7 +32,7 @@ from deployments.ingress.schemas.images import (
     StoredPrompted,
     Variation,
 )
-from deployments.ingress.services.image_jobs import Wish, make, make_all, plan, size_like, size_of
+from deployments.ingress.services.image_jobs import ImageRequest, make, make_all, plan, size_like, size_of
 from deployments.ingress.services.jobs import Job, Jobs
 from deployments.ingress.services.object_keys import client_key
 from deployments.ingress.services.publishing import check_publishing, keep, publish
@@ -44,7 +44,7 @@ router = APIRouter(tags=["images"])
 _QUALITY_NAMES: Final = {"auto": "medium", "standard": "medium", "hd": "high"}
 _TITLED_SIZE: Final = (768, 1152)
 
-Asked = Generation | Edit | Variation
+ImageBody = Generation | Edit | Variation
 
 
 @router.post("/v1/images/generations", summary="Make pictures", openapi_extra=accepts(Generation, forms=True))
@@ -117,7 +117,7 @@ async def _prompted(request: Request, listed: Job, asked: Prompted) -> tuple[Mad
         written = await atelier.prompt_writer.write(*asked.titled)
         prompt = written.prompt
         headers["X-Prompt-Writer"] = written.source
-    wish = Wish(
+    image_request = ImageRequest(
         prompt=prompt,
         width=width,
         height=height,
@@ -125,11 +125,13 @@ async def _prompted(request: Request, listed: Job, asked: Prompted) -> tuple[Mad
         guidance=asked.guidance_scale,
         seed=asked.seed,
     )
-    (made,) = await make_all(request, listed, plan(wish, entry))
+    (made,) = await make_all(request, listed, plan(image_request, entry))
     return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(prompt)}
 
 
-async def _answer(request: Request, asked: Asked, prompt: str, images: list[Picture], mask: Picture | None) -> Response:
+async def _answer(
+    request: Request, asked: ImageBody, prompt: str, images: list[Picture], mask: Picture | None
+) -> Response:
     """What the three OpenAI routes have in common: the job, and its pictures whole or streamed."""
     atelier = request.app.state.atelier
     alias = atelier.models.resolve(asked.model, ["image"])
@@ -139,7 +141,7 @@ async def _answer(request: Request, asked: Asked, prompt: str, images: list[Pict
     else:
         otherwise = size_like(images[0]) if images else (entry.image.width, entry.image.height)
         width, height = size_of(asked.size, asked.width, asked.height, otherwise)
-    wish = Wish(
+    image_request = ImageRequest(
         prompt=prompt,
         width=width,
         height=height,
@@ -155,7 +157,7 @@ async def _answer(request: Request, asked: Asked, prompt: str, images: list[Pict
         is_variation=isinstance(asked, Variation),
         loras=asked.loras,
     )
-    job = plan(wish, entry)
+    job = plan(image_request, entry)
     wants_url = asked.response_format == "url" or (asked.response_format is None and request.state.is_form)
     if wants_url and not asked.stream:
         await check_publishing(request)
@@ -187,7 +189,7 @@ _USAGE: Final = {
 }
 
 
-def _told(asked: Asked, job: ImageJob) -> dict[str, str]:
+def _told(asked: ImageBody, job: ImageJob) -> dict[str, str]:
     """What answers and events say of the pictures."""
     return {
         "background": "opaque",
@@ -197,7 +199,7 @@ def _told(asked: Asked, job: ImageJob) -> dict[str, str]:
     }
 
 
-async def _streamed(request: Request, alias: str, job: ImageJob, asked: Asked, told: dict[str, str]) -> Response:
+async def _streamed(request: Request, alias: str, job: ImageJob, asked: ImageBody, told: dict[str, str]) -> Response:
     """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
     pieces = _pieces(request, alias, job, asked)
     first = await begun(pieces)
@@ -207,7 +209,9 @@ async def _streamed(request: Request, alias: str, job: ImageJob, asked: Asked, t
     return event_stream(_events(family, first, pieces, told, job.seed))
 
 
-async def _pieces(request: Request, alias: str, job: ImageJob, asked: Asked) -> AsyncGenerator[Partial | Made, None]:
+async def _pieces(
+    request: Request, alias: str, job: ImageJob, asked: ImageBody
+) -> AsyncGenerator[Partial | Made, None]:
     jobs: Jobs = request.app.state.atelier.jobs
     left = job.n
     async with jobs.working(request, alias) as listed:
@@ -249,7 +253,7 @@ async def _events(
         first.cancel()
 
 
-def _refuse_unsupported(asked: Asked) -> None:
+def _refuse_unsupported(asked: ImageBody) -> None:
     if asked.partial_images and not asked.stream:
         raise invalid("partial_images", "partial_images: they are sent only with stream: true")
     if asked.stream and asked.response_format == "url":

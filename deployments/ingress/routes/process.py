@@ -17,7 +17,7 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import Picture, read_picture
 from deployments.ingress.schemas.images import OLD_ALIASES, Process
-from deployments.ingress.services.image_jobs import Wish, make_all, plan, size_like, size_of
+from deployments.ingress.services.image_jobs import ImageRequest, make_all, plan, size_like, size_of
 from deployments.ingress.services.jobs import Job
 from deployments.ingress.services.publishing import check_publishing, publish_upload
 from models.tasks import ImageJob
@@ -106,7 +106,7 @@ async def _process(request: Request, listed: Job, asked: Process) -> _Done:
     mode: Mode = "generate" if source is None else "variation" if asked.prompt is None else "edit"
     otherwise = (defaults.width, defaults.height) if source is None else size_like(source)
     width, height = size_of(asked.size, asked.width, asked.height, otherwise)
-    wish = Wish(
+    image_request = ImageRequest(
         prompt=asked.prompt or "",
         width=width,
         height=height,
@@ -116,7 +116,7 @@ async def _process(request: Request, listed: Job, asked: Process) -> _Done:
         images=[] if source is None else [source],
         is_variation=mode == "variation",
     )
-    job = plan(wish, entry)
+    job = plan(image_request, entry)
     (made,) = await make_all(request, listed, job)
     return _Done(mode, listed.model, source, job, made)
 

@@ -19,7 +19,7 @@ from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts, multipart
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
-from deployments.ingress.schemas.search import Added, Listed, Restored, Searched, Strayed, Thumbnailed
+from deployments.ingress.schemas.search import Added, GcRequest, ListQuery, RestoreRequest, Searched, Thumbnailed
 from deployments.ingress.services.publishing import signed_url
 from deployments.search.deployment import Strays
 from models.errors import InvalidImage
@@ -63,7 +63,7 @@ def _query(fields: type[body.Fields]) -> list[dict[str, Any]]:
     ]
 
 
-_LISTED = _query(Listed)
+_LISTED = _query(ListQuery)
 _THUMBNAILED = _query(Thumbnailed)
 
 
@@ -120,7 +120,7 @@ async def add(request: Request) -> dict[str, Any]:
 async def page(request: Request) -> dict[str, Any]:
     """Records, oldest first. Going on with `after`=`next` repeats none and misses none that stays."""
     project = _project(request)
-    asked = body.query(request, Listed)
+    asked = body.query(request, ListQuery)
     after = asked.after
     if after is not None and not _CURSOR.fullmatch(after):
         after = _uuid(after, "after")
@@ -223,14 +223,14 @@ async def delete_project(request: Request) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/api/admin/search/gc", summary="Find files that no image has", openapi_extra=accepts(Strayed))
+@router.post("/api/admin/search/gc", summary="Find files that no image has", openapi_extra=accepts(GcRequest))
 async def collect_garbage(request: Request) -> dict[str, Any]:
     """Lists the files of image search that no record has, and with `delete` deletes them; records are never deleted.
 
     `missing` are images whose file is gone: they are found and listed, but cannot be fetched. `set_aside` counts the
     files that an index names which a restore has set aside: they stay until it is told to be forgotten.
     """
-    asked = await body.read(request, Strayed)
+    asked = await body.read(request, GcRequest)
     if asked.forget_set_aside and not asked.delete:
         raise ApiError(
             400, "forget_set_aside: it removes indexes for good, so it needs delete: true", param="forget_set_aside"
@@ -258,10 +258,10 @@ async def back_up(request: Request) -> dict[str, Any]:
     return asdict(await _index(request).back_up.remote())
 
 
-@router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(Restored))
+@router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(RestoreRequest))
 async def restore(request: Request) -> dict[str, Any]:
     """Puts a verified backup in the place of the index, which is kept beside it; where it fails, nothing changes."""
-    asked = await body.read(request, Restored)
+    asked = await body.read(request, RestoreRequest)
     return asdict(await _index(request).restore.remote(asked.version))
 
 

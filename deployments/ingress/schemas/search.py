@@ -46,7 +46,7 @@ class Added(Fields):
     file: Upload
 
 
-class Listed(Fields):
+class ListQuery(Fields):
     """`GET …/images`."""
 
     limit: int = Field(1000, ge=1, le=1000, description="records a page; without it all, up to 1000")
@@ -82,7 +82,7 @@ class Thumbnailed(Fields):
     size: int = Field(256, ge=16, le=THUMBNAIL_SIDE, description="pixels of the longer side, at most")
 
 
-class Strayed(Fields):
+class GcRequest(Fields):
     """`POST /api/admin/search/gc`."""
 
     delete: bool = Field(False, description="delete the objects that no record has; else they are only listed")
@@ -92,7 +92,7 @@ class Strayed(Fields):
     )
 
 
-class Restored(Fields):
+class RestoreRequest(Fields):
     """`POST /api/admin/search/restore`."""
 
     version: str | None = Field(None, min_length=1, max_length=1024, description="key of a backup; default the newest")

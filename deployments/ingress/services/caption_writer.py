@@ -14,8 +14,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from deployments.ingress.calls.model_calls import Roster
-from deployments.ingress.calls.single_flight import Flights, side_by_side
+from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.calls.single_flight import SingleFlight, side_by_side
 from deployments.ingress.services.keywords import tags_of
 from models.checkpoints import fingerprint
 from models.tasks import ChatJob, ImagePart, Message, TextPart
@@ -69,10 +69,10 @@ _Make = Callable[[Sequence[str]], Awaitable[list[Caption]]]
 class CaptionWriter:
     """Captions pictures; one per ingress replica, since it knows what is being made."""
 
-    def __init__(self, models: Roster, cache: Cache) -> None:
+    def __init__(self, models: ModelCalls, cache: Cache) -> None:
         self._models = models
         self._cache = cache
-        self._flights = Flights[str, Told]()
+        self._flights = SingleFlight[str, Told]()
         self._weights: dict[str, str] = {}
 
     async def each(

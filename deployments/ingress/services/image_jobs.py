@@ -28,7 +28,7 @@ STEPS_BY_QUALITY: Final = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0,
 
 
 @dataclass(frozen=True)
-class Wish:
+class ImageRequest:
     """What is to be made; what is None is the model's own default."""
 
     prompt: str
@@ -47,43 +47,44 @@ class Wish:
     loras: Sequence[Lora] = ()
 
 
-def plan(wish: Wish, entry: ModelEntry) -> ImageJob:
-    """The job for a wish, checked against the model's limits and abilities before anything is queued.
+def plan(image_request: ImageRequest, entry: ModelEntry) -> ImageJob:
+    """The job for a image_request, checked against the model's limits and abilities before anything is queued.
 
     Raises:
         ApiError: 400 naming `seed`, `n`, `size` or `loras[i].name`.
         InvalidInput: the model cannot do that.
     """
     defaults, loras = entry.image, tuple(entry.options.get("loras", {}))
-    seed = wish.seed if wish.seed is not None else secrets.randbelow(MAX_SEED - wish.n)
-    if seed + wish.n - 1 > MAX_SEED:
+    seed = image_request.seed if image_request.seed is not None else secrets.randbelow(MAX_SEED - image_request.n)
+    if seed + image_request.n - 1 > MAX_SEED:
         raise invalid("seed", f"seed: {seed} + n - 1 is larger than {MAX_SEED}")
     # a masked photograph may be larger than what is drawn of it
-    if min(wish.width * wish.height, MOST_PIXELS) * wish.n > defaults.max_pixels:
-        param = "n" if wish.n > 1 else "size" if wish.mask is None else "image"
-        message = f"{param}: {wish.n} x {wish.width}x{wish.height} pixels; at most {defaults.max_pixels} in one request"
+    if min(image_request.width * image_request.height, MOST_PIXELS) * image_request.n > defaults.max_pixels:
+        param = "n" if image_request.n > 1 else "size" if image_request.mask is None else "image"
+        asked = f"{image_request.n} x {image_request.width}x{image_request.height}"
+        message = f"{param}: {asked} pixels; at most {defaults.max_pixels} in one request"
         raise invalid(param, message)
-    for i, lora in enumerate(wish.loras):
+    for i, lora in enumerate(image_request.loras):
         if lora.name not in loras:
             where = f"loras[{i}].name"
             raise invalid(where, f"{where}: {lora.name!r} is not configured; there are: {', '.join(loras) or 'none'}")
-        if lora.name in [other.name for other in wish.loras[:i]]:
+        if lora.name in [other.name for other in image_request.loras[:i]]:
             where = f"loras[{i}].name"
             raise invalid(where, f"{where}: {lora.name!r} is named twice")
     job = ImageJob(
-        prompt=wish.prompt,
-        negative_prompt=wish.negative_prompt,
-        width=wish.width,
-        height=wish.height,
-        steps=wish.steps or math.ceil(defaults.steps * STEPS_BY_QUALITY[wish.quality]),
-        guidance=defaults.guidance if wish.guidance is None else wish.guidance,
+        prompt=image_request.prompt,
+        negative_prompt=image_request.negative_prompt,
+        width=image_request.width,
+        height=image_request.height,
+        steps=image_request.steps or math.ceil(defaults.steps * STEPS_BY_QUALITY[image_request.quality]),
+        guidance=defaults.guidance if image_request.guidance is None else image_request.guidance,
         seed=seed,
-        n=wish.n,
-        images=tuple(picture.data for picture in wish.images),
-        mask=None if wish.mask is None else wish.mask.data,
-        strength=wish.strength,
-        is_variation=wish.is_variation,
-        loras=tuple(LoraUse(lora.name, lora.weight) for lora in wish.loras),
+        n=image_request.n,
+        images=tuple(picture.data for picture in image_request.images),
+        mask=None if image_request.mask is None else image_request.mask.data,
+        strength=image_request.strength,
+        is_variation=image_request.is_variation,
+        loras=tuple(LoraUse(lora.name, lora.weight) for lora in image_request.loras),
     )
     refuse_impossible(entry, job)  # looks at the disk for a moment, which takes less than another thread would
     return job
@@ -100,7 +101,7 @@ async def make(
     """Partial pictures as they come and the job's pictures in order; `listed` is told how far it is.
 
     Raises:
-        ApiError: what `Roster.stream` raises, and 400 `cancelled`.
+        ApiError: what `ModelCalls.stream` raises, and 400 `cancelled`.
     """
     output = Output(output_format, quality, partials)
     told = request.app.state.atelier.models.stream(listed.model, "generate", job, output)

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from deployments.ingress.calls.model_calls import Roster
-from deployments.ingress.calls.single_flight import Flights
+from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.calls.single_flight import SingleFlight
 from models.tasks import ChatJob, Message, TextPart
 from settings import Prompts
 
@@ -56,13 +56,13 @@ class Rubbish(Exception):
 class PromptWriter:
     """Writes prompts, remembers those a model wrote, and asks once for what several callers want at the same time."""
 
-    def __init__(self, settings: Prompts, models: Roster, seconds: float = _SECONDS) -> None:
+    def __init__(self, settings: Prompts, models: ModelCalls, seconds: float = _SECONDS) -> None:
         self._settings = settings
         self._models = models
         self._seconds = seconds
         self._client: AsyncOpenAI | None = None
         self._remembered: OrderedDict[tuple[str, str, str], Written] = OrderedDict()
-        self._flights = Flights[tuple[str, str, str], Written]()
+        self._flights = SingleFlight[tuple[str, str, str], Written]()
 
     async def write(self, title: str, description: str) -> Written:
         """The prompt; never an error. A caller who is cancelled ends the model's work, unless others wait for it too.

@@ -20,7 +20,7 @@ from models.chat.mlx_sampling import Choices
 from models.chat.vlm import TransformersVlmEngine
 from models.chat.vlm_mlx import MlxVlmEngine
 from models.checkpoints import local_folder
-from models.engine import Asked
+from models.engine import PendingChat
 from models.errors import CheckpointError, InferenceFailed, InvalidImage, InvalidInput
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
@@ -308,7 +308,7 @@ def test_answers_written_side_by_side_are_those_written_alone(mlx: MlxVlmEngine)
     assert together(mlx, *jobs) == [answer(mlx, job) for job in jobs]
     job = ask(plain("red"), "hello", top_logprobs=2, max_tokens=6)
     told: list[ChatDelta | Exception] = []
-    others = [Asked(LONG, lambda _: None, lambda: False), Asked(job, told.append, lambda: False)]
+    others = [PendingChat(LONG, lambda _: None, lambda: False), PendingChat(job, told.append, lambda: False)]
     mlx.answer(others)
     pieces = [piece for piece in told if isinstance(piece, ChatDelta)]
     alone = deltas(mlx, job)
@@ -321,18 +321,18 @@ def test_answers_written_side_by_side_are_those_written_alone(mlx: MlxVlmEngine)
 def test_a_newcomer_does_not_wait_for_a_long_answer(mlx: MlxVlmEngine) -> None:
     order: list[str] = []
 
-    def asked(name: str, job: ChatJob) -> Asked:
-        return Asked(job, lambda piece: order.append(f"{name} {type(piece).__name__}"), lambda: False)
+    def asked(name: str, job: ChatJob) -> PendingChat:
+        return PendingChat(job, lambda piece: order.append(f"{name} {type(piece).__name__}"), lambda: False)
 
     waiting = [asked("short", ask(plain("red"), QUESTION))]
 
-    def newcomers(count: int) -> list[Asked]:
+    def take_waiting(count: int) -> list[PendingChat]:
         assert 0 <= count <= mlx.max_batch
         come = waiting[:] if order.count("long ChatDelta") == 5 else []
         waiting[:] = [] if come else waiting
         return come
 
-    mlx.answer([asked("long", LONG)], newcomers)
+    mlx.answer([asked("long", LONG)], take_waiting)
     last_of_short = len(order) - order[::-1].index("short ChatDelta")
     assert 5 < last_of_short < len(order) / 2
     assert set(order) == {"long ChatDelta", "short ChatDelta"}

@@ -21,13 +21,13 @@ class Deaf(SpeechEngine[None]):
     def _load(self) -> None:
         return
 
-    def _hear(self, recording: Audio, text: str | None) -> None:
+    def _encode_speaker(self, recording: Audio, text: str | None) -> None:
         raise RuntimeError(f"no rule for {recording.rate} Hz")
 
     def _named(self, name: str | None) -> None:
         return
 
-    def _say(
+    def _synthesize(
         self, sentence: str, language: str, speaker: None, speed: float, is_cancelled: Callable[[], bool]
     ) -> Audio:
         return sine()

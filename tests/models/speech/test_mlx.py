@@ -176,7 +176,7 @@ def test_the_samples_are_those_of_mlx_audio_in_one_piece(voice: MlxSpeechEngine)
     import mlx.core as mx
 
     heard = voice._heard_in(MAN, None)
-    spoken = voice._say(HELLO, "en", heard, 1.0, lambda: False)
+    spoken = voice._synthesize(HELLO, "en", heard, 1.0, lambda: False)
     mx.random.seed(0)
     (whole,) = voice._model.generate(HELLO, ref_audio=heard.samples, lang_code="english")
     assert len(spoken.samples) == 1920 * whole.token_count  # in one piece, it loses a frame for each code 0

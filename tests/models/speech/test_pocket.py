@@ -96,22 +96,24 @@ def test_what_is_prepared_once_says_what_the_whole_prompt_would_say(engine: Pock
     with torch.inference_mode(), engine._chance():
         made = engine._model.generate(**inputs)
     whole = engine._processor.decode(made.audio_latents[0]).numpy()
-    heard = engine._hear(recording, None)
+    heard = engine._encode_speaker(recording, None)
     assert heard.frames == 26  # 2.08 s: it is made to end in a pause
-    prepared = engine._say(SENTENCE, "en", heard, 1.0, lambda: False)
+    prepared = engine._synthesize(SENTENCE, "en", heard, 1.0, lambda: False)
     assert np.allclose(prepared.samples, whole, atol=1e-5)
 
 
 def test_what_is_prepared_stays_as_it_was(engine: PocketTtsEngine) -> None:
-    heard = engine._hear(vowels(150), None)
+    heard = engine._encode_speaker(vowels(150), None)
     for text in (SENTENCE, "Yes.", TEXT):
-        engine._say(text, "en", heard, 1.0, lambda: False)
+        engine._synthesize(text, "en", heard, 1.0, lambda: False)
         assert heard.cache.get_seq_length() == heard.frames + 1
 
 
 def test_of_a_long_recording_the_first_15_seconds_are_heard(engine: PocketTtsEngine) -> None:
     recording = vowels(150, seconds=25)
-    long, longer = (engine._hear(Audio(recording.samples[:end], recording.rate), None) for end in (16 * 16_000, None))
+    long, longer = (
+        engine._encode_speaker(Audio(recording.samples[:end], recording.rate), None) for end in (16 * 16_000, None)
+    )
     assert long.frames == longer.frames == 189
     assert all(a.keys.equal(b.keys) for a, b in zip(long.cache.layers, longer.cache.layers, strict=True))
 
@@ -150,14 +152,16 @@ def test_each_sentence_comes_when_it_is_spoken(engine: PocketTtsEngine) -> None:
 @pytest.mark.filterwarnings("ignore:There were no voiced segments")  # noise is what random weights speak
 @pytest.mark.parametrize("speed", [0.5, 2.0])
 def test_speed_changes_how_long_it_takes(engine: PocketTtsEngine, speed: float) -> None:
-    heard = engine._hear(vowels(150), None)
-    usual = engine._say(TEXT, "en", heard, 1.0, lambda: False)
-    assert engine._say(TEXT, "en", heard, speed, lambda: False).seconds == pytest.approx(usual.seconds / speed, rel=0.1)
+    heard = engine._encode_speaker(vowels(150), None)
+    usual = engine._synthesize(TEXT, "en", heard, 1.0, lambda: False)
+    assert engine._synthesize(TEXT, "en", heard, speed, lambda: False).seconds == pytest.approx(
+        usual.seconds / speed, rel=0.1
+    )
 
 
 def test_a_sentence_that_does_not_end_is_cut_off(endless: PocketTtsEngine) -> None:
     def seconds(text: str) -> float:
-        return endless._say(text, "en", endless._named(None), 1.0, lambda: False).seconds
+        return endless._synthesize(text, "en", endless._named(None), 1.0, lambda: False).seconds
 
     assert 3 < seconds("Well.") < 5
     assert 3 < seconds(SENTENCE) < 20
@@ -173,9 +177,9 @@ def test_a_sentence_of_many_tokens_is_said_in_parts_that_the_model_takes(engine:
             prompts.append(kwargs["input_ids"].shape[1])
 
     with engine._model.register_forward_pre_hook(count_prompt, with_kwargs=True):
-        engine._say("a small red bag", "en", heard, 1.0, lambda: False)
+        engine._synthesize("a small red bag", "en", heard, 1.0, lambda: False)
         assert len(prompts) == 1
-        engine._say(", ".join(["a small red bag"] * 12), "en", heard, 1.0, lambda: False)
+        engine._synthesize(", ".join(["a small red bag"] * 12), "en", heard, 1.0, lambda: False)
     assert len(prompts) > 2
     assert max(prompts) < 60
 
@@ -187,9 +191,9 @@ def test_a_caller_who_leaves_stops_a_sentence_within_a_frame(endless: PocketTtsE
         endless._model.register_forward_hook(lambda *_: frames.append(True)),
         pytest.raises(Cancelled),
     ):
-        endless._say(SENTENCE, "en", heard, 1.0, lambda: next(asked) == asked_before)
+        endless._synthesize(SENTENCE, "en", heard, 1.0, lambda: next(asked) == asked_before)
     assert len(frames) == asked_before
-    assert len(endless._say("Well.", "en", heard, 1.0, lambda: False).samples)
+    assert len(endless._synthesize("Well.", "en", heard, 1.0, lambda: False).samples)
 
 
 def test_a_caller_who_leaves_stops_what_makes_sound_of_the_frames(engine: PocketTtsEngine) -> None:

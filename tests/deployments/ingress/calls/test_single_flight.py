@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from deployments.ingress.calls.single_flight import Flights
+from deployments.ingress.calls.single_flight import SingleFlight
 
 
 class Kitchen:
     """Makes what it is told when it may; counts."""
 
     def __init__(self) -> None:
-        self.flights = Flights[str, str]()
+        self.single_flight = SingleFlight[str, str]()
         self.made: list[list[str]] = []
         self.may_end = asyncio.Event()
         self.left = 0
@@ -32,7 +32,7 @@ class Kitchen:
 
     async def order(self, *keys: str) -> asyncio.Task[dict[str, str]]:
         """A caller, who has begun to wait."""
-        task = asyncio.ensure_future(self.flights.board(keys, self.make))
+        task = asyncio.ensure_future(self.single_flight.board(keys, self.make))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return task

@@ -6,7 +6,7 @@ import pytest
 
 from deployments.ingress.errors import ApiError
 from deployments.ingress.requests.pictures import Picture
-from deployments.ingress.services.image_jobs import Wish, plan, size_of
+from deployments.ingress.services.image_jobs import ImageRequest, plan, size_of
 from models.catalog import ModelEntry
 
 DEFAULTS = (64, 128)
@@ -36,10 +36,10 @@ async def test_a_masked_photograph_may_be_larger_than_what_is_drawn_of_it() -> N
     )
     photograph = Picture(b"", 4032, 3024)
 
-    def wish(n: int) -> Wish:
-        return Wish("a cat", 4032, 3024, n=n, images=[photograph], mask=photograph)
+    def image_request(n: int) -> ImageRequest:
+        return ImageRequest("a cat", 4032, 3024, n=n, images=[photograph], mask=photograph)
 
-    assert plan(wish(1), entry).width == 4032
+    assert plan(image_request(1), entry).width == 4032
     with pytest.raises(ApiError) as refused:
-        plan(wish(2), entry)
+        plan(image_request(2), entry)
     assert (refused.value.status, refused.value.param) == (400, "n")

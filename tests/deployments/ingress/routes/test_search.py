@@ -16,7 +16,7 @@ from ray import serve
 
 import settings as configuration
 from deployments.ingress.app import Atelier, create_app
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.search.deployment import Search
 from deployments.storage import open_index, open_store
 from stores.objects import FileStore
@@ -39,7 +39,7 @@ async def http(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         serve.deployment(ColourEmbedder).bind(),
     )
     handle = serve.run(search, name="search", _local_testing_mode=True)
-    app = create_app(Atelier(settings, Roster(settings, {"clip": embedder}), FileStore(tmp_path / "files"), handle))
+    app = create_app(Atelier(settings, ModelCalls(settings, {"clip": embedder}), FileStore(tmp_path / "files"), handle))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
     await handle.close.remote()

@@ -17,7 +17,7 @@ from ray import serve
 
 import settings as configuration
 from deployments.ingress.app import Atelier, create_app
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.storage import open_store
 from deployments.voice import Voice
 from models.speech.audio import read_audio
@@ -49,7 +49,7 @@ def make_app(home: Path, environ: dict[str, str] | None = None) -> tuple[Any, Pu
         serve.deployment(Voice).bind("voice", settings.models["voice"]), name="voice", _local_testing_mode=True
     )
     store = open_store(settings)
-    return create_app(Atelier(settings, Roster(settings, {"voice": handle}), store, None)), store
+    return create_app(Atelier(settings, ModelCalls(settings, {"voice": handle}), store, None)), store
 
 
 def client(app: Any, key: str | None = None) -> httpx.AsyncClient:

@@ -10,7 +10,7 @@ import pytest
 from ray import serve
 
 import settings as configuration
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError
 from deployments.ingress.services.caption_writer import CaptionWriter, is_yes
 from deployments.vision import Answer
@@ -83,12 +83,12 @@ def writer(handles: dict[str, Any]) -> CaptionWriter:
     World.came, World.may_answer = threading.Semaphore(0), threading.Event()
     World.may_answer.set()
     settings = configuration.validate({"models": MODELS, "image_search_enabled": False}, {})
-    return CaptionWriter(Roster(settings, handles), MemoryCache(seconds=60, max_entries=100, max_bytes=100_000))
+    return CaptionWriter(ModelCalls(settings, handles), MemoryCache(seconds=60, max_entries=100, max_bytes=100_000))
 
 
 async def boarded(writer: CaptionWriter, count: int) -> None:
     """Return once so many wait for what is being made."""
-    while sum({id(each): each.passengers for each in writer._flights._flights.values()}.values()) < count:  # noqa: ASYNC110
+    while sum({id(each): each.waiters for each in writer._flights._flights.values()}.values()) < count:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 

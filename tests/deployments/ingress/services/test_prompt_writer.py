@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 import settings as configuration
 from cli.environment import free_ports
-from deployments.ingress.calls.model_calls import Roster
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.services.prompt_writer import MAX_PROMPT, PromptWriter, Rubbish, Written, caption, joined
 from deployments.vision import Answer
 from models.tasks import ChatJob, Usage
@@ -98,7 +98,7 @@ class Writing:
 
     def __init__(self, seconds: float = 20, **environ: str) -> None:
         settings = configuration.validate(ARGS, environ)
-        self.writer = PromptWriter(settings.prompts, Roster(settings, {}), seconds)
+        self.writer = PromptWriter(settings.prompts, ModelCalls(settings, {}), seconds)
 
     async def __aenter__(self) -> PromptWriter:
         return self.writer
@@ -224,13 +224,13 @@ async def test_without_a_key_the_configured_alias_writes(
 ) -> None:
     settings = configuration.validate({**ARGS, "prompts": {"alias": "vlm-fast"}}, {})
     chat = serve.run(serve.deployment(Chat).bind(says, finish_reason), name="chat", _local_testing_mode=True)
-    writer = PromptWriter(settings.prompts, Roster(settings, {"vlm-fast": chat}))
+    writer = PromptWriter(settings.prompts, ModelCalls(settings, {"vlm-fast": chat}))
     assert await writer.write(*TEXTS) == written
 
 
 async def test_an_alias_that_is_not_deployed_is_no_error() -> None:
     settings = configuration.validate({**ARGS, "prompts": {"alias": "vlm-fast"}}, {})
-    assert await PromptWriter(settings.prompts, Roster(settings, {})).write(*TEXTS) == Written(JOINED, "fallback")
+    assert await PromptWriter(settings.prompts, ModelCalls(settings, {})).write(*TEXTS) == Written(JOINED, "fallback")
 
 
 @pytest.mark.parametrize(

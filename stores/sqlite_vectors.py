@@ -43,7 +43,7 @@ class _Saving:
     sha256: Future[str]
 
 
-class Shelf(VectorIndex):
+class SqliteVectors(VectorIndex):
     """One `VectorSet` per project, of one embedder's vectors. The graphs that were saved are loaded at once."""
 
     def __init__(self, db: Database, graphs: Path, embedder: int, max_elements: int, exact_up_to: int) -> None:
