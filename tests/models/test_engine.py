@@ -128,7 +128,7 @@ def test_threads_are_those_of_the_entry(shelf: SqliteVectors) -> None:
 
 def test_waiting_threads_leave_the_cores_to_others() -> None:
     program = (
-        "from models import engine; from models.catalog import ModelEntry;"
+        "from models import devices; from models.catalog import ModelEntry;"
         "devices.prepare_torch(ModelEntry(engine='captioner', checkpoint='x'))"
     )
     environment = {**os.environ, "OMP_DISPLAY_ENV": "true"}
