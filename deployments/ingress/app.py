@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from ray.serve.handle import DeploymentHandle
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -22,11 +20,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress import metrics
-from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.dependencies import Atelier
 from deployments.ingress.errors import ApiError, from_exception, response
-from deployments.ingress.metrics import Measured, Metrics
-from deployments.ingress.middleware.access import Access
+from deployments.ingress.metrics import Measured
 from deployments.ingress.middleware.authentication import Keys
 from deployments.ingress.middleware.caller_limits import RATE_HEADERS, CallerLimits
 from deployments.ingress.middleware.idempotency import (
@@ -47,6 +43,8 @@ from deployments.ingress.routes import (
     files,
     health,
     images,
+    jobs,
+    metrics,
     models,
     process,
     search,
@@ -56,20 +54,9 @@ from deployments.ingress.routes import (
     vision,
     voices,
 )
-from deployments.ingress.services import jobs
-from deployments.ingress.services.caption_writer import CaptionWriter
-from deployments.ingress.services.jobs import Jobs
-from deployments.ingress.services.prompt_writer import PromptWriter
 from deployments.ingress.services.publishing import base_url
-from deployments.ingress.services.retention import Retention
-from deployments.storage import open_cache
 from models.errors import ModelError
-from settings import Settings
-from stores.cache import Cache
 from stores.errors import StoreError
-from stores.objects import PublicStore
-from stores.uploads import Uploads
-from stores.voices import Voices
 
 _EXPOSED = (
     "x-request-id", "retry-after", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed", "x-mode", "x-model",
@@ -80,61 +67,6 @@ _METHODS = ("DELETE", "GET", "POST")
 _HARMLESS = ("GET", "HEAD", "OPTIONS")
 _THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could."""
-
-
-@dataclass(frozen=True)
-class Atelier:
-    """What routes work with, found at `request.app.state.atelier`."""
-
-    settings: Settings
-    models: ModelCalls
-    files: PublicStore
-    search: DeploymentHandle | None
-
-    @property
-    def metrics(self) -> Metrics:
-        """What this ingress replica has counted."""
-        return self.models.metrics
-
-    @cached_property
-    def access(self) -> Access:
-        """Who may call."""
-        return Access(self.settings)
-
-    @cached_property
-    def prompt_writer(self) -> PromptWriter:
-        """Titles and descriptions into prompts; one per ingress replica, since it remembers what it wrote."""
-        return PromptWriter(self.settings.prompts, self.models)
-
-    @cached_property
-    def cache(self) -> Cache:
-        """Captions that were made."""
-        return open_cache(self.settings)
-
-    @cached_property
-    def caption_writer(self) -> CaptionWriter:
-        """Pictures into captions; one per ingress replica, since it knows what is being made."""
-        return CaptionWriter(self.models, self.cache)
-
-    @cached_property
-    def jobs(self) -> Jobs:
-        """What this replica is making."""
-        return Jobs()
-
-    @cached_property
-    def uploads(self) -> Uploads:
-        """What was uploaded through this replica and others."""
-        return Uploads(self.files)
-
-    @cached_property
-    def voices(self) -> Voices:
-        """Voices that callers made, and the consents that they rest on."""
-        return Voices(self.files)
-
-    @cached_property
-    def retention(self) -> Retention:
-        """Removes old files while the application runs."""
-        return Retention(self.files, self.settings)
 
 
 def create_app(atelier: Atelier) -> FastAPI:
@@ -254,7 +186,10 @@ class _Cors(CORSMiddleware):
 
     async def simple_response(self, scope: Scope, receive: Receive, send: Send, request_headers: Headers) -> None:
         if scope["method"] not in _HARMLESS and (origin := request_headers.get("origin")):
-            of_server = {request_headers.get("host"), _host(base_url(Request(scope)))}
+            of_server = {
+                request_headers.get("host"),
+                _host(base_url(Request(scope), scope["app"].state.atelier.settings)),
+            }
             if not self.is_allowed_origin(origin) and _host(origin) not in of_server:
                 await _origin_refused(origin, scope["method"])(scope, receive, send)
                 return

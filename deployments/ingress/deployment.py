@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.ingress.app import Atelier, create_app
+from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.dependencies import Atelier
 from deployments.logs import log_request_ids
 from deployments.storage import open_store
 from settings import Settings

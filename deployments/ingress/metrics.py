@@ -1,4 +1,4 @@
-"""`GET /metrics`: what Prometheus reads (docs/observability.md lists it).
+"""The numbers of `GET /metrics`, which Prometheus reads (docs/observability.md lists it).
 
 Labels are few and closed: route templates, aliases, classes of status. No path, id, key or word of a
 caller becomes one.
@@ -13,15 +13,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import psutil
-from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
-from ray import serve
 from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.embedding import Embedded
@@ -41,21 +36,6 @@ _SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _FROM_THE_START: Final[tuple[Outcome, ...]] = ("ok", "queue_full", "load_failed")
 """Counted from 0 on: of a counter that comes into being at 1, Prometheus sees no increase."""
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "POST")
-
-router = APIRouter(tags=["health"])
-
-
-@router.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
-async def scrape(request: Request) -> Response:
-    """All numbers of this ingress replica as Prometheus' text. Wakes no model, and keeps none awake.
-
-    Where there are several ingress replicas, a label tells whose numbers they are: each scrape reaches one of them.
-    """
-    atelier = request.app.state.atelier
-    facts = await atelier.models.facts()
-    replica = serve.get_replica_context()
-    labels = {"ingress": str(replica.rank.rank)} if replica.world_size > 1 else {}
-    return Response(atelier.metrics.render(facts, labels), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @dataclass(frozen=True)

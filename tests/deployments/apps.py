@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 import settings as configuration
-from deployments.ingress.app import Atelier, create_app
+from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.dependencies import Atelier
 from deployments.storage import open_store
 
 ARGS = {

@@ -9,13 +9,14 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.requests import Request
 
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.openapi import multipart
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import check_picture
-from deployments.ingress.services.caption_writer import Told
 from models.errors import InvalidImage
 from models.pictures import sniff
+from settings import Settings
 
 router = APIRouter(prefix="/api", tags=["captions"])
 
@@ -39,13 +40,12 @@ class CaptionFiles(body.Fields):
 
 
 @router.post("/caption-images", summary="Caption pictures", openapi_extra=_FILES)
-async def caption_images(request: Request) -> dict[str, Any]:
+async def caption_images(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """A caption, its keywords and a yes/no for each picture, in input order."""
-    asked, files = await _asked(request)
-    atelier = request.app.state.atelier
+    asked, files = await _asked(request, atelier.settings)
     alias = atelier.models.resolve(asked.model or None, ["captioner", "vlm"])
-    images = await _pictures(request, files)
-    told: list[Told] = await atelier.caption_writer.each(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
+    images = await _pictures(files, atelier.settings)
+    told = await atelier.caption_writer.each(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
     return {
         "results": [
             {"filename": file.filename, **each.caption.model_dump(), "cache": each.is_remembered}
@@ -55,13 +55,12 @@ async def caption_images(request: Request) -> dict[str, Any]:
 
 
 @router.post("/caption-collective-images", summary="Caption pictures together", openapi_extra=_FILES)
-async def caption_collective_images(request: Request) -> dict[str, Any]:
+async def caption_collective_images(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """One caption of all pictures, which a chat model sees in one conversation in input order."""
-    asked, files = await _asked(request)
-    atelier = request.app.state.atelier
+    asked, files = await _asked(request, atelier.settings)
     alias = atelier.models.resolve(asked.model or None, ["vlm"])
-    images = await _pictures(request, files)
-    told: Told = await atelier.caption_writer.together(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
+    images = await _pictures(files, atelier.settings)
+    told = await atelier.caption_writer.together(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
     caption = told.caption
     return {
         "collective_caption": caption.caption,
@@ -72,24 +71,24 @@ async def caption_collective_images(request: Request) -> dict[str, Any]:
 
 
 @router.post("/admin/reset-cache", summary="Forget all captions")
-async def reset_cache(request: Request) -> dict[str, str]:
+async def reset_cache(atelier: AtelierDep) -> dict[str, str]:
     """Deletes the captions that are remembered, and nothing else that a shared Redis may have."""
-    await request.app.state.atelier.cache.clear()
+    await atelier.cache.clear()
     return {"message": "Redis cache cleared"}  # wherever it was: clients of the older server compare these words
 
 
-async def _asked(request: Request) -> tuple[CaptionQuery, list[body.Upload]]:
+async def _asked(request: Request, settings: Settings) -> tuple[CaptionQuery, list[body.Upload]]:
     asked = body.query(request, CaptionQuery)
-    room = _MAX_IMAGES * request.app.state.atelier.settings.image_max_bytes
+    room = _MAX_IMAGES * settings.image_max_bytes
     return asked, (await body.read(request, CaptionFiles, max_bytes=room)).images
 
 
-async def _pictures(request: Request, files: list[body.Upload]) -> list[bytes]:
+async def _pictures(files: list[body.Upload], settings: Settings) -> list[bytes]:
     """All pictures, each checked before anything is made of any."""
-    return [await _checked(request, i, file) for i, file in enumerate(files)]
+    return [await _checked(i, file, settings) for i, file in enumerate(files)]
 
 
-async def _checked(request: Request, index: int, file: body.Upload) -> bytes:
+async def _checked(index: int, file: body.Upload, settings: Settings) -> bytes:
     param = f"images[{index}]"
     if not file.data:
         raise invalid(param, f"{param}: the file is empty", "invalid_image")
@@ -99,4 +98,4 @@ async def _checked(request: Request, index: int, file: body.Upload) -> bytes:
         name = None
     if name not in _TYPES:
         raise ApiError(415, f"{param}: not a JPEG, PNG or WebP image", code="unsupported_media_type", param=param)
-    return await check_picture(file.data, request.app.state.atelier.settings, param)
+    return await check_picture(file.data, settings, param)

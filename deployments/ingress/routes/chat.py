@@ -14,6 +14,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import envelope, from_exception, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body, json_schemas
@@ -37,12 +38,11 @@ _ROLES: dict[str, Any] = {"developer": "system", "tool": "user", "function": "us
 
 
 @router.post("/chat/completions", summary="Answer in words", openapi_extra=accepts(ChatCompletion))
-async def completions(request: Request) -> Response:
+async def completions(request: Request, atelier: AtelierDep) -> Response:
     """An answer about texts and pictures; all pictures of all messages reach the model in order."""
-    settings: Settings = request.app.state.atelier.settings
+    settings, models = atelier.settings, atelier.models
     asked = await body.read(request, ChatCompletion, max_bytes=base64_room(settings, _MAX_IMAGES))
-    roster = request.app.state.atelier.models
-    alias = roster.resolve(asked.model, ["vlm"])
+    alias = models.resolve(asked.model, ["vlm"])
     _refuse_unsupported(asked)
     form = await _form(asked.response_format)
     several = asked.n > 1  # asked for several answers, a caller wants different ones
@@ -64,12 +64,12 @@ async def completions(request: Request) -> Response:
     jobs = [job if job.seed is None else replace(job, seed=job.seed + i) for i in range(asked.n)]
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
     if not asked.stream:
-        answers: list[Answer] = await roster.call_each(alias, "chat", jobs)
+        answers: list[Answer] = await models.call_each(alias, "chat", jobs)
         choices = [_choice(i, answer, asked.logprobs) for i, answer in enumerate(answers)]
         usage = _usage([answer.usage for answer in answers])
         return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-    deltas = roster.stream_each(alias, "chat_stream", jobs)
+    deltas = models.stream_each(alias, "chat_stream", jobs)
     return event_stream(_events(head, await begun(deltas), deltas, len(jobs), with_usage=with_usage))
 
 

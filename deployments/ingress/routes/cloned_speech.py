@@ -10,20 +10,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.routes.speech import MARK
 from deployments.ingress.schemas.speech import GeneratedVoice, StoredVoiceLine
 from deployments.ingress.services.object_keys import client_key
-from deployments.ingress.services.publishing import keep
 from deployments.ingress.services.retention import SPOKEN
-from deployments.ingress.services.speakers import reference_of, renamed
+from deployments.ingress.services.speakers import renamed
 from deployments.voice import Spoken
 from models.speech.audio import MAX_BYTES
 from models.speech.audio_writing import MEDIA_TYPES, AudioFormat
 from models.tasks import SpeechJob
-from settings import Settings
 from stores.errors import KeyNotFound
 from stores.objects import PublicStore
 
@@ -39,7 +38,7 @@ _MOST_TEXT_BYTES = 100_000
     summary="Speak a text in the voice of a recording",
     openapi_extra=accepts(GeneratedVoice, json=False, forms=True),
 )
-async def generate(request: Request) -> Response:
+async def generate(request: Request, atelier: AtelierDep) -> Response:
     """An audio file of the text, spoken as the speaker of the recording, or a stored or configured voice, would."""
     asked = await body.read(request, GeneratedVoice, max_bytes=MAX_BYTES)
     if (asked.ref_audio is None) == (asked.voice is None):
@@ -49,17 +48,16 @@ async def generate(request: Request) -> Response:
         raise invalid("ref_text", "ref_text goes with ref_audio only")
     recording = asked.ref_audio.data if asked.ref_audio else None
     job = SpeechJob(asked.text, asked.language, recording, asked.ref_text, voice=asked.voice)
-    data = await _spoken(request, job, asked.response_format, _FIELD_OF)
+    data = await _spoken(request, atelier, job, asked.response_format, _FIELD_OF)
     return Response(data, media_type=MEDIA_TYPES[asked.response_format])
 
 
 @router.post(
     "/r2/voice/generate", summary="Speak a text into the store", openapi_extra=accepts(StoredVoiceLine, forms=True)
 )
-async def generate_stored(request: Request) -> Response:
+async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
     """An MP3 file of the text under a key, spoken as the speaker of a recording in the store, or a voice, would."""
-    atelier = request.app.state.atelier
-    settings: Settings = atelier.settings
+    settings = atelier.settings
     asked = await body.read(request, StoredVoiceLine)
     prefix = settings.voice_prefix
     key = f"{prefix}{SPOKEN}{uuid.uuid4()}.mp3" if asked.key is None else client_key(asked.key, prefix, settings)
@@ -75,16 +73,17 @@ async def generate_stored(request: Request) -> Response:
         text = _decoded(await _stored(atelier.files, f"{base}.txt", "user_id", _MOST_TEXT_BYTES))
         job = replace(job, reference=recording, reference_text=text)
         fields = {"reference": "user_id", "reference_text": "user_id"}
-    await keep(request, key, await _spoken(request, job, "mp3", fields))
+    await atelier.publishing.keep(key, await _spoken(request, atelier, job, "mp3", fields))
     return JSONResponse({"key": key})
 
 
-async def _spoken(request: Request, job: SpeechJob, audio_format: AudioFormat, fields: dict[str, str]) -> bytes:
+async def _spoken(
+    request: Request, atelier: Atelier, job: SpeechJob, audio_format: AudioFormat, fields: dict[str, str]
+) -> bytes:
     """The job's words as a file. Raises as `ModelCalls.call` does, with fields named as in `fields`."""
-    atelier = request.app.state.atelier
     alias = atelier.models.resolve(None, ["voice"])
-    if job.voice is not None and (reference := await reference_of(request, alias, job.voice)):
-        job = replace(job, voice=None, reference=reference[0], reference_text=reference[1])
+    if job.voice is not None and (reference := await atelier.speakers.reference(request, alias, job.voice)):
+        job = replace(job, voice=None, reference=reference.sample, reference_text=reference.text)
         fields = {"reference": "voice", "reference_text": "voice"}
     mark = MARK if atelier.settings.voice_marked else None
     try:

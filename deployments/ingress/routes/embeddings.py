@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.embedding import Embedded
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
@@ -25,14 +26,13 @@ _MAX_IMAGES = 32
 
 
 @router.post("/embeddings", summary="Texts and pictures as vectors", openapi_extra=accepts(Embeddings))
-async def embeddings(request: Request) -> Response:
+async def embeddings(request: Request, atelier: AtelierDep) -> Response:
     """A vector of unit length for each text and picture, in order: the nearer two are, the more alike they are."""
-    settings: Settings = request.app.state.atelier.settings
+    settings, models = atelier.settings, atelier.models
     asked = await body.read(request, Embeddings, max_bytes=base64_room(settings, _MAX_IMAGES))
-    roster = request.app.state.atelier.models
-    alias = roster.resolve(asked.model, ["clip"])
+    alias = models.resolve(asked.model, ["clip"])
     inputs = await _inputs(asked.input, settings)
-    embedded: Embedded = await roster.call(alias, "embed", inputs, asked.dimensions)
+    embedded: Embedded = await models.call(alias, "embed", inputs, asked.dimensions)
     # thousands of vectors as JSON take a second, in which others shall be answered
     answer = await asyncio.to_thread(_answer, embedded, asked.model or alias, asked.encoding_format)
     return Response(answer, media_type="application/json")

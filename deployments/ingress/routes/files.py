@@ -13,6 +13,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from stores.objects import FileStore, PublicStore, shown_type
 
@@ -23,22 +24,21 @@ _CHUNK: Final = 1 << 18
 
 @router.head("/files/{key:path}", include_in_schema=False)
 @router.get("/files/{key:path}", summary="A stored file", response_class=FileResponse)
-async def file(request: Request, key: str, expires: str = "", signature: str = "") -> Response:
+async def file(request: Request, atelier: AtelierDep, key: str, expires: str = "", signature: str = "") -> Response:
     """The bytes behind a signed URL. 403 when the signature is wrong or has expired; ranges are served."""
-    files = request.app.state.atelier.files
+    files = atelier.files
     # URLs of a bucket lead to the bucket itself, so none that leads here is valid then.
     if not isinstance(files, FileStore) or not files.verify(key, expires, signature):
         raise ApiError(403, "this link is not valid, or has expired", code="invalid_signature")
-    return await stored(request, key, cache=f"private, max-age={max(0, int(expires) - int(time.time()))}")
+    return await stored(request, files, key, cache=f"private, max-age={max(0, int(expires) - int(time.time()))}")
 
 
-async def stored(request: Request, key: str, *, cache: str) -> Response:
+async def stored(request: Request, files: PublicStore, key: str, *, cache: str) -> Response:
     """An object as a response that a browser shows only where that is safe; ranges are served of embedded files.
 
     Raises:
         KeyNotFound: there is no such object.
     """
-    files: PublicStore = request.app.state.atelier.files
     media_type = shown_type(key)
     headers = {
         "Cache-Control": cache,

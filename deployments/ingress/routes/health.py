@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 from ray.exceptions import RayError
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from deployments.ingress.calls.model_calls import Standing
+from deployments.ingress.dependencies import Atelier, AtelierDep
 from models.catalog import Kind
 from stores.errors import StoreError
 
@@ -27,10 +26,9 @@ async def healthz() -> dict[str, Any]:
 
 
 @router.get("/readyz", summary="Every part can serve")
-async def readyz(request: Request) -> JSONResponse:
+async def readyz(atelier: AtelierDep) -> JSONResponse:
     """200 when every configured part can serve, else 503. A model at zero replicas that can start is ready."""
-    atelier = request.app.state.atelier
-    standings: dict[str, Standing] = await atelier.models.standings()
+    standings = await atelier.models.standings()
     states = {alias: standing.state for alias, standing in standings.items()}
     kinds = {alias: entry.kind for alias, entry in atelier.models.entries.items()}
 
@@ -56,7 +54,7 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse(body, status_code=200 if ready else 503)
 
 
-async def _search_state(atelier: Any) -> dict[str, Any]:
+async def _search_state(atelier: Atelier) -> dict[str, Any]:
     """What image search says of itself; `off`, `starting` or `failed` where nothing can be asked.
 
     One that does not answer within a second has much to do, and is not taken for dead: `busy`.

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from deployments.imaging import Made, Partial
+from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import envelope, from_exception, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
@@ -33,9 +34,8 @@ from deployments.ingress.schemas.images import (
     Variation,
 )
 from deployments.ingress.services.image_jobs import ImageRequest, make, make_all, plan, size_like, size_of
-from deployments.ingress.services.jobs import Job, Jobs
+from deployments.ingress.services.jobs import Job
 from deployments.ingress.services.object_keys import client_key
-from deployments.ingress.services.publishing import check_publishing, keep, publish
 from models.pictures import repainted
 from models.tasks import ImageJob
 
@@ -48,64 +48,63 @@ ImageBody = Generation | Edit | Variation
 
 
 @router.post("/v1/images/generations", summary="Make pictures", openapi_extra=accepts(Generation, forms=True))
-async def generations(request: Request) -> Response:
+async def generations(request: Request, atelier: AtelierDep) -> Response:
     """Pictures from a prompt, as the OpenAI SDKs ask for them."""
     asked = await body.read(request, Generation, aliases=ALIASES)
     _refuse_unsupported(asked)
-    return await _answer(request, asked, asked.prompt, [], None)
+    return await _answer(request, atelier, asked, asked.prompt, [], None)
 
 
 @router.post("/v1/images/edits", summary="Change pictures", openapi_extra=accepts(Edit, forms=True))
-async def edits(request: Request) -> Response:
+async def edits(request: Request, atelier: AtelierDep) -> Response:
     """A picture changed by an instruction, by `strength`, or where `mask` lets it."""
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     asked = await body.read(request, Edit, max_bytes=MAX_IMAGES * settings.image_max_bytes * 4 // 3, aliases=ALIASES)
     _refuse_unsupported(asked)
     images = [await read_picture(source, settings, "image") for source in asked.sources]
     mask = None if asked.mask is None else await read_picture(asked.mask, settings, "mask")
     if mask is not None:
         await asyncio.to_thread(_check_mask, mask, images[0])
-    return await _answer(request, asked, asked.prompt, images, mask)
+    return await _answer(request, atelier, asked, asked.prompt, images, mask)
 
 
 @router.post("/v1/images/variations", summary="Pictures like this one", openapi_extra=accepts(Variation, forms=True))
-async def variations(request: Request) -> Response:
+async def variations(request: Request, atelier: AtelierDep) -> Response:
     """Other pictures like the one given."""
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     asked = await body.read(request, Variation, max_bytes=settings.image_max_bytes * 4 // 3, aliases=ALIASES)
     _refuse_unsupported(asked)
-    return await _answer(request, asked, "", [await read_picture(asked.image, settings, "image")], None)
+    return await _answer(request, atelier, asked, "", [await read_picture(asked.image, settings, "image")], None)
 
 
 @router.post("/v1/images/generate", summary="One picture as PNG", openapi_extra=accepts(Prompted))
-async def generate(request: Request) -> Response:
+async def generate(request: Request, atelier: AtelierDep) -> Response:
     """One PNG from a prompt, or from a title and a description; seed and prompt come back as headers."""
     asked = await body.read(request, Prompted, aliases=OLD_ALIASES)
-    alias = request.app.state.atelier.models.resolve(None, ["image"])
-    async with request.app.state.atelier.jobs.working(request, alias) as listed:
-        made, headers = await _prompted(request, listed, asked)
+    alias = atelier.models.resolve(None, ["image"])
+    async with atelier.jobs.working(request, alias) as listed:
+        made, headers = await _prompted(atelier, listed, asked)
     return Response(made.data, media_type="image/png", headers=headers)
 
 
 @router.post("/v1/r2/images/generate", summary="One picture into the store", openapi_extra=accepts(StoredPrompted))
-async def generate_stored(request: Request) -> Response:
+async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
     """The same, kept in the store under a key."""
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     asked = await body.read(request, StoredPrompted, aliases=OLD_ALIASES)
     prefix = settings.image_prefix
     if asked.key is None:
         key = f"{prefix}images/generated/{uuid.uuid4()}.png"
     else:
         key = client_key(asked.key, prefix, settings)
-    alias = request.app.state.atelier.models.resolve(None, ["image"])
-    async with request.app.state.atelier.jobs.working(request, alias) as listed:
-        made, headers = await _prompted(request, listed, asked)
-        await keep(request, key, made.data)
+    alias = atelier.models.resolve(None, ["image"])
+    async with atelier.jobs.working(request, alias) as listed:
+        made, headers = await _prompted(atelier, listed, asked)
+        await atelier.publishing.keep(key, made.data)
     return JSONResponse({"key": key}, headers=headers)
 
 
-async def _prompted(request: Request, listed: Job, asked: Prompted) -> tuple[Made, dict[str, str]]:
-    atelier = request.app.state.atelier
+async def _prompted(atelier: Atelier, listed: Job, asked: Prompted) -> tuple[Made, dict[str, str]]:
     entry = atelier.models.entries[listed.model]
     defaults = entry.image
     otherwise = (defaults.width, defaults.height) if asked.titled is None else _TITLED_SIZE
@@ -125,15 +124,14 @@ async def _prompted(request: Request, listed: Job, asked: Prompted) -> tuple[Mad
         guidance=asked.guidance_scale,
         seed=asked.seed,
     )
-    (made,) = await make_all(request, listed, plan(image_request, entry))
+    (made,) = await make_all(atelier.models, listed, plan(image_request, entry))
     return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(prompt)}
 
 
 async def _answer(
-    request: Request, asked: ImageBody, prompt: str, images: list[Picture], mask: Picture | None
+    request: Request, atelier: Atelier, asked: ImageBody, prompt: str, images: list[Picture], mask: Picture | None
 ) -> Response:
     """What the three OpenAI routes have in common: the job, and its pictures whole or streamed."""
-    atelier = request.app.state.atelier
     alias = atelier.models.resolve(asked.model, ["image"])
     entry = atelier.models.entries[alias]
     if mask is not None and asked.size == "auto" and asked.width is asked.height is None:
@@ -160,18 +158,18 @@ async def _answer(
     job = plan(image_request, entry)
     wants_url = asked.response_format == "url" or (asked.response_format is None and request.state.is_form)
     if wants_url and not asked.stream:
-        await check_publishing(request)
+        await atelier.publishing.check()
     told = _told(asked, job)
     if asked.stream:
-        return await _streamed(request, alias, job, asked, told)
+        return await _streamed(request, atelier, alias, job, asked, told)
     begun = time.monotonic()
     items: list[dict[str, Any]] = []
     async with atelier.jobs.working(request, alias) as listed:
-        made = await make_all(request, listed, job, asked.output_format, asked.output_compression)
+        made = await make_all(atelier.models, listed, job, asked.output_format, asked.output_compression)
         for picture in made:
             item: dict[str, Any] = {"revised_prompt": prompt, "seed": picture.seed}
             if wants_url:
-                item["url"] = await publish(request, picture.data, asked.output_format)
+                item["url"] = await atelier.publishing.publish(request, picture.data, asked.output_format)
             items.append(item)
     usage = {**_USAGE, "latency": round(time.monotonic() - begun, 3), "seed": job.seed}
     answer = {"created": int(time.time()), "data": items, **told, "model": alias, "usage": usage}
@@ -199,9 +197,11 @@ def _told(asked: ImageBody, job: ImageJob) -> dict[str, str]:
     }
 
 
-async def _streamed(request: Request, alias: str, job: ImageJob, asked: ImageBody, told: dict[str, str]) -> Response:
+async def _streamed(
+    request: Request, atelier: Atelier, alias: str, job: ImageJob, asked: ImageBody, told: dict[str, str]
+) -> Response:
     """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
-    pieces = _pieces(request, alias, job, asked)
+    pieces = _pieces(request, atelier, alias, job, asked)
     first = await begun(pieces)
     family: Literal["image_edit", "image_generation"] = (
         "image_generation" if isinstance(asked, Generation) else "image_edit"
@@ -210,12 +210,12 @@ async def _streamed(request: Request, alias: str, job: ImageJob, asked: ImageBod
 
 
 async def _pieces(
-    request: Request, alias: str, job: ImageJob, asked: ImageBody
+    request: Request, atelier: Atelier, alias: str, job: ImageJob, asked: ImageBody
 ) -> AsyncGenerator[Partial | Made, None]:
-    jobs: Jobs = request.app.state.atelier.jobs
+    jobs = atelier.jobs
     left = job.n
     async with jobs.working(request, alias) as listed:
-        made = make(request, listed, job, asked.output_format, asked.output_compression, asked.partial_images)
+        made = make(atelier.models, listed, job, asked.output_format, asked.output_compression, asked.partial_images)
         async with aclosing(made) as pieces:
             async for piece in pieces:
                 left -= isinstance(piece, Made)

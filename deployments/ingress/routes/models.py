@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from fastapi import APIRouter
-from starlette.requests import Request
 
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import State
 from models.catalog import ModelEntry
@@ -18,22 +18,22 @@ _CREATED = 1_760_000_000
 
 
 @router.get("/models", summary="List the models")
-async def list_models(request: Request) -> dict[str, Any]:
+async def list_models(atelier: AtelierDep) -> dict[str, Any]:
     """Every alias with its kind, state and checkpoint. Wakes no model."""
-    roster = request.app.state.atelier.models
-    states = await roster.states()
-    return {"object": "list", "data": [_model(a, e, states[a]) for a, e in roster.entries.items()]}
+    models = atelier.models
+    states = await models.states()
+    return {"object": "list", "data": [_model(a, e, states[a]) for a, e in models.entries.items()]}
 
 
 @router.get("/models/{name:path}", summary="One model")
-async def get_model(request: Request, name: str) -> dict[str, Any]:
+async def get_model(atelier: AtelierDep, name: str) -> dict[str, Any]:
     """One model by any name that a request may use for it. Wakes no model."""
-    roster = request.app.state.atelier.models
-    alias = roster.find(unquote(name))
+    models = atelier.models
+    alias = models.find(unquote(name))
     if alias is None:
         raise ApiError(404, f"the model {name!r} does not exist", code="model_not_found", param="model")
-    states = await roster.states()
-    return {**_model(alias, roster.entries[alias], states[alias]), "id": unquote(name)}
+    states = await models.states()
+    return {**_model(alias, models.entries[alias], states[alias]), "id": unquote(name)}
 
 
 def _model(alias: str, entry: ModelEntry, state: State) -> dict[str, Any]:

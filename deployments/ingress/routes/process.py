@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.imaging import Made
+from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
@@ -19,7 +20,6 @@ from deployments.ingress.requests.pictures import Picture, read_picture
 from deployments.ingress.schemas.images import OLD_ALIASES, Process
 from deployments.ingress.services.image_jobs import ImageRequest, make_all, plan, size_like, size_of
 from deployments.ingress.services.jobs import Job
-from deployments.ingress.services.publishing import check_publishing, publish_upload
 from models.tasks import ImageJob
 
 router = APIRouter(tags=["picture files"])
@@ -30,20 +30,20 @@ _SHOWN_URL: Final = 2048
 
 
 @router.post("/process", summary="Make or change a picture", openapi_extra=accepts(Process, json=False, forms=True))
-async def process(request: Request) -> dict[str, Any]:
+async def process(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Picture and prompt edit, a picture alone varies, a prompt alone generates; a file is preferred to a URL.
 
     The result is kept as an upload is, so that it is the newest of `/latest`.
     """
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
     if settings.public_files:
-        await check_publishing(request)
-    alias = request.app.state.atelier.models.resolve(None, ["image"])
-    async with request.app.state.atelier.jobs.working(request, alias) as listed:
-        done = await _process(request, listed, asked)
+        await atelier.publishing.check()
+    alias = atelier.models.resolve(None, ["image"])
+    async with atelier.jobs.working(request, alias) as listed:
+        done = await _process(atelier, listed, asked)
         if settings.public_files:
-            kept = {"result_image_url": await publish_upload(request, done.made.data, "png")}
+            kept = {"result_image_url": await atelier.publishing.publish_upload(request, done.made.data, "png")}
         else:
             encoded = await asyncio.to_thread(base64.b64encode, done.made.data)
             kept = {"result_image_base64": encoded.decode()}
@@ -68,13 +68,13 @@ async def process(request: Request) -> dict[str, Any]:
     response_class=Response,
     openapi_extra=accepts(Process, json=False, forms=True),
 )
-async def process_raw(request: Request) -> Response:
+async def process_raw(request: Request, atelier: AtelierDep) -> Response:
     """The same, answered with the PNG itself."""
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
-    alias = request.app.state.atelier.models.resolve(None, ["image"])
-    async with request.app.state.atelier.jobs.working(request, alias) as listed:
-        done = await _process(request, listed, asked)
+    alias = atelier.models.resolve(None, ["image"])
+    async with atelier.jobs.working(request, alias) as listed:
+        done = await _process(atelier, listed, asked)
     headers = {"X-Seed": str(done.made.seed), "X-Mode": done.mode, "X-Model": done.model}
     return Response(done.made.data, media_type="image/png", headers=headers)
 
@@ -88,8 +88,7 @@ class _Done:
     made: Made
 
 
-async def _process(request: Request, listed: Job, asked: Process) -> _Done:
-    atelier = request.app.state.atelier
+async def _process(atelier: Atelier, listed: Job, asked: Process) -> _Done:
     given = asked.input_file or asked.input_image_url
     if given is None and asked.prompt is None:
         raise ApiError(
@@ -117,7 +116,7 @@ async def _process(request: Request, listed: Job, asked: Process) -> _Done:
         is_variation=mode == "variation",
     )
     job = plan(image_request, entry)
-    (made,) = await make_all(request, listed, job)
+    (made,) = await make_all(atelier.models, listed, job)
     return _Done(mode, listed.model, source, job, made)
 
 

@@ -15,12 +15,12 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts, multipart
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
 from deployments.ingress.schemas.search import Added, GcRequest, ListQuery, RestoreRequest, Searched, Thumbnailed
-from deployments.ingress.services.publishing import signed_url
 from deployments.search.deployment import Strays
 from models.errors import InvalidImage
 from models.pictures import THUMBNAIL_SIDE, open_picture, sniff, thumbnail
@@ -45,7 +45,7 @@ class _ImageId(StringConvertor):
 
 register_url_convertor("image_id", _ImageId())
 
-Route = Callable[[Request], Any]
+Route = Callable[..., Any]
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any], where: str = "path") -> dict[str, Any]:
@@ -94,10 +94,10 @@ def _in_both_trees(
 
 
 @_in_both_trees("POST", "", "Add an image", request_body=multipart({"file": "JPEG, PNG, WebP, GIF or BMP"}))
-async def add(request: Request) -> dict[str, Any]:
+async def add(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Stores the image and makes it searchable. The same bytes again give the same record and `duplicate`: true."""
     project = _project(request)
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     limit = settings.search.max_bytes
     try:
         upload = (await body.read(request, Added, max_bytes=limit)).file
@@ -111,20 +111,20 @@ async def add(request: Request) -> dict[str, Any]:
         raise _too_large(limit)
     with _image_refusals("file"):
         sniff(upload.data, "file", settings.image_max_pixels)
-        await _start_embedder(request)
-        record, is_duplicate = await _index(request).add.remote(project, upload.filename, upload.data)
+        await _start_embedder(atelier)
+        record, is_duplicate = await _index(atelier).add.remote(project, upload.filename, upload.data)
     return {**record._asdict(), **({"duplicate": True} if is_duplicate else {})}
 
 
 @_in_both_trees("GET", "", "List the images", _LISTED)
-async def page(request: Request) -> dict[str, Any]:
+async def page(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Records, oldest first. Going on with `after`=`next` repeats none and misses none that stays."""
     project = _project(request)
     asked = body.query(request, ListQuery)
     after = asked.after
     if after is not None and not _CURSOR.fullmatch(after):
         after = _uuid(after, "after")
-    found: Page = await _index(request).page.remote(project, asked.limit, after)
+    found: Page = await _index(atelier).page.remote(project, asked.limit, after)
     return {
         "images": [record._asdict() for record in found.images],
         "has_more": found.next is not None,
@@ -133,10 +133,10 @@ async def page(request: Request) -> dict[str, Any]:
 
 
 @_in_both_trees("POST", "/search", "Find images by words or by an image", request_body=accepts(Searched))
-async def search(request: Request) -> dict[str, Any]:
+async def search(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The best matches first; `score` is the cosine. An image's own record is among the matches of its `image_id`."""
     project = _project(request)
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     asked = await body.read(request, Searched, max_bytes=base64_room(settings))
     given = [name for name in ("query", "image", "image_id") if getattr(asked, name) is not None]
     if len(given) != 1:
@@ -145,7 +145,7 @@ async def search(request: Request) -> dict[str, Any]:
             f"give exactly one of query, image and image_id, not {' and '.join(given) or 'none'}",
             "invalid_value" if given else "missing_required_parameter",
         )
-    index = _index(request)
+    index = _index(atelier)
     wanted = Wanted(tuple(asked.content_type or ()), asked.created_after, asked.created_before)
     how = (asked.limit, asked.min_score, wanted)
     if asked.image_id is not None:
@@ -153,33 +153,33 @@ async def search(request: Request) -> dict[str, Any]:
     elif asked.image is not None:
         with _image_refusals("image"):
             image = await read_url(asked.image, settings, "image")
-            await _start_embedder(request)
+            await _start_embedder(atelier)
             hits = await index.search_image.remote(project, image, *how)
     else:
-        await _start_embedder(request)
+        await _start_embedder(atelier)
         hits = await index.search_text.remote(project, asked.query, *how)
     return {"results": [record._asdict() | {"score": score} for record, score in hits]}
 
 
 @_in_both_trees("GET", "/{image_id:image_id}", "One image's record", [_IMAGE])
-async def get(request: Request) -> dict[str, Any]:
+async def get(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """What is known of the image."""
-    return {**(await _record(request))._asdict()}
+    return {**(await _record(request, atelier))._asdict()}
 
 
 @_in_both_trees("GET", "/{image_id:image_id}/file", "The image itself", [_IMAGE], status=307)
-async def redirect_to_file(request: Request) -> Response:
+async def redirect_to_file(request: Request, atelier: AtelierDep) -> Response:
     """Leads to a URL that gives the image's bytes for an hour, without a key."""
-    record = await _record(request)
-    return RedirectResponse(signed_url(request, record.r2_key, _URL_SECONDS), status_code=307)
+    record = await _record(request, atelier)
+    return RedirectResponse(atelier.publishing.signed_url(request, record.r2_key, _URL_SECONDS), status_code=307)
 
 
 @_in_both_trees("GET", "/{image_id:image_id}/thumbnail", "The image, small", [_IMAGE, *_THUMBNAILED])
-async def small(request: Request) -> Response:
+async def small(request: Request, atelier: AtelierDep) -> Response:
     """A WebP of the image, upright, its longer side `size` pixels, or as large as the image where that is less."""
     size = body.query(request, Thumbnailed).size
-    record = await _record(request)
-    content = await asyncio.to_thread(_thumbnail, request.app.state.atelier.files, record, size)
+    record = await _record(request, atelier)
+    content = await asyncio.to_thread(_thumbnail, atelier.files, record, size)
     headers = {"Cache-Control": f"private, max-age={_YEAR_SECONDS}, immutable", "X-Content-Type-Options": "nosniff"}
     return Response(content, media_type="image/webp", headers=headers)
 
@@ -197,16 +197,16 @@ def _thumbnail(files: PublicStore, record: ImageRecord, size: int) -> bytes:
 
 
 @_in_both_trees("DELETE", "/{image_id:image_id}", "Delete an image", [_IMAGE], status=204)
-async def delete(request: Request) -> Response:
+async def delete(request: Request, atelier: AtelierDep) -> Response:
     """Deletes record, vector and file."""
-    await _index(request).delete.remote(_project(request), _image_id(request))
+    await _index(atelier).delete.remote(_project(request), _image_id(request))
     return Response(status_code=204)
 
 
 @router.get("/v1/projects", summary="List the projects")
-async def projects(request: Request) -> dict[str, Any]:
+async def projects(atelier: AtelierDep) -> dict[str, Any]:
     """All projects by name, with their numbers of images."""
-    found: list[Project] = await _index(request).projects.remote()
+    found: list[Project] = await _index(atelier).projects.remote()
     return {"projects": [asdict(project) for project in found]}
 
 
@@ -217,14 +217,14 @@ async def projects(request: Request) -> dict[str, Any]:
     response_model=None,
     openapi_extra={"parameters": [_PROJECT]},
 )
-async def delete_project(request: Request) -> Response:
+async def delete_project(request: Request, atelier: AtelierDep) -> Response:
     """Deletes the project with all its images (admin). The project `default` stays, empty."""
-    await _index(request).delete_project.remote(_project(request))
+    await _index(atelier).delete_project.remote(_project(request))
     return Response(status_code=204)
 
 
 @router.post("/api/admin/search/gc", summary="Find files that no image has", openapi_extra=accepts(GcRequest))
-async def collect_garbage(request: Request) -> dict[str, Any]:
+async def collect_garbage(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Lists the files of image search that no record has, and with `delete` deletes them; records are never deleted.
 
     `missing` are images whose file is gone: they are found and listed, but cannot be fetched. `set_aside` counts the
@@ -235,7 +235,7 @@ async def collect_garbage(request: Request) -> dict[str, Any]:
         raise ApiError(
             400, "forget_set_aside: it removes indexes for good, so it needs delete: true", param="forget_set_aside"
         )
-    found: Strays = await _index(request).strays.remote(remove=asked.delete, forget_set_aside=asked.forget_set_aside)
+    found: Strays = await _index(atelier).strays.remote(remove=asked.delete, forget_set_aside=asked.forget_set_aside)
     return {
         "orphans": found.orphans,
         "deleted": found.deleted,
@@ -246,37 +246,37 @@ async def collect_garbage(request: Request) -> dict[str, Any]:
 
 
 @router.get("/api/admin/search/backups", summary="List the backups of the index")
-async def backups(request: Request) -> dict[str, Any]:
+async def backups(atelier: AtelierDep) -> dict[str, Any]:
     """The verified backups that are kept, newest first, with their numbers of rows."""
-    found: list[Backup] = await _index(request).backups.remote()
+    found: list[Backup] = await _index(atelier).backups.remote()
     return {"backups": [asdict(backup) for backup in found]}
 
 
 @router.post("/api/admin/search/backup", summary="Back the index up now")
-async def back_up(request: Request) -> dict[str, Any]:
+async def back_up(atelier: AtelierDep) -> dict[str, Any]:
     """Makes and verifies a backup, whether anything has changed or not."""
-    return asdict(await _index(request).back_up.remote())
+    return asdict(await _index(atelier).back_up.remote())
 
 
 @router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(RestoreRequest))
-async def restore(request: Request) -> dict[str, Any]:
+async def restore(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Puts a verified backup in the place of the index, which is kept beside it; where it fails, nothing changes."""
     asked = await body.read(request, RestoreRequest)
-    return asdict(await _index(request).restore.remote(asked.version))
+    return asdict(await _index(atelier).restore.remote(asked.version))
 
 
-def _index(request: Request) -> DeploymentHandle:
-    return request.app.state.atelier.search
+def _index(atelier: Atelier) -> DeploymentHandle:
+    assert atelier.search is not None, "these routes are there only where image search is deployed"
+    return atelier.search
 
 
-async def _start_embedder(request: Request) -> None:
+async def _start_embedder(atelier: Atelier) -> None:
     """Wake the embedding model within the time a request waits for a start; the index itself would wait longer."""
-    atelier = request.app.state.atelier
     await atelier.models.wake(atelier.settings.search.embedder)
 
 
-async def _record(request: Request) -> ImageRecord:
-    record: ImageRecord = await _index(request).get.remote(_project(request), _image_id(request))
+async def _record(request: Request, atelier: Atelier) -> ImageRecord:
+    record: ImageRecord = await _index(atelier).get.remote(_project(request), _image_id(request))
     return record
 
 

@@ -12,12 +12,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError, envelope, from_exception, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.responses.sse import begun, event_stream
 from deployments.ingress.schemas.speech import Speech
-from deployments.ingress.services.speakers import reference_of, renamed
+from deployments.ingress.services.speakers import renamed
 from deployments.voice import Spoken
 from models.speech.audio_writing import MEDIA_TYPES
 from models.tasks import SpeechJob
@@ -32,7 +33,7 @@ MARK = "AI-generated speech"
 
 
 @router.post("/speech", summary="Speak a text", openapi_extra=accepts(Speech))
-async def speech(request: Request) -> Response:
+async def speech(request: Request, atelier: AtelierDep) -> Response:
     """The spoken text as it is made, sentence by sentence; or as server-sent events.
 
     FLAC comes whole, since common readers refuse one whose length its header does not tell.
@@ -41,11 +42,10 @@ async def speech(request: Request) -> Response:
     if asked.instructions:
         message = "instructions: no voice here follows instructions; leave them out"
         raise invalid("instructions", message, "unsupported_parameter")
-    atelier = request.app.state.atelier
     alias = atelier.models.resolve(asked.model, ["voice"])
     job = SpeechJob(asked.input, asked.language, speed=asked.speed, voice=asked.voice_name)
-    if reference := await reference_of(request, alias, asked.voice_name):
-        job = SpeechJob(asked.input, asked.language, *reference, speed=asked.speed)
+    if reference := await atelier.speakers.reference(request, alias, asked.voice_name):
+        job = SpeechJob(asked.input, asked.language, reference.sample, reference.text, speed=asked.speed)
     mark = MARK if atelier.settings.voice_marked else None
     parts = _renamed(atelier.models.stream(alias, "stream_speech", job, asked.response_format, mark))
     first = await begun(parts)

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import psutil
 from fastapi import APIRouter
-from starlette.requests import Request
 
 from deployments.ingress.calls.model_calls import Standing
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from models.catalog import ModelEntry
 
@@ -19,11 +19,10 @@ _GB: Final = 1e9
 
 
 @router.get("/status", summary="What is loaded")
-async def status(request: Request) -> dict[str, Any]:
+async def status(atelier: AtelierDep) -> dict[str, Any]:
     """The models that are loaded or being loaded, the machine's memory, and when models leave."""
-    atelier = request.app.state.atelier
-    standings: dict[str, Standing] = await atelier.models.standings()
-    entries: dict[str, ModelEntry] = atelier.models.entries
+    standings = await atelier.models.standings()
+    entries = atelier.models.entries
     workers = {
         alias: _worker(entries[alias], standing) for alias, standing in standings.items() if standing.facts is not None
     }
@@ -48,18 +47,16 @@ async def status(request: Request) -> dict[str, Any]:
 
 
 @router.post("/load/{alias}", summary="Load a model")
-async def load(request: Request, alias: str) -> dict[str, Any]:
+async def load(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     """Return once the model is ready. Others that are idle make room for it, as they would for a request."""
-    atelier = request.app.state.atelier
     _require(atelier.models.entries, alias)
     seconds = await atelier.models.load(alias)
     return {"status": "ready", "alias": alias, "seconds": round(seconds, 3)}
 
 
 @router.post("/evict/{alias}", summary="Unload a model")
-async def evict(request: Request, alias: str) -> dict[str, Any]:
+async def evict(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     """Return once the model is gone; what it works on ends first, and what waits for it loads it again."""
-    atelier = request.app.state.atelier
     _require(atelier.models.entries, alias)
     await atelier.models.evict(alias)
     return {"status": "evicted", "alias": alias}

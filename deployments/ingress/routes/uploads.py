@@ -10,13 +10,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.openapi import multipart
 from deployments.ingress.requests import body
 from deployments.ingress.requests.body import Fields, Upload
 from deployments.ingress.requests.pictures import check_picture
 from deployments.ingress.routes.files import stored
-from deployments.ingress.services.publishing import base_url, keep_upload
 from deployments.storage import PICTURE_SUFFIXES
 from models.pictures import sniff
 from settings import time_zone
@@ -36,48 +36,48 @@ class Uploaded(Fields):
 
 
 @router.post("/upload", summary="Keep a picture", openapi_extra=multipart({"file": "JPEG, PNG, WebP, GIF or BMP"}))
-async def upload(request: Request) -> dict[str, str]:
+async def upload(request: Request, atelier: AtelierDep) -> dict[str, str]:
     """Keeps the bytes as they are under a name that cannot be guessed, and gives their URL on this server."""
-    settings = request.app.state.atelier.settings
+    settings = atelier.settings
     given = (await body.read(request, Uploaded, max_bytes=settings.image_max_bytes)).file
     data = await check_picture(given.data, settings, "file")
     kind, _, _ = sniff(data, "file", settings.image_max_pixels)
-    return {"url": f"/i/{await keep_upload(request, data, PICTURE_SUFFIXES[kind])}"}
+    return {"url": f"/i/{await atelier.publishing.keep_upload(data, PICTURE_SUFFIXES[kind])}"}
 
 
 @router.head("/i/{fid:path}", include_in_schema=False)
 @router.get("/i/{fid:path}", summary="A picture that was uploaded", response_class=Response)
-async def picture(request: Request, fid: str) -> Response:
+async def picture(request: Request, atelier: AtelierDep, fid: str) -> Response:
     """The picture, for anybody who knows its name; browsers may keep it for good."""
     try:
-        return await stored(request, Uploads.key(fid), cache=_FOREVER)
+        return await stored(request, atelier.files, Uploads.key(fid), cache=_FOREVER)
     except KeyNotFound as error:
         raise ApiError(404, "not found", code="NOT_FOUND") from error
 
 
 @router.get("/latest", summary="Where the newest upload is")
-async def latest(request: Request) -> dict[str, Any]:
+async def latest(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Its URL, and when it was uploaded. To look at a picture changes nothing."""
-    newest = await _newest(request)
-    zone = time_zone(request.app.state.atelier.settings.timezone)
+    newest = await _newest(atelier.uploads)
+    zone = time_zone(atelier.settings.timezone)
     return {
-        "url": f"{base_url(request)}/i/{newest.name}",
+        "url": f"{atelier.publishing.base_url(request)}/i/{newest.name}",
         "updated_at": datetime.fromtimestamp(newest.at, zone).isoformat(timespec="seconds"),
     }
 
 
 @router.head("/latest/raw", include_in_schema=False)
 @router.get("/latest/raw", summary="The newest upload", response_class=Response)
-async def latest_raw(request: Request) -> Response:
+async def latest_raw(request: Request, atelier: AtelierDep) -> Response:
     """The newest upload's bytes."""
+    newest = await _newest(atelier.uploads)
     try:
-        return await stored(request, Uploads.key((await _newest(request)).name), cache="no-store")
+        return await stored(request, atelier.files, Uploads.key(newest.name), cache="no-store")
     except KeyNotFound as error:  # removed since
         raise _nothing() from error
 
 
-async def _newest(request: Request) -> Kept:
-    uploads: Uploads = request.app.state.atelier.uploads
+async def _newest(uploads: Uploads) -> Kept:
     try:
         return await asyncio.to_thread(uploads.latest)
     except KeyNotFound as error:

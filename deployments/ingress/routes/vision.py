@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body, json_schemas
@@ -43,9 +44,8 @@ async def tasks() -> dict[str, Any]:
 
 
 @router.post("/analyze", summary="Look at one picture", openapi_extra=accepts(Analysis))
-async def analyze(request: Request) -> dict[str, Any]:
+async def analyze(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """One task over one picture; with `schema` the result is JSON that validates against it."""
-    atelier = request.app.state.atelier
     asked = await body.read(request, Analysis, max_bytes=base64_room(atelier.settings))
     question = _question(asked)
     if asked.json_schema is not None:

@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.schemas.speech import STOCK_VOICES, ConsentName, ConsentRecording, NewVoice, Page
-from deployments.ingress.services.speakers import known_voices, languages, may_use, usable_voices
+from deployments.ingress.services.speakers import may_use
 from models.speech.audio import MAX_BYTES, read_audio, suffix_of
 from models.speech.audio_writing import write_sample
 from models.speech.text import LANGUAGES
@@ -29,24 +30,24 @@ router = APIRouter(prefix="/v1/audio", tags=["voice"])
 @router.post(
     "/voice_consents", summary="Record a consent", openapi_extra=accepts(ConsentRecording, json=False, forms=True)
 )
-async def add_consent(request: Request) -> dict[str, Any]:
+async def add_consent(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Somebody's recorded agreement that their voice may be used."""
     asked = await body.read(request, ConsentRecording, max_bytes=MAX_BYTES)
     await asyncio.to_thread(read_audio, asked.recording.data, "recording")
     suffix, owner = suffix_of(asked.recording.data), caller_of(request).owner
     language = asked.language.replace("_", "-")
-    consent: Consent = await asyncio.to_thread(
-        _voices(request).add_consent, asked.name, language, asked.recording.data, suffix, owner
+    consent = await asyncio.to_thread(
+        atelier.voices.add_consent, asked.name, language, asked.recording.data, suffix, owner
     )
     logger.info("the consent %s was made by %s in request %s", consent.id, owner or "all", request.state.request_id)
     return _shown_consent(consent)
 
 
 @router.get("/voice_consents", summary="The consents")
-async def consents(request: Request) -> dict[str, Any]:
+async def consents(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The caller's consents, newest first, a page at a time."""
     asked = body.query(request, Page)
-    mine = [each for each in await asyncio.to_thread(_voices(request).consents) if may_use(request, each)]
+    mine = [each for each in await asyncio.to_thread(atelier.voices.consents) if may_use(request, each)]
     if asked.after is not None:
         ids = [each.id for each in mine]
         if asked.after not in ids:
@@ -63,41 +64,39 @@ async def consents(request: Request) -> dict[str, Any]:
 
 
 @router.get("/voice_consents/{consent_id}", summary="One consent")
-async def consent(request: Request, consent_id: str) -> dict[str, Any]:
+async def consent(request: Request, atelier: AtelierDep, consent_id: str) -> dict[str, Any]:
     """The consent of an id."""
-    return _shown_consent(await _consent(request, consent_id))
+    return _shown_consent(await _consent(request, atelier.voices, consent_id))
 
 
 @router.post("/voice_consents/{consent_id}", summary="Rename a consent", openapi_extra=accepts(ConsentName, forms=True))
-async def rename_consent(request: Request, consent_id: str) -> dict[str, Any]:
+async def rename_consent(request: Request, atelier: AtelierDep, consent_id: str) -> dict[str, Any]:
     """The consent under its new name."""
     asked = await body.read(request, ConsentName)
-    found = await _consent(request, consent_id)
+    found = await _consent(request, atelier.voices, consent_id)
     try:
-        return _shown_consent(await asyncio.to_thread(_voices(request).rename_consent, found, asked.name))
+        return _shown_consent(await asyncio.to_thread(atelier.voices.rename_consent, found, asked.name))
     except NotFound:
         raise _not_there("voice consent", "consent_id", consent_id) from None
 
 
 @router.delete("/voice_consents/{consent_id}", summary="Forget a consent")
-async def remove_consent(request: Request, consent_id: str) -> dict[str, Any]:
+async def remove_consent(request: Request, atelier: AtelierDep, consent_id: str) -> dict[str, Any]:
     """Forgets the consent and its recording. 409 while voices rest on it."""
-    found = await _consent(request, consent_id)
-    await asyncio.to_thread(_voices(request).remove_consent, found)
+    found = await _consent(request, atelier.voices, consent_id)
+    await asyncio.to_thread(atelier.voices.remove_consent, found)
     logger.info("the consent %s was deleted in request %s", found.id, request.state.request_id)
     return {"id": found.id, "deleted": True, "object": "audio.voice_consent"}
 
 
 @router.post("/voices", summary="Make a voice", openapi_extra=accepts(NewVoice, json=False, forms=True))
-async def add_voice(request: Request) -> dict[str, Any]:
+async def add_voice(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """A voice made of a sample, with the consent of its owner; its id works wherever a voice is named."""
     asked = await body.read(request, NewVoice, max_bytes=MAX_BYTES)
-    consent, sample = await _checked(request, asked)
+    consent, sample = await _checked(request, atelier, asked)
     owner = caller_of(request).owner
     try:
-        voice: StoredVoice = await asyncio.to_thread(
-            _voices(request).add_voice, asked.name, consent, sample, asked.text, owner
-        )
+        voice = await asyncio.to_thread(atelier.voices.add_voice, asked.name, consent, sample, asked.text, owner)
     except NotFound:
         raise _no_consent(consent.id) from None
     except NameTaken:
@@ -107,10 +106,10 @@ async def add_voice(request: Request) -> dict[str, Any]:
 
 
 @router.get("/voices", summary="The voices")
-async def voices(request: Request) -> dict[str, Any]:
+async def voices(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """All voices that the caller can name: stored ones, newest first, then those that the models know by name."""
-    stored = await usable_voices(request)
-    models = request.app.state.atelier.models
+    stored = await atelier.speakers.usable(request)
+    models = atelier.models
     named = [
         {
             "id": name,
@@ -120,12 +119,12 @@ async def voices(request: Request) -> dict[str, Any]:
             "type": "configured",
             "model": alias,
             "languages": [
-                {"code": code, "name": LANGUAGES.get(code, (code,))[0]} for code in languages(request, alias)
+                {"code": code, "name": LANGUAGES.get(code, (code,))[0]} for code in atelier.speakers.languages(alias)
             ],
         }
         for alias, entry in models.entries.items()
         if entry.kind == "voice"
-        for name in known_voices(request, alias)
+        for name in atelier.speakers.known(alias)
     ]
     data = [_shown_voice(each) for each in stored] + named
     # Open WebUI reads `voices`
@@ -134,21 +133,21 @@ async def voices(request: Request) -> dict[str, Any]:
 
 
 @router.get("/voices/{voice_id}", summary="One voice")
-async def voice(request: Request, voice_id: str) -> dict[str, Any]:
+async def voice(request: Request, atelier: AtelierDep, voice_id: str) -> dict[str, Any]:
     """The stored voice of an id."""
-    return _shown_voice(await _voice(request, voice_id))
+    return _shown_voice(await _voice(request, atelier.voices, voice_id))
 
 
 @router.delete("/voices/{voice_id}", summary="Delete a voice")
-async def remove_voice(request: Request, voice_id: str) -> dict[str, Any]:
+async def remove_voice(request: Request, atelier: AtelierDep, voice_id: str) -> dict[str, Any]:
     """Deletes the voice and its sample."""
-    found = await _voice(request, voice_id)
-    await asyncio.to_thread(_voices(request).remove_voice, found)
+    found = await _voice(request, atelier.voices, voice_id)
+    await asyncio.to_thread(atelier.voices.remove_voice, found)
     logger.info("the voice %s was deleted in request %s", found.id, request.state.request_id)
     return {"id": found.id, "deleted": True, "object": "audio.voice.deleted"}
 
 
-async def _checked(request: Request, asked: NewVoice) -> tuple[Consent, bytes]:
+async def _checked(request: Request, atelier: Atelier, asked: NewVoice) -> tuple[Consent, bytes]:
     """The consent of a new voice, and its sample as it is kept.
 
     Raises:
@@ -166,14 +165,14 @@ async def _checked(request: Request, asked: NewVoice) -> tuple[Consent, bytes]:
             raise invalid(name, f"{name} is required", "missing_required_parameter")
     assert asked.consent is not None
     assert asked.audio_sample is not None
-    taken = {each.name for each in await usable_voices(request)} | set(STOCK_VOICES)
-    models = request.app.state.atelier.models
+    taken = {each.name for each in await atelier.speakers.usable(request)} | set(STOCK_VOICES)
+    models = atelier.models
     for alias, entry in models.entries.items():
-        taken |= set(known_voices(request, alias)) if entry.kind == "voice" else set()
+        taken |= set(atelier.speakers.known(alias)) if entry.kind == "voice" else set()
     if asked.name in taken or asked.name.startswith("voice_"):
         raise _name_taken(asked.name)
     try:
-        consent = await _consent(request, asked.consent)
+        consent = await _consent(request, atelier.voices, asked.consent)
     except ApiError:
         raise _no_consent(asked.consent) from None
     return consent, await asyncio.to_thread(write_sample, asked.audio_sample.data, "audio_sample")
@@ -187,20 +186,15 @@ def _name_taken(name: str) -> ApiError:
     return invalid("name", f"name: {name!r} names another voice already; choose another")
 
 
-def _voices(request: Request) -> Voices:
-    found: Voices = request.app.state.atelier.voices
-    return found
-
-
-async def _consent(request: Request, consent_id: str) -> Consent:
-    found = await asyncio.to_thread(_voices(request).consent, consent_id)
+async def _consent(request: Request, voices: Voices, consent_id: str) -> Consent:
+    found = await asyncio.to_thread(voices.consent, consent_id)
     if found is None or not may_use(request, found):
         raise _not_there("voice consent", "consent_id", consent_id)
     return found
 
 
-async def _voice(request: Request, voice_id: str) -> StoredVoice:
-    found = await asyncio.to_thread(_voices(request).voice, voice_id)
+async def _voice(request: Request, voices: Voices, voice_id: str) -> StoredVoice:
+    found = await asyncio.to_thread(voices.voice, voice_id)
     if found is None or not may_use(request, found):
         raise _not_there("stored voice", "voice_id", voice_id)
     return found

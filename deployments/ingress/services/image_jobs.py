@@ -11,9 +11,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
-
 from deployments.imaging import Made, Output, OutputFormat, Partial, Progress
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import Picture
 from deployments.ingress.schemas.images import MAX_SEED, Lora
@@ -91,7 +90,7 @@ def plan(image_request: ImageRequest, entry: ModelEntry) -> ImageJob:
 
 
 async def make(
-    request: Request,
+    models: ModelCalls,
     listed: Job,
     job: ImageJob,
     output_format: OutputFormat = "png",
@@ -104,7 +103,7 @@ async def make(
         ApiError: what `ModelCalls.stream` raises, and 400 `cancelled`.
     """
     output = Output(output_format, quality, partials)
-    told = request.app.state.atelier.models.stream(listed.model, "generate", job, output)
+    told = models.stream(listed.model, "generate", job, output)
     async with aclosing(_until_cancelled(listed, told)) as pieces:
         async for piece in pieces:
             listed.hear(piece)
@@ -139,10 +138,10 @@ async def _until_cancelled(
 
 
 async def make_all(
-    request: Request, listed: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
+    models: ModelCalls, listed: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
 ) -> list[Made]:
     """The job's pictures, in order. Raises as `make` does."""
-    async with aclosing(make(request, listed, job, output_format, quality)) as pieces:
+    async with aclosing(make(models, listed, job, output_format, quality)) as pieces:
         return [piece async for piece in pieces if isinstance(piece, Made)]
 
 

@@ -11,14 +11,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from fastapi import APIRouter
 from starlette.requests import Request
 
 from deployments.imaging import Progress, Told
 from deployments.ingress.errors import ApiError
 from deployments.ingress.middleware.access import caller_of
-
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -142,21 +139,3 @@ class Jobs:
             if len(self._ended) <= _MOST and job.ended_at is not None and job.ended_at > oldest:
                 break
             self._ended.popitem(last=False)
-
-
-@router.get("/{job_id}", summary="How far a picture is")
-async def show(request: Request, job_id: str) -> dict[str, Any]:
-    """State, progress 0-1 and a preview of a request's work, by its `x-request-id`."""
-    told: dict[str, Any] = request.app.state.atelier.jobs.find(request, job_id).told()
-    return told
-
-
-@router.delete("/{job_id}", summary="Stop making a picture")
-async def cancel(request: Request, job_id: str) -> dict[str, Any]:
-    """Stop the work within one step; the request that began it is answered with 400 `cancelled`."""
-    jobs: Jobs = request.app.state.atelier.jobs
-    job = jobs.find(request, job_id)
-    if job.ended_at is None:
-        jobs.end(job, "cancelled")
-        job.cancelled.set()
-    return job.told()

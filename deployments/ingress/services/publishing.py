@@ -17,7 +17,10 @@ from starlette.requests import Request
 from deployments.ingress.middleware import idempotency
 from deployments.ingress.middleware.peers import is_behind_trusted_proxy, last_said
 from deployments.ingress.services.file_server import FileServer
-from deployments.ingress.services.retention import GENERATED
+from deployments.ingress.services.retention import GENERATED, Retention
+from settings import Settings
+from stores.objects import PublicStore
+from stores.uploads import Uploads
 
 logger = logging.getLogger("ray.serve")
 
@@ -27,72 +30,77 @@ _REPLAYED_SECONDS: Final = 25 * 3600
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 
-async def check_publishing(request: Request) -> None:
-    """Before a picture is made that `publish` shall keep: whether there is a place for it.
+class Publishing:
+    """Keeps what was made: here, or in the file server that `FILE_SERVER` names."""
 
-    Raises:
-        ApiError: 503 `FILE_SERVER_UNREACHABLE`.
-    """
-    if server := _file_server(request):
-        await server.check()
+    def __init__(self, settings: Settings, files: PublicStore, uploads: Uploads, retention: Retention) -> None:
+        self._settings = settings
+        self._files = files
+        self._uploads = uploads
+        self._retention = retention
+        self._file_server = FileServer(settings.file_server) if settings.file_server else None
+
+    async def check(self) -> None:
+        """Before a picture is made that `publish` shall keep: whether there is a place for it.
+
+        Raises:
+            ApiError: 503 `FILE_SERVER_UNREACHABLE`.
+        """
+        if self._file_server:
+            await self._file_server.check()
+
+    async def publish(self, request: Request, data: bytes, extension: str) -> str:
+        """Keep a picture; an absolute URL that gives it to anybody, for an hour at least.
+
+        It goes to `FILE_SERVER` when there is one, else where retention finds it, under a name of its own.
+        `extension` is `png`, `jpeg` …
+
+        Raises:
+            ApiError: the file server is away or refuses.
+            StoreError: it could not be kept.
+        """
+        name = f"{uuid.uuid4()}.{extension}"
+        if self._file_server:
+            return await self._file_server.upload(data, name)
+        key = f"{self._settings.image_prefix}{GENERATED}{name}"
+        await self.keep(key, data)
+        seconds = _REPLAYED_SECONDS if idempotency.HEADER in request.headers else URL_SECONDS
+        return self.signed_url(request, key, seconds)
+
+    async def publish_upload(self, request: Request, data: bytes, extension: str) -> str:
+        """Keep a picture as if it had been uploaded: the newest of `/latest`, with a URL that does not expire.
+
+        Raises:
+            ApiError: the file server is away or refuses.
+            StoreError: it could not be kept.
+        """
+        if self._file_server:
+            return await self._file_server.upload(data, f"{uuid.uuid4()}.{extension}")
+        return f"{self.base_url(request)}/i/{await self.keep_upload(data, f'.{extension}')}"
+
+    async def keep(self, key: str, data: bytes) -> None:
+        """Store an object under a key, which a client may have chosen (`client_key`). Raises `StoreError`."""
+        await asyncio.to_thread(self._files.put, key, data)
+        self._retention.noticed(len(data))
+
+    async def keep_upload(self, data: bytes, suffix: str) -> str:
+        """Store an upload; its name. Raises `StoreError`."""
+        upload = await asyncio.to_thread(self._uploads.add, data, suffix)
+        self._retention.noticed(len(data))
+        return upload.name
+
+    def signed_url(self, request: Request, key: str, seconds: int) -> str:
+        """A URL of a stored file that works without a key for `seconds`."""
+        link = self._files.link(key, seconds)
+        return f"{self.base_url(request)}{link}" if link.startswith("/") else link
+
+    def base_url(self, request: Request) -> str:
+        """How clients reach this server, without a `/` at its end."""
+        return base_url(request, self._settings)
 
 
-async def publish(request: Request, data: bytes, extension: str, prefix: str | None = None) -> str:
-    """Keep a picture; an absolute URL that gives it to anybody, for an hour at least.
-
-    It goes to `FILE_SERVER` when there is one. Else it is kept under `prefix` (which ends in `/`; by default where
-    retention finds it) with a name of its own. `extension` is `png`, `jpeg` …
-
-    Raises:
-        ApiError: the file server is away or refuses.
-        StoreError: it could not be kept.
-    """
-    name = f"{uuid.uuid4()}.{extension}"
-    if server := _file_server(request):
-        return await server.upload(data, name)
-    if prefix is None:
-        prefix = f"{request.app.state.atelier.settings.image_prefix}{GENERATED}"
-    key = f"{prefix}{name}"
-    await keep(request, key, data)
-    return signed_url(request, key, _REPLAYED_SECONDS if idempotency.HEADER in request.headers else URL_SECONDS)
-
-
-async def publish_upload(request: Request, data: bytes, extension: str) -> str:
-    """Keep a picture as if it had been uploaded: the newest of `/latest`, with a URL that does not expire.
-
-    Raises:
-        ApiError: the file server is away or refuses.
-        StoreError: it could not be kept.
-    """
-    if server := _file_server(request):
-        return await server.upload(data, f"{uuid.uuid4()}.{extension}")
-    return f"{base_url(request)}/i/{await keep_upload(request, data, f'.{extension}')}"
-
-
-async def keep(request: Request, key: str, data: bytes) -> None:
-    """Store an object under a key, which a client may have chosen (`object_keys.client_key`). Raises `StoreError`."""
-    atelier = request.app.state.atelier
-    await asyncio.to_thread(atelier.files.put, key, data)
-    atelier.retention.noticed(len(data))
-
-
-async def keep_upload(request: Request, data: bytes, suffix: str) -> str:
-    """Store an upload; its name. Raises `StoreError`."""
-    atelier = request.app.state.atelier
-    upload = await asyncio.to_thread(atelier.uploads.add, data, suffix)
-    atelier.retention.noticed(len(data))
-    return str(upload.name)
-
-
-def signed_url(request: Request, key: str, seconds: int) -> str:
-    """A URL of a stored file that works without a key for `seconds`."""
-    link: str = request.app.state.atelier.files.link(key, seconds)
-    return f"{base_url(request)}{link}" if link.startswith("/") else link
-
-
-def base_url(request: Request) -> str:
+def base_url(request: Request, settings: Settings) -> str:
     """How clients reach this server, without a `/` at its end."""
-    settings = request.app.state.atelier.settings
     if settings.public_url:
         return str(settings.public_url).rstrip("/")
     asked = str(request.base_url).rstrip("/")
@@ -109,8 +117,3 @@ def base_url(request: Request) -> str:
     elif said_host:
         logger.warning("a trusted proxy sent X-Forwarded-Host: %.60r, which is no host", said_host)
     return f"{scheme}://{host}"
-
-
-def _file_server(request: Request) -> FileServer | None:
-    url = request.app.state.atelier.settings.file_server
-    return FileServer(url) if url else None

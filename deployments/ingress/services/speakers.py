@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 
+from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.schemas.speech import STOCK_VOICES
-from models.catalog import engine_class
+from models.catalog import ModelEntry, engine_class
 from models.errors import CheckpointError
 from models.speech.engine import SpeechEngine
 from stores.errors import KeyNotFound
@@ -20,59 +22,68 @@ from stores.voices import Consent, StoredVoice, Voices, is_voice_id
 logger = logging.getLogger("ray.serve")
 
 
-async def reference_of(request: Request, alias: str, name: str) -> tuple[bytes, str | None] | None:
-    """The sample of a stored voice and what is said in it; None for a voice that the model itself knows by name.
+@dataclass(frozen=True)
+class Reference:
+    """A recording of the voice that is to speak, and what is said in it, where that is known."""
 
-    Raises:
-        ApiError: 400 `voice`; there is no such voice, or it is somebody else's.
-    """
-    if not is_voice_id(name) and name in known_voices(request, alias):
-        return None
-    voices: Voices = request.app.state.atelier.voices
-    found = await _stored_voice(request, name)
-    if found is not None:
+    sample: bytes
+    text: str | None
+
+
+class Speakers:
+    """The voices that callers made and those that models know, by name."""
+
+    def __init__(self, models: ModelCalls, voices: Voices) -> None:
+        self._models = models
+        self._voices = voices
+
+    async def reference(self, request: Request, alias: str, name: str) -> Reference | None:
+        """The sample of a stored voice; None for a voice that the model itself knows by name.
+
+        Raises:
+            ApiError: 400 `voice`; there is no such voice, or another caller owns it.
+        """
+        known = self.known(alias)
+        if not is_voice_id(name) and name in known:
+            return None
+        found = await self._stored(request, name)
+        if found is not None:
+            try:
+                sample = await asyncio.to_thread(self._voices.sample, found)
+            except KeyNotFound:
+                found = None  # deleted just now
+        if found is None:
+            stored = [voice.id for voice in await self.usable(request)]
+            some = ", ".join([*known, *stored[:20]])
+            raise invalid("voice", f"voice: there is no voice {name!r}; there are {some}")
+        logger.info("the voice %s of %s speaks in request %s", found.id, found.owner or "all", request.state.request_id)
+        return Reference(sample, found.text)
+
+    async def usable(self, request: Request) -> list[StoredVoice]:
+        """The stored voices that a caller may use, newest first."""
+        return [voice for voice in await asyncio.to_thread(self._voices.voices) if may_use(request, voice)]
+
+    async def _stored(self, request: Request, name: str) -> StoredVoice | None:
+        """The voice of an id or a name; of those of one name that an admin may use, their own."""
+        if is_voice_id(name):
+            found = await asyncio.to_thread(self._voices.voice, name)
+            return found if found is not None and may_use(request, found) else None
+        named = [voice for voice in await self.usable(request) if voice.name == name]
+        mine = caller_of(request).owner
+        return min(named, key=lambda voice: voice.owner != mine, default=None)
+
+    def known(self, alias: str) -> tuple[str, ...]:
+        """The voices that a model knows by name, without waking it."""
+        entry = self._models.entries[alias]
         try:
-            sample = await asyncio.to_thread(voices.sample, found)
-        except KeyNotFound:
-            found = None  # deleted just now
-    if found is None:
-        stored = [voice.id for voice in await usable_voices(request)]
-        some = ", ".join([*known_voices(request, alias), *stored[:20]])
-        raise invalid("voice", f"voice: there is no voice {name!r}; there are {some}")
-    logger.info("the voice %s of %s speaks in request %s", found.id, found.owner or "all", request.state.request_id)
-    return sample, found.text
+            return _speech_engine(entry).names(entry)
+        except (CheckpointError, OSError, ValueError):  # the model's own request says what is wrong
+            return STOCK_VOICES
 
-
-async def usable_voices(request: Request) -> list[StoredVoice]:
-    """The stored voices that the caller may use, newest first."""
-    voices: Voices = request.app.state.atelier.voices
-    return [voice for voice in await asyncio.to_thread(voices.voices) if may_use(request, voice)]
-
-
-async def _stored_voice(request: Request, name: str) -> StoredVoice | None:
-    """The voice of an id or a name; of those of one name that an admin may use, their own."""
-    voices: Voices = request.app.state.atelier.voices
-    if is_voice_id(name):
-        found = await asyncio.to_thread(voices.voice, name)
-        return found if found is not None and may_use(request, found) else None
-    named = [voice for voice in await usable_voices(request) if voice.name == name]
-    mine = caller_of(request).owner
-    return min(named, key=lambda voice: voice.owner != mine, default=None)
-
-
-def known_voices(request: Request, alias: str) -> tuple[str, ...]:
-    """The voices that a model knows by name, without waking it."""
-    entry = request.app.state.atelier.models.entries[alias]
-    try:
-        return _speech_engine(entry).names(entry)
-    except (CheckpointError, OSError, ValueError):  # the model's own request says what is wrong
-        return STOCK_VOICES
-
-
-def languages(request: Request, alias: str) -> tuple[str, ...]:
-    """The languages that a model speaks, BCP 47."""
-    entry = request.app.state.atelier.models.entries[alias]
-    return _speech_engine(entry).spoken(entry)
+    def languages(self, alias: str) -> tuple[str, ...]:
+        """The languages that a model speaks, BCP 47."""
+        entry = self._models.entries[alias]
+        return _speech_engine(entry).spoken(entry)
 
 
 def may_use(request: Request, thing: StoredVoice | Consent) -> bool:
@@ -87,7 +98,7 @@ def renamed(error: ApiError, fields: dict[str, str]) -> ApiError:
     return error
 
 
-def _speech_engine(entry: Any) -> type[SpeechEngine[Any]]:
+def _speech_engine(entry: ModelEntry) -> type[SpeechEngine[Any]]:
     found = engine_class(entry.engine)
     assert issubclass(found, SpeechEngine)
     return found

@@ -15,8 +15,9 @@ import pytest
 from ray import serve
 
 import settings as configuration
-from deployments.ingress.app import Atelier, create_app
+from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.dependencies import Atelier
 from deployments.search.deployment import Search
 from deployments.storage import open_index, open_store
 from stores.objects import FileStore

@@ -16,8 +16,9 @@ import pytest
 from ray import serve
 
 import settings as configuration
-from deployments.ingress.app import Atelier, create_app
+from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.dependencies import Atelier
 from deployments.storage import open_store
 from deployments.voice import Voice
 from models.speech.audio import read_audio

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from deployments.ingress.services.publishing import base_url, check_publishing, publish, publish_upload
+from deployments.ingress.dependencies import Atelier
 from tests.api.pictures import png
 from tests.buckets import Bucket
 from tests.deployments.apps import client, fault, listening, make_app
@@ -22,17 +22,19 @@ from tests.deployments.apps import client, fault, listening, make_app
 def app_that_publishes(home: Path, environ: dict[str, str]) -> FastAPI:
     """The app with routes that do what those that make pictures do."""
     app = make_app(home, environ)
+    atelier: Atelier = app.state.atelier
+    publishing = atelier.publishing
 
     async def base(request: Request) -> Response:
-        return PlainTextResponse(base_url(request))
+        return PlainTextResponse(publishing.base_url(request))
 
     async def make(request: Request) -> Response:
-        await check_publishing(request)
-        return PlainTextResponse(await publish(request, png(), "png"))
+        await publishing.check()
+        return PlainTextResponse(await publishing.publish(request, png(), "png"))
 
     async def make_upload(request: Request) -> Response:
-        await check_publishing(request)
-        return PlainTextResponse(await publish_upload(request, png(), "png"))
+        await publishing.check()
+        return PlainTextResponse(await publishing.publish_upload(request, png(), "png"))
 
     for route in (base, make, make_upload):
         app.add_route(f"/{route.__name__}", route)

@@ -1,0 +1,101 @@
+"""What routes work with, and how a route asks for it: a parameter `atelier: AtelierDep`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends
+from ray.serve.handle import DeploymentHandle
+from starlette.requests import Request
+
+from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.metrics import Metrics
+from deployments.ingress.middleware.access import Access
+from deployments.ingress.services.caption_writer import CaptionWriter
+from deployments.ingress.services.jobs import Jobs
+from deployments.ingress.services.prompt_writer import PromptWriter
+from deployments.ingress.services.publishing import Publishing
+from deployments.ingress.services.retention import Retention
+from deployments.ingress.services.speakers import Speakers
+from deployments.storage import open_cache
+from settings import Settings
+from stores.cache import Cache
+from stores.objects import PublicStore
+from stores.uploads import Uploads
+from stores.voices import Voices
+
+
+@dataclass(frozen=True)
+class Atelier:
+    """The collaborators of one ingress replica, each made when it is first used."""
+
+    settings: Settings
+    models: ModelCalls
+    files: PublicStore
+    search: DeploymentHandle | None
+
+    @property
+    def metrics(self) -> Metrics:
+        """What this ingress replica has counted."""
+        return self.models.metrics
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may call."""
+        return Access(self.settings)
+
+    @cached_property
+    def prompt_writer(self) -> PromptWriter:
+        """Titles and descriptions into prompts; one per ingress replica, since it remembers what it wrote."""
+        return PromptWriter(self.settings.prompts, self.models)
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Captions that were made."""
+        return open_cache(self.settings)
+
+    @cached_property
+    def caption_writer(self) -> CaptionWriter:
+        """Pictures into captions; one per ingress replica, since it knows what is being made."""
+        return CaptionWriter(self.models, self.cache)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """What this replica is making."""
+        return Jobs()
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """What was uploaded through this replica and others."""
+        return Uploads(self.files)
+
+    @cached_property
+    def voices(self) -> Voices:
+        """Voices that callers made, and the consents that they rest on."""
+        return Voices(self.files)
+
+    @cached_property
+    def speakers(self) -> Speakers:
+        """Names of voices and recordings, as a model takes them."""
+        return Speakers(self.models, self.voices)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """Removes old files while the application runs."""
+        return Retention(self.files, self.settings)
+
+    @cached_property
+    def publishing(self) -> Publishing:
+        """Keeps results and hands out their URLs."""
+        return Publishing(self.settings, self.files, self.uploads, self.retention)
+
+
+async def _atelier(request: Request) -> Atelier:
+    atelier: Atelier = request.app.state.atelier
+    return atelier
+
+
+AtelierDep = Annotated[Atelier, Depends(_atelier)]
+"""The application's collaborators, as a route's parameter."""

@@ -1,0 +1,24 @@
+"""`GET /metrics`: what Prometheus reads."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from ray import serve
+from starlette.responses import Response
+
+from deployments.ingress.dependencies import AtelierDep
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
+async def scrape(atelier: AtelierDep) -> Response:
+    """All numbers of this ingress replica as Prometheus' text. Wakes no model, and keeps none awake.
+
+    Where there are several ingress replicas, a label tells whose numbers they are: each scrape reaches one of them.
+    """
+    facts = await atelier.models.facts()
+    replica = serve.get_replica_context()
+    labels = {"ingress": str(replica.rank.rank)} if replica.world_size > 1 else {}
+    return Response(atelier.metrics.render(facts, labels), media_type=CONTENT_TYPE_PLAIN_0_0_4)
