@@ -321,6 +321,11 @@ class Settings(BaseModel):
     voice_prefix: Annotated[str, AfterValidator(_folders)] = Field(
         "AI/VOICE/", description="first part of the keys of /v1/r2/voice/generate"
     )
+    voice_shared: bool = Field(
+        False,
+        description="recordings that others than clients of this server have put into the store speak for every API "
+        "key, not only for admin keys",
+    )
     voice_marked: bool = Field(
         True, description='say "AI-generated" in the metadata of spoken files (PCM and older formats have none)'
     )
@@ -440,6 +445,7 @@ _ENVIRONMENT = {
     "R2_BUCKET_NAME": "r2.bucket_name",
     "IMAGE_REMOTE_PREFIX": "image_prefix",
     "VOICE_REMOTE_PREFIX": "voice_prefix",
+    "VOICE_SHARED": "voice_shared",
     "VOICE_MARKED": "voice_marked",
     "ATELIER_STRICT": "strict",
     "ATELIER_API_KEYS": "api_keys",

@@ -15,6 +15,7 @@ from deployments.ingress.metrics import Metrics
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.services.caption_writer import CaptionWriter
 from deployments.ingress.services.jobs import Jobs
+from deployments.ingress.services.owned_objects import OwnedObjects
 from deployments.ingress.services.prompt_writer import PromptWriter
 from deployments.ingress.services.publishing import Publishing
 from deployments.ingress.services.retention import Retention
@@ -85,6 +86,11 @@ class Atelier:
     def retention(self) -> Retention:
         """Removes old files while the application runs."""
         return Retention(self.files, self.settings)
+
+    @cached_property
+    def objects(self) -> OwnedObjects:
+        """Objects under keys that clients choose."""
+        return OwnedObjects(self.files, self.retention, are_foreign_shared=self.settings.voice_shared)
 
     @cached_property
     def publishing(self) -> Publishing:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -192,3 +193,27 @@ def test_keys_that_are_made_at_the_same_time_are_all_there(tmp_path: Path) -> No
     with ThreadPoolExecutor(2) as commands:
         list(commands.map(add, range(2)))
     assert {key.name for key in ApiKeyFile(tmp_path / "keys.json").read() or ()} == {f"key-{n}" for n in range(2)}
+
+
+def test_a_result_is_the_keys_that_stored_it_and_what_is_remembered_is_for_all(closed: Server) -> None:
+    ann, bob = keys(closed, "add", "ann"), keys(closed, "add", "bob")
+    boss = keys(closed, "add", "second-boss", "--admin")
+    soon(lambda: works(closed, boss))
+
+    def post(key: str, path: str, **sent: Any) -> httpx.Response:
+        return httpx.post(f"{closed.url}{path}", headers={"X-API-Key": key}, timeout=120, **sent)
+
+    asked: dict[str, Any] = {"prompt": "a red circle", "num_inference_steps": 1, "seed": 1, "key": "pictures/ann.png"}
+    assert post(ann, "/v1/r2/images/generate", json=asked).json() == {"key": asked["key"]}
+    stored = closed.home / "files" / asked["key"]
+    first = stored.read_bytes()
+    refused = post(bob, "/v1/r2/images/generate", json={**asked, "seed": 2})
+    assert fault(refused) == (403, "forbidden", "key")
+    assert stored.read_bytes() == first
+    assert post(boss, "/v1/r2/images/generate", json={**asked, "seed": 2}).status_code == 200
+    assert stored.read_bytes() != first
+
+    for key, is_remembered in ((ann, False), (bob, True)):
+        answer = post(key, "/api/caption-images", files={"images": ("a.png", png())})
+        assert answer.json()["results"][0]["cache"] is is_remembered
+    assert post(bob, "/api/admin/reset-cache").status_code == 403

@@ -45,6 +45,10 @@ class Caller:
         """Whether what others made is theirs too."""
         return self.scope == "admin"
 
+    def may_use(self, owner: str) -> bool:
+        """Whether what `owner` made is theirs to use: their own, everybody's (empty), or any where they are admin."""
+        return owner in ("", self.owner) or self.is_admin
+
 
 @dataclass(frozen=True)
 class _Known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from dataclasses import replace
 
@@ -16,21 +15,19 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.routes.speech import MARK
 from deployments.ingress.schemas.speech import GeneratedVoice, StoredVoiceLine
-from deployments.ingress.services.object_keys import client_key
+from deployments.ingress.services.object_keys import voice_key
 from deployments.ingress.services.retention import SPOKEN
 from deployments.ingress.services.speakers import renamed
 from deployments.voice import Spoken
 from models.speech.audio import MAX_BYTES
 from models.speech.audio_writing import MEDIA_TYPES, AudioFormat
 from models.tasks import SpeechJob
-from stores.errors import KeyNotFound
-from stores.objects import PublicStore
 
 router = APIRouter(prefix="/v1", tags=["voice"])
 
 _FIELD_OF = {"reference": "ref_audio", "reference_text": "ref_text"}
 """What an engine calls by the job's names is called by the form's."""
-_MOST_TEXT_BYTES = 100_000
+_MAX_TEXT_BYTES = 100_000
 
 
 @router.post(
@@ -57,23 +54,26 @@ async def generate(request: Request, atelier: AtelierDep) -> Response:
 )
 async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
     """An MP3 file of the text under a key, spoken as the speaker of a recording in the store, or a voice, would."""
-    settings = atelier.settings
+    settings, objects = atelier.settings, atelier.objects
     asked = await body.read(request, StoredVoiceLine)
-    prefix = settings.voice_prefix
-    key = f"{prefix}{SPOKEN}{uuid.uuid4()}.mp3" if asked.key is None else client_key(asked.key, prefix, settings)
+    if asked.key is None:
+        key, write = f"{settings.voice_prefix}{SPOKEN}{uuid.uuid4()}.mp3", objects.write_new
+    else:
+        key, write = voice_key(asked.key, settings), objects.write
+        await objects.check_writable(request, key)
     job = SpeechJob(asked.text, asked.language, voice=asked.voice)
     fields = {"reference": "ref_audio_key", "reference_text": "ref_text"}
     if asked.ref_audio_key is not None:
-        source = client_key(asked.ref_audio_key, prefix, settings, "ref_audio_key")
-        recording = await _stored(atelier.files, source, "ref_audio_key", MAX_BYTES)
+        source = voice_key(asked.ref_audio_key, settings, "ref_audio_key")
+        recording = await objects.read(request, source, "ref_audio_key", MAX_BYTES)
         job = replace(job, reference=recording, reference_text=asked.ref_text)
     elif asked.user_id is not None:
-        base = client_key(f"{prefix}{asked.user_id}", prefix, settings, "user_id")
-        recording = await _stored(atelier.files, f"{base}.mp3", "user_id", MAX_BYTES)
-        text = _decoded(await _stored(atelier.files, f"{base}.txt", "user_id", _MOST_TEXT_BYTES))
+        base = voice_key(f"{settings.voice_prefix}{asked.user_id}", settings, "user_id")
+        recording = await objects.read(request, f"{base}.mp3", "user_id", MAX_BYTES)
+        text = _decoded(await objects.read(request, f"{base}.txt", "user_id", _MAX_TEXT_BYTES))
         job = replace(job, reference=recording, reference_text=text)
         fields = {"reference": "user_id", "reference_text": "user_id"}
-    await atelier.publishing.keep(key, await _spoken(request, atelier, job, "mp3", fields))
+    await write(request, key, await _spoken(request, atelier, job, "mp3", fields))
     return JSONResponse({"key": key})
 
 
@@ -91,25 +91,6 @@ async def _spoken(
     except ApiError as error:
         raise renamed(error, fields) from None
     return spoken.data
-
-
-async def _stored(files: PublicStore, key: str, param: str, most_bytes: int) -> bytes:
-    """A caller's object, which is looked at before it is read.
-
-    Raises:
-        ApiError: 404 `R2_KEY_NOT_FOUND`, 400 `file_too_large`.
-        DownloadFailed: the store did not give it.
-    """
-    try:
-        size = (await asyncio.to_thread(files.stat, key)).size
-        if size > most_bytes:
-            message = f"{param}: the object has {size} bytes; at most {most_bytes} are read"
-            raise invalid(param, message, "file_too_large")
-        return await asyncio.to_thread(files.get, key)
-    except KeyNotFound:
-        raise ApiError(
-            404, f"{param}: there is no object {key!r} in the store", code="R2_KEY_NOT_FOUND", param=param
-        ) from None
 
 
 def _decoded(text: bytes) -> str:

@@ -35,7 +35,8 @@ from deployments.ingress.schemas.images import (
 )
 from deployments.ingress.services.image_jobs import ImageRequest, make, make_all, plan, size_like, size_of
 from deployments.ingress.services.jobs import Job
-from deployments.ingress.services.object_keys import client_key
+from deployments.ingress.services.object_keys import image_key
+from deployments.ingress.services.retention import GENERATED
 from models.pictures import repainted
 from models.tasks import ImageJob
 
@@ -92,15 +93,15 @@ async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
     """The same, kept in the store under a key."""
     settings = atelier.settings
     asked = await body.read(request, StoredPrompted, aliases=OLD_ALIASES)
-    prefix = settings.image_prefix
     if asked.key is None:
-        key = f"{prefix}images/generated/{uuid.uuid4()}.png"
+        key, write = f"{settings.image_prefix}{GENERATED}{uuid.uuid4()}.png", atelier.objects.write_new
     else:
-        key = client_key(asked.key, prefix, settings)
+        key, write = image_key(asked.key, settings), atelier.objects.write
+        await atelier.objects.check_writable(request, key)
     alias = atelier.models.resolve(None, ["image"])
     async with atelier.jobs.working(request, alias) as listed:
         made, headers = await _prompted(atelier, listed, asked)
-        await atelier.publishing.keep(key, made.data)
+        await write(request, key, made.data)
     return JSONResponse({"key": key}, headers=headers)
 
 

@@ -63,7 +63,7 @@ class Publishing:
         if self._file_server:
             return await self._file_server.upload(data, name)
         key = f"{self._settings.image_prefix}{GENERATED}{name}"
-        await self.keep(key, data)
+        await self._keep(key, data)
         seconds = _REPLAYED_SECONDS if idempotency.HEADER in request.headers else URL_SECONDS
         return self.signed_url(request, key, seconds)
 
@@ -78,8 +78,8 @@ class Publishing:
             return await self._file_server.upload(data, f"{uuid.uuid4()}.{extension}")
         return f"{self.base_url(request)}/i/{await self.keep_upload(data, f'.{extension}')}"
 
-    async def keep(self, key: str, data: bytes) -> None:
-        """Store an object under a key, which a client may have chosen (`client_key`). Raises `StoreError`."""
+    async def _keep(self, key: str, data: bytes) -> None:
+        """Store an object under a key of the server's own. Raises `StoreError`."""
         await asyncio.to_thread(self._files.put, key, data)
         self._retention.noticed(len(data))
 

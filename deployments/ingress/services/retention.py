@@ -12,6 +12,7 @@ from typing import Final
 from settings import Settings
 from stores.errors import StoreError
 from stores.objects import PublicStore
+from stores.owners import ROOM as OWNERS
 from stores.retention import Kept, sweep
 from stores.uploads import FOLDER as UPLOADS
 
@@ -34,11 +35,8 @@ class Retention:
 
     def __init__(self, store: PublicStore, settings: Settings) -> None:
         self._store = store
-        self._folders = (
-            f"{settings.image_prefix}{GENERATED}",
-            f"{settings.voice_prefix}{SPOKEN}",
-            UPLOADS,
-        )
+        made = (f"{settings.image_prefix}{GENERATED}", f"{settings.voice_prefix}{SPOKEN}")
+        self._folders = (*made, *(f"{OWNERS}{folder}" for folder in made), UPLOADS)
         self._is_wanted = not settings.r2.enabled or bool(settings.files.model_fields_set)
         self._max_age = settings.files.max_age_days * 86_400
         self._max_bytes = settings.files.max_bytes

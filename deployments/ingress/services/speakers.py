@@ -88,8 +88,7 @@ class Speakers:
 
 def may_use(request: Request, thing: StoredVoice | Consent) -> bool:
     """Whether a stored voice or consent is the caller's: their own, an admin's, or one from before there were keys."""
-    caller = caller_of(request)
-    return thing.owner in ("", caller.owner) or caller.is_admin
+    return caller_of(request).may_use(thing.owner)
 
 
 def renamed(error: ApiError, fields: dict[str, str]) -> ApiError:

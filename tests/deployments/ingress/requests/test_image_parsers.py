@@ -36,7 +36,7 @@ from deployments.ingress.schemas.images import (
     Variation,
 )
 from deployments.ingress.services.image_jobs import MOST_PIXELS, size_like, size_of
-from deployments.ingress.services.object_keys import client_key
+from deployments.ingress.services.object_keys import image_key
 from models.errors import InvalidImage
 from tests.deployments.apps import ARGS
 
@@ -326,6 +326,7 @@ def check_size(sides: tuple[int, int]) -> None:
 
 
 PREFIXES = ["", "AI/IMAGES/", "a/b/c/"]
+PREFIXED = {prefix: configuration.validate(ARGS, {"IMAGE_REMOTE_PREFIX": prefix}) for prefix in PREFIXES}
 KEY_PIECES = ["AI/IMAGES/", "a/b/c/", "AI/SEARCH/", "../", "..", "./", "/", "//", "\\", "uploads/i/", "image_search.db",
               "a", ".png", "%2e", "\0", "\ud800", "한", ".incoming/", "İ"]  # fmt: skip
 
@@ -334,7 +335,7 @@ KEY_PIECES = ["AI/IMAGES/", "a/b/c/", "AI/SEARCH/", "../", "..", "./", "/", "//"
 @given(prefix=st.sampled_from(PREFIXES), key=st.lists(st.sampled_from(KEY_PIECES), max_size=6).map("".join))
 def test_no_key_is_taken_that_leads_out_of_its_prefix(prefix: str, key: str) -> None:
     try:
-        taken = client_key(key, prefix, SETTINGS)
+        taken = image_key(key, PREFIXED[prefix])
     except ApiError:
         return
     assert taken == key

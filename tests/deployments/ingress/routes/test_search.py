@@ -225,3 +225,17 @@ async def test_routes_that_are_switched_off_say_so(http: httpx.AsyncClient) -> N
     for path in ("/v1/images", "/v1/projects", f"/v1/projects/p/images/{NOBODY}"):
         answer = await http.get(path)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "feature_disabled")
+
+
+@pytest.mark.parametrize("http", [{"ATELIER_API_KEYS": "ann,bob", "ATELIER_ADMIN_KEYS": "root"}], indirect=True)
+async def test_pictures_are_every_keys_and_a_project_is_an_admins_to_delete(http: httpx.AsyncClient) -> None:
+    tree = "/v1/projects/p/images"
+    http.headers["X-API-Key"] = "ann"
+    red, blue = await upload(http, tree, "red"), await upload(http, tree, "blue")
+    http.headers["X-API-Key"] = "bob"
+    assert (await http.get(tree)).json()["images"] == [red, blue]
+    assert (await http.delete(f"{tree}/{red['id']}")).status_code == 204
+    assert fault(await http.delete("/v1/projects/p"))[:2] == (403, "forbidden")
+    assert (await http.get(tree)).json()["images"] == [blue]
+    http.headers["X-API-Key"] = "root"
+    assert (await http.delete("/v1/projects/p")).status_code == 204

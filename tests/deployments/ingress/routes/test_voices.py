@@ -353,7 +353,9 @@ async def test_a_bucket_that_fails_is_a_502_and_nothing_is_said_to_be_kept(tmp_p
         app, _ = make_app(tmp_path, new_bucket(address).environ)
     async with client(app) as http:
         voice_line = {"text": "Hello.", "voice": "nova"}
-        assert fault(await http.post("/v1/r2/voice/generate", json=voice_line))[:2] == (502, "R2_UPLOAD_FAILED")
+        for chosen in ({}, {"key": "AI/VOICE/mine.mp3"}):
+            answer = await http.post("/v1/r2/voice/generate", json={**voice_line, **chosen})
+            assert fault(answer)[:2] == (502, "R2_UPLOAD_FAILED")
         of_a_user = {"text": "Hello.", "user_id": "ann"}
         assert fault(await http.post("/v1/r2/voice/generate", json=of_a_user))[:2] == (502, "R2_DOWNLOAD_FAILED")
 
