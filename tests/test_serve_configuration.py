@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
+from ray.serve.handle import DeploymentHandle
 
+import settings
 from cli.configuration import serve_configuration
 from cli.environment import ROOT
+from deployments.ingress.calls.model_calls import ModelCalls
+from models.catalog import Kind
 from settings import ConfigurationError
 
 
@@ -62,6 +66,23 @@ def test_a_mistake_outside_args_is_one_line(
     assert str(caught.value).startswith(f"{tmp_path / 'changed.yaml'}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["serve_config.yaml", "serve_config.gpu.yaml", "serve_config.mac.yaml"])
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("image", ["schnell", "dev", "flux", "flux-1-dev", "dall-e-3", "gpt-image-1", "chatgpt-image-latest"]),
+        ("vlm", ["gpt-4o", "chatgpt-4o-latest", "o1", "o3-mini", "o4-mini", "claude-sonnet-4-5", "gemma"]),
+        ("voice", ["tts-1", "gpt-4o-mini-tts"]),
+        ("clip", ["text-embedding-3-small"]),
+    ],
+)
+def test_names_that_clients_send_lead_to_a_model_of_their_kind(name: str, kind: Kind, names: list[str]) -> None:
+    configured = settings.load(ROOT / name, {})
+    models = ModelCalls(configured, dict.fromkeys(configured.models, cast("DeploymentHandle", None)))
+    for asked in names:
+        assert configured.models[models.resolve(asked, [kind])].kind == kind
 
 
 def test_options_of_what_the_environment_switches_off_are_left_out(
