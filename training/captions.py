@@ -181,6 +181,12 @@ def with_particle(word: str, after_consonant: str, after_vowel: str) -> str:
     return word + (after_consonant if closed else after_vowel)
 
 
+def towards(word: str) -> str:
+    """The Korean word with (으)로, which takes 로 after ㄹ too."""
+    closed_by_l = (ord(word[-1]) - 0xAC00) % 28 == 8
+    return f"{word}로" if closed_by_l else with_particle(word, "으로", "로")
+
+
 def place_phrase(place: Place, language: Language, rng: np.random.Generator | None = None) -> str:
     """Where, as an adverb: "on the left", "왼쪽에", "左に"; the plainest words without a generator."""
     nouns = PLACE_NOUNS[language][place]

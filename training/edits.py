@@ -25,6 +25,7 @@ from training.captions import (
     name_of,
     pick,
     place_phrase,
+    towards,
     with_particle,
 )
 from training.world import COLOURS, SHAPES, Colour, Scene, Thing, apart, paint, random_scene, random_thing, recoloured
@@ -169,20 +170,14 @@ def _english_order(edit: Edit, rng: np.random.Generator) -> str:
     ).format(r=ref, s=shape)  # fmt: skip
 
 
-def _towards(word: str) -> str:
-    """The Korean word with (으)로, which takes 로 after ㄹ too."""
-    closed_by_l = (ord(word[-1]) - 0xAC00) % 28 == 8
-    return f"{word}로" if closed_by_l else with_particle(word, "으로", "로")
-
-
 def _korean(edit: Edit, rng: np.random.Generator) -> str:
     change = either(rng, "바꿔 줘", "바꿔줘", "바꿔 주세요", "변경해 줘", "변경해 주세요", "만들어 줘")
     if edit.kind == "background":
         noun, adjective = (pick(t["ko"][edit.after.background], rng) for t in (COLOUR_NOUNS, COLOUR_ADJECTIVES))
         ground = BACKGROUND_WORD["ko"]
         frames = (
-            f"{ground}을 {_towards(noun)} {change}",
-            f"{ground}색을 {_towards(noun)} {change}",
+            f"{ground}을 {towards(noun)} {change}",
+            f"{ground}색을 {towards(noun)} {change}",
             f"{adjective} {ground}으로 {change}",
         )
         return either(rng, *frames)
@@ -197,10 +192,10 @@ def _korean(edit: Edit, rng: np.random.Generator) -> str:
         return f"{it} {either(rng, '지워 줘', '지워줘', '없애 줘', '제거해 줘', '삭제해 줘', '삭제해 주세요', '빼 줘')}"
     assert edit.result is not None
     if edit.kind == "recolour":
-        colour = _towards(pick(COLOUR_NOUNS["ko"][edit.result.colour], rng))
+        colour = towards(pick(COLOUR_NOUNS["ko"][edit.result.colour], rng))
         frames = (f"{it} {colour} {change}", f"{ref}의 색을 {colour} {change}", f"{it} {colour} 칠해 줘")
         return either(rng, *frames)
-    return f"{it} {_towards(pick(SHAPE_NOUNS['ko'][edit.result.shape], rng))} {change}"
+    return f"{it} {towards(pick(SHAPE_NOUNS['ko'][edit.result.shape], rng))} {change}"
 
 
 def _japanese(edit: Edit, rng: np.random.Generator) -> str:

@@ -195,17 +195,31 @@ def _draw_thing(
     hole: tuple[int, int, int] | int,
 ) -> None:
     scale = _SUPERSAMPLING
-    x, y, r = thing.centre[0] * scale, thing.centre[1] * scale, thing.radius * scale
-    if thing.shape in ("circle", "ring"):
+    x, y = thing.centre
+    draw_shape(draw, thing.shape, (x * scale, y * scale), thing.radius * scale, thing.angle, ink, hole)
+
+
+def draw_shape(
+    draw: ImageDraw.ImageDraw,
+    shape: Shape,
+    centre: tuple[float, float],
+    radius: float,
+    angle: float,
+    ink: tuple[int, int, int] | int,
+    hole: tuple[int, int, int] | int,
+) -> None:
+    """One shape on a canvas, in its pixels and degrees; `hole` is what a ring shows in its middle."""
+    x, y, r = *centre, radius
+    if shape in ("circle", "ring"):
         draw.ellipse((x - r, y - r, x + r, y + r), fill=ink)
-        if thing.shape == "ring":
+        if shape == "ring":
             inner = r * 0.55
             draw.ellipse((x - inner, y - inner, x + inner, y + inner), fill=hole)
         return
-    turn = math.radians(thing.angle)
+    turn = math.radians(angle)
     cos, sin = math.cos(turn), math.sin(turn)
     draw.polygon(
-        [(x + r * (px * cos - py * sin), y + r * (px * sin + py * cos)) for px, py in _outline(thing.shape)],
+        [(x + r * (px * cos - py * sin), y + r * (px * sin + py * cos)) for px, py in _outline(shape)],
         fill=ink,
     )
 

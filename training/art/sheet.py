@@ -1,0 +1,28 @@
+"""Contact sheets: many small pictures with their names in one, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from training.art.shelf import Shelf
+
+
+def sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 30, side: int = 64) -> Image.Image:
+    """Pictures with a line of text below each, in rows."""
+    height = side + 12
+    rows = -(-len(pictures) // columns)
+    whole = Image.new("RGB", (columns * (side + 4), rows * (height + 2)), "white")
+    draw = ImageDraw.Draw(whole)
+    for number, (name, picture) in enumerate(pictures):
+        x, y = number % columns * (side + 4), number // columns * (height + 2)
+        small = picture.convert("RGBA").resize((side, side), Image.Resampling.LANCZOS)
+        whole.paste(small, (x, y), small)
+        draw.text((x, y + side), name[: side // 5], fill="black")
+    return whole
+
+
+def contact_sheet(shelf: Shelf) -> Image.Image:
+    """Everything on a shelf."""
+    return sheet([(drawing.subject, Image.fromarray(shelf[drawing])) for drawing in shelf.drawings])

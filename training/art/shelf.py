@@ -1,0 +1,110 @@
+"""The rendered drawings: one file a design under `.runs/art`, and all that are wanted at once in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from rich.progress import track
+
+from training.art.designs import Design
+from training.art.fetch import ArtError, fetch
+from training.art.render import SIDE, Drawings, cut_out, open_drawings
+from training.art.subjects import subjects
+from training.loop import RUNS
+
+FOLDER: Final = RUNS / "art"
+"""Downloaded packages and rendered drawings; not part of the repository."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawing: of what, in which design, and which of the thing's emoji it shows (0: its usual view)."""
+
+    subject: str
+    design: str
+    view: int = 0
+
+
+def path_of(design: str, folder: Path = FOLDER) -> Path:
+    """Where a design's drawings are kept."""
+    return folder / f"{design}.npz"
+
+
+def render_design(design: Design, folder: Path = FOLDER) -> int:
+    """Fetch and render one design unless this was done for the same package and table; how many drawings it has.
+
+    Raises:
+        ArtError: the package cannot be had or read, or has nothing of what is wanted.
+    """
+    kept = path_of(design.name, folder)
+    made_from = hashlib.sha256(f"{design.integrity} {_wanted()} {SIDE}".encode()).hexdigest()
+    if kept.exists():
+        with np.load(kept) as held:
+            if str(held["made_from"]) == made_from:
+                return len(held["names"])
+    with fetch(design, folder / "packages") as package:
+        names, pixels = _rendered(design, open_drawings(design, package))
+    partial = kept.with_suffix(".partial.npz")
+    np.savez_compressed(partial, names=np.array(names), pixels=np.stack(pixels), made_from=np.array(made_from))
+    partial.replace(kept)
+    return len(names)
+
+
+def _wanted() -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    return [(subject.name, subject.emoji, subject.labels) for subject in subjects().values()]
+
+
+def _rendered(design: Design, drawings: Drawings) -> tuple[list[str], list[np.ndarray]]:
+    names: list[str] = []
+    pixels: list[np.ndarray] = []
+    for name, emoji, _ in track(_wanted(), f"rendering {design.name}"):
+        for view, points in enumerate(emoji):
+            drawing = drawings.draw(points)
+            if drawing is not None:
+                names.append(f"{name}|{view}")
+                pixels.append(cut_out(drawing))
+    if not names:
+        raise ArtError(f"{design.package} {design.version} has nothing of what is wanted")
+    return names, pixels
+
+
+class Shelf:
+    """Drawings in memory, by what they show.
+
+    Attributes:
+        drawings: every drawing, in a fixed order.
+    """
+
+    def __init__(self, designs: Iterable[str], folder: Path = FOLDER) -> None:
+        """Read these designs.
+
+        Raises:
+            ArtError: one of them has not been rendered.
+        """
+        self._pixels: dict[Drawing, np.ndarray] = {}
+        for design in designs:
+            kept = path_of(design, folder)
+            if not kept.exists():
+                raise ArtError(f"there is no {kept}: run python -m training.art")
+            with np.load(kept) as held:
+                for name, pixels in zip(held["names"], held["pixels"], strict=True):
+                    subject, view = str(name).split("|")
+                    self._pixels[Drawing(subject, design, int(view))] = pixels
+        self.drawings = tuple(self._pixels)
+
+    def __getitem__(self, drawing: Drawing) -> np.ndarray:
+        """uint8 [128, 128, 4], RGBA, as big as fits."""
+        return self._pixels[drawing]
+
+    def usual(self) -> dict[str, tuple[Drawing, ...]]:
+        """The usual views of each thing, one for each design that has it, in the order of the table."""
+        found: dict[str, list[Drawing]] = {name: [] for name in subjects()}
+        for drawing in self.drawings:
+            if drawing.view == 0:
+                found[drawing.subject].append(drawing)
+        return {name: tuple(views) for name, views in found.items() if views}
