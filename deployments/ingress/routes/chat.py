@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -19,13 +18,11 @@ from deployments.ingress.errors import envelope, from_exception, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body, json_schemas
 from deployments.ingress.requests.pictures import base64_room, read_url
-from deployments.ingress.responses.sse import begun, event_stream
+from deployments.ingress.responses.sse import EventStream, StartedStream, started
 from deployments.ingress.schemas.chat import ChatCompletion, ChatMessage, ImageContent, ResponseFormat
 from deployments.vision import Answer
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob, Usage
 from settings import Settings
-
-T = TypeVar("T")
 
 router = APIRouter(prefix="/v1", tags=["chat"])
 
@@ -70,13 +67,13 @@ async def completions(request: Request, atelier: AtelierDep) -> Response:
         return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
     deltas = models.stream_each(alias, "chat_stream", jobs)
-    return event_stream(_events(head, await begun(deltas), deltas, len(jobs), with_usage=with_usage))
+    stream = await started(deltas)
+    return EventStream(_events(head, stream, len(jobs), with_usage=with_usage), stream)
 
 
 async def _events(
     head: dict[str, Any],
-    first: asyncio.Future[tuple[int, ChatDelta]],
-    rest: AsyncGenerator[tuple[int, ChatDelta], None],
+    deltas: StartedStream[tuple[int, ChatDelta]],
     count: int,
     *,
     with_usage: bool,
@@ -94,7 +91,7 @@ async def _events(
     try:
         for i in range(count):  # clients open a choice for each number in turn
             yield chunk(choice(i, {"role": "assistant", "content": ""}, ()))
-        async for i, delta in _after(first, rest):
+        async for i, delta in deltas:
             if delta.text or (delta.logprobs and delta.finish_reason is None):
                 yield chunk(choice(i, {"content": delta.text}, delta.logprobs))
             if delta.finish_reason is not None:
@@ -103,20 +100,9 @@ async def _events(
     except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
         yield {"data": json.dumps(envelope(from_exception(error)))}
         return
-    finally:
-        if not first.done():  # a generator can be closed only when nobody waits for it
-            first.cancel()
-            await asyncio.wait([first])
-        await rest.aclose()
     if with_usage:
         yield chunk([], _usage(usages))
     yield {"data": "[DONE]"}
-
-
-async def _after(first: asyncio.Future[T], rest: AsyncIterator[T]) -> AsyncIterator[T]:
-    yield await first
-    async for each in rest:
-        yield each
 
 
 def _choice(index: int, answer: Answer, with_logprobs: bool) -> dict[str, Any]:

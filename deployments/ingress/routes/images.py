@@ -22,7 +22,7 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import Picture, read_picture
 from deployments.ingress.responses.base64_json import with_base64
-from deployments.ingress.responses.sse import begun, event_stream
+from deployments.ingress.responses.sse import EventStream, StartedStream, started
 from deployments.ingress.schemas.images import (
     ALIASES,
     MAX_IMAGES,
@@ -203,11 +203,11 @@ async def _streamed(
 ) -> Response:
     """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
     pieces = _pieces(request, atelier, alias, job, asked)
-    first = await begun(pieces)
+    stream = await started(pieces)
     family: Literal["image_edit", "image_generation"] = (
         "image_generation" if isinstance(asked, Generation) else "image_edit"
     )
-    return event_stream(_events(family, first, pieces, told, job.seed))
+    return EventStream(_events(family, stream, told, job.seed), stream)
 
 
 async def _pieces(
@@ -227,8 +227,7 @@ async def _pieces(
 
 async def _events(
     family: str,
-    first: asyncio.Future[Partial | Made],
-    rest: AsyncGenerator[Partial | Made, None],
+    pieces: StartedStream[Partial | Made],
     told: dict[str, str],
     seed: int,
 ) -> AsyncIterator[dict[str, str]]:
@@ -244,14 +243,10 @@ async def _events(
         return {"event": name, "data": (await with_base64(item, [item], "b64_json", [piece.data])).decode()}
 
     try:
-        async with aclosing(rest):
-            yield await event(await first)
-            async for piece in rest:
-                yield await event(piece)
+        async for piece in pieces:
+            yield await event(piece)
     except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
         yield {"event": "error", "data": json.dumps({"type": "error", **envelope(from_exception(error))})}
-    finally:
-        first.cancel()
 
 
 def _refuse_unsupported(asked: ImageBody) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -10,13 +9,13 @@ from contextlib import aclosing
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError, envelope, from_exception, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
-from deployments.ingress.responses.sse import begun, event_stream
+from deployments.ingress.responses.sse import ByteStream, EventStream, StartedStream, started
 from deployments.ingress.schemas.speech import Speech
 from deployments.ingress.services.speakers import renamed
 from deployments.voice import Spoken
@@ -48,11 +47,11 @@ async def speech(request: Request, atelier: AtelierDep) -> Response:
         job = SpeechJob(asked.input, asked.language, reference.sample, reference.text, speed=asked.speed)
     mark = MARK if atelier.settings.voice_marked else None
     parts = _renamed(atelier.models.stream(alias, "stream_speech", job, asked.response_format, mark))
-    first = await begun(parts)
+    stream = await started(parts)
     if asked.stream_format == "sse":
-        return event_stream(_events(asked.input, first, parts))
-    await first  # a refusal must still become a status, however long the model takes to start
-    return StreamingResponse(_bytes(first, parts), media_type=MEDIA_TYPES[asked.response_format])
+        return EventStream(_events(asked.input, stream), stream)
+    await stream.wait()  # a refusal must still become a status, however long the model takes to start
+    return ByteStream(_bytes(stream), stream, MEDIA_TYPES[asked.response_format])
 
 
 async def _renamed(parts: AsyncGenerator[Spoken, None]) -> AsyncGenerator[Spoken, None]:
@@ -64,30 +63,20 @@ async def _renamed(parts: AsyncGenerator[Spoken, None]) -> AsyncGenerator[Spoken
         raise renamed(error, _FIELD_OF) from None
 
 
-async def _bytes(first: asyncio.Future[Spoken], rest: AsyncGenerator[Spoken, None]) -> AsyncIterator[bytes]:
-    async with aclosing(rest):
-        yield first.result().data
-        async for part in rest:
-            if part.data:
-                yield part.data
+async def _bytes(parts: StartedStream[Spoken]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        if part.data:
+            yield part.data
 
 
-async def _events(
-    text: str, first: asyncio.Future[Spoken], rest: AsyncGenerator[Spoken, None]
-) -> AsyncIterator[dict[str, str]]:
+async def _events(text: str, parts: StartedStream[Spoken]) -> AsyncIterator[dict[str, str]]:
     seconds = 0.0
     try:
-        async with aclosing(rest):
-            part = await first
-            while True:
-                seconds += part.seconds
-                if part.data:
-                    delta = {"type": "speech.audio.delta", "audio": base64.b64encode(part.data).decode()}
-                    yield {"data": json.dumps(delta)}
-                try:
-                    part = await anext(rest)
-                except StopAsyncIteration:
-                    break
+        async for part in parts:
+            seconds += part.seconds
+            if part.data:
+                delta = {"type": "speech.audio.delta", "audio": base64.b64encode(part.data).decode()}
+                yield {"data": json.dumps(delta)}
     except Exception as error:  # noqa: BLE001 - the status is sent: the stream itself has to say it
         yield {"data": json.dumps(envelope(from_exception(error)))}
         return
