@@ -16,7 +16,7 @@ from models.tasks import ImageJob
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 _PROGRESS_SECONDS: Final = 0.5
-"""Told at most this often, so that small pictures are not slowed by talk about them."""
+"""ImageEvent at most this often, so that small pictures are not slowed by talk about them."""
 _PREVIEW_SECONDS: Final = 2.0
 _PREVIEW_SIDE: Final = 256
 
@@ -56,16 +56,16 @@ class Made:
     seed: int
 
 
-Told = Progress | Partial | Made
+ImageEvent = Progress | Partial | Made
 
 
 class Imaging(ModelReplica[ImageEngine]):
     """Makes and changes pictures."""
 
-    async def generate(self, job: ImageJob, output: Output) -> AsyncIterator[Told]:
+    async def generate(self, job: ImageJob, output: Output) -> AsyncIterator[ImageEvent]:
         """Progress and partial pictures as they come, then the job's pictures in order."""
 
-        def work(is_cancelled: IsCancelled, tell: Callable[[Told], None]) -> None:
+        def work(is_cancelled: IsCancelled, tell: Callable[[ImageEvent], None]) -> None:
             reporter = _Reporter(job, output, is_cancelled, tell)
             for i, picture in enumerate(self.engine.stream(job, reporter)):
                 if is_cancelled():
@@ -80,7 +80,9 @@ class Imaging(ModelReplica[ImageEngine]):
 class _Reporter:
     """The engine's step callback: tells progress now and then, and partial pictures at even distances."""
 
-    def __init__(self, job: ImageJob, output: Output, is_cancelled: IsCancelled, tell: Callable[[Told], None]) -> None:
+    def __init__(
+        self, job: ImageJob, output: Output, is_cancelled: IsCancelled, tell: Callable[[ImageEvent], None]
+    ) -> None:
         self._job, self._output, self._is_cancelled, self._tell = job, output, is_cancelled, tell
         self._partials, self._share = 0, 0.0
         self._told_at = self._previewed_at = time.monotonic()

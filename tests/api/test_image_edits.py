@@ -86,6 +86,11 @@ def test_strength_goes_from_the_original_to_all_new(http: httpx.Client) -> None:
     assert 0 < away[1] < away[2]
 
 
+def test_a_variation_of_strength_0_is_the_original(http: httpx.Client) -> None:
+    answer = http.post("/v1/images/variations", json={"image": data_url(RED_ON_BLUE), "strength": 0, "seed": 1})
+    assert (pixels(opened(answer.raise_for_status().json()["data"][0])) == pixels(RED_ON_BLUE)).all()
+
+
 def test_only_what_the_mask_opens_changes(sdk: OpenAI) -> None:
     answer = sdk.images.edit(
         image=RED_ON_BLUE, mask=half_open(), prompt="a big white square on a green background", extra_body={"seed": 2}

@@ -124,11 +124,11 @@ def test_each_bad_field_is_a_400_that_names_it(
 
 def test_an_unknown_model_is_a_404_that_lists_the_models(sdk: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="image-gen") as caught:
-        sdk.images.generate(prompt=PROMPT, model="flux-9000")
+        sdk.images.generate(prompt=PROMPT, model="imaginary-9000")
     assert caught.value.code == "model_not_found"
     assert caught.value.request_id
 
 
 def test_models_of_older_clients_are_routed(sdk: OpenAI) -> None:
-    for model in ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "chatgpt-image-latest"):
+    for model in ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "chatgpt-image-latest", "schnell", "flux"):
         assert sdk.images.generate(prompt=PROMPT, model=model, extra_body={"steps": 1}).data

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -33,7 +34,7 @@ from deployments.ingress.schemas.images import (
     StoredPrompted,
     Variation,
 )
-from deployments.ingress.services.image_jobs import ImageRequest, make, make_all, plan, size_like, size_of
+from deployments.ingress.services.image_jobs import image_request, make, make_all, plan, size_like
 from deployments.ingress.services.jobs import Job
 from deployments.ingress.services.object_keys import image_key
 from deployments.ingress.services.retention import GENERATED
@@ -42,7 +43,6 @@ from models.tasks import ImageJob
 
 router = APIRouter(tags=["images"])
 
-_QUALITY_NAMES: Final = {"auto": "medium", "standard": "medium", "hd": "high"}
 _TITLED_SIZE: Final = (768, 1152)
 
 ImageBody = Generation | Edit | Variation
@@ -108,25 +108,15 @@ async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
 async def _prompted(atelier: Atelier, listed: Job, asked: Prompted) -> tuple[Made, dict[str, str]]:
     entry = atelier.models.entries[listed.model]
     defaults = entry.image
-    otherwise = (defaults.width, defaults.height) if asked.titled is None else _TITLED_SIZE
-    width, height = size_of(asked.size, asked.width, asked.height, otherwise)
+    default_size = (defaults.width, defaults.height) if asked.titled is None else _TITLED_SIZE
+    wanted = image_request(asked, default_size, asked.prompt or "")
     headers = {}
-    if asked.titled is None:
-        prompt = asked.prompt or ""
-    else:
-        written = await atelier.prompt_writer.write(*asked.titled)
-        prompt = written.prompt
+    if titled := asked.titled:
+        written = await listed.unless_cancelled(lambda: atelier.prompt_writer.write(*titled))
+        wanted = replace(wanted, prompt=written.prompt)
         headers["X-Prompt-Writer"] = written.source
-    image_request = ImageRequest(
-        prompt=prompt,
-        width=width,
-        height=height,
-        steps=asked.num_inference_steps,
-        guidance=asked.guidance_scale,
-        seed=asked.seed,
-    )
-    (made,) = await make_all(atelier.models, listed, plan(image_request, entry))
-    return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(prompt)}
+    (made,) = await make_all(atelier.models, listed, plan(wanted, entry))
+    return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(wanted.prompt)}
 
 
 async def _answer(
@@ -135,34 +125,20 @@ async def _answer(
     """What the three OpenAI routes have in common: the job, and its pictures whole or streamed."""
     alias = atelier.models.resolve(asked.model, ["image"])
     entry = atelier.models.entries[alias]
-    if mask is not None and asked.size == "auto" and asked.width is asked.height is None:
-        width, height = images[0].width, images[0].height  # what may not change comes back pixel for pixel
-    else:
-        otherwise = size_like(images[0]) if images else (entry.image.width, entry.image.height)
-        width, height = size_of(asked.size, asked.width, asked.height, otherwise)
-    image_request = ImageRequest(
-        prompt=prompt,
-        width=width,
-        height=height,
-        n=asked.n,
-        seed=asked.seed,
-        steps=asked.steps,
-        guidance=asked.guidance,
-        quality=_QUALITY_NAMES.get(asked.quality, asked.quality),
-        negative_prompt=asked.negative_prompt,
-        images=images,
-        mask=mask,
-        strength=None if isinstance(asked, Generation) else asked.strength,
-        is_variation=isinstance(asked, Variation),
-        loras=asked.loras,
-    )
-    job = plan(image_request, entry)
+    if not images:
+        default_size = (entry.image.width, entry.image.height)
+    elif mask is None or asked.says_size:
+        default_size = size_like(images[0])
+    else:  # what may not change comes back pixel for pixel
+        default_size = (images[0].width, images[0].height)
+    wanted = image_request(asked, default_size, prompt, images, mask, is_variation=isinstance(asked, Variation))
+    job = plan(wanted, entry)
     wants_url = asked.response_format == "url" or (asked.response_format is None and request.state.is_form)
     if wants_url and not asked.stream:
         await atelier.publishing.check()
-    told = _told(asked, job)
+    response_fields = _response_fields(asked, job)
     if asked.stream:
-        return await _streamed(request, atelier, alias, job, asked, told)
+        return await _streamed(request, atelier, alias, job, asked, response_fields)
     begun = time.monotonic()
     items: list[dict[str, Any]] = []
     async with atelier.jobs.working(request, alias) as listed:
@@ -173,7 +149,7 @@ async def _answer(
                 item["url"] = await atelier.publishing.publish(request, picture.data, asked.output_format)
             items.append(item)
     usage = {**_USAGE, "latency": round(time.monotonic() - begun, 3), "seed": job.seed}
-    answer = {"created": int(time.time()), "data": items, **told, "model": alias, "usage": usage}
+    answer = {"created": int(time.time()), "data": items, **response_fields, "model": alias, "usage": usage}
     if asked.response_format == "url":
         return JSONResponse(answer)
     pictures = [picture.data for picture in made]
@@ -188,18 +164,18 @@ _USAGE: Final = {
 }
 
 
-def _told(asked: ImageBody, job: ImageJob) -> dict[str, str]:
+def _response_fields(asked: ImageBody, job: ImageJob) -> dict[str, str]:
     """What answers and events say of the pictures."""
     return {
         "background": "opaque",
         "output_format": asked.output_format,
-        "quality": _QUALITY_NAMES.get(asked.quality, asked.quality),
+        "quality": asked.quality,
         "size": f"{job.width}x{job.height}",
     }
 
 
 async def _streamed(
-    request: Request, atelier: Atelier, alias: str, job: ImageJob, asked: ImageBody, told: dict[str, str]
+    request: Request, atelier: Atelier, alias: str, job: ImageJob, asked: ImageBody, response_fields: dict[str, str]
 ) -> Response:
     """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
     pieces = _pieces(request, atelier, alias, job, asked)
@@ -207,7 +183,7 @@ async def _streamed(
     family: Literal["image_edit", "image_generation"] = (
         "image_generation" if isinstance(asked, Generation) else "image_edit"
     )
-    return EventStream(_events(family, stream, told, job.seed), stream)
+    return EventStream(_events(family, stream, response_fields, job.seed), stream)
 
 
 async def _pieces(
@@ -228,11 +204,11 @@ async def _pieces(
 async def _events(
     family: str,
     pieces: StartedStream[Partial | Made],
-    told: dict[str, str],
+    response_fields: dict[str, str],
     seed: int,
 ) -> AsyncIterator[dict[str, str]]:
     async def event(piece: Partial | Made) -> dict[str, str]:
-        fields: dict[str, Any] = {"created_at": int(time.time()), **told}
+        fields: dict[str, Any] = {"created_at": int(time.time()), **response_fields}
         if isinstance(piece, Partial):
             name = f"{family}.partial_image"
             fields |= {"partial_image_index": piece.index, "image_index": piece.picture}
@@ -245,7 +221,7 @@ async def _events(
     try:
         async for piece in pieces:
             yield await event(piece)
-    except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
+    except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be sent inside the stream
         yield {"event": "error", "data": json.dumps({"type": "error", **envelope(from_exception(error))})}
 
 

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 @router.get("/{job_id}", summary="How far a picture is")
 async def show(request: Request, atelier: AtelierDep, job_id: str) -> dict[str, Any]:
     """State, progress 0-1 and a preview of a request's work, by its `x-request-id`."""
-    return atelier.jobs.find(request, job_id).told()
+    return atelier.jobs.find(request, job_id).shown()
 
 
 @router.delete("/{job_id}", summary="Stop making a picture")
@@ -25,4 +25,4 @@ async def cancel(request: Request, atelier: AtelierDep, job_id: str) -> dict[str
     if job.ended_at is None:
         atelier.jobs.end(job, "cancelled")
         job.cancelled.set()
-    return job.told()
+    return job.shown()

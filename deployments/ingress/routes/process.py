@@ -18,7 +18,7 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import Picture, read_picture
 from deployments.ingress.schemas.images import OLD_ALIASES, Process
-from deployments.ingress.services.image_jobs import ImageRequest, make_all, plan, size_like, size_of
+from deployments.ingress.services.image_jobs import image_request, make_all, plan, size_like
 from deployments.ingress.services.jobs import Job
 from models.tasks import ImageJob
 
@@ -101,21 +101,13 @@ async def _process(atelier: Atelier, listed: Job, asked: Process) -> _Done:
     entry = atelier.models.entries[listed.model]
     defaults = entry.image
     param = "input_file" if asked.input_file else "input_image_url"
-    source = None if given is None else await read_picture(given, atelier.settings, param, asked.bearer_token)
+    source = None
+    if given is not None:
+        source = await listed.unless_cancelled(lambda: read_picture(given, atelier.settings, param, asked.bearer_token))
     mode: Mode = "generate" if source is None else "variation" if asked.prompt is None else "edit"
-    otherwise = (defaults.width, defaults.height) if source is None else size_like(source)
-    width, height = size_of(asked.size, asked.width, asked.height, otherwise)
-    image_request = ImageRequest(
-        prompt=asked.prompt or "",
-        width=width,
-        height=height,
-        seed=asked.seed,
-        steps=asked.num_inference_steps,
-        guidance=asked.guidance_scale,
-        images=[] if source is None else [source],
-        is_variation=mode == "variation",
-    )
-    job = plan(image_request, entry)
+    default_size = (defaults.width, defaults.height) if source is None else size_like(source)
+    images = [] if source is None else [source]
+    job = plan(image_request(asked, default_size, asked.prompt or "", images, is_variation=mode == "variation"), entry)
     (made,) = await make_all(atelier.models, listed, job)
     return _Done(mode, listed.model, source, job, made)
 

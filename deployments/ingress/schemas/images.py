@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.body import Fields, Upload
@@ -15,7 +15,12 @@ from deployments.ingress.requests.body import Fields, Upload
 MAX_SEED = 2**53 - 1
 MAX_IMAGES = 16
 _SIZE = "`auto` or WIDTHxHEIGHT, multiples of 16 from 64 to 2048"
-Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
+_QUALITY_NAMES = {"auto": "medium", "standard": "medium", "hd": "high"}
+Quality = Annotated[
+    Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"],
+    AfterValidator(lambda quality: _QUALITY_NAMES.get(quality, quality)),
+]
+"""What OpenAI's models have called it; read as one of low, medium, high, xhigh and max."""
 
 ALIASES = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
 """Other spellings (API.md section 1)."""
@@ -45,25 +50,35 @@ class Lora(Fields):
     weight: float = Field(1.0, ge=-4, le=4)
 
 
-class _Sampling(Fields):
-    """How a picture is drawn."""
+class Drawing(Fields):
+    """What every picture route takes. Fields named as in `ImageRequest` (or an alias of such) say how it is drawn."""
 
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="image i of n uses seed + i; chosen when absent")
-    steps: int | None = Field(None, ge=1, le=150, description="goes before what `quality` says")
-    guidance: float | None = Field(None, ge=0, le=20)
+    size: str = Field("auto", description=_SIZE)
     width: int | None = None
     height: int | None = None
-    negative_prompt: str | None = Field(None, max_length=32_000)
+
+    @property
+    def says_size(self) -> bool:
+        """Whether the caller wants a size of their own."""
+        return self.size != "auto" or self.width is not None or self.height is not None
 
 
-class _Pictures(_Sampling):
+class _Pictures(Drawing):
     """What the three OpenAI routes have in common."""
 
     model: str | None = Field(None, description="alias; the default image model when absent")
     n: int = Field(1, ge=1, le=10)
-    size: str = Field("auto", description=_SIZE)
+    steps: int | None = Field(None, ge=1, le=150, description="goes before what `quality` says")
+    guidance: float | None = Field(None, ge=0, le=20)
+    negative_prompt: str | None = Field(None, max_length=32_000)
+    loras: list[Lora] = Field(default_factory=list)
+    quality: Quality = Field(
+        "auto",
+        validate_default=True,
+        description="low halves the steps, high takes 1.5 times as many, xhigh and max 2",
+    )
     response_format: Literal["b64_json", "url"] | None = None
-    quality: Quality = Field("auto", description="low halves the steps, high takes 1.5 times as many, xhigh and max 2")
     background: Literal["auto", "opaque", "transparent"] = "auto"
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: int = Field(100, ge=0, le=100, description="quality of JPEG and WebP")
@@ -71,7 +86,6 @@ class _Pictures(_Sampling):
     partial_images: int = Field(0, ge=0, le=3, description="pictures sent midway when streaming")
     user: str | None = None
     safety_identifier: str | None = None
-    loras: list[Lora] = Field(default_factory=list)
 
 
 class Generation(_Pictures):
@@ -110,21 +124,20 @@ class Variation(_Pictures):
     """`POST /v1/images/variations`."""
 
     image: ImageSource
-    strength: float | None = Field(None, gt=0, le=1, description="how much changes; the model's own when absent")
+    strength: float | None = Field(
+        None, ge=0, le=1, description="0 = the original, 1 = all new; the model's own when absent"
+    )
 
 
-class Prompted(Fields):
+class Prompted(Drawing):
     """`POST /v1/images/generate`: a prompt, or a title and a description that become one."""
 
     prompt: str | None = Field(None, min_length=1, max_length=2000)
     title: str | None = Field(None, min_length=1, max_length=200)
     description: str | None = Field(None, min_length=1, max_length=4000)
-    size: str = Field("auto", description=_SIZE)
-    width: int | None = None
-    height: int | None = None
     num_inference_steps: int | None = Field(None, ge=1, le=50)
     guidance_scale: float | None = Field(None, ge=0, le=20)
-    seed: int = Field(42, ge=0, le=MAX_SEED)
+    seed: int | None = Field(42, ge=0, le=MAX_SEED)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -149,17 +162,13 @@ class StoredPrompted(Prompted):
     key: str | None = Field(None, min_length=1, description="where it is kept; images/generated/{uuid}.png when absent")
 
 
-class Process(Fields):
+class Process(Drawing):
     """`POST /process` and `/process/raw`: a form, where an empty text is what was left out."""
 
     input_image_url: str | None = None
     input_file: Upload | None = None
     prompt: str | None = Field(None, max_length=32_000)
     bearer_token: str | None = Field(None, description="sent to the host of input_image_url only")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED)
-    size: str = Field("auto", description=_SIZE)
-    width: int | None = None
-    height: int | None = None
     guidance_scale: float | None = Field(None, ge=0, le=20)
     num_inference_steps: int | None = Field(None, ge=1, le=150)
 

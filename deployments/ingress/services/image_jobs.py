@@ -1,22 +1,21 @@
-"""From what a route was asked to pictures: the job, its way through the model, and what is told meanwhile."""
+"""From a route's body to pictures: the request, the model's job, its pictures and its progress meanwhile."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, fields
 from typing import Final
 
-from deployments.imaging import Made, Output, OutputFormat, Partial, Progress
+from deployments.imaging import ImageEvent, Made, Output, OutputFormat, Partial, Progress
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import Picture
-from deployments.ingress.schemas.images import MAX_SEED, Lora
-from deployments.ingress.services.jobs import Job, cancelled
+from deployments.ingress.schemas.images import ALIASES, MAX_SEED, Drawing, Lora
+from deployments.ingress.services.jobs import Job
 from models.catalog import ModelEntry, refuse_impossible
 from models.tasks import ImageJob, LoraUse
 
@@ -28,7 +27,7 @@ STEPS_BY_QUALITY: Final = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0,
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What is to be made; what is None is the model's own default."""
+    """What is to be made; where a value is None, the model's own default holds. The one list of these fields."""
 
     prompt: str
     width: int
@@ -46,8 +45,31 @@ class ImageRequest:
     loras: Sequence[Lora] = ()
 
 
+_FIELDS: Final = {field.name for field in fields(ImageRequest)}
+_READ_ELSEWHERE: Final = {"prompt", "width", "height", "images", "mask"}
+"""Of these a body has the sources, or several that say the same."""
+
+
+def image_request(
+    asked: Drawing,
+    default_size: tuple[int, int],
+    prompt: str,
+    images: Sequence[Picture] = (),
+    mask: Picture | None = None,
+    *,
+    is_variation: bool = False,
+) -> ImageRequest:
+    """The request of a route's body, whose fields are found by their names. Raises as `size_of` does."""
+    width, height = size_of(asked.size, asked.width, asked.height, default_size)
+    named = {ALIASES.get(name, name): getattr(asked, name) for name in type(asked).model_fields}
+    said = {name: value for name, value in named.items() if name in _FIELDS and name not in _READ_ELSEWHERE}
+    return ImageRequest(
+        prompt=prompt, width=width, height=height, images=images, mask=mask, is_variation=is_variation, **said
+    )
+
+
 def plan(image_request: ImageRequest, entry: ModelEntry) -> ImageJob:
-    """The job for a image_request, checked against the model's limits and abilities before anything is queued.
+    """The job for a request, checked against the model's limits and abilities before anything is queued.
 
     Raises:
         ApiError: 400 naming `seed`, `n`, `size` or `loras[i].name`.
@@ -97,44 +119,25 @@ async def make(
     quality: int = 100,
     partials: int = 0,
 ) -> AsyncGenerator[Partial | Made, None]:
-    """Partial pictures as they come and the job's pictures in order; `listed` is told how far it is.
+    """Partial pictures as they come and the job's pictures in order; `listed` takes note of the progress.
 
     Raises:
         ApiError: what `ModelCalls.stream` raises, and 400 `cancelled`.
     """
     output = Output(output_format, quality, partials)
-    told = models.stream(listed.model, "generate", job, output)
-    async with aclosing(_until_cancelled(listed, told)) as pieces:
+    events: AsyncGenerator[ImageEvent, None] = models.stream(listed.model, "generate", job, output)
+    async with aclosing(_until_cancelled(listed, events)) as pieces:
         async for piece in pieces:
-            listed.hear(piece)
+            listed.note(piece)
             if not isinstance(piece, Progress):
                 yield piece
 
 
-async def _until_cancelled(
-    listed: Job, pieces: AsyncGenerator[Partial | Made | Progress, None]
-) -> AsyncGenerator[Partial | Made | Progress, None]:
-    if listed.cancelled.is_set():  # before the model was asked at all
-        await pieces.aclose()
-        raise cancelled()
-    stop = asyncio.ensure_future(listed.cancelled.wait())
-    try:
-        async with aclosing(pieces):
+async def _until_cancelled(listed: Job, events: AsyncGenerator[ImageEvent, None]) -> AsyncGenerator[ImageEvent, None]:
+    async with aclosing(events):
+        with suppress(StopAsyncIteration):
             while True:
-                following = asyncio.ensure_future(anext(pieces))
-                try:
-                    await asyncio.wait([following, stop], return_when=asyncio.FIRST_COMPLETED)
-                    if stop.done():
-                        raise cancelled()
-                    yield following.result()
-                except StopAsyncIteration:
-                    return
-                finally:
-                    if not following.done():
-                        following.cancel()
-                        await asyncio.wait([following])
-    finally:
-        stop.cancel()
+                yield await listed.unless_cancelled(lambda: anext(events))
 
 
 async def make_all(

@@ -6,21 +6,22 @@ import asyncio
 import base64
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from starlette.requests import Request
 
-from deployments.imaging import Progress, Told
+from deployments.imaging import ImageEvent, Progress
 from deployments.ingress.errors import ApiError
 from deployments.ingress.middleware.access import caller_of
 
+T = TypeVar("T")
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _KEPT_SECONDS: Final = 600.0
-_MOST: Final = 10_000
+_MAX_JOBS: Final = 10_000
 
 
 def cancelled() -> ApiError:
@@ -43,23 +44,42 @@ class Job:
     ended_at: float | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def hear(self, piece: Told) -> None:
-        """Take note of what the model tells."""
+    def note(self, piece: ImageEvent) -> None:
+        """Take note of what has come from the model."""
         if self.ended_at is None:
             self.state = "running"
         if isinstance(piece, Progress):
             self.step, self.steps = piece.done, piece.total
             self.preview = piece.preview or self.preview
 
+    async def unless_cancelled(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of `work`, which is begun unless the job was stopped before.
+
+        Raises:
+            ApiError: 400 `cancelled` as soon as somebody stops the job; `work` is cancelled.
+        """
+        if self.cancelled.is_set():
+            raise cancelled()
+        working, stopped = asyncio.ensure_future(work()), asyncio.ensure_future(self.cancelled.wait())
+        try:
+            await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                raise cancelled()
+            return working.result()
+        finally:
+            stopped.cancel()
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
     def end(self, state: State) -> None:
         """Note how it ended."""
         self.state, self.ended_at = state, time.monotonic()
         if state == "done":
-            self.step = self.steps  # a quick job tells none of its steps
+            self.step = self.steps  # a quick job reports none of its steps
 
-    def told(self) -> dict[str, Any]:
-        """As the route answers it."""
-        shown: dict[str, Any] = {
+    def shown(self) -> dict[str, Any]:
+        """As the routes answer it."""
+        fields: dict[str, Any] = {
             "id": self.id,
             "object": "job",
             "state": self.state,
@@ -70,8 +90,8 @@ class Job:
             "created": int(self.created),
         }
         if self.preview is not None:
-            shown["preview"] = f"data:image/jpeg;base64,{base64.b64encode(self.preview).decode()}"
-        return shown
+            fields["preview"] = f"data:image/jpeg;base64,{base64.b64encode(self.preview).decode()}"
+        return fields
 
 
 class Jobs:
@@ -136,6 +156,6 @@ class Jobs:
         oldest = time.monotonic() - _KEPT_SECONDS
         while self._ended:
             job = next(iter(self._ended.values()))
-            if len(self._ended) <= _MOST and job.ended_at is not None and job.ended_at > oldest:
+            if len(self._ended) <= _MAX_JOBS and job.ended_at is not None and job.ended_at > oldest:
                 break
             self._ended.popitem(last=False)

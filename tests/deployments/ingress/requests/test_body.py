@@ -119,7 +119,7 @@ async def test_each_fault_of_a_field_is_named(fields: dict[str, Any], code: str,
 async def test_an_input_of_a_form_that_was_left_empty_is_absent_unless_it_is_a_text() -> None:
     async with client() as c:
         read = (await c.post("/generation", data={"prompt": "a", "n": "", "seed": "", "quality": ""})).json()
-    assert (read["n"], read["seed"], read["quality"]) == (1, None, "auto")
+    assert (read["n"], read["seed"], read["quality"]) == (1, None, "medium")
     assert await fault("/generation", data={"prompt": ""}) == (400, "string_below_min_length", "prompt")
     assert await fault("/generation", json={"prompt": "a", "n": ""}) == (400, "invalid_type", "n")
 
