@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from deployments.ingress.openapi_examples import ERROR, EXAMPLES, Example
+from deployments.ingress.openapi_examples import ERROR, EXAMPLES, PATHS, Example
 
 _SCRIPTS: Final = "/static/docs"
 
@@ -62,18 +62,23 @@ def describe(schema: dict[str, Any]) -> None:
 
 
 def _add_example(operation: dict[str, Any], example: Example) -> None:
-    if example.sent is not None:
-        for content in operation["requestBody"]["content"].values():
-            content["example"] = example.sent
+    for place in operation.get("parameters", ()):
+        if place["in"] == "path":
+            place["example"] = PATHS[place["name"]]
+    for kind, content in operation.get("requestBody", {"content": {}})["content"].items():
+        files = example.files if kind == "multipart/form-data" else {}
+        content["example"] = {**(example.sent or {}), **files}
     (status,) = (status for status in operation["responses"] if status != "default")
     answer = operation["responses"][status]
     answer.pop("content", None)
     if example.answer is not None:
         answer["content"] = {example.media_type: {"schema": {"type": "object"}, "example": example.answer}}
     elif example.media_type is not None:
-        answer["content"] = {example.media_type: {"schema": {"type": "string", "format": "binary"}}}
+        schema = {"type": "string"} if example.media_type.startswith("text/") else _BINARY
+        answer["content"] = {example.media_type: {"schema": schema}}
 
 
+_BINARY: Final = {"type": "string", "format": "binary"}
 _TEXT_OR_NULL: Final = {"type": "string", "nullable": True}
 _ERROR: Final[dict[str, Any]] = {
     "type": "object",
@@ -97,20 +102,25 @@ _ERROR: Final[dict[str, Any]] = {
 def accepts(fields: type[BaseModel], *, json: bool = True, forms: bool = False) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is `fields`, as JSON, as a form, or either."""
     schema = _inlined(fields.model_json_schema())
-    kinds = (["application/json"] if json else []) + (
-        ["multipart/form-data", "application/x-www-form-urlencoded"] if forms else []
-    )
+    needs_file = any(schema["properties"][name].get("format") == "binary" for name in schema.get("required", ()))
+    kinds = ["application/json"] if json else []
+    if forms:
+        kinds += ["multipart/form-data"] if needs_file else ["multipart/form-data", "application/x-www-form-urlencoded"]
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}}
 
 
-def multipart(files: dict[str, str], fields: dict[str, str] | None = None) -> dict[str, Any]:
-    """`openapi_extra` of an upload: file parts and text fields, each with its description."""
-    properties: dict[str, Any] = {
-        name: {"type": "string", "format": "binary", "description": text} for name, text in files.items()
-    }
-    properties |= {name: {"type": "string", "description": text} for name, text in (fields or {}).items()}
-    schema = {"type": "object", "properties": properties, "required": list(files)[:1]}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+def parameter(name: str, description: str, schema: dict[str, Any], where: str = "path") -> dict[str, Any]:
+    """A part of the path, or of the query."""
+    return {"name": name, "in": where, "required": where == "path", "description": description, "schema": schema}
+
+
+def query(fields: type[BaseModel]) -> list[dict[str, Any]]:
+    """The parameters of a query that is `fields`."""
+    properties = fields.model_json_schema()["properties"]
+    return [
+        parameter(name, field.description or name, properties[name], "query")
+        for name, field in fields.model_fields.items()
+    ]
 
 
 def add_header(schema: dict[str, Any], name: str, description: str, where: Callable[[str, str], bool]) -> None:

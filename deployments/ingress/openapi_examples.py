@@ -6,7 +6,8 @@ out" works as it stands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 PICTURE: Final = (
@@ -21,10 +22,14 @@ _B64: Final = "iVBORw0KGgoAAAANSUhEUgAA…"
 
 @dataclass(frozen=True)
 class Example:
-    """`sent` is a JSON body, or the text fields of a form. `answer` is JSON; None where `media_type` is another."""
+    """`sent` is a JSON body, or the text fields of a form; `files` are the names of files that its file parts bring.
+
+    `answer` is JSON; None where `media_type` is another.
+    """
 
     answer: dict[str, Any] | None = None
     sent: dict[str, Any] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
     media_type: str | None = "application/json"
 
 
@@ -55,7 +60,7 @@ _PROMPT: Final = {"prompt": "a big red circle on a blue background", "seed": 7}
 _PNG: Final = Example(sent=_PROMPT, media_type="image/png")
 _IMAGES: Final = {
     "GET": Example({"images": [_RECORD], "has_more": False, "next": None}),
-    "POST": Example(_RECORD),
+    "POST": Example(_RECORD, files={"file": "square.png"}),
 }
 _SEARCH: Final = Example(
     {"results": [{**_RECORD, "score": 0.4456}]}, sent={"query": "a red square on blue", "limit": 3}
@@ -79,6 +84,13 @@ _VOICE: Final = {
     "id": "voice_00064434b92bf0e5d2b3b4b1c64a7be01c9", "object": "audio.voice", "name": "Ann", "created_at": _AT,
     "type": "audio_sample", "consent": _CONSENT["id"],
 }  # fmt: skip
+
+PATHS: Final = {
+    "alias": "vlm-fast", "consent_id": _CONSENT["id"], "fid": "87313aa9ab954604b3d7b6be2aadd6f0.png",
+    "image_id": _UUID, "job_id": _UUID, "key": f"images/generated/{_UUID}.png", "name": "image-gen",
+    "project_id": "holiday-2026", "voice_id": _VOICE["id"],
+}  # fmt: skip
+"""What stands in the paths of routes, by the name of the parameter."""
 
 EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/healthz": {"GET": Example({"status": "ok", "timestamp": _AT})},
@@ -177,7 +189,8 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
                         "tags": ["big", "red", "square", "big_red", "red_square"], "flagged": False, "cache": False,
                     }
                 ]
-            }
+            },
+            files={"images": "square.png"},
         )
     },
     "/api/caption-collective-images": {
@@ -185,7 +198,8 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
             {
                 "collective_caption": "a big red square in the centre of a blue background", "count": 1,
                 "tags": ["big", "red", "square", "big_red", "red_square"], "flagged": False,
-            }
+            },
+            files={"images": "square.png"},
         )
     },
     "/api/admin/reset-cache": {"POST": Example({"message": "Redis cache cleared"})},
@@ -206,7 +220,9 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     },
     "/process/raw": {"POST": _PNG},
     "/v1/jobs/{job_id}": {"GET": Example(_JOB), "DELETE": Example({**_JOB, "state": "cancelled"})},
-    "/upload": {"POST": Example({"url": "/i/87313aa9ab954604b3d7b6be2aadd6f0.png"})},
+    "/upload": {
+        "POST": Example({"url": "/i/87313aa9ab954604b3d7b6be2aadd6f0.png"}, files={"file": "square.png"})
+    },
     "/i/{fid}": {"GET": _BYTES},
     "/latest": {
         "GET": Example(
@@ -258,7 +274,9 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         )
     },
     "/v1/audio/voice_consents": {
-        "POST": Example(_CONSENT, sent={"name": "Ann agrees", "language": "en-US"}),
+        "POST": Example(
+            _CONSENT, sent={"name": "Ann agrees", "language": "en-US"}, files={"recording": "ann-agrees.wav"}
+        ),
         "GET": Example(
             {
                 "object": "list", "data": [_CONSENT], "has_more": False, "first_id": _CONSENT["id"],
@@ -272,7 +290,9 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         "DELETE": Example({"id": _CONSENT["id"], "deleted": True, "object": "audio.voice_consent"}),
     },
     "/v1/audio/voices": {
-        "POST": Example(_VOICE, sent={"name": "Ann", "consent": _CONSENT["id"]}),
+        "POST": Example(
+            _VOICE, sent={"name": "Ann", "consent": _CONSENT["id"]}, files={"audio_sample": "ann.wav"}
+        ),
         "GET": Example({"object": "list", "data": [_VOICE], "voices": [{"id": _VOICE["id"], "name": "Ann"}]}),
     },
     "/v1/audio/voices/{voice_id}": {

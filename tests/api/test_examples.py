@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +13,8 @@ from deployments.ingress.openapi_examples import EXAMPLES, PICTURE, Example
 from tests.api.test_voice import recording
 
 ROUTES = [(method, path, example) for path, methods in EXAMPLES.items() for method, example in methods.items()]
-UPLOADS = {"/upload": "file", "/v1/images": "file", "/v1/projects/{project_id}/images": "file",
-           "/api/caption-images": "images", "/api/caption-collective-images": "images"}  # fmt: skip
 FORMS = {"/process", "/process/raw", "/v1/voice/generate"}
-RECORDINGS = {"/v1/audio/voice_consents": "recording", "/v1/audio/voices": "audio_sample"}
+FILES = {".png": base64.b64decode(PICTURE.partition(",")[2]), ".wav": recording()}
 MAY_BE_ABSENT = {"duplicate", "preview"}
 
 
@@ -58,6 +57,15 @@ def test_every_route_has_an_example(document: dict[str, Any]) -> None:
     assert described == {(method, path) for method, path, _ in ROUTES}
 
 
+def test_every_body_and_every_part_of_a_path_has_an_example(document: dict[str, Any]) -> None:
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for content in operation.get("requestBody", {"content": {}})["content"].values():
+                assert set(content["schema"].get("required", ())) <= content["example"].keys()
+            for place in operation.get("parameters", ()):
+                assert place["in"] != "path" or place["example"]
+
+
 def test_every_operation_tells_of_the_errors_that_it_really_gives(document: dict[str, Any]) -> None:
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -75,13 +83,11 @@ def test_an_example_is_answered_as_it_says(
     for name, value in places.items():
         url = url.replace(f"{{{name}}}", value)
     sent: dict[str, Any] = {}
-    if path in UPLOADS:
-        sent["files"] = {UPLOADS[path]: ("square.png", base64.b64decode(PICTURE.partition(",")[2]))}
-    elif path in RECORDINGS and method == "POST":
-        sent["files"] = {RECORDINGS[path]: ("ann.wav", recording())}
-        sent["data"] = {**(example.sent or {}), "consent": places["consent_id"]}
-        if path == "/v1/audio/voice_consents":
-            del sent["data"]["consent"]
+    if example.files:
+        sent["files"] = {name: (file, FILES[Path(file).suffix]) for name, file in example.files.items()}
+        sent["data"] = dict(example.sent or {})
+        if "consent" in sent["data"]:
+            sent["data"]["consent"] = places["consent_id"]
     elif path in FORMS:
         sent["files"] = {name: (None, str(value)) for name, value in (example.sent or {}).items()}
     elif example.sent is not None:

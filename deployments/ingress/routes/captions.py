@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError, invalid
-from deployments.ingress.openapi import multipart
+from deployments.ingress.openapi import accepts, query
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import check_picture
 from models.errors import InvalidImage
@@ -22,7 +22,6 @@ router = APIRouter(prefix="/api", tags=["captions"])
 
 _MAX_IMAGES = 32
 _TYPES = ("JPEG", "PNG", "WEBP")
-_FILES = multipart({"images": f"1 to {_MAX_IMAGES} pictures, repeated"})
 
 
 class CaptionQuery(body.Fields):
@@ -36,10 +35,13 @@ class CaptionQuery(body.Fields):
 class CaptionFiles(body.Fields):
     """Body of the caption routes."""
 
-    images: list[body.Upload] = Field(min_length=1, max_length=_MAX_IMAGES)
+    images: list[body.Upload] = Field(min_length=1, max_length=_MAX_IMAGES, description="JPEG, PNG or WebP, repeated")
 
 
-@router.post("/caption-images", summary="Caption pictures", openapi_extra=_FILES)
+_ASKS = {"parameters": query(CaptionQuery), **accepts(CaptionFiles, json=False, forms=True)}
+
+
+@router.post("/caption-images", summary="Caption pictures", openapi_extra=_ASKS)
 async def caption_images(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """A caption, its keywords and a yes/no for each picture, in input order."""
     asked, files = await _asked(request, atelier.settings)
@@ -54,7 +56,7 @@ async def caption_images(request: Request, atelier: AtelierDep) -> dict[str, Any
     }
 
 
-@router.post("/caption-collective-images", summary="Caption pictures together", openapi_extra=_FILES)
+@router.post("/caption-collective-images", summary="Caption pictures together", openapi_extra=_ASKS)
 async def caption_collective_images(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """One caption of all pictures, which a chat model sees in one conversation in input order."""
     asked, files = await _asked(request, atelier.settings)

@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, from_exception, invalid
-from deployments.ingress.openapi import accepts, multipart
+from deployments.ingress.openapi import accepts, parameter, query
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
 from deployments.ingress.schemas.search import Added, GcRequest, ListQuery, RestoreRequest, Searched, Thumbnailed
@@ -48,23 +48,12 @@ register_url_convertor("image_id", _ImageId())
 Route = Callable[..., Any]
 
 
-def _parameter(name: str, description: str, schema: dict[str, Any], where: str = "path") -> dict[str, Any]:
-    return {"name": name, "in": where, "required": where == "path", "description": description, "schema": schema}
+_PROJECT = parameter("project_id", "the project", {"type": "string", "pattern": f"^{PROJECT_NAME.pattern}$"})
+_IMAGE = parameter("image_id", "the image's id", {"type": "string", "format": "uuid"})
 
 
-_PROJECT = _parameter("project_id", "the project", {"type": "string", "pattern": f"^{PROJECT_NAME.pattern}$"})
-_IMAGE = _parameter("image_id", "the image's id", {"type": "string", "format": "uuid"})
-
-
-def _query(fields: type[body.Fields]) -> list[dict[str, Any]]:
-    return [
-        _parameter(name, field.description or name, fields.model_json_schema()["properties"][name], "query")
-        for name, field in fields.model_fields.items()
-    ]
-
-
-_LISTED = _query(ListQuery)
-_THUMBNAILED = _query(Thumbnailed)
+_LISTED = query(ListQuery)
+_THUMBNAILED = query(Thumbnailed)
 
 
 def _in_both_trees(
@@ -93,7 +82,7 @@ def _in_both_trees(
     return register
 
 
-@_in_both_trees("POST", "", "Add an image", request_body=multipart({"file": "JPEG, PNG, WebP, GIF or BMP"}))
+@_in_both_trees("POST", "", "Add an image", request_body=accepts(Added, json=False, forms=True))
 async def add(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Stores the image and makes it searchable. The same bytes again give the same record and `duplicate`: true."""
     project = _project(request)

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
-from deployments.ingress.openapi import multipart
+from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.body import Fields, Upload
 from deployments.ingress.requests.pictures import check_picture
@@ -32,10 +33,10 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 class Uploaded(Fields):
     """`POST /upload`."""
 
-    file: Upload
+    file: Upload = Field(description="JPEG, PNG, WebP, GIF or BMP")
 
 
-@router.post("/upload", summary="Keep a picture", openapi_extra=multipart({"file": "JPEG, PNG, WebP, GIF or BMP"}))
+@router.post("/upload", summary="Keep a picture", openapi_extra=accepts(Uploaded, json=False, forms=True))
 async def upload(request: Request, atelier: AtelierDep) -> dict[str, str]:
     """Keeps the bytes as they are under a name that cannot be guessed, and gives their URL on this server."""
     settings = atelier.settings

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import caller_of
-from deployments.ingress.openapi import accepts
+from deployments.ingress.openapi import accepts, query
 from deployments.ingress.requests import body
 from deployments.ingress.schemas.speech import STOCK_VOICES, ConsentName, ConsentRecording, NewVoice, Page
 from deployments.ingress.services.speakers import may_use
@@ -43,7 +43,7 @@ async def add_consent(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     return _shown_consent(consent)
 
 
-@router.get("/voice_consents", summary="The consents")
+@router.get("/voice_consents", summary="The consents", openapi_extra={"parameters": query(Page)})
 async def consents(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The caller's consents, newest first, a page at a time."""
     asked = body.query(request, Page)

@@ -43,7 +43,7 @@ Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 class Added(Fields):
     """`POST …/images`."""
 
-    file: Upload
+    file: Upload = Field(description="JPEG, PNG, WebP, GIF or BMP")
 
 
 class ListQuery(Fields):
