@@ -102,7 +102,8 @@ _ERROR: Final[dict[str, Any]] = {
 def accepts(fields: type[BaseModel], *, json: bool = True, forms: bool = False) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is `fields`, as JSON, as a form, or either."""
     schema = _inlined(fields.model_json_schema())
-    needs_file = any(schema["properties"][name].get("format") == "binary" for name in schema.get("required", ()))
+    needed = [schema["properties"][name] for name in schema.get("required", ())]
+    needs_file = any(each.get("items", each).get("format") == "binary" for each in needed)
     kinds = ["application/json"] if json else []
     if forms:
         kinds += ["multipart/form-data"] if needs_file else ["multipart/form-data", "application/x-www-form-urlencoded"]
