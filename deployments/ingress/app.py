@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -35,25 +34,7 @@ from deployments.ingress.middleware.idempotency import (
 )
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.openapi import add_header, add_pages, describe
-from deployments.ingress.routes import (
-    captions,
-    chat,
-    cloned_speech,
-    embeddings,
-    files,
-    health,
-    images,
-    jobs,
-    metrics,
-    models,
-    process,
-    search,
-    speech,
-    system,
-    uploads,
-    vision,
-    voices,
-)
+from deployments.ingress.routes import FAMILIES, Family
 from deployments.ingress.services.publishing import base_url
 from models.errors import ModelError
 from stores.errors import StoreError
@@ -93,19 +74,9 @@ def create_app(atelier: Atelier) -> FastAPI:
     app.add_api_route("/", _to_the_description, include_in_schema=False)
     app.state.atelier = atelier
     settings = atelier.settings
-    for router in (health, metrics, models, system, files, uploads, chat, vision, captions):
-        app.include_router(router.router)
-    for feature in (
-        _Feature(images.router, settings.image_enabled, "IMAGE_ENABLED"),
-        _Feature(process.router, settings.image_enabled, "IMAGE_ENABLED"),
-        _Feature(jobs.router, settings.image_enabled, "IMAGE_ENABLED"),
-        _Feature(cloned_speech.router, settings.voice_enabled, "VOICE_ENABLED"),
-        _Feature(speech.router, settings.voice_enabled, "VOICE_ENABLED"),
-        _Feature(voices.router, settings.voice_enabled, "VOICE_ENABLED"),
-        _Feature(search.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),
-        _Feature(embeddings.router, settings.image_search_enabled, "IMAGE_SEARCH_ENABLED"),
-    ):
-        app.include_router(feature.router if feature.enabled else _switched_off(feature))
+    for family in FAMILIES:
+        is_enabled = family.feature is None or getattr(settings, family.feature)
+        app.include_router(family.router if is_enabled else _switched_off(family))
 
     app.add_middleware(_Heads)
     ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
@@ -139,21 +110,15 @@ class _Application(FastAPI):
         return super().openapi()
 
 
-@dataclass(frozen=True)
-class _Feature:
-    router: APIRouter
-    enabled: bool
-    variable: str
-
-
-def _switched_off(feature: _Feature) -> APIRouter:
-    """The feature's routes, each answering 404 `feature_disabled`."""
+def _switched_off(family: Family) -> APIRouter:
+    """The family's routes, each answering 404 `feature_disabled`."""
 
     async def refuse() -> None:
-        raise ApiError(404, f"this feature is switched off ({feature.variable}=0)", code="feature_disabled")
+        variable = str(family.feature).upper()
+        raise ApiError(404, f"this feature is switched off ({variable}=0)", code="feature_disabled")
 
     router = APIRouter(include_in_schema=False)
-    for route in feature.router.routes:
+    for route in family.router.routes:
         if isinstance(route, APIRoute):
             router.add_api_route(route.path, refuse, methods=sorted(route.methods or ()))
     return router
