@@ -425,7 +425,7 @@ class Settings(BaseModel):
         return next((alias for alias, entry in self.models.items() if entry.kind == kind), None)
 
 
-# API.md names these variables; the right side is the path of the setting.
+# The variables of docs/configuration.md; the right side is the path of the setting.
 _ENVIRONMENT = {
     "ATELIER_HOME": "home",
     "ATELIER_LEAST_FREE_BYTES": "least_free_bytes",

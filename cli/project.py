@@ -1,4 +1,4 @@
-"""One project of a running server, by its image search routes (API.md section 3D)."""
+"""One project of a running server, by its image search routes (docs/http-api.md, "Image search")."""
 
 from __future__ import annotations
 

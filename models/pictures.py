@@ -1,4 +1,4 @@
-"""Pictures from bytes, and back, with every check before the decoder sees them (API.md section 1, "Images in")."""
+"""Pictures from bytes, and back, checked before they are decoded (docs/http-api.md, "Pictures in requests")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error a client can see, in one envelope (API.md section 1, OPENAI.md section 2).
+"""Every error a client can see, in one envelope (docs/http-api.md, "Errors").
 
 Routes raise `ApiError` for what they find themselves; what engines and stores raise is mapped here and nowhere else.
 """

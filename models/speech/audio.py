@@ -1,4 +1,4 @@
-"""Recordings into sound, with every check a voice needs before an engine hears it (API.md section 1).
+"""Recordings into sound, checked before an engine gets it (docs/http-api.md, "Voices and consents").
 
 They come as MP3, WAV, FLAC, Ogg, M4A, AAC or WebM, told apart by their bytes, never by a name. Sound inside the house
 is `models.tasks.Audio`: mono float32 samples in -1 … 1.

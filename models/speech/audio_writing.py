@@ -1,4 +1,4 @@
-"""Sound into files, whole or while it is still being made (OPENAI.md section 6)."""
+"""Sound into files, whole or while it is still being made (docs/http-api.md, "Speech")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API.md's families C and D as their old clients ask for them: with curl, one line a case."""
+"""The older servers' routes as their clients call them: with curl, one line a case."""
 
 from __future__ import annotations
 

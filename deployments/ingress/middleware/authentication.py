@@ -20,7 +20,7 @@ _ADMIN = ("/v1/system/evict", "/v1/system/load", "/api/admin")
 
 
 class Keys:
-    """Lets in who has a key; open to all while there is none (API.md section 1, "Auth").
+    """Lets in who has a key; open to all while there is none (docs/security.md).
 
     Leaves who calls in the request's state, for `caller_of`.
     """

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST that is sent again gets the first answer instead of making the thing twice (API.md 1).
+"""`Idempotency-Key`: a POST that is sent again gets the first answer instead of making the thing twice.
 
 A request is known by who sends it, where to, and its key. While it runs its claim is held (`stores/claims.py`), so that
 a second one waits, in whichever ingress replica of this machine it arrives; its answer is kept (`stores/answers.py`)

@@ -1,4 +1,4 @@
-"""Pictures behind http(s) URLs, fetched only where the configuration allows it (API.md section 1, "Remote images").
+"""Pictures behind http(s) URLs, fetched only where that is allowed (docs/http-api.md, "Pictures in requests").
 
 The server sits in somebody's home network, so a caller's URL must not reach what only the server can reach: each
 address of the host has to be public, the connection goes to the very address that was checked, and a redirect is a new

@@ -1,4 +1,4 @@
-"""Image captioning (API.md 3B)."""
+"""Image captioning (docs/http-api.md, "Captions")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speech in the voice of a recording (API.md section 3D), sent back or kept in the store."""
+"""Speech in the voice of a recording (docs/http-api.md, "Speech"), sent back or kept in the store."""
 
 from __future__ import annotations
 

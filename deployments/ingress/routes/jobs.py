@@ -1,4 +1,4 @@
-"""How far a picture is, and stopping it, by the id of the request that makes it (API.md section 2)."""
+"""How far a picture is, and stopping it, by the id of the request that makes it (docs/http-api.md, "Jobs")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flux Imaging's one form for everything: picture and prompt, picture alone, prompt alone (API.md 3C)."""
+"""One form to edit, vary or draw a picture (docs/http-api.md, "The form of Flux Imaging")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image search: two trees of routes over one index (API.md section 3D)."""
+"""Image search: two trees of routes over one index (docs/http-api.md, "Image search")."""
 
 from __future__ import annotations
 

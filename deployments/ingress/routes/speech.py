@@ -1,4 +1,4 @@
-"""Speech as the OpenAI SDKs ask for it (OPENAI.md section 6)."""
+"""Speech as the OpenAI SDKs ask for it (docs/http-api.md, "Speech")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is loaded, and loading and unloading it by hand (API.md section 3A). Looking wakes nothing and is no use."""
+"""What is loaded, and loading and unloading it by hand (docs/http-api.md, "Models and system")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture's file server of family C: upload, fetch by name, and whatever came last (API.md section 3C)."""
+"""A file server for pictures: upload, fetch by name, and the newest upload (docs/http-api.md, "Files")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vision Insight: the six tasks over one picture (API.md 3A)."""
+"""Vision Insight: the six tasks over one picture (docs/http-api.md, "Vision tasks")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voices that callers make of samples, and the consents that they rest on (OPENAI.md section 6)."""
+"""Voices that callers make of samples, and the consents that they rest on (docs/http-api.md, "Voices and consents")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of `POST /v1/chat/completions` (OPENAI.md section 5)."""
+"""Fields of `POST /v1/chat/completions` (docs/http-api.md, "Chat")."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class ChatCompletion(Fields):
 
 
 class Analysis(Fields):
-    """`POST /v1/vision/analyze` (API.md 3A)."""
+    """`POST /v1/vision/analyze` (docs/http-api.md, "Vision tasks")."""
 
     image: str = Field(min_length=1, description="data URL or base64")
     task: Literal["caption", "ocr", "describe", "analyze", "objects", "custom"] = "caption"

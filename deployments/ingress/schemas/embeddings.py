@@ -1,4 +1,4 @@
-"""Fields of `POST /v1/embeddings` (OPENAI.md section 7)."""
+"""Fields of `POST /v1/embeddings` (docs/http-api.md, "Embeddings")."""
 
 from __future__ import annotations
 

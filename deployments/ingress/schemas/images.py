@@ -1,4 +1,4 @@
-"""Fields of the picture routes (OPENAI.md section 4, API.md sections 2, 3C and 3D).
+"""Fields of the picture routes (docs/http-api.md, "Pictures, OpenAI's routes").
 
 Whatever the dialect, a route's body becomes one of these; a field that several routes have is written once.
 """
@@ -23,7 +23,7 @@ Quality = Annotated[
 """What OpenAI's models have called it; read as one of low, medium, high, xhigh and max."""
 
 ALIASES = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
-"""Other spellings (API.md section 1)."""
+"""Other spellings (docs/http-api.md, "Requests")."""
 OLD_ALIASES = {name: other for other, name in ALIASES.items()}
 """The same for the routes of families C and D, whose own spellings are the long ones."""
 

@@ -1,4 +1,4 @@
-"""Fields of the image search routes (API.md section 3D)."""
+"""Fields of the image search routes (docs/http-api.md, "Image search")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of the speech routes (OPENAI.md section 6, API.md section 3D)."""
+"""Fields of the speech routes (docs/http-api.md, "Speech")."""
 
 from __future__ import annotations
 

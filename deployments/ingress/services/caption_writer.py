@@ -1,4 +1,7 @@
-"""Captions, their keywords and a yes or no: from the cache, or from a model once for all who ask (API.md 3B)."""
+"""Captions with keywords and a flag, from the cache or from a model (docs/http-api.md, "Captions").
+
+Identical requests that are under way at the same time share one call of the model.
+"""
 
 from __future__ import annotations
 

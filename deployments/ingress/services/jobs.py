@@ -1,4 +1,4 @@
-"""What is being made, by request id: progress, a preview, and a way to stop it (API.md section 2)."""
+"""What is being made, by request id: progress, a preview, and a way to stop it (docs/http-api.md, "Jobs")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A title and a description into one line that a text-to-image model can draw (API.md 3D, "Prompt writer").
+"""A title and a description into one line that a text-to-image model can draw (docs/configuration.md).
 
 A chat model writes it: an OpenAI-compatible endpoint when there is a key, else the configured alias of this server.
 With neither, and when the model fails in whatever way, title and description are joined instead.

@@ -1,7 +1,7 @@
 """URLs of stored files, and keeping what they lead to.
 
-They are absolute (API.md 3C): the configured public URL, else what a trusted proxy says it was asked for, else the
-host of the request.
+They are absolute (docs/http-api.md, "Files"): the configured public URL, else what a trusted proxy says it was asked
+for, else the host of the request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Generated and uploaded files leave when they are too old or too many (API.md section 3C)."""
+"""Generated and uploaded files leave when they are too old or too many (docs/http-api.md, "Files")."""
 
 from __future__ import annotations
 
