@@ -46,7 +46,7 @@ class Voice(ModelReplica[SpeechEngine[Any]]):
 
         def work(is_cancelled: IsCancelled) -> Iterator[Spoken]:
             check_writable(audio_format)
-            if audio_format == "flac" or is_one_sentence(job.text):
+            if audio_format == "flac" or is_one_sentence(job):
                 audio = self.engine.speak(job, is_cancelled)
                 yield Spoken(write_audio(audio, audio_format, comment), audio.seconds)
                 return

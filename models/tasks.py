@@ -139,7 +139,8 @@ class SpeechJob:
     """Words to speak. `language` is a name, BCP 47 or "auto".
 
     The speaker is that of `reference`, an encoded recording to imitate, or the engine's own of the name `voice`; with
-    neither it is the engine's default.
+    neither it is the engine's default. Where `is_literal`, the text is spoken as it stands, and is a short silence if
+    it has no word. Else what stands in brackets is a stage direction and left out, and no word left is an error.
     """
 
     text: str
@@ -148,3 +149,4 @@ class SpeechJob:
     reference_text: str | None = None
     speed: float = 1.0
     voice: str | None = None
+    is_literal: bool = False

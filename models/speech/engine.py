@@ -22,13 +22,15 @@ from models.speech.text import (
     language_name,
     normalise_language,
     sentences,
-    spoken_text,
+    text_of,
 )
 from models.tasks import Audio, SpeechJob
 
 if TYPE_CHECKING:
     from models.catalog import ModelEntry
 
+_SILENCE_SECONDS: Final = 0.2
+_SILENCE_RATE: Final = 24_000
 SLOWEST: Final = 0.25
 FASTEST: Final = 4.0
 
@@ -72,10 +74,11 @@ class SpeechEngine(Engine, Generic[S]):
         language = normalise_language(job.language, self.spoken(self.entry))
         if not SLOWEST <= job.speed <= FASTEST:
             raise InvalidInput(f"speed is {job.speed:g}; {SLOWEST:g} to {FASTEST:g} are allowed", "speed")
-        text = spoken_text(job.text)
-        if language == "auto":
+        text = text_of(job)
+        if language == "auto" and text:
             language = self._language_of(text)
-        return self._sentences(sentences(text), language, self._speaker(job), job.speed, is_cancelled)
+        spoken = self._sentences(sentences(text), language, self._speaker(job), job.speed, is_cancelled)
+        return _or_silence(spoken) if job.is_literal else _or_refused(spoken)
 
     def speak(self, job: SpeechJob, is_cancelled: Callable[[], bool] = lambda: False) -> Audio:
         """The spoken text in one piece. Raises as `stream` does."""
@@ -124,17 +127,13 @@ class SpeechEngine(Engine, Generic[S]):
         from models.speech.sound import Joiner
 
         joiner = Joiner(speed)
-        said = False
         for piece in pieces:
             if is_cancelled():
                 raise Cancelled
             with inference():
                 spoken = self._synthesize(piece, language, speaker, speed, is_cancelled)
             if len(spoken.samples):
-                said = True
                 yield joiner.add(spoken)
-        if not said:
-            raise InvalidInput("nothing of the text can be pronounced in this language", "text")
 
     def _speaker(self, job: SpeechJob) -> S | None:
         if job.reference is None:
@@ -155,3 +154,22 @@ class SpeechEngine(Engine, Generic[S]):
                 heard.popitem(last=False)
         heard.move_to_end(key)
         return heard[key]
+
+
+def _or_refused(spoken: Iterator[Audio]) -> Iterator[Audio]:
+    first = next(spoken, None)
+    if first is None:
+        raise InvalidInput("nothing of the text can be pronounced in this language", "text")
+    yield first
+    yield from spoken
+
+
+def _or_silence(spoken: Iterator[Audio]) -> Iterator[Audio]:
+    """The same, or a short silence: a client that sends a text in pieces wants sound for each, be it `...`."""
+    import numpy as np
+
+    first = next(spoken, None)
+    if first is None:
+        first = Audio(np.zeros(round(_SILENCE_SECONDS * _SILENCE_RATE), np.float32), _SILENCE_RATE)
+    yield first
+    yield from spoken

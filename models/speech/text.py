@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from models.errors import InvalidInput
+from models.tasks import SpeechJob
 
 LANGUAGES: dict[str, tuple[str, ...]] = {
     "zh": ("Chinese", "中文", "汉语", "漢語", "Mandarin", "zho", "cmn"),
@@ -89,18 +90,36 @@ def spoken_text(text: str, param: str = "text") -> str:
     Raises:
         InvalidInput: no letter and no digit is left.
     """
-    text = unicodedata.normalize("NFC", text)
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
-    before = None
+    text, before = _plain(text), None
     while before != text:  # innermost first, so that nested brackets go too
         before, text = text, _STAGE_DIRECTION.sub(" ", text)
-    lines = (_LOST_SPACE.sub(r"\1", " ".join(line.split())) for line in text.splitlines())
-    text = "\n".join(line for line in lines if line)
-    if not any(char.isalnum() for char in text):
+    text = _tidy(text)
+    if not _is_spoken(text):
         raise InvalidInput(
             "there is nothing to speak: passages in brackets are not spoken, and without them no word is left", param
         )
     return text
+
+
+def literal_text(text: str) -> str:
+    """The whole text, brackets included, its whitespace as in `spoken_text`; empty where it has no letter or digit."""
+    text = _tidy(_plain(text))
+    return text if _is_spoken(text) else ""
+
+
+def text_of(job: SpeechJob) -> str:
+    """What is spoken of a job's text; empty only where it is literal. Raises as `spoken_text` does."""
+    return literal_text(job.text) if job.is_literal else spoken_text(job.text)
+
+
+def _plain(text: str) -> str:
+    text = unicodedata.normalize("NFC", text)
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+
+
+def _tidy(text: str) -> str:
+    lines = (_LOST_SPACE.sub(r"\1", " ".join(line.split())) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def sentences(text: str, at_least: int = 20, at_most: int = 300, first_at_most: int = 120) -> list[str]:
@@ -121,9 +140,9 @@ def sentences(text: str, at_least: int = 20, at_most: int = 300, first_at_most: 
     return found
 
 
-def is_one_sentence(text: str) -> bool:
-    """Whether a text is spoken in one piece. Raises as `spoken_text` does."""
-    return len(sentences(spoken_text(text))) == 1
+def is_one_sentence(job: SpeechJob) -> bool:
+    """Whether a job's text is spoken in one piece. Raises as `spoken_text` does."""
+    return len(sentences(text_of(job))) <= 1
 
 
 def pronounceable(text: str, control_tokens: Iterable[str]) -> str:

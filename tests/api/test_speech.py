@@ -94,7 +94,6 @@ def test_speed_divides_the_time_and_leaves_the_pitch(http: httpx.Client, speed: 
     [
         ({"input": ""}, "string_below_min_length", "input"),
         ({"input": "a" * 4097}, "string_above_max_length", "input"),
-        ({"input": "(laughs) [sighs]"}, "invalid_value", "input"),
         ({"input": None}, "missing_required_parameter", "input"),
         ({"voice": None}, "missing_required_parameter", "voice"),
         ({"voice": "nobody"}, "invalid_value", "voice"),
@@ -105,7 +104,6 @@ def test_speed_divides_the_time_and_leaves_the_pitch(http: httpx.Client, speed: 
         ({"speed": 4.1}, "integer_above_max_value", "speed"),
         ({"speed": "fast"}, "invalid_type", "speed"),
         ({"stream_format": "webrtc"}, "invalid_value", "stream_format"),
-        ({"instructions": "whisper"}, "unsupported_parameter", "instructions"),
         ({"language": "Klingon"}, "invalid_value", "language"),
         ({"emotion": "joy"}, "unsupported_parameter", "emotion"),
     ],

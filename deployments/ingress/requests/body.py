@@ -99,6 +99,11 @@ async def read(request: Request, fields: type[F], *, max_bytes: int = 0, aliases
     return validate(values, fields, request, is_form=is_form, spelled=spelled)
 
 
+def note_ignored(request: Request, *names: str) -> None:
+    """Have the response name fields that were left out; a route may read its query and its body."""
+    request.state.ignored_parameters = [*getattr(request.state, "ignored_parameters", []), *names]
+
+
 def query(request: Request, fields: type[F]) -> F:
     """The query string as `fields`."""
     return validate(dict(request.query_params), fields, request, is_form=True)
@@ -122,9 +127,7 @@ def validate(
         given = {name: value for name, value in given.items() if value != "" or _may_be_text(fields, name)}
     if not request.app.state.atelier.settings.strict:
         known = _names(fields)
-        ignored = sorted(given.keys() - known)
-        # a route may read its query and its body
-        request.state.ignored_parameters = [*getattr(request.state, "ignored_parameters", []), *ignored]
+        note_ignored(request, *sorted(given.keys() - known))
         given = {name: value for name, value in given.items() if name in known}
     try:
         return fields.model_validate(given, strict=not is_form)

@@ -6,13 +6,14 @@ import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.ingress.dependencies import AtelierDep
-from deployments.ingress.errors import ApiError, envelope, from_exception, invalid
+from deployments.ingress.errors import ApiError, envelope, from_exception
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.responses.sse import ByteStream, EventStream, StartedStream, started
@@ -38,13 +39,12 @@ async def speech(request: Request, atelier: AtelierDep) -> Response:
     FLAC comes whole, since common readers refuse one whose length its header does not tell.
     """
     asked = await body.read(request, Speech)
-    if asked.instructions:
-        message = "instructions: no voice here follows instructions; leave them out"
-        raise invalid("instructions", message, "unsupported_parameter")
+    if asked.instructions:  # voice clients send them with every request, whatever the voice
+        body.note_ignored(request, "instructions")
     alias = atelier.models.resolve(asked.model, ["voice"])
-    job = SpeechJob(asked.input, asked.language, speed=asked.speed, voice=asked.voice_name)
+    job = SpeechJob(asked.input, asked.language, speed=asked.speed, voice=asked.voice_name, is_literal=True)
     if reference := await atelier.speakers.reference(request, alias, asked.voice_name):
-        job = SpeechJob(asked.input, asked.language, reference.sample, reference.text, speed=asked.speed)
+        job = replace(job, voice=None, reference=reference.sample, reference_text=reference.text)
     mark = MARK if atelier.settings.voice_marked else None
     parts = _renamed(atelier.models.stream(alias, "stream_speech", job, asked.response_format, mark))
     stream = await started(parts)

@@ -26,12 +26,14 @@ class Speech(Fields):
     """`POST /v1/audio/speech`."""
 
     model: str
-    input: str = Field(min_length=1, max_length=4096, description="what is said; text in brackets is not spoken")
+    input: str = Field(
+        min_length=1, max_length=4096, description="spoken as it stands; 0.2 s of silence where it has no word"
+    )
     voice: Annotated[str, Field(min_length=1, max_length=100)] | VoiceId
     response_format: AudioFormat = "mp3"
     speed: float = Field(1.0, ge=0.25, le=4.0)
     stream_format: Literal["audio", "sse"] = "audio"
-    instructions: str | None = Field(None, max_length=4096, description="no voice here follows any; empty or absent")
+    instructions: str | None = Field(None, max_length=4096, description="left out: no voice here follows any")
     language: str = Field("auto", max_length=40, description="name or BCP 47")
 
     @property

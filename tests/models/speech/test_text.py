@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidInput
-from models.speech.text import detect_language, normalise_language, sentences, spoken_text
+from models.speech.text import detect_language, literal_text, normalise_language, sentences, spoken_text
 
 ALLOWED = ("en", "ko", "ja", "zh", "pt")
 
@@ -144,3 +144,17 @@ def test_nothing_inside_a_pair_of_brackets_survives_a_second_cleaning(text: str)
     except InvalidInput:
         return
     assert spoken_text(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("Call  (415) 555-0199", "Call (415) 555-0199"),
+        ("[waves] Hello ,\n\nyou", "[waves] Hello,\nyou"),
+        ("...", ""),
+        ("😊 (—)", ""),
+        ("", ""),
+    ],
+)
+def test_a_literal_text_keeps_its_brackets_and_is_empty_without_a_word(text: str, spoken: str) -> None:
+    assert literal_text(text) == spoken

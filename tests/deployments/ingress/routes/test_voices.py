@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import httpx
+import numpy as np
 import pytest
 from ray import serve
 
@@ -341,11 +342,38 @@ async def test_each_mistake_in_a_stored_line_has_its_code(
     assert not list(store.keys("AI/VOICE/voice/"))
 
 
-async def test_the_description_says_that_brackets_are_not_spoken(http: httpx.AsyncClient) -> None:
-    document = (await http.get("/openapi.json")).json()
-    asked = document["paths"]["/v1/audio/speech"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    schema = document["components"]["schemas"][asked["$ref"].rpartition("/")[2]] if "$ref" in asked else asked
-    assert "brackets" in schema["properties"]["input"]["description"]
+async def seconds(http: httpx.AsyncClient, path: str, **sent: Any) -> float:
+    return read_audio((await http.post(path, **sent)).raise_for_status().content).seconds
+
+
+async def test_brackets_are_spoken_on_openais_route_and_are_stage_directions_on_the_other(
+    http: httpx.AsyncClient,
+) -> None:
+    speech = {"model": "voice", "voice": "alloy", "response_format": "wav"}
+    form = {"voice": "alloy", "response_format": "wav"}
+    whole, without = "Call (four one five) five five five.", "Call five five five."
+    spoken = await seconds(http, "/v1/audio/speech", json={**speech, "input": whole})
+    shorter = await seconds(http, "/v1/audio/speech", json={**speech, "input": without})
+    assert spoken > shorter + 0.5
+    assert await seconds(http, "/v1/voice/generate", data={**form, "text": whole}) == pytest.approx(shorter, abs=0.2)
+
+
+@pytest.mark.parametrize("text", ["...", "😊", "(—)", " "])
+@pytest.mark.parametrize("audio_format", ["wav", "mp3", "flac"])
+async def test_a_piece_without_a_word_is_a_short_silence(http: httpx.AsyncClient, text: str, audio_format: str) -> None:
+    asked = {"model": "voice", "voice": "alloy", "input": text, "response_format": audio_format}
+    with av.open(io.BytesIO((await http.post("/v1/audio/speech", json=asked)).raise_for_status().content)) as container:
+        samples = np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
+    assert 0.15 < len(samples) / 24_000 < 0.3
+    assert np.abs(samples.astype(float)).max() < 1e-3
+    refused = await http.post("/v1/voice/generate", data={"text": text, "voice": "alloy"})
+    assert fault(refused)[::2] == (400, "text")
+
+
+async def test_instructions_that_no_voice_follows_are_left_out_and_named(http: httpx.AsyncClient) -> None:
+    asked = {"model": "voice", "voice": "alloy", "input": "Hello.", "instructions": "Speak like a pirate."}
+    answer = await http.post("/v1/audio/speech", json=asked)
+    assert (answer.status_code, answer.headers["x-ignored-parameters"]) == (200, "instructions")
 
 
 async def test_a_bucket_that_fails_is_a_502_and_nothing_is_said_to_be_kept(tmp_path: Path) -> None:
