@@ -109,7 +109,13 @@ class ModelEntry(BaseModel):
     caption: CaptionDefaults = Field(
         default_factory=lambda: CaptionDefaults.model_validate({}), description="prompts of the caption routes"
     )
+    licence: str | None = Field(None, max_length=200, description="of the checkpoint, shown in /v1/models")
     options: dict[str, Any] = Field(default_factory=dict, description="what only this engine knows")
+
+    @property
+    def known_licence(self) -> str | None:
+        """The checkpoint's licence, where it is named or the checkpoint is this project's own."""
+        return self.licence or ("Apache-2.0" if self.checkpoint.startswith("builtin:") else None)
 
     @property
     def kind(self) -> Kind:

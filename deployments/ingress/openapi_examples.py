@@ -36,6 +36,16 @@ class Example:
 _MODEL: Final = {
     "id": "image-gen", "object": "model", "created": 1760000000, "owned_by": "atelier", "kind": "image",
     "state": "cold", "checkpoint": "builtin:image",
+    "capabilities": ["image.generate", "image.edit", "image.mask", "image.variation"],
+    "limits": {
+        "max_n": 10, "min_side": 64, "max_side": 2048, "side_multiple": 16, "max_pixels": 4194304,
+        "default_size": "64x64", "max_images": 1,
+    },
+    "licence": "Apache-2.0",
+}  # fmt: skip
+_CHAT_MODEL: Final = {
+    **_MODEL, "id": "vlm-fast", "kind": "vlm", "checkpoint": "builtin:vlm",
+    "capabilities": ["chat", "chat.vision", "caption"], "limits": {"max_images": 16},
 }  # fmt: skip
 _RECORD: Final = {
     "project_id": "default", "id": _UUID, "r2_key": f"AI/SEARCH/default/images/{_UUID}.png",
@@ -127,7 +137,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     },
     "/v1/system/load/{alias}": {"POST": Example({"status": "ready", "alias": "vlm-fast", "seconds": 2.9})},
     "/v1/system/evict/{alias}": {"POST": Example({"status": "evicted", "alias": "vlm-fast"})},
-    "/v1/models": {"GET": Example({"object": "list", "data": [_MODEL]})},
+    "/v1/models": {"GET": Example({"object": "list", "data": [_CHAT_MODEL, _MODEL]})},
     "/v1/models/{name}": {"GET": Example(_MODEL)},
     "/v1/chat/completions": {
         "POST": Example(

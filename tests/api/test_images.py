@@ -77,6 +77,25 @@ def test_a_form_gets_both_base64_and_a_url_that_works_without_a_key(http: httpx.
     assert fetched.content == base64.b64decode(item["b64_json"])
 
 
+@pytest.mark.parametrize(
+    ("model", "in_json", "in_a_form"),
+    [
+        ("gpt-image-1", {"b64_json"}, {"b64_json"}),
+        ("chatgpt-image-latest", {"b64_json"}, {"b64_json"}),
+        ("dall-e-3", {"b64_json", "url"}, {"b64_json", "url"}),
+        ("image-gen", {"b64_json"}, {"b64_json", "url"}),
+    ],
+)
+def test_pictures_come_as_clients_of_the_named_model_read_them(
+    http: httpx.Client, model: str, in_json: set[str], in_a_form: set[str]
+) -> None:
+    body = {"prompt": PROMPT, "steps": 1, "model": model}
+    path = "/v1/images/generations"
+    for answer, expected in ((http.post(path, json=body), in_json), (http.post(path, data=body), in_a_form)):
+        (item,) = answer.raise_for_status().json()["data"]
+        assert item.keys() & {"b64_json", "url"} == expected
+
+
 def test_a_url_that_was_tampered_with_is_refused(http: httpx.Client) -> None:
     body = {"prompt": PROMPT, "steps": 1, "response_format": "url"}
     item = http.post("/v1/images/generations", json=body).json()["data"][0]

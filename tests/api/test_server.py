@@ -26,8 +26,10 @@ def test_the_server_is_healthy_and_ready(http: httpx.Client) -> None:
     assert set(ready.json()["models"]) == set(ALIASES)
 
 
-def test_the_sdk_lists_every_alias(sdk: OpenAI) -> None:
-    assert [model.id for model in sdk.models.list()] == ALIASES
+def test_the_sdk_lists_every_alias_and_chat_models_first(sdk: OpenAI) -> None:
+    listed = [model.id for model in sdk.models.list()]
+    assert sorted(listed) == sorted(ALIASES)
+    assert listed[:4] == ["vlm-fast", "vlm-best", "gemma", "intern_vlm"]
 
 
 def test_the_sdk_retrieves_a_model_by_any_name_that_a_request_may_use(sdk: OpenAI) -> None:

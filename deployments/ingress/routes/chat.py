@@ -19,14 +19,13 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body, json_schemas
 from deployments.ingress.requests.pictures import base64_room, read_url
 from deployments.ingress.responses.sse import EventStream, StartedStream, started
-from deployments.ingress.schemas.chat import ChatCompletion, ChatMessage, ImageContent, ResponseFormat
+from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES, ChatCompletion, ChatMessage, ImageContent, ResponseFormat
 from deployments.vision import Answer
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob, Usage
 from settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["chat"])
 
-_MAX_IMAGES = 16
 _MAX_STOPS = 4
 _MOST_BYTES = 2**29
 """Of pictures, for all answers of a request: each answer is asked for with all of them."""
@@ -38,7 +37,7 @@ _ROLES: dict[str, Any] = {"developer": "system", "tool": "user", "function": "us
 async def completions(request: Request, atelier: AtelierDep) -> Response:
     """An answer about texts and pictures; all pictures of all messages reach the model in order."""
     settings, models = atelier.settings, atelier.models
-    asked = await body.read(request, ChatCompletion, max_bytes=base64_room(settings, _MAX_IMAGES))
+    asked = await body.read(request, ChatCompletion, max_bytes=base64_room(settings, MAX_CHAT_IMAGES))
     alias = models.resolve(asked.model, ["vlm"])
     _refuse_unsupported(asked)
     form = await _form(asked.response_format)
@@ -173,8 +172,8 @@ async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Me
                 continue
             where = f"messages[{i}].content[{j}].image_url"
             pictures += 1
-            if pictures > _MAX_IMAGES:
-                raise invalid(where, f"{where}: more than {_MAX_IMAGES} images in one request")
+            if pictures > MAX_CHAT_IMAGES:
+                raise invalid(where, f"{where}: more than {MAX_CHAT_IMAGES} images in one request")
             parts.append(ImagePart(await read_url(part.image_url.url, settings, where)))
         if not parts and message.role != "assistant":
             raise invalid(f"messages[{i}].content", f"messages[{i}].content is empty")

@@ -17,19 +17,17 @@ from deployments.ingress.errors import invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
-from deployments.ingress.schemas.embeddings import Embeddings, Inputs
+from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, Embeddings, Inputs
 from settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["embeddings"])
-
-_MAX_IMAGES = 32
 
 
 @router.post("/embeddings", summary="Texts and pictures as vectors", openapi_extra=accepts(Embeddings))
 async def embeddings(request: Request, atelier: AtelierDep) -> Response:
     """A vector of unit length for each text and picture, in order: the nearer two are, the more alike they are."""
     settings, models = atelier.settings, atelier.models
-    asked = await body.read(request, Embeddings, max_bytes=base64_room(settings, _MAX_IMAGES))
+    asked = await body.read(request, Embeddings, max_bytes=base64_room(settings, MAX_EMBEDDED_IMAGES))
     alias = models.resolve(asked.model, ["clip"])
     inputs = await _inputs(asked.input, settings)
     embedded: Embedded = await models.call(alias, "embed", inputs, asked.dimensions)
@@ -50,8 +48,8 @@ async def _inputs(asked: Inputs, settings: Settings) -> dict[str, str | bytes]:
             inputs[f"{place}.text"] = each.text
         elif each.image is not None and each.text is None:
             pictures += 1
-            if pictures > _MAX_IMAGES:
-                raise invalid(f"{place}.image", f"{place}.image: more than {_MAX_IMAGES} images in one request")
+            if pictures > MAX_EMBEDDED_IMAGES:
+                raise invalid(f"{place}.image", f"{place}.image: more than {MAX_EMBEDDED_IMAGES} images in one request")
             inputs[f"{place}.image"] = await read_url(each.image, settings, f"{place}.image")
         else:
             raise invalid(place, f"{place}: give either text or image")

@@ -133,8 +133,8 @@ async def _answer(
         default_size = (images[0].width, images[0].height)
     wanted = image_request(asked, default_size, prompt, images, mask, is_variation=isinstance(asked, Variation))
     job = plan(wanted, entry)
-    wants_url = asked.response_format == "url" or (asked.response_format is None and request.state.is_form)
-    if wants_url and not asked.stream:
+    formats = _response_formats(asked, is_form=request.state.is_form)
+    if "url" in formats and not asked.stream:
         await atelier.publishing.check()
     response_fields = _response_fields(asked, job)
     if asked.stream:
@@ -145,12 +145,12 @@ async def _answer(
         made = await make_all(atelier.models, listed, job, asked.output_format, asked.output_compression)
         for picture in made:
             item: dict[str, Any] = {"revised_prompt": prompt, "seed": picture.seed}
-            if wants_url:
+            if "url" in formats:
                 item["url"] = await atelier.publishing.publish(request, picture.data, asked.output_format)
             items.append(item)
     usage = {**_USAGE, "latency": round(time.monotonic() - begun, 3), "seed": job.seed}
     answer = {"created": int(time.time()), "data": items, **response_fields, "model": alias, "usage": usage}
-    if asked.response_format == "url":
+    if "b64_json" not in formats:
         return JSONResponse(answer)
     pictures = [picture.data for picture in made]
     return Response(await with_base64(answer, items, "b64_json", pictures), media_type="application/json")
@@ -162,6 +162,20 @@ _USAGE: Final = {
     "total_tokens": 0,
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
 }
+
+
+def _response_formats(asked: ImageBody, *, is_form: bool) -> set[str]:
+    """How pictures come, where a caller does not say as what that model's own clients read.
+
+    Those of OpenAI's newer models know base64 only, and may refuse a URL of a private address; those of DALL-E read
+    `url`; the SDKs send each edit as a form and read base64, where older clients that send forms read `url`.
+    """
+    if asked.response_format is not None:
+        return {asked.response_format}
+    name = (asked.model or "").rpartition("/")[2]
+    if name.startswith(("gpt-image-", "chatgpt-image-")):
+        return {"b64_json"}
+    return {"b64_json", "url"} if is_form or name.startswith("dall-e-") else {"b64_json"}
 
 
 def _response_fields(asked: ImageBody, job: ImageJob) -> dict[str, str]:

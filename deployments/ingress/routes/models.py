@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import State
+from deployments.ingress.services.model_cards import ModelCard, model_card
 from models.catalog import ModelEntry
 
 router = APIRouter(prefix="/v1", tags=["models"])
@@ -19,10 +21,13 @@ _CREATED = 1_760_000_000
 
 @router.get("/models", summary="List the models")
 async def list_models(atelier: AtelierDep) -> dict[str, Any]:
-    """Every alias with its kind, state and checkpoint. Wakes no model."""
+    """Every alias with its state and abilities; chat models first, since clients preselect the first. Wakes none."""
     models = atelier.models
     states = await models.states()
-    return {"object": "list", "data": [_model(a, e, states[a]) for a, e in models.entries.items()]}
+    entries = sorted(models.entries.items(), key=lambda each: each[1].kind != "vlm")
+    cards = await asyncio.to_thread(lambda: [model_card(entry) for _, entry in entries])
+    data = [_model(alias, entry, states[alias], card) for (alias, entry), card in zip(entries, cards, strict=True)]
+    return {"object": "list", "data": data}
 
 
 @router.get("/models/{name:path}", summary="One model")
@@ -33,10 +38,12 @@ async def get_model(atelier: AtelierDep, name: str) -> dict[str, Any]:
     if alias is None:
         raise ApiError(404, f"the model {name!r} does not exist", code="model_not_found", param="model")
     states = await models.states()
-    return {**_model(alias, models.entries[alias], states[alias]), "id": unquote(name)}
+    entry = models.entries[alias]
+    card = await asyncio.to_thread(model_card, entry)
+    return {**_model(alias, entry, states[alias], card), "id": unquote(name)}
 
 
-def _model(alias: str, entry: ModelEntry, state: State) -> dict[str, Any]:
+def _model(alias: str, entry: ModelEntry, state: State, card: ModelCard) -> dict[str, Any]:
     return {
         "id": alias,
         "object": "model",
@@ -45,4 +52,7 @@ def _model(alias: str, entry: ModelEntry, state: State) -> dict[str, Any]:
         "kind": entry.kind,
         "state": state,
         "checkpoint": entry.checkpoint,
+        "capabilities": list(card.capabilities),
+        "limits": card.limits,
+        "licence": card.licence,
     }

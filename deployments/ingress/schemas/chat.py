@@ -9,6 +9,8 @@ from pydantic import Field
 from deployments.ingress.requests.body import Fields
 from deployments.ingress.schemas.images import MAX_SEED
 
+MAX_CHAT_IMAGES = 16
+
 
 class ImageUrl(Fields):
     """Where a picture is: a data URL."""

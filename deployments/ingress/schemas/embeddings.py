@@ -10,6 +10,7 @@ from deployments.ingress.errors import invalid
 from deployments.ingress.requests.body import Fields
 
 MAX_INPUTS = 2048
+MAX_EMBEDDED_IMAGES = 32
 Text = Annotated[str, Field(min_length=1, max_length=8000)]
 
 

@@ -14,6 +14,7 @@ from deployments.ingress.requests.body import Fields, Upload
 
 MAX_SEED = 2**53 - 1
 MAX_IMAGES = 16
+MAX_N = 10
 _SIZE = "`auto` or WIDTHxHEIGHT, multiples of 16 from 64 to 2048"
 _QUALITY_NAMES = {"auto": "medium", "standard": "medium", "hd": "high"}
 Quality = Annotated[
@@ -68,7 +69,7 @@ class _Pictures(Drawing):
     """What the three OpenAI routes have in common."""
 
     model: str | None = Field(None, description="alias; the default image model when absent")
-    n: int = Field(1, ge=1, le=10)
+    n: int = Field(1, ge=1, le=MAX_N)
     steps: int | None = Field(None, ge=1, le=150, description="goes before what `quality` says")
     guidance: float | None = Field(None, ge=0, le=20)
     negative_prompt: str | None = Field(None, max_length=32_000)

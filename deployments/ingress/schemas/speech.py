@@ -10,6 +10,7 @@ from deployments.ingress.errors import invalid
 from deployments.ingress.requests.body import Fields, Upload
 from models.speech.audio_writing import AudioFormat
 
+MAX_CHARACTERS = 4096
 STOCK_VOICES = (
     "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
 )  # fmt: skip
@@ -27,7 +28,9 @@ class Speech(Fields):
 
     model: str
     input: str = Field(
-        min_length=1, max_length=4096, description="spoken as it stands; 0.2 s of silence where it has no word"
+        min_length=1,
+        max_length=MAX_CHARACTERS,
+        description="spoken as it stands; without a word it is 0.2 s of silence",
     )
     voice: Annotated[str, Field(min_length=1, max_length=100)] | VoiceId
     response_format: AudioFormat = "mp3"

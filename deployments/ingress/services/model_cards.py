@@ -1,0 +1,79 @@
+"""What a model can do and how much of it a request may ask, found out without waking it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
+from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, MAX_INPUTS
+from deployments.ingress.schemas.images import MAX_IMAGES, MAX_N
+from deployments.ingress.schemas.speech import MAX_CHARACTERS
+from deployments.ingress.services.image_jobs import LARGEST_SIDE, MOST_PIXELS, SMALLEST_SIDE
+from models.catalog import Kind, ModelEntry, refuse_impossible
+from models.errors import InvalidInput
+from models.tasks import ImageJob
+
+_CAPABILITIES: Final[dict[Kind, tuple[str, ...]]] = {
+    "vlm": ("chat", "chat.vision", "caption"),
+    "image": (),
+    "voice": ("speech", "clone"),
+    "captioner": ("caption",),
+    "clip": ("embed.text", "embed.image"),
+}
+_LIMITS: Final[dict[Kind, dict[str, Any]]] = {
+    "vlm": {"max_images": MAX_CHAT_IMAGES},
+    "image": {
+        "max_n": MAX_N,
+        "min_side": SMALLEST_SIDE,
+        "max_side": LARGEST_SIDE,
+        "side_multiple": 16,
+        "max_pixels": MOST_PIXELS,
+    },
+    "voice": {"max_characters": MAX_CHARACTERS},
+    "captioner": {},
+    "clip": {"max_inputs": MAX_INPUTS, "max_images": MAX_EMBEDDED_IMAGES},
+}
+_PICTURE: Final = b""
+_JOBS: Final[dict[str, dict[str, Any]]] = {
+    "image.generate": {},
+    "image.edit": {"images": (_PICTURE,)},
+    "image.mask": {"images": (_PICTURE,), "mask": _PICTURE},
+    "image.variation": {"images": (_PICTURE,), "is_variation": True},
+}
+"""A job for each thing that a picture model may be able to do; no picture in it is looked at."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What `/v1/models` says of a model beside its state."""
+
+    capabilities: tuple[str, ...]
+    limits: dict[str, Any]
+    licence: str | None
+
+
+def model_card(entry: ModelEntry) -> ModelCard:
+    """The card of a model. Looks at its files, so not for an event loop."""
+    capabilities, limits = _CAPABILITIES[entry.kind], _LIMITS[entry.kind]
+    if entry.kind == "image":
+        capabilities = tuple(name for name, job in _JOBS.items() if _is_possible(entry, job))
+        limits = {
+            **limits,
+            "default_size": f"{entry.image.width}x{entry.image.height}",
+            "max_images": max(n for n in (0, 1, MAX_IMAGES) if n == 0 or _takes(entry, n)),
+        }
+    return ModelCard(capabilities, limits, entry.known_licence)
+
+
+def _takes(entry: ModelEntry, pictures: int) -> bool:
+    return _is_possible(entry, {"images": (_PICTURE,) * pictures})
+
+
+def _is_possible(entry: ModelEntry, job: dict[str, Any]) -> bool:
+    usual = entry.image
+    try:
+        refuse_impossible(entry, ImageJob("", usual.width, usual.height, usual.steps, usual.guidance, seed=0, **job))
+    except InvalidInput:
+        return False
+    return True

@@ -1,0 +1,52 @@
+"""What models are said to be able to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.ingress.services.model_cards import model_card
+from models.catalog import ModelEntry
+
+EVERYTHING = ("image.generate", "image.edit", "image.mask", "image.variation")
+
+
+def pipeline(folder: Path, name: str) -> ModelEntry:
+    (folder / "model_index.json").write_text(f'{{"_class_name": "{name}"}}')
+    return ModelEntry.model_validate({"engine": "diffusion", "checkpoint": str(folder)})
+
+
+@pytest.mark.parametrize(
+    ("name", "capabilities", "max_images"),
+    [
+        ("Flux2KleinPipeline", EVERYTHING, 16),
+        ("FluxKontextPipeline", EVERYTHING, 1),
+        ("QwenImageEditPlusPipeline", ("image.edit", "image.variation"), 16),
+        ("SomethingNewPipeline", EVERYTHING, 16),
+    ],
+)
+def test_a_picture_model_can_do_what_its_pipelines_can(
+    tmp_path: Path, name: str, capabilities: tuple[str, ...], max_images: int
+) -> None:
+    card = model_card(pipeline(tmp_path, name))
+    assert card.capabilities == capabilities
+    assert card.limits["max_images"] == max_images
+    assert card.limits["default_size"] == "1024x1024"
+
+
+@pytest.mark.parametrize(
+    ("entry", "capabilities", "licence"),
+    [
+        ({"engine": "vlm", "checkpoint": "builtin:vlm"}, ("chat", "chat.vision", "caption"), "Apache-2.0"),
+        ({"engine": "captioner", "checkpoint": "org/blip"}, ("caption",), None),
+        ({"engine": "clip", "checkpoint": "org/clip", "licence": "MIT"}, ("embed.text", "embed.image"), "MIT"),
+        ({"engine": "espeak", "checkpoint": "builtin:voice"}, ("speech", "clone"), "Apache-2.0"),
+    ],
+)
+def test_other_models_can_do_what_their_kind_can(
+    entry: dict[str, Any], capabilities: tuple[str, ...], licence: str | None
+) -> None:
+    card = model_card(ModelEntry.model_validate(entry))
+    assert (card.capabilities, card.licence) == (capabilities, licence)
