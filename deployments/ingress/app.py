@@ -67,7 +67,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=while_running,
-        # FastAPI's own spans would be of another trace than Ray Serve's, and tell whole queries, signatures included
+        # FastAPI's own spans would be of another trace than Ray Serve's, and show whole queries, signatures included
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     add_pages(app)
@@ -182,10 +182,10 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         if "GET" in methods:
             methods.add("HEAD")
         error = HTTPException(error.status_code, headers={"Allow": ", ".join(sorted(methods))})
-    told = from_exception(error)
-    if isinstance(error, StoreError) and told.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        request.app.state.atelier.metrics.store_failed(told.code or "STORE_FAILED")
-    return response(told, request.url.path)
+    answer = from_exception(error)
+    if isinstance(error, StoreError) and answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        request.app.state.atelier.metrics.store_failed(answer.code or "STORE_FAILED")
+    return response(answer, request.url.path)
 
 
 def _version() -> str:

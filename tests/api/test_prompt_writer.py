@@ -8,7 +8,14 @@ from openai import OpenAI
 
 import settings as configuration
 from deployments.ingress.calls.model_calls import ModelCalls
-from deployments.ingress.services.prompt_writer import INSTRUCTION, PromptWriter, Rubbish, Written, caption, joined
+from deployments.ingress.services.prompt_writer import (
+    INSTRUCTION,
+    PromptWriter,
+    UnusableAnswer,
+    WrittenPrompt,
+    caption,
+    join_texts,
+)
 from tests.servers import Server
 
 ARGS: dict[str, Any] = {
@@ -17,7 +24,7 @@ ARGS: dict[str, Any] = {
 }
 
 
-async def written(server: Server, model: str, title: str, description: str) -> Written:
+async def written(server: Server, model: str, title: str, description: str) -> WrittenPrompt:
     environ = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_PROMPT_MODEL": model}
     settings = configuration.validate(ARGS, environ)
     writer = PromptWriter(settings.prompts, ModelCalls(settings, {}))
@@ -38,12 +45,12 @@ async def test_our_own_server_is_an_endpoint_like_any_other(server: Server, sdk:
     )
     # The built-in model knows pictures only, so its words may be of no use; then they must not be used.
     try:
-        expected = Written(caption(answer.choices[0].message.content), "model")
-    except Rubbish:
-        expected = Written(joined(title, description), "fallback")
+        expected = WrittenPrompt(caption(answer.choices[0].message.content), "model")
+    except UnusableAnswer:
+        expected = WrittenPrompt(join_texts(title, description), "fallback")
     assert await written(server, "vlm-fast", title, description) == expected
 
 
 async def test_a_model_that_the_endpoint_does_not_have_costs_nobody_the_picture(server: Server) -> None:
-    expected = Written(joined("Circle", "A red circle"), "fallback")
+    expected = WrittenPrompt(join_texts("Circle", "A red circle"), "fallback")
     assert await written(server, "no-such-model", "Circle", "A red circle") == expected

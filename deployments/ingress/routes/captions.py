@@ -44,14 +44,14 @@ _ASKS = {"parameters": query(CaptionQuery), **accepts(CaptionFiles, json=False, 
 @router.post("/caption-images", summary="Caption pictures", openapi_extra=_ASKS)
 async def caption_images(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """A caption, its keywords and a yes/no for each picture, in input order."""
-    asked, files = await _asked(request, atelier.settings)
-    alias = atelier.models.resolve(asked.model or None, ["captioner", "vlm"])
+    params, files = await _asked(request, atelier.settings)
+    alias = atelier.models.resolve(params.model or None, ["captioner", "vlm"])
     images = await _pictures(files, atelier.settings)
-    told = await atelier.caption_writer.each(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
+    captions = await atelier.caption_writer.each(alias, params.caption_prompt, params.flag_caption_prompt, images)
     return {
         "results": [
-            {"filename": file.filename, **each.caption.model_dump(), "cache": each.is_remembered}
-            for file, each in zip(files, told, strict=True)
+            {"filename": file.filename, **each.caption.model_dump(), "cache": each.is_cached}
+            for file, each in zip(files, captions, strict=True)
         ]
     }
 
@@ -59,11 +59,11 @@ async def caption_images(request: Request, atelier: AtelierDep) -> dict[str, Any
 @router.post("/caption-collective-images", summary="Caption pictures together", openapi_extra=_ASKS)
 async def caption_collective_images(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """One caption of all pictures, which a chat model sees in one conversation in input order."""
-    asked, files = await _asked(request, atelier.settings)
-    alias = atelier.models.resolve(asked.model or None, ["vlm"])
+    params, files = await _asked(request, atelier.settings)
+    alias = atelier.models.resolve(params.model or None, ["vlm"])
     images = await _pictures(files, atelier.settings)
-    told = await atelier.caption_writer.together(alias, asked.caption_prompt, asked.flag_caption_prompt, images)
-    caption = told.caption
+    collective = await atelier.caption_writer.together(alias, params.caption_prompt, params.flag_caption_prompt, images)
+    caption = collective.caption
     return {
         "collective_caption": caption.caption,
         "count": len(images),
@@ -80,9 +80,9 @@ async def reset_cache(atelier: AtelierDep) -> dict[str, str]:
 
 
 async def _asked(request: Request, settings: Settings) -> tuple[CaptionQuery, list[body.Upload]]:
-    asked = body.query(request, CaptionQuery)
+    params = body.query(request, CaptionQuery)
     room = _MAX_IMAGES * settings.image_max_bytes
-    return asked, (await body.read(request, CaptionFiles, max_bytes=room)).images
+    return params, (await body.read(request, CaptionFiles, max_bytes=room)).images
 
 
 async def _pictures(files: list[body.Upload], settings: Settings) -> list[bytes]:

@@ -27,7 +27,7 @@ from settings import Settings
 router = APIRouter(prefix="/v1", tags=["chat"])
 
 _MAX_STOPS = 4
-_MOST_BYTES = 2**29
+_MAX_PICTURE_BYTES = 2**29
 """Of pictures, for all answers of a request: each answer is asked for with all of them."""
 _DEFAULT_TOKENS = 512
 _ROLES: dict[str, Any] = {"developer": "system", "tool": "user", "function": "user"}
@@ -37,34 +37,34 @@ _ROLES: dict[str, Any] = {"developer": "system", "tool": "user", "function": "us
 async def completions(request: Request, atelier: AtelierDep) -> Response:
     """An answer about texts and pictures; all pictures of all messages reach the model in order."""
     settings, models = atelier.settings, atelier.models
-    asked = await body.read(request, ChatCompletion, max_bytes=base64_room(settings, MAX_CHAT_IMAGES))
-    alias = models.resolve(asked.model, ["vlm"])
-    _refuse_unsupported(asked)
-    form = await _form(asked.response_format)
-    several = asked.n > 1  # asked for several answers, a caller wants different ones
+    params = await body.read(request, ChatCompletion, max_bytes=base64_room(settings, MAX_CHAT_IMAGES))
+    alias = models.resolve(params.model, ["vlm"])
+    _refuse_unsupported(params)
+    form = await _form(params.response_format)
+    several = params.n > 1  # asked for several answers, a caller wants different ones
     job = ChatJob(
-        messages=await _messages(asked.messages, settings),
-        max_tokens=asked.max_completion_tokens or asked.max_tokens or _DEFAULT_TOKENS,
-        temperature=(1.0 if several else 0.0) if asked.temperature is None else asked.temperature,
-        top_p=asked.top_p,
-        stop=_stops(asked.stop),
-        seed=asked.seed,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
+        messages=await _messages(params.messages, settings),
+        max_tokens=params.max_completion_tokens or params.max_tokens or _DEFAULT_TOKENS,
+        temperature=(1.0 if several else 0.0) if params.temperature is None else params.temperature,
+        top_p=params.top_p,
+        stop=_stops(params.stop),
+        seed=params.seed,
+        presence_penalty=params.presence_penalty,
+        frequency_penalty=params.frequency_penalty,
         form=form,
-        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        top_logprobs=(params.top_logprobs or 0) if params.logprobs else None,
     )
     pictures = sum(len(part.image) for message in job.messages for part in message.parts if isinstance(part, ImagePart))
-    if pictures * asked.n > _MOST_BYTES:
-        raise invalid("n", f"n: {asked.n} x {pictures} bytes of pictures; at most {_MOST_BYTES} in one request")
-    jobs = [job if job.seed is None else replace(job, seed=job.seed + i) for i in range(asked.n)]
-    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
-    if not asked.stream:
+    if pictures * params.n > _MAX_PICTURE_BYTES:
+        raise invalid("n", f"n: {params.n} x {pictures} bytes of pictures; at most {_MAX_PICTURE_BYTES} in one request")
+    jobs = [job if job.seed is None else replace(job, seed=job.seed + i) for i in range(params.n)]
+    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": params.model}
+    if not params.stream:
         answers: list[Answer] = await models.call_each(alias, "chat", jobs)
-        choices = [_choice(i, answer, asked.logprobs) for i, answer in enumerate(answers)]
+        choices = [_choice(i, answer, params.logprobs) for i, answer in enumerate(answers)]
         usage = _usage([answer.usage for answer in answers])
         return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
-    with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+    with_usage = params.stream_options is not None and params.stream_options.include_usage
     deltas = models.stream_each(alias, "chat_stream", jobs)
     stream = await started(deltas)
     return EventStream(_events(head, stream, len(jobs), with_usage=with_usage), stream)
@@ -83,8 +83,10 @@ async def _events(
             value["usage"] = usage
         return {"data": json.dumps(value, ensure_ascii=False)}
 
-    def choice(index: int, delta: dict[str, Any], told: Sequence[TokenLogprob], end: str | None = None) -> Any:
-        return [{"index": index, "delta": delta, "logprobs": _logprobs(told) if told else None, "finish_reason": end}]
+    def choice(index: int, delta: dict[str, Any], tokens: Sequence[TokenLogprob], end: str | None = None) -> Any:
+        return [
+            {"index": index, "delta": delta, "logprobs": _logprobs(tokens) if tokens else None, "finish_reason": end}
+        ]
 
     usages: list[Usage] = []
     try:
@@ -96,7 +98,7 @@ async def _events(
             if delta.finish_reason is not None:
                 yield chunk(choice(i, {}, () if delta.text else delta.logprobs, delta.finish_reason))
                 usages.append(delta.usage or Usage(0, 0))
-    except Exception as error:  # noqa: BLE001 - the status is long sent: every failure must be told inside the stream
+    except Exception as error:  # noqa: BLE001 - the status has been sent, so every failure has to be an event
         yield {"data": json.dumps(envelope(from_exception(error)))}
         return
     if with_usage:
@@ -110,11 +112,11 @@ def _choice(index: int, answer: Answer, with_logprobs: bool) -> dict[str, Any]:
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
 
-def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, Any]:
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
     def entry(one: TokenLogprob) -> dict[str, Any]:
         return {"token": one.token, "logprob": one.logprob, "bytes": list(one.bytes)}
 
-    return {"content": [{**entry(one), "top_logprobs": [entry(t) for t in one.top]} for one in told], "refusal": None}
+    return {"content": [{**entry(one), "top_logprobs": [entry(t) for t in one.top]} for one in tokens], "refusal": None}
 
 
 def _usage(usages: Sequence[Usage]) -> dict[str, Any]:
@@ -128,25 +130,25 @@ def _usage(usages: Sequence[Usage]) -> dict[str, Any]:
     }
 
 
-def _refuse_unsupported(asked: ChatCompletion) -> None:
-    if asked.top_logprobs is not None and not asked.logprobs:
+def _refuse_unsupported(params: ChatCompletion) -> None:
+    if params.top_logprobs is not None and not params.logprobs:
         raise invalid("top_logprobs", "top_logprobs: it needs logprobs: true")
-    if asked.tool_choice not in (None, "none", "auto"):
+    if params.tool_choice not in (None, "none", "auto"):
         raise invalid("tool_choice", "tool_choice: this model calls no tools; allowed: none, auto", "unsupported_value")
-    if set(asked.modalities or ()) - {"text"}:
-        raise invalid("modalities", f"modalities: {asked.modalities}; this server answers in text only")
+    if set(params.modalities or ()) - {"text"}:
+        raise invalid("modalities", f"modalities: {params.modalities}; this server answers in text only")
 
 
-async def _form(asked: ResponseFormat | None) -> Mapping[str, Any] | None:
+async def _form(params: ResponseFormat | None) -> Mapping[str, Any] | None:
     """The schema that the answer must satisfy, found to be one that an answer can."""
-    if asked is None or asked.type == "text":
+    if params is None or params.type == "text":
         return None
     where = "response_format.json_schema"
-    if asked.type == "json_object":
+    if params.type == "json_object":
         return {"type": "object"}
-    if asked.json_schema is None:
+    if params.json_schema is None:
         raise invalid(where, f"{where} is required with the type json_schema", "missing_required_parameter")
-    schema = asked.json_schema.json_schema or {"type": "object"}
+    schema = params.json_schema.json_schema or {"type": "object"}
     await json_schemas.check(schema, f"{where}.schema")
     return schema
 

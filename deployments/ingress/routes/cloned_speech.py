@@ -37,16 +37,16 @@ _MAX_TEXT_BYTES = 100_000
 )
 async def generate(request: Request, atelier: AtelierDep) -> Response:
     """An audio file of the text, spoken as the speaker of the recording, or a stored or configured voice, would."""
-    asked = await body.read(request, GeneratedVoice, max_bytes=MAX_BYTES)
-    if (asked.ref_audio is None) == (asked.voice is None):
-        code = "missing_required_parameter" if asked.voice is None else "invalid_value"
+    params = await body.read(request, GeneratedVoice, max_bytes=MAX_BYTES)
+    if (params.ref_audio is None) == (params.voice is None):
+        code = "missing_required_parameter" if params.voice is None else "invalid_value"
         raise invalid("ref_audio", "exactly one of ref_audio and voice is needed", code)
-    if asked.voice is not None and asked.ref_text is not None:
+    if params.voice is not None and params.ref_text is not None:
         raise invalid("ref_text", "ref_text goes with ref_audio only")
-    recording = asked.ref_audio.data if asked.ref_audio else None
-    job = SpeechJob(asked.text, asked.language, recording, asked.ref_text, voice=asked.voice)
-    data = await _spoken(request, atelier, job, asked.response_format, _FIELD_OF)
-    return Response(data, media_type=MEDIA_TYPES[asked.response_format])
+    recording = params.ref_audio.data if params.ref_audio else None
+    job = SpeechJob(params.text, params.language, recording, params.ref_text, voice=params.voice)
+    data = await _spoken(request, atelier, job, params.response_format, _FIELD_OF)
+    return Response(data, media_type=MEDIA_TYPES[params.response_format])
 
 
 @router.post(
@@ -55,20 +55,20 @@ async def generate(request: Request, atelier: AtelierDep) -> Response:
 async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
     """An MP3 file of the text under a key, spoken as the speaker of a recording in the store, or a voice, would."""
     settings, objects = atelier.settings, atelier.objects
-    asked = await body.read(request, StoredVoiceLine)
-    if asked.key is None:
+    params = await body.read(request, StoredVoiceLine)
+    if params.key is None:
         key, write = f"{settings.voice_prefix}{SPOKEN}{uuid.uuid4()}.mp3", objects.write_new
     else:
-        key, write = voice_key(asked.key, settings), objects.write
+        key, write = voice_key(params.key, settings), objects.write
         await objects.check_writable(request, key)
-    job = SpeechJob(asked.text, asked.language, voice=asked.voice)
+    job = SpeechJob(params.text, params.language, voice=params.voice)
     fields = {"reference": "ref_audio_key", "reference_text": "ref_text"}
-    if asked.ref_audio_key is not None:
-        source = voice_key(asked.ref_audio_key, settings, "ref_audio_key")
+    if params.ref_audio_key is not None:
+        source = voice_key(params.ref_audio_key, settings, "ref_audio_key")
         recording = await objects.read(request, source, "ref_audio_key", MAX_BYTES)
-        job = replace(job, reference=recording, reference_text=asked.ref_text)
-    elif asked.user_id is not None:
-        base = voice_key(f"{settings.voice_prefix}{asked.user_id}", settings, "user_id")
+        job = replace(job, reference=recording, reference_text=params.ref_text)
+    elif params.user_id is not None:
+        base = voice_key(f"{settings.voice_prefix}{params.user_id}", settings, "user_id")
         recording = await objects.read(request, f"{base}.mp3", "user_id", MAX_BYTES)
         text = _decoded(await objects.read(request, f"{base}.txt", "user_id", _MAX_TEXT_BYTES))
         job = replace(job, reference=recording, reference_text=text)

@@ -27,18 +27,18 @@ router = APIRouter(prefix="/v1", tags=["embeddings"])
 async def embeddings(request: Request, atelier: AtelierDep) -> Response:
     """A vector of unit length for each text and picture, in order: the nearer two are, the more alike they are."""
     settings, models = atelier.settings, atelier.models
-    asked = await body.read(request, Embeddings, max_bytes=base64_room(settings, MAX_EMBEDDED_IMAGES))
-    alias = models.resolve(asked.model, ["clip"])
-    inputs = await _inputs(asked.input, settings)
-    embedded: Embedded = await models.call(alias, "embed", inputs, asked.dimensions)
+    params = await body.read(request, Embeddings, max_bytes=base64_room(settings, MAX_EMBEDDED_IMAGES))
+    alias = models.resolve(params.model, ["clip"])
+    inputs = await _inputs(params.input, settings)
+    embedded: Embedded = await models.call(alias, "embed", inputs, params.dimensions)
     # thousands of vectors as JSON take a second, in which others shall be answered
-    answer = await asyncio.to_thread(_answer, embedded, asked.model or alias, asked.encoding_format)
+    answer = await asyncio.to_thread(_answer, embedded, params.model or alias, params.encoding_format)
     return Response(answer, media_type="application/json")
 
 
-async def _inputs(asked: Inputs, settings: Settings) -> dict[str, str | bytes]:
+async def _inputs(params: Inputs, settings: Settings) -> dict[str, str | bytes]:
     """What to embed, by its path in the body; every picture is checked before anything is made of any."""
-    places = {f"input[{i}]": each for i, each in enumerate(asked)} if isinstance(asked, list) else {"input": asked}
+    places = {f"input[{i}]": each for i, each in enumerate(params)} if isinstance(params, list) else {"input": params}
     inputs: dict[str, str | bytes] = {}
     pictures = 0
     for place, each in places.items():

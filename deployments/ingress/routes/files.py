@@ -1,17 +1,16 @@
-"""Stored files, for whoever holds a signed URL."""
+"""Stored files, by signed URL."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import closing
-from typing import Final
+from collections.abc import Mapping
+from typing import BinaryIO, Final
 
 from fastapi import APIRouter
-from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
@@ -53,11 +52,19 @@ async def stored(request: Request, files: PublicStore, key: str, *, cache: str) 
     headers["Content-Length"] = str((await asyncio.to_thread(files.stat, key)).size)
     if request.method == "HEAD":
         return Response(media_type=media_type, headers=headers)
-    content = await asyncio.to_thread(files.open, key)
+    return _ObjectResponse(await asyncio.to_thread(files.open, key), media_type=media_type, headers=headers)
 
-    async def chunks() -> AsyncIterator[bytes]:
-        with closing(content):
-            async for chunk in iterate_in_threadpool(iter(lambda: content.read(_CHUNK), b"")):
-                yield chunk
 
-    return StreamingResponse(chunks(), media_type=media_type, headers=headers)
+class _ObjectResponse(StreamingResponse):
+    """An object of a bucket, as it is read; closed however the response ends."""
+
+    def __init__(self, content: BinaryIO, media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(iter(lambda: content.read(_CHUNK), b""), media_type=media_type, headers=headers)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._content.close()

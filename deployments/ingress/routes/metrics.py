@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 async def scrape(atelier: AtelierDep) -> Response:
     """All numbers of this ingress replica as Prometheus' text. Wakes no model, and keeps none awake.
 
-    Where there are several ingress replicas, a label tells whose numbers they are: each scrape reaches one of them.
+    Where there are several ingress replicas, a label names the one that was reached.
     """
     facts = await atelier.models.facts()
     replica = serve.get_replica_context()

@@ -36,12 +36,12 @@ async def process(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     The result is kept as an upload is, so that it is the newest of `/latest`.
     """
     settings = atelier.settings
-    asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
+    params = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
     if settings.public_files:
         await atelier.publishing.check()
     alias = atelier.models.resolve(None, ["image"])
-    async with atelier.jobs.working(request, alias) as listed:
-        done = await _process(atelier, listed, asked)
+    async with atelier.jobs.working(request, alias) as work:
+        done = await _process(atelier, work, params)
         if settings.public_files:
             kept = {"result_image_url": await atelier.publishing.publish_upload(request, done.made.data, "png")}
         else:
@@ -49,8 +49,8 @@ async def process(request: Request, atelier: AtelierDep) -> dict[str, Any]:
             kept = {"result_image_base64": encoded.decode()}
     return {
         "mode": done.mode,
-        "input_image": _input(asked, done.source),
-        "prompt": asked.prompt,
+        "input_image": _input(params, done.source),
+        "prompt": params.prompt,
         "seed": done.made.seed,
         "guidance_scale": done.job.guidance,
         "num_inference_steps": done.job.steps,
@@ -71,10 +71,10 @@ async def process(request: Request, atelier: AtelierDep) -> dict[str, Any]:
 async def process_raw(request: Request, atelier: AtelierDep) -> Response:
     """The same, answered with the PNG itself."""
     settings = atelier.settings
-    asked = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
+    params = await body.read(request, Process, max_bytes=settings.image_max_bytes, aliases=OLD_ALIASES)
     alias = atelier.models.resolve(None, ["image"])
-    async with atelier.jobs.working(request, alias) as listed:
-        done = await _process(atelier, listed, asked)
+    async with atelier.jobs.working(request, alias) as work:
+        done = await _process(atelier, work, params)
     headers = {"X-Seed": str(done.made.seed), "X-Mode": done.mode, "X-Model": done.model}
     return Response(done.made.data, media_type="image/png", headers=headers)
 
@@ -88,9 +88,9 @@ class _Done:
     made: Made
 
 
-async def _process(atelier: Atelier, listed: Job, asked: Process) -> _Done:
-    given = asked.input_file or asked.input_image_url
-    if given is None and asked.prompt is None:
+async def _process(atelier: Atelier, work: Job, params: Process) -> _Done:
+    given = params.input_file or params.input_image_url
+    if given is None and params.prompt is None:
         raise ApiError(
             400,
             "prompt, input_file or input_image_url is required",
@@ -98,31 +98,33 @@ async def _process(atelier: Atelier, listed: Job, asked: Process) -> _Done:
             param="prompt",
             detail="invalid input",
         )
-    entry = atelier.models.entries[listed.model]
+    entry = atelier.models.entries[work.model]
     defaults = entry.image
-    param = "input_file" if asked.input_file else "input_image_url"
+    param = "input_file" if params.input_file else "input_image_url"
     source = None
     if given is not None:
-        source = await listed.unless_cancelled(lambda: read_picture(given, atelier.settings, param, asked.bearer_token))
-    mode: Mode = "generate" if source is None else "variation" if asked.prompt is None else "edit"
+        source = await work.unless_cancelled(lambda: read_picture(given, atelier.settings, param, params.bearer_token))
+    mode: Mode = "generate" if source is None else "variation" if params.prompt is None else "edit"
     default_size = (defaults.width, defaults.height) if source is None else size_like(source)
     images = [] if source is None else [source]
-    job = plan(image_request(asked, default_size, asked.prompt or "", images, is_variation=mode == "variation"), entry)
-    (made,) = await make_all(atelier.models, listed, job)
-    return _Done(mode, listed.model, source, job, made)
+    job = plan(
+        image_request(params, default_size, params.prompt or "", images, is_variation=mode == "variation"), entry
+    )
+    (made,) = await make_all(atelier.models, work, job)
+    return _Done(mode, work.model, source, job, made)
 
 
-def _input(asked: Process, source: Picture | None) -> dict[str, Any] | None:
+def _input(params: Process, source: Picture | None) -> dict[str, Any] | None:
     if source is None:
         return None
-    told: dict[str, Any] = {
-        "source": "file" if asked.input_file else "url",
-        "bearer_token": "***" if asked.bearer_token else None,  # a secret is not repeated
+    shown: dict[str, Any] = {
+        "source": "file" if params.input_file else "url",
+        "bearer_token": "***" if params.bearer_token else None,  # a secret is not repeated
         "original_width": source.width,
         "original_height": source.height,
     }
-    return told | (
-        {"filename": asked.input_file.filename}
-        if asked.input_file
-        else {"url": (asked.input_image_url or "")[:_SHOWN_URL]}
+    return shown | (
+        {"filename": params.input_file.filename}
+        if params.input_file
+        else {"url": (params.input_image_url or "")[:_SHOWN_URL]}
     )

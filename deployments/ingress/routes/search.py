@@ -20,7 +20,14 @@ from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts, parameter, query
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
-from deployments.ingress.schemas.search import Added, GcRequest, ListQuery, RestoreRequest, Searched, Thumbnailed
+from deployments.ingress.schemas.search import (
+    GcRequest,
+    ImageUpload,
+    ListQuery,
+    RestoreRequest,
+    SearchBody,
+    ThumbnailQuery,
+)
 from deployments.search.deployment import Strays
 from models.errors import InvalidImage
 from models.pictures import THUMBNAIL_SIDE, open_picture, sniff, thumbnail
@@ -52,8 +59,8 @@ _PROJECT = parameter("project_id", "the project", {"type": "string", "pattern": 
 _IMAGE = parameter("image_id", "the image's id", {"type": "string", "format": "uuid"})
 
 
-_LISTED = query(ListQuery)
-_THUMBNAILED = query(Thumbnailed)
+_LIST_QUERY = query(ListQuery)
+_THUMBNAIL_QUERY = query(ThumbnailQuery)
 
 
 def _in_both_trees(
@@ -82,14 +89,14 @@ def _in_both_trees(
     return register
 
 
-@_in_both_trees("POST", "", "Add an image", request_body=accepts(Added, json=False, forms=True))
+@_in_both_trees("POST", "", "Add an image", request_body=accepts(ImageUpload, json=False, forms=True))
 async def add(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Stores the image and makes it searchable. The same bytes again give the same record and `duplicate`: true."""
     project = _project(request)
     settings = atelier.settings
     limit = settings.search.max_bytes
     try:
-        upload = (await body.read(request, Added, max_bytes=limit)).file
+        upload = (await body.read(request, ImageUpload, max_bytes=limit)).file
     except ApiError as error:
         if error.status == 413:
             raise _too_large(limit) from error
@@ -105,15 +112,15 @@ async def add(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     return {**record._asdict(), **({"duplicate": True} if is_duplicate else {})}
 
 
-@_in_both_trees("GET", "", "List the images", _LISTED)
+@_in_both_trees("GET", "", "List the images", _LIST_QUERY)
 async def page(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Records, oldest first. Going on with `after`=`next` repeats none and misses none that stays."""
     project = _project(request)
-    asked = body.query(request, ListQuery)
-    after = asked.after
+    params = body.query(request, ListQuery)
+    after = params.after
     if after is not None and not _CURSOR.fullmatch(after):
         after = _uuid(after, "after")
-    found: Page = await _index(atelier).page.remote(project, asked.limit, after)
+    found: Page = await _index(atelier).page.remote(project, params.limit, after)
     return {
         "images": [record._asdict() for record in found.images],
         "has_more": found.next is not None,
@@ -121,13 +128,13 @@ async def page(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     }
 
 
-@_in_both_trees("POST", "/search", "Find images by words or by an image", request_body=accepts(Searched))
+@_in_both_trees("POST", "/search", "Find images by words or by an image", request_body=accepts(SearchBody))
 async def search(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The best matches first; `score` is the cosine. An image's own record is among the matches of its `image_id`."""
     project = _project(request)
     settings = atelier.settings
-    asked = await body.read(request, Searched, max_bytes=base64_room(settings))
-    given = [name for name in ("query", "image", "image_id") if getattr(asked, name) is not None]
+    params = await body.read(request, SearchBody, max_bytes=base64_room(settings))
+    given = [name for name in ("query", "image", "image_id") if getattr(params, name) is not None]
     if len(given) != 1:
         raise invalid(
             given[1] if given else "query",
@@ -135,24 +142,24 @@ async def search(request: Request, atelier: AtelierDep) -> dict[str, Any]:
             "invalid_value" if given else "missing_required_parameter",
         )
     index = _index(atelier)
-    wanted = Wanted(tuple(asked.content_type or ()), asked.created_after, asked.created_before)
-    how = (asked.limit, asked.min_score, wanted)
-    if asked.image_id is not None:
-        hits = await index.search_id.remote(project, _uuid(asked.image_id, "image_id"), *how)
-    elif asked.image is not None:
+    wanted = Wanted(tuple(params.content_type or ()), params.created_after, params.created_before)
+    how = (params.limit, params.min_score, wanted)
+    if params.image_id is not None:
+        hits = await index.search_id.remote(project, _uuid(params.image_id, "image_id"), *how)
+    elif params.image is not None:
         with _image_refusals("image"):
-            image = await read_url(asked.image, settings, "image")
+            image = await read_url(params.image, settings, "image")
             await _start_embedder(atelier)
             hits = await index.search_image.remote(project, image, *how)
     else:
         await _start_embedder(atelier)
-        hits = await index.search_text.remote(project, asked.query, *how)
+        hits = await index.search_text.remote(project, params.query, *how)
     return {"results": [record._asdict() | {"score": score} for record, score in hits]}
 
 
 @_in_both_trees("GET", "/{image_id:image_id}", "One image's record", [_IMAGE])
 async def get(request: Request, atelier: AtelierDep) -> dict[str, Any]:
-    """What is known of the image."""
+    """The image's record."""
     return {**(await _record(request, atelier))._asdict()}
 
 
@@ -163,10 +170,10 @@ async def redirect_to_file(request: Request, atelier: AtelierDep) -> Response:
     return RedirectResponse(atelier.publishing.signed_url(request, record.r2_key, _URL_SECONDS), status_code=307)
 
 
-@_in_both_trees("GET", "/{image_id:image_id}/thumbnail", "The image, small", [_IMAGE, *_THUMBNAILED])
+@_in_both_trees("GET", "/{image_id:image_id}/thumbnail", "The image, small", [_IMAGE, *_THUMBNAIL_QUERY])
 async def small(request: Request, atelier: AtelierDep) -> Response:
     """A WebP of the image, upright, its longer side `size` pixels, or as large as the image where that is less."""
-    size = body.query(request, Thumbnailed).size
+    size = body.query(request, ThumbnailQuery).size
     record = await _record(request, atelier)
     content = await asyncio.to_thread(_thumbnail, atelier.files, record, size)
     headers = {"Cache-Control": f"private, max-age={_YEAR_SECONDS}, immutable", "X-Content-Type-Options": "nosniff"}
@@ -217,14 +224,14 @@ async def collect_garbage(request: Request, atelier: AtelierDep) -> dict[str, An
     """Lists the files of image search that no record has, and with `delete` deletes them; records are never deleted.
 
     `missing` are images whose file is gone: they are found and listed, but cannot be fetched. `set_aside` counts the
-    files that an index names which a restore has set aside: they stay until it is told to be forgotten.
+    files that an index names which a restore has set aside: they stay until `forget_set_aside` removes it.
     """
-    asked = await body.read(request, GcRequest)
-    if asked.forget_set_aside and not asked.delete:
+    params = await body.read(request, GcRequest)
+    if params.forget_set_aside and not params.delete:
         raise ApiError(
             400, "forget_set_aside: it removes indexes for good, so it needs delete: true", param="forget_set_aside"
         )
-    found: Strays = await _index(atelier).strays.remote(remove=asked.delete, forget_set_aside=asked.forget_set_aside)
+    found: Strays = await _index(atelier).strays.remote(remove=params.delete, forget_set_aside=params.forget_set_aside)
     return {
         "orphans": found.orphans,
         "deleted": found.deleted,
@@ -250,8 +257,8 @@ async def back_up(atelier: AtelierDep) -> dict[str, Any]:
 @router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(RestoreRequest))
 async def restore(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Puts a verified backup in the place of the index, which is kept beside it; where it fails, nothing changes."""
-    asked = await body.read(request, RestoreRequest)
-    return asdict(await _index(atelier).restore.remote(asked.version))
+    params = await body.read(request, RestoreRequest)
+    return asdict(await _index(atelier).restore.remote(params.version))
 
 
 def _index(atelier: Atelier) -> DeploymentHandle:

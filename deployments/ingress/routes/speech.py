@@ -36,22 +36,22 @@ MARK = "AI-generated speech"
 async def speech(request: Request, atelier: AtelierDep) -> Response:
     """The spoken text as it is made, sentence by sentence; or as server-sent events.
 
-    FLAC comes whole, since common readers refuse one whose length its header does not tell.
+    FLAC comes whole, since common readers refuse a header without its length.
     """
-    asked = await body.read(request, Speech)
-    if asked.instructions:  # voice clients send them with every request, whatever the voice
+    params = await body.read(request, Speech)
+    if params.instructions:  # voice clients send them with every request, whatever the voice
         body.note_ignored(request, "instructions")
-    alias = atelier.models.resolve(asked.model, ["voice"])
-    job = SpeechJob(asked.input, asked.language, speed=asked.speed, voice=asked.voice_name, is_literal=True)
-    if reference := await atelier.speakers.reference(request, alias, asked.voice_name):
+    alias = atelier.models.resolve(params.model, ["voice"])
+    job = SpeechJob(params.input, params.language, speed=params.speed, voice=params.voice_name, is_literal=True)
+    if reference := await atelier.speakers.reference(request, alias, params.voice_name):
         job = replace(job, voice=None, reference=reference.sample, reference_text=reference.text)
     mark = MARK if atelier.settings.voice_marked else None
-    parts = _renamed(atelier.models.stream(alias, "stream_speech", job, asked.response_format, mark))
+    parts = _renamed(atelier.models.stream(alias, "stream_speech", job, params.response_format, mark))
     stream = await started(parts)
-    if asked.stream_format == "sse":
-        return EventStream(_events(asked.input, stream), stream)
+    if params.stream_format == "sse":
+        return EventStream(_events(params.input, stream), stream)
     await stream.wait()  # a refusal must still become a status, however long the model takes to start
-    return ByteStream(_bytes(stream), stream, MEDIA_TYPES[asked.response_format])
+    return ByteStream(_bytes(stream), stream, MEDIA_TYPES[params.response_format])
 
 
 async def _renamed(parts: AsyncGenerator[Spoken, None]) -> AsyncGenerator[Spoken, None]:
@@ -77,7 +77,7 @@ async def _events(text: str, parts: StartedStream[Spoken]) -> AsyncIterator[dict
             if part.data:
                 delta = {"type": "speech.audio.delta", "audio": base64.b64encode(part.data).decode()}
                 yield {"data": json.dumps(delta)}
-    except Exception as error:  # noqa: BLE001 - the status is sent: the stream itself has to say it
+    except Exception as error:  # noqa: BLE001 - the status has been sent, so every failure has to be an event
         yield {"data": json.dumps(envelope(from_exception(error)))}
         return
     read, spoken = -(-len(text) // _CHARACTERS_A_TOKEN), round(seconds * _TOKENS_A_SECOND)

@@ -30,17 +30,17 @@ router = APIRouter(tags=["picture files"])
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
-class Uploaded(Fields):
+class PictureUpload(Fields):
     """`POST /upload`."""
 
     file: Upload = Field(description="JPEG, PNG, WebP, GIF or BMP")
 
 
-@router.post("/upload", summary="Keep a picture", openapi_extra=accepts(Uploaded, json=False, forms=True))
+@router.post("/upload", summary="Keep a picture", openapi_extra=accepts(PictureUpload, json=False, forms=True))
 async def upload(request: Request, atelier: AtelierDep) -> dict[str, str]:
     """Keeps the bytes as they are under a name that cannot be guessed, and gives their URL on this server."""
     settings = atelier.settings
-    given = (await body.read(request, Uploaded, max_bytes=settings.image_max_bytes)).file
+    given = (await body.read(request, PictureUpload, max_bytes=settings.image_max_bytes)).file
     data = await check_picture(given.data, settings, "file")
     kind, _, _ = sniff(data, "file", settings.image_max_pixels)
     return {"url": f"/i/{await atelier.publishing.keep_upload(data, PICTURE_SUFFIXES[kind])}"}

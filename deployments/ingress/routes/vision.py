@@ -46,34 +46,34 @@ async def tasks() -> dict[str, Any]:
 @router.post("/analyze", summary="Look at one picture", openapi_extra=accepts(Analysis))
 async def analyze(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """One task over one picture; with `schema` the result is JSON that validates against it."""
-    asked = await body.read(request, Analysis, max_bytes=base64_room(atelier.settings))
-    question = _question(asked)
-    if asked.json_schema is not None:
-        await json_schemas.check(asked.json_schema, "schema")
+    params = await body.read(request, Analysis, max_bytes=base64_room(atelier.settings))
+    question = _question(params)
+    if params.json_schema is not None:
+        await json_schemas.check(params.json_schema, "schema")
     configured = atelier.settings.tasks
-    alias = atelier.models.resolve(asked.model or configured.get(asked.task) or configured.get("default"), ["vlm"])
-    picture = await read_picture(asked.image, atelier.settings, "image")
+    alias = atelier.models.resolve(params.model or configured.get(params.task) or configured.get("default"), ["vlm"])
+    picture = await read_picture(params.image, atelier.settings, "image")
     messages = (Message("user", (ImagePart(picture.data), TextPart(question))),)
-    job = ChatJob(messages, max_tokens=asked.max_tokens, form=asked.json_schema)
+    job = ChatJob(messages, max_tokens=params.max_tokens, form=params.json_schema)
     begun = time.monotonic()
     answer = await atelier.models.call(alias, "chat", job)
     text = answer.text.strip()
     result: dict[str, Any] = {
-        "task": asked.task,
-        "result": text if asked.json_schema is None else await json_schemas.value_of(text, asked.json_schema),
+        "task": params.task,
+        "result": text if params.json_schema is None else await json_schemas.value_of(text, params.json_schema),
         "created": int(time.time()),
         "model": alias,
         "usage": {"latency": round(time.monotonic() - begun, 3), "prompt_used": question},
     }
-    if asked.task == "objects" and asked.json_schema is None:
+    if params.task == "objects" and params.json_schema is None:
         result["objects"] = [line for raw in text.splitlines() if (line := re.sub(r"^[-*•\d.)\s]+", "", raw).strip())]
     return result
 
 
-def _question(asked: Analysis) -> str:
-    if asked.task == "custom" and not asked.prompt:
+def _question(params: Analysis) -> str:
+    if params.task == "custom" and not params.prompt:
         raise invalid("prompt", "prompt is required with the task `custom`", "missing_required_parameter")
-    question = asked.prompt or _TASKS[asked.task][1]
-    if asked.json_schema is None:
+    question = params.prompt or _TASKS[params.task][1]
+    if params.json_schema is None:
         return question
-    return f"{question}\nAnswer with JSON only, following this JSON schema: {json.dumps(asked.json_schema)}"
+    return f"{question}\nAnswer with JSON only, following this JSON schema: {json.dumps(params.json_schema)}"

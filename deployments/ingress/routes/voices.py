@@ -32,12 +32,12 @@ router = APIRouter(prefix="/v1/audio", tags=["voice"])
 )
 async def add_consent(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Somebody's recorded agreement that their voice may be used."""
-    asked = await body.read(request, ConsentRecording, max_bytes=MAX_BYTES)
-    await asyncio.to_thread(read_audio, asked.recording.data, "recording")
-    suffix, owner = suffix_of(asked.recording.data), caller_of(request).owner
-    language = asked.language.replace("_", "-")
+    params = await body.read(request, ConsentRecording, max_bytes=MAX_BYTES)
+    await asyncio.to_thread(read_audio, params.recording.data, "recording")
+    suffix, owner = suffix_of(params.recording.data), caller_of(request).owner
+    language = params.language.replace("_", "-")
     consent = await asyncio.to_thread(
-        atelier.voices.add_consent, asked.name, language, asked.recording.data, suffix, owner
+        atelier.voices.add_consent, params.name, language, params.recording.data, suffix, owner
     )
     logger.info("the consent %s was made by %s in request %s", consent.id, owner or "all", request.state.request_id)
     return _shown_consent(consent)
@@ -46,18 +46,18 @@ async def add_consent(request: Request, atelier: AtelierDep) -> dict[str, Any]:
 @router.get("/voice_consents", summary="The consents", openapi_extra={"parameters": query(Page)})
 async def consents(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The caller's consents, newest first, a page at a time."""
-    asked = body.query(request, Page)
+    params = body.query(request, Page)
     mine = [each for each in await asyncio.to_thread(atelier.voices.consents) if may_use(request, each)]
-    if asked.after is not None:
+    if params.after is not None:
         ids = [each.id for each in mine]
-        if asked.after not in ids:
-            raise invalid("after", f"after: there is no consent {asked.after!r}")
-        mine = mine[ids.index(asked.after) + 1 :]
-    page = [_shown_consent(each) for each in mine[: asked.limit]]
+        if params.after not in ids:
+            raise invalid("after", f"after: there is no consent {params.after!r}")
+        mine = mine[ids.index(params.after) + 1 :]
+    page = [_shown_consent(each) for each in mine[: params.limit]]
     return {
         "object": "list",
         "data": page,
-        "has_more": len(mine) > asked.limit,
+        "has_more": len(mine) > params.limit,
         "first_id": page[0]["id"] if page else None,
         "last_id": page[-1]["id"] if page else None,
     }
@@ -72,10 +72,10 @@ async def consent(request: Request, atelier: AtelierDep, consent_id: str) -> dic
 @router.post("/voice_consents/{consent_id}", summary="Rename a consent", openapi_extra=accepts(ConsentName, forms=True))
 async def rename_consent(request: Request, atelier: AtelierDep, consent_id: str) -> dict[str, Any]:
     """The consent under its new name."""
-    asked = await body.read(request, ConsentName)
+    params = await body.read(request, ConsentName)
     found = await _consent(request, atelier.voices, consent_id)
     try:
-        return _shown_consent(await asyncio.to_thread(atelier.voices.rename_consent, found, asked.name))
+        return _shown_consent(await asyncio.to_thread(atelier.voices.rename_consent, found, params.name))
     except NotFound:
         raise _not_there("voice consent", "consent_id", consent_id) from None
 
@@ -92,15 +92,15 @@ async def remove_consent(request: Request, atelier: AtelierDep, consent_id: str)
 @router.post("/voices", summary="Make a voice", openapi_extra=accepts(NewVoice, json=False, forms=True))
 async def add_voice(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """A voice made of a sample, with the consent of its owner; its id works wherever a voice is named."""
-    asked = await body.read(request, NewVoice, max_bytes=MAX_BYTES)
-    consent, sample = await _checked(request, atelier, asked)
+    params = await body.read(request, NewVoice, max_bytes=MAX_BYTES)
+    consent, sample = await _checked(request, atelier, params)
     owner = caller_of(request).owner
     try:
-        voice = await asyncio.to_thread(atelier.voices.add_voice, asked.name, consent, sample, asked.text, owner)
+        voice = await asyncio.to_thread(atelier.voices.add_voice, params.name, consent, sample, params.text, owner)
     except NotFound:
         raise _no_consent(consent.id) from None
     except NameTaken:
-        raise _name_taken(asked.name) from None
+        raise _name_taken(params.name) from None
     logger.info("the voice %s was made by %s in request %s", voice.id, owner or "all", request.state.request_id)
     return _shown_voice(voice)
 
@@ -147,35 +147,35 @@ async def remove_voice(request: Request, atelier: AtelierDep, voice_id: str) -> 
     return {"id": found.id, "deleted": True, "object": "audio.voice.deleted"}
 
 
-async def _checked(request: Request, atelier: Atelier, asked: NewVoice) -> tuple[Consent, bytes]:
+async def _checked(request: Request, atelier: Atelier, params: NewVoice) -> tuple[Consent, bytes]:
     """The consent of a new voice, and its sample as it is kept.
 
     Raises:
         ApiError: 400 naming the field.
         InvalidInput: the sample is no recording of a voice.
     """
-    if asked.type == "prompt" or asked.prompt is not None:
+    if params.type == "prompt" or params.prompt is not None:
         message = "voices are made of samples here, not of prompts; send audio_sample and consent"
-        raise invalid("type" if asked.type == "prompt" else "prompt", message, "unsupported_parameter")
+        raise invalid("type" if params.type == "prompt" else "prompt", message, "unsupported_parameter")
     for name in ("model", "script_hint"):
-        if getattr(asked, name) is not None:
+        if getattr(params, name) is not None:
             raise invalid(name, f"{name} goes with voices made of prompts, which are not made here")
     for name in ("consent", "audio_sample"):
-        if getattr(asked, name) is None:
+        if getattr(params, name) is None:
             raise invalid(name, f"{name} is required", "missing_required_parameter")
-    assert asked.consent is not None
-    assert asked.audio_sample is not None
+    assert params.consent is not None
+    assert params.audio_sample is not None
     taken = {each.name for each in await atelier.speakers.usable(request)} | set(STOCK_VOICES)
     models = atelier.models
     for alias, entry in models.entries.items():
         taken |= set(atelier.speakers.known(alias)) if entry.kind == "voice" else set()
-    if asked.name in taken or asked.name.startswith("voice_"):
-        raise _name_taken(asked.name)
+    if params.name in taken or params.name.startswith("voice_"):
+        raise _name_taken(params.name)
     try:
-        consent = await _consent(request, atelier.voices, asked.consent)
+        consent = await _consent(request, atelier.voices, params.consent)
     except ApiError:
-        raise _no_consent(asked.consent) from None
-    return consent, await asyncio.to_thread(write_sample, asked.audio_sample.data, "audio_sample")
+        raise _no_consent(params.consent) from None
+    return consent, await asyncio.to_thread(write_sample, params.audio_sample.data, "audio_sample")
 
 
 def _no_consent(name: str) -> ApiError:

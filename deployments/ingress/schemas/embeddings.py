@@ -35,7 +35,7 @@ def _shape(value: object) -> str:
 
 Input = Text | EmbeddingInput
 Several = Annotated[list[Input], Field(min_length=1, max_length=MAX_INPUTS), BeforeValidator(_no_token_ids)]
-# told apart before they are checked: a fault is then that of the shape that was sent
+# the shape decides before anything is validated, so that a fault is one of the shape that was sent
 Inputs = Annotated[
     Annotated[Text, Tag("text")] | Annotated[EmbeddingInput, Tag("object")] | Annotated[Several, Tag("several")],
     Discriminator(_shape),

@@ -130,7 +130,7 @@ class Variation(_Pictures):
     )
 
 
-class Prompted(Drawing):
+class OnePicture(Drawing):
     """`POST /v1/images/generate`: a prompt, or a title and a description that become one."""
 
     prompt: str | None = Field(None, min_length=1, max_length=2000)
@@ -157,7 +157,7 @@ class Prompted(Drawing):
         return None if self.title is None or self.description is None else (self.title, self.description)
 
 
-class StoredPrompted(Prompted):
+class StoredPicture(OnePicture):
     """`POST /v1/r2/images/generate`."""
 
     key: str | None = Field(None, min_length=1, description="where it is kept; images/generated/{uuid}.png when absent")

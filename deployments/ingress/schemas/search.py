@@ -40,7 +40,7 @@ def _moment(value: str) -> str:
 Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 
 
-class Added(Fields):
+class ImageUpload(Fields):
     """`POST …/images`."""
 
     file: Upload = Field(description="JPEG, PNG, WebP, GIF or BMP")
@@ -53,7 +53,7 @@ class ListQuery(Fields):
     after: str | None = Field(None, max_length=64, description="`next` of the page before, or an image's id")
 
 
-class Searched(Fields):
+class SearchBody(Fields):
     """`POST …/images/search`: exactly one of `query`, `image` and `image_id`."""
 
     query: str | None = Field(None, min_length=1, max_length=2000, examples=["a red circle on a blue background"])
@@ -76,7 +76,7 @@ class Searched(Fields):
     created_before: Moment | None = Field(None, description="only images added earlier")
 
 
-class Thumbnailed(Fields):
+class ThumbnailQuery(Fields):
     """`GET …/images/{id}/thumbnail`."""
 
     size: int = Field(256, ge=16, le=THUMBNAIL_SIDE, description="pixels of the longer side, at most")

@@ -45,7 +45,7 @@ class Speech(Fields):
         return self.voice if isinstance(self.voice, str) else self.voice.id
 
 
-class _Spoken(Fields):
+class _SpeechText(Fields):
     text: str = Field(min_length=1, max_length=2000, description="text in brackets is not spoken")
     language: str = Field("auto", max_length=40, description="name or BCP 47")
     ref_text: str | None = Field(None, max_length=2000, description="what is said in the recording")
@@ -54,14 +54,14 @@ class _Spoken(Fields):
     )
 
 
-class GeneratedVoice(_Spoken):
+class GeneratedVoice(_SpeechText):
     """`POST /v1/voice/generate`."""
 
     ref_audio: Upload | None = Field(None, description="a recording of the voice, 0.5 to 60 s")
     response_format: AudioFormat = "mp3"
 
 
-class StoredVoiceLine(_Spoken):
+class StoredVoiceLine(_SpeechText):
     """`POST /v1/r2/voice/generate`: the speaker is that of exactly one of `ref_audio_key`, `user_id` and `voice`."""
 
     key: str | None = Field(None, min_length=1, description="where it is kept; chosen when absent")

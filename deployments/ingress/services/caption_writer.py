@@ -31,16 +31,16 @@ _COLLECTIVE_PROMPT: Final = "Describe these images together in one short sentenc
 _MAX_TOKENS: Final = 128
 _YES: Final = ("Yes", "yes", "True", "true", "네", "예", "はい")
 _NO: Final = ("No", "no", "False", "false", "아니요", "아니오", "いいえ")
-"""A model may say which it likes: held to one spelling or language that it was not trained on, it says the other."""
+"""A model may use any of them: held to one spelling or language, one not trained on it gives the other answer."""
 _FLAG_TOKENS: Final = 16
 _HASHED_AT_ONCE: Final = 1 << 17
-"""Bytes that take less time in the event loop (0.1 ms) than the way to a thread and back."""
+"""Bytes that take less time in the event loop (0.1 ms) than in a thread, with the switch there and back."""
 _AT_ONCE: Final = 8
-"""Pictures of one request at a chat model, which answers together what waits together; its queue is for others too."""
+"""Pictures of one request that a chat model has at a time: it batches them, and its queue is for other requests too."""
 
 
 class Caption(BaseModel):
-    """What is told of a picture, or of several together, as the cache keeps it."""
+    """The caption of a picture, or of several together, as the cache keeps it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -50,16 +50,16 @@ class Caption(BaseModel):
 
 
 @dataclass(frozen=True)
-class Told:
-    """A caption, and whether it was remembered."""
+class CaptionResult:
+    """A caption, and whether it came from the cache."""
 
     caption: Caption
-    is_remembered: bool
+    is_cached: bool
 
 
 @dataclass(frozen=True)
 class Wording:
-    """What a model is asked. Of a prefix-type one there is only `prompt`, how its captions begin."""
+    """The prompts of a model. A captioner has `prompt` only, the beginning of its captions."""
 
     prompt: str | None
     flag_prompt: str | None
@@ -70,18 +70,18 @@ _Make = Callable[[Sequence[str]], Awaitable[list[Caption]]]
 
 
 class CaptionWriter:
-    """Captions pictures; one per ingress replica, since it knows what is being made."""
+    """Captions pictures; one per ingress replica, which shares calls of a model between identical requests."""
 
     def __init__(self, models: ModelCalls, cache: Cache) -> None:
         self._models = models
         self._cache = cache
-        self._flights = SingleFlight[str, Told]()
+        self._flights = SingleFlight[str, CaptionResult]()
         self._weights: dict[str, str] = {}
 
     async def each(
         self, alias: str, prompt: str | None, flag_prompt: str | None, images: Sequence[bytes]
-    ) -> list[Told]:
-        """What is told of each picture, in order. Where the caller does not say what to ask, the model's entry does."""
+    ) -> list[CaptionResult]:
+        """The caption of each picture, in order. Without prompts of the caller, those of the model's entry are used."""
         wording = self._wording(alias, prompt, flag_prompt, self._models.entries[alias].caption.prompt or _PROMPT)
         weights = await self._weights_of(alias)
         names = [await _name(PICTURE, weights, wording, [image]) for image in images]
@@ -90,11 +90,13 @@ class CaptionWriter:
         async def make(names: Sequence[str]) -> list[Caption]:
             return await self._ask_each(alias, wording, [pictures[name] for name in names])
 
-        told = await self._flights.board(names, partial(self._remembered_or, make))
-        return [told[name] for name in names]
+        captions = await self._flights.board(names, partial(self._cached_or, make))
+        return [captions[name] for name in names]
 
-    async def together(self, alias: str, prompt: str | None, flag_prompt: str | None, images: Sequence[bytes]) -> Told:
-        """What a chat model tells of all pictures, shown to it in order. The order makes no other answer of it."""
+    async def together(
+        self, alias: str, prompt: str | None, flag_prompt: str | None, images: Sequence[bytes]
+    ) -> CaptionResult:
+        """One caption of all pictures, which a chat model sees in order; cached for any order of them."""
         default = self._models.entries[alias].caption.collective_prompt or _COLLECTIVE_PROMPT
         wording = self._wording(alias, prompt, flag_prompt, default)
         name = await _name(COLLECTION, await self._weights_of(alias), wording, images)
@@ -104,7 +106,7 @@ class CaptionWriter:
             self._models.metrics.captioned(alias, 1)
             return [Caption(caption=text, tags=await asyncio.to_thread(tags_of, text), flagged=flagged)]
 
-        return (await self._flights.board([name], partial(self._remembered_or, make)))[name]
+        return (await self._flights.board([name], partial(self._cached_or, make)))[name]
 
     def _wording(self, alias: str, prompt: str | None, flag_prompt: str | None, question: str) -> Wording:
         entry = self._models.entries[alias]
@@ -113,13 +115,13 @@ class CaptionWriter:
         defaults = entry.caption
         return Wording(prompt or question, flag_prompt or defaults.flag_prompt, defaults.system_prompt)
 
-    async def _remembered_or(self, make: _Make, names: list[str]) -> dict[str, Told]:
+    async def _cached_or(self, make: _Make, names: list[str]) -> dict[str, CaptionResult]:
         found = await self._cache.find(names, Caption)
         missing = [name for name in names if name not in found]
         self._models.metrics.looked_up(hits=len(found), misses=len(missing))
         made = dict(zip(missing, await make(missing), strict=True)) if missing else {}
         await self._cache.keep(made)
-        return {name: Told(found.get(name) or made[name], name in found) for name in names}
+        return {name: CaptionResult(found.get(name) or made[name], name in found) for name in names}
 
     async def _ask_each(self, alias: str, wording: Wording, images: Sequence[bytes]) -> list[Caption]:
         if self._models.entries[alias].kind == "captioner":
@@ -154,7 +156,7 @@ class CaptionWriter:
         return text.strip()
 
     async def _weights_of(self, alias: str) -> str:
-        """A name of whatever makes one model's words differ from another's, as the model was at its first request."""
+        """What tells one model's captions from another's: its files, as of its first request, and its options."""
         if alias not in self._weights:
             entry = self._models.entries[alias]
             said = entry.model_dump(mode="json", include={"engine", "checkpoint", "revision", "dtype", "options"})

@@ -27,7 +27,7 @@ class FileServer:
     async def check(self) -> None:
         """Find out whether it takes uploads, before work begins that would be lost.
 
-        It is sent an upload without a file: 400 or 422 say that one with a file would have been welcome.
+        It gets an upload without a file, which a server that takes uploads answers with 400 or 422.
 
         Raises:
             ApiError: 503 `FILE_SERVER_UNREACHABLE` when it does not answer within 5 s, or only with 5xx; 502

@@ -19,9 +19,9 @@ from deployments.ingress.services.jobs import Job
 from models.catalog import ModelEntry, refuse_impossible
 from models.tasks import ImageJob, LoraUse
 
-SMALLEST_SIDE: Final = 64
-LARGEST_SIDE: Final = 2048
-MOST_PIXELS: Final = 4_194_304
+MIN_SIDE: Final = 64
+MAX_SIDE: Final = 2048
+MAX_PIXELS: Final = 4_194_304
 STEPS_BY_QUALITY: Final = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 2.0}
 
 
@@ -51,7 +51,7 @@ _READ_ELSEWHERE: Final = {"prompt", "width", "height", "images", "mask"}
 
 
 def image_request(
-    asked: Drawing,
+    params: Drawing,
     default_size: tuple[int, int],
     prompt: str,
     images: Sequence[Picture] = (),
@@ -60,8 +60,8 @@ def image_request(
     is_variation: bool = False,
 ) -> ImageRequest:
     """The request of a route's body, whose fields are found by their names. Raises as `size_of` does."""
-    width, height = size_of(asked.size, asked.width, asked.height, default_size)
-    named = {ALIASES.get(name, name): getattr(asked, name) for name in type(asked).model_fields}
+    width, height = size_of(params.size, params.width, params.height, default_size)
+    named = {ALIASES.get(name, name): getattr(params, name) for name in type(params).model_fields}
     said = {name: value for name, value in named.items() if name in _FIELDS and name not in _READ_ELSEWHERE}
     return ImageRequest(
         prompt=prompt, width=width, height=height, images=images, mask=mask, is_variation=is_variation, **said
@@ -80,10 +80,10 @@ def plan(image_request: ImageRequest, entry: ModelEntry) -> ImageJob:
     if seed + image_request.n - 1 > MAX_SEED:
         raise invalid("seed", f"seed: {seed} + n - 1 is larger than {MAX_SEED}")
     # a masked photograph may be larger than what is drawn of it
-    if min(image_request.width * image_request.height, MOST_PIXELS) * image_request.n > defaults.max_pixels:
+    if min(image_request.width * image_request.height, MAX_PIXELS) * image_request.n > defaults.max_pixels:
         param = "n" if image_request.n > 1 else "size" if image_request.mask is None else "image"
-        asked = f"{image_request.n} x {image_request.width}x{image_request.height}"
-        message = f"{param}: {asked} pixels; at most {defaults.max_pixels} in one request"
+        params = f"{image_request.n} x {image_request.width}x{image_request.height}"
+        message = f"{param}: {params} pixels; at most {defaults.max_pixels} in one request"
         raise invalid(param, message)
     for i, lora in enumerate(image_request.loras):
         if lora.name not in loras:
@@ -113,7 +113,7 @@ def plan(image_request: ImageRequest, entry: ModelEntry) -> ImageJob:
 
 async def make(
     models: ModelCalls,
-    listed: Job,
+    work: Job,
     job: ImageJob,
     output_format: OutputFormat = "png",
     quality: int = 100,
@@ -125,26 +125,26 @@ async def make(
         ApiError: what `ModelCalls.stream` raises, and 400 `cancelled`.
     """
     output = Output(output_format, quality, partials)
-    events: AsyncGenerator[ImageEvent, None] = models.stream(listed.model, "generate", job, output)
-    async with aclosing(_until_cancelled(listed, events)) as pieces:
+    events: AsyncGenerator[ImageEvent, None] = models.stream(work.model, "generate", job, output)
+    async with aclosing(_until_cancelled(work, events)) as pieces:
         async for piece in pieces:
-            listed.note(piece)
+            work.note(piece)
             if not isinstance(piece, Progress):
                 yield piece
 
 
-async def _until_cancelled(listed: Job, events: AsyncGenerator[ImageEvent, None]) -> AsyncGenerator[ImageEvent, None]:
+async def _until_cancelled(work: Job, events: AsyncGenerator[ImageEvent, None]) -> AsyncGenerator[ImageEvent, None]:
     async with aclosing(events):
         with suppress(StopAsyncIteration):
             while True:
-                yield await listed.unless_cancelled(lambda: anext(events))
+                yield await work.unless_cancelled(lambda: anext(events))
 
 
 async def make_all(
-    models: ModelCalls, listed: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
+    models: ModelCalls, work: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
 ) -> list[Made]:
     """The job's pictures, in order. Raises as `make` does."""
-    async with aclosing(make(models, listed, job, output_format, quality)) as pieces:
+    async with aclosing(make(models, work, job, output_format, quality)) as pieces:
         return [piece async for piece in pieces if isinstance(piece, Made)]
 
 
@@ -168,10 +168,10 @@ def size_of(size: str, width: int | None, height: int | None, otherwise: tuple[i
         if width not in (None, wide) or height not in (None, high):
             raise invalid("size", f"size {size} and width x height {width}x{height} disagree; give one of them")
     for name, pixels in zip(names, (wide, high), strict=True):
-        if not SMALLEST_SIDE <= pixels <= LARGEST_SIDE or pixels % 16:
-            raise invalid(name, f"{name}: {pixels} is not a multiple of 16 from {SMALLEST_SIDE} to {LARGEST_SIDE}")
-    if wide * high > MOST_PIXELS:
-        raise invalid(names[0], f"{names[0]}: {wide}x{high} is more than {MOST_PIXELS} pixels")
+        if not MIN_SIDE <= pixels <= MAX_SIDE or pixels % 16:
+            raise invalid(name, f"{name}: {pixels} is not a multiple of 16 from {MIN_SIDE} to {MAX_SIDE}")
+    if wide * high > MAX_PIXELS:
+        raise invalid(names[0], f"{names[0]}: {wide}x{high} is more than {MAX_PIXELS} pixels")
     return wide, high
 
 
@@ -179,11 +179,11 @@ def size_like(picture: Picture) -> tuple[int, int]:
     """The size of a changed picture where none is asked for: the picture's own, rounded to 16 and within the limits."""
     scale = min(
         1.0,
-        LARGEST_SIDE / max(picture.width, picture.height),
-        math.sqrt(MOST_PIXELS / (picture.width * picture.height)),
+        MAX_SIDE / max(picture.width, picture.height),
+        math.sqrt(MAX_PIXELS / (picture.width * picture.height)),
     )
-    scale = max(scale, SMALLEST_SIDE / min(picture.width, picture.height))
+    scale = max(scale, MIN_SIDE / min(picture.width, picture.height))
     width, height = (
-        min(LARGEST_SIDE, max(SMALLEST_SIDE, round(side * scale / 16) * 16)) for side in (picture.width, picture.height)
+        min(MAX_SIDE, max(MIN_SIDE, round(side * scale / 16) * 16)) for side in (picture.width, picture.height)
     )
     return width, height

@@ -1,4 +1,4 @@
-"""What is being made, by request id: progress, a preview, and a way to stop it (docs/http-api.md, "Jobs")."""
+"""The state of requests that make pictures, by request id, and a way to stop them (docs/http-api.md, "Jobs")."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MAX_JOBS: Final = 10_000
 
 
 def cancelled() -> ApiError:
-    """What a request gets whose job was stopped. A new one each time: an exception keeps the frames it passed."""
+    """The error of a request whose job was stopped. A new one each time: an exception keeps the frames it passed."""
     return ApiError(400, "the job was cancelled by DELETE /v1/jobs/…", code="cancelled")
 
 
 @dataclass
 class Job:
-    """One request's work. `owner` is who may see it; empty: everybody, as long as the server is open."""
+    """The state of one request's work. `owner` may see it; empty: everybody, as long as the server is open."""
 
     id: str
     owner: str
@@ -75,7 +75,7 @@ class Job:
         """Note how it ended."""
         self.state, self.ended_at = state, time.monotonic()
         if state == "done":
-            self.step = self.steps  # a quick job reports none of its steps
+            self.step = self.steps  # a quick job may report none of its steps
 
     def shown(self) -> dict[str, Any]:
         """As the routes answer it."""
@@ -103,7 +103,7 @@ class Jobs:
 
     @asynccontextmanager
     async def working(self, request: Request, model: str) -> AsyncIterator[Job]:
-        """Around all the work of a request: a job under its id, in which a second request of the same id follows it.
+        """Around all the work of a request: its job, listed under its id until another request has that id.
 
         Raises:
             ApiError: 400 `cancelled` at the end, when somebody stopped it.
@@ -122,7 +122,7 @@ class Jobs:
             self.end(job, "cancelled")
 
     def end(self, job: Job, state: State) -> None:
-        """Note how a job ended; the first word counts."""
+        """Note how a job ended; what was noted first stays."""
         if job.ended_at is not None:
             return
         job.end(state)
@@ -134,7 +134,7 @@ class Jobs:
         self._forget()
 
     def find(self, request: Request, job_id: str) -> Job:
-        """The caller's own job of this id; an admin finds everybody's.
+        """The caller's own job of this id; for an admin, anybody's.
 
         Raises:
             ApiError: 404.
@@ -144,8 +144,8 @@ class Jobs:
         key = (caller.owner, job_id)
         job = self._running.get(key) or self._ended.get(key)
         if job is None and caller.is_admin:
-            everybodys = (*self._running.values(), *reversed(self._ended.values()))
-            job = next((each for each in everybodys if each.id == job_id), None)
+            of_everybody = (*self._running.values(), *reversed(self._ended.values()))
+            job = next((each for each in of_everybody if each.id == job_id), None)
         if job is None:
             raise ApiError(
                 404, f"there is no job {job_id[:128]!r}; jobs are kept for ten minutes", code="job_not_found"

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
-_MOST = 50
+_MAX_TAGS = 50
 _one_at_a_time = threading.Lock()
 _KEPT = ("NN", "NP", "AJ")
 """Nouns, names and adjectives in the BNC tag set, which the English model uses."""
@@ -30,7 +30,7 @@ def _found(caption: str) -> tuple[str, ...]:
     kept = [lemma.lower() if tag.startswith(_KEPT) else None for _, lemma, tag in tagged]
     singles = [lemma for lemma in kept if lemma]
     pairs = [f"{a}_{b}" for a, b in pairwise(kept) if a and b]
-    return tuple(dict.fromkeys(singles + pairs))[:_MOST]
+    return tuple(dict.fromkeys(singles + pairs))[:_MAX_TAGS]
 
 
 @cache

@@ -9,7 +9,7 @@ from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
 from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, MAX_INPUTS
 from deployments.ingress.schemas.images import MAX_IMAGES, MAX_N
 from deployments.ingress.schemas.speech import MAX_CHARACTERS
-from deployments.ingress.services.image_jobs import LARGEST_SIDE, MOST_PIXELS, SMALLEST_SIDE
+from deployments.ingress.services.image_jobs import MAX_PIXELS, MAX_SIDE, MIN_SIDE
 from models.catalog import Kind, ModelEntry, refuse_impossible
 from models.errors import InvalidInput
 from models.tasks import ImageJob
@@ -25,10 +25,10 @@ _LIMITS: Final[dict[Kind, dict[str, Any]]] = {
     "vlm": {"max_images": MAX_CHAT_IMAGES},
     "image": {
         "max_n": MAX_N,
-        "min_side": SMALLEST_SIDE,
-        "max_side": LARGEST_SIDE,
+        "min_side": MIN_SIDE,
+        "max_side": MAX_SIDE,
         "side_multiple": 16,
-        "max_pixels": MOST_PIXELS,
+        "max_pixels": MAX_PIXELS,
     },
     "voice": {"max_characters": MAX_CHARACTERS},
     "captioner": {},

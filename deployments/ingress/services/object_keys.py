@@ -49,7 +49,7 @@ def _problem(key: str, prefixes: tuple[str, ...], settings: Settings) -> str | N
     if not key.startswith(prefixes):
         allowed = " or ".join(map(repr, prefixes))
         return f"is outside this route's part of the store; it must begin with {allowed}"
-    # Some file systems, and people, do not tell A from a.
+    # Some file systems, and people, take A and a for the same.
     folded = key.casefold()
     backup = settings.search.backup_key.casefold().rpartition("/")[2]
     if any(part.startswith(backup) for part in folded.split("/")):

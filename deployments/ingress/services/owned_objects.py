@@ -66,8 +66,8 @@ class OwnedObjects:
         """An object that the caller may have read; its size is looked at first.
 
         Raises:
-            ApiError: 404 `R2_KEY_NOT_FOUND` when there is none, or none for this caller (which is not told apart, so
-                that nobody finds out who has a recording), 400 `file_too_large`.
+            ApiError: 404 `R2_KEY_NOT_FOUND` when there is none, or none for this caller; both look alike,
+                so that nobody finds out who has a recording, 400 `file_too_large`.
             DownloadFailed: the store did not give it.
         """
         caller = caller_of(request)

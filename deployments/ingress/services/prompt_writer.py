@@ -1,7 +1,7 @@
 """A title and a description into one line that a text-to-image model can draw (docs/configuration.md).
 
 A chat model writes it: an OpenAI-compatible endpoint when there is a key, else the configured alias of this server.
-With neither, and when the model fails in whatever way, title and description are joined instead.
+With neither, or when the model fails, title and description are joined.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_PROMPT: Final = 2000
 """Characters; what the picture routes take as a prompt."""
 _SECONDS: Final = 20.0
 _RETRIES: Final = 1
-_REMEMBERED: Final = 1024
+_CACHE_SIZE: Final = 1024
 _MAX_TOKENS: Final = 300
 _CUT_AT_A_SPACE_WITHIN: Final = 100
 INSTRUCTION: Final = (
@@ -39,65 +39,65 @@ INSTRUCTION: Final = (
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenPrompt:
     """A prompt of one line, 1 to 2000 characters, and where it comes from.
 
-    `joined` is what the configuration asks for, `fallback` what was done because the model failed.
+    `joined`: no model is configured; `fallback`: it failed.
     """
 
     prompt: str
     source: Literal["model", "joined", "fallback"]
 
 
-class Rubbish(Exception):
-    """What the model answered is no caption; the text says why, without repeating it."""
+class UnusableAnswer(Exception):
+    """The model's answer is no caption; the text says why, without repeating it."""
 
 
 class PromptWriter:
-    """Writes prompts, remembers those a model wrote, and asks once for what several callers want at the same time."""
+    """Writes prompts, remembers those that a model wrote, and shares one call between identical requests."""
 
     def __init__(self, settings: Prompts, models: ModelCalls, seconds: float = _SECONDS) -> None:
         self._settings = settings
         self._models = models
         self._seconds = seconds
         self._client: AsyncOpenAI | None = None
-        self._remembered: OrderedDict[tuple[str, str, str], Written] = OrderedDict()
-        self._flights = SingleFlight[tuple[str, str, str], Written]()
+        self._cache: OrderedDict[tuple[str, str, str], WrittenPrompt] = OrderedDict()
+        self._flights = SingleFlight[tuple[str, str, str], WrittenPrompt]()
 
-    async def write(self, title: str, description: str) -> Written:
+    async def write(self, title: str, description: str) -> WrittenPrompt:
         """The prompt; never an error. A caller who is cancelled ends the model's work, unless others wait for it too.
 
         A failing or slow model costs 20 s at most, and is asked again by the next call.
         """
         model = self._settings.model if self._settings.api_key else self._settings.alias
         if model is None:
-            return Written(joined(title, description), "joined")
+            return WrittenPrompt(join_texts(title, description), "joined")
         key = (model, title, description)
-        if key in self._remembered:
-            self._remembered.move_to_end(key)
-            return self._remembered[key]
-        return (await self._flights.board([key], self._fly))[key]
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        return (await self._flights.board([key], self._write_all))[key]
 
     async def close(self) -> None:
         """Close the connections to the endpoint."""
         if self._client is not None:
             await self._client.close()
 
-    async def _fly(self, keys: list[tuple[str, str, str]]) -> dict[tuple[str, str, str], Written]:
+    async def _write_all(self, keys: list[tuple[str, str, str]]) -> dict[tuple[str, str, str], WrittenPrompt]:
         return {key: await self._written(key) for key in keys}
 
-    async def _written(self, key: tuple[str, str, str]) -> Written:
+    async def _written(self, key: tuple[str, str, str]) -> WrittenPrompt:
         _, title, description = key
         try:
             async with asyncio.timeout(self._seconds):
                 ask = self._ask_endpoint if self._settings.api_key else self._ask_alias
-                written = Written(caption(await ask(f"Title: {title}\nDescription: {description}")), "model")
+                written = WrittenPrompt(caption(await ask(f"Title: {title}\nDescription: {description}")), "model")
         except Exception as error:  # noqa: BLE001 - no failure of the writer may cost the caller the picture
             logger.warning("the prompt writer fell back to the joined texts: %s", _reason(error))
-            return Written(joined(title, description), "fallback")
-        self._remembered[key] = written
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
+            return WrittenPrompt(join_texts(title, description), "fallback")
+        self._cache[key] = written
+        if len(self._cache) > _CACHE_SIZE:
+            self._cache.popitem(last=False)
         return written
 
     async def _ask_endpoint(self, texts: str) -> str | None:
@@ -108,7 +108,7 @@ class PromptWriter:
         )
         choice = answer.choices[0]
         if choice.finish_reason == "length":
-            raise Rubbish("it is cut off")
+            raise UnusableAnswer("it is cut off")
         return choice.message.content
 
     async def _ask_alias(self, texts: str) -> str | None:
@@ -116,7 +116,7 @@ class PromptWriter:
         assert self._settings.alias is not None
         answer = await self._models.call(self._settings.alias, "chat", ChatJob(messages, max_tokens=_MAX_TOKENS))
         if answer.finish_reason == "length":
-            raise Rubbish("it is cut off")
+            raise UnusableAnswer("it is cut off")
         text: str | None = answer.text
         return text
 
@@ -134,7 +134,7 @@ class PromptWriter:
         return self._client
 
 
-def joined(title: str, description: str) -> str:
+def join_texts(title: str, description: str) -> str:
     """Both texts as one line, cut at a word where it would be longer than 2000 characters."""
     title, description = (" ".join(text.split()) for text in (title, description))
     between = " " if title[-1:] in set(".!?…。！？") or not title or not description else ". "
@@ -163,24 +163,24 @@ def caption(answer: object) -> str:
         Rubbish: the answer is not one line of English text of at most 2000 characters.
     """
     if not isinstance(answer, str):
-        raise Rubbish("it is no text")
+        raise UnusableAnswer("it is no text")
     text = _unwrapped(_THOUGHT.sub("", answer, count=1))
     if not text:
-        raise Rubbish("it is empty")
+        raise UnusableAnswer("it is empty")
     if len(text.splitlines()) > 1:
-        raise Rubbish("it has several lines")
+        raise UnusableAnswer("it has several lines")
     text = " ".join(text.split())
     if text[0] in "{[<":
-        raise Rubbish("it is JSON or markup")
+        raise UnusableAnswer("it is JSON or markup")
     if len(text) > MAX_PROMPT:
-        raise Rubbish(f"it has more than {MAX_PROMPT} characters")
+        raise UnusableAnswer(f"it has more than {MAX_PROMPT} characters")
     if "\ufffd" in text or any(unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") for character in text):
-        raise Rubbish("it has characters that are no text")
+        raise UnusableAnswer("it has characters that are no text")
     letters = [character for character in text if character.isalpha()]
     if 2 * sum(letter.isascii() for letter in letters) <= len(letters):
-        raise Rubbish("it is not English")
+        raise UnusableAnswer("it is not English")
     if _REFUSAL.match(text):
-        raise Rubbish("it is a refusal")
+        raise UnusableAnswer("it is a refusal")
     return text
 
 
@@ -201,7 +201,7 @@ def _unwrapped(text: str) -> str:
 
 def _reason(error: Exception) -> str:
     """What failed, without the texts: an endpoint's message may repeat them, or its key."""
-    if isinstance(error, Rubbish):
+    if isinstance(error, UnusableAnswer):
         return f"the answer cannot be used, {error}"
     status = getattr(error, "status_code", None) or getattr(error, "status", None)
     return type(error).__name__ + (f", status {status}" if status else "")

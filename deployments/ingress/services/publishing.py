@@ -1,4 +1,4 @@
-"""URLs of stored files, and keeping what they lead to.
+"""Storing files and handing out their URLs.
 
 They are absolute (docs/http-api.md, "Files"): the configured public URL, else what a trusted proxy says it was asked
 for, else the host of the request.
@@ -31,7 +31,7 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 
 class Publishing:
-    """Keeps what was made: here, or in the file server that `FILE_SERVER` names."""
+    """Keeps what was made: here, or on the file server that `FILE_SERVER` names."""
 
     def __init__(self, settings: Settings, files: PublicStore, uploads: Uploads, retention: Retention) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class Publishing:
         self._file_server = FileServer(settings.file_server) if settings.file_server else None
 
     async def check(self) -> None:
-        """Before a picture is made that `publish` shall keep: whether there is a place for it.
+        """Before a picture is made for `publish`: whether the file server, if there is one, takes uploads.
 
         Raises:
             ApiError: 503 `FILE_SERVER_UNREACHABLE`.
@@ -103,10 +103,10 @@ def base_url(request: Request, settings: Settings) -> str:
     """How clients reach this server, without a `/` at its end."""
     if settings.public_url:
         return str(settings.public_url).rstrip("/")
-    asked = str(request.base_url).rstrip("/")
+    requested = str(request.base_url).rstrip("/")
     if not is_behind_trusted_proxy(request, settings.trusted_proxies):
-        return asked
-    scheme, _, host = asked.partition("://")
+        return requested
+    scheme, _, host = requested.partition("://")
     said_scheme, said_host = last_said(request, "x-forwarded-proto").lower(), last_said(request, "x-forwarded-host")
     if said_scheme in ("http", "https"):
         scheme = said_scheme

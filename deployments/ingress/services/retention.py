@@ -1,4 +1,4 @@
-"""Generated and uploaded files leave when they are too old or too many (docs/http-api.md, "Files")."""
+"""Removes generated and uploaded files that are too old or too many (docs/http-api.md, "Files")."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RESTS: Final = 20
 class Retention:
     """Sweeps in a thread of its own, in one process of the machine: the one that holds the lock file.
 
-    The system releases the lock of a process that dies, and another one's thread takes over with its next look.
+    The system releases the lock of a process that dies, and the thread of another one takes over at its next try.
     """
 
     def __init__(self, store: PublicStore, settings: Settings) -> None:
@@ -49,8 +49,8 @@ class Retention:
     def start(self) -> None:
         """Begin, with a sweep at once.
 
-        A bucket is left alone unless the configuration says how long or how much is to be kept: what is in it may be
-        older than this server, and it has lifecycle rules of its own.
+        A bucket is left alone unless the configuration limits age or size: its objects may be older than this server,
+        and it has lifecycle rules of its own.
         """
         if self._is_wanted:
             self._thread.start()
@@ -63,8 +63,8 @@ class Retention:
             self._thread.join()
 
     def noticed(self, size: int) -> None:
-        """So many bytes have been kept; the next sweep comes at once when they are too many."""
-        self._bytes += size  # what two threads add at once may count as one: the regular sweep counts anew
+        """Count bytes that were stored; when there are too many, the next sweep begins at once."""
+        self._bytes += size  # two threads may lose an addition; the next sweep counts again
         if self._bytes > self._max_bytes:
             self._wake.set()
 
@@ -103,7 +103,7 @@ class Retention:
         except StoreError:
             logger.warning("retention could not look through the store; it tries again", exc_info=True)
         except Exception:
-            # The thread must outlive whatever one sweep meets: nobody would start it again.
+            # No failure of one sweep may end the thread, which nothing would start again.
             logger.exception("retention failed; it tries again")
         return (time.monotonic() - begun) * _RESTS
 

@@ -1,4 +1,4 @@
-"""Whose voice: recordings and names of voices into jobs for a model; and whose the stored voices are."""
+"""Voices by name: the sample of a stored voice, what models know, and who may use which."""
 
 from __future__ import annotations
 

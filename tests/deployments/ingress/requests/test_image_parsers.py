@@ -30,17 +30,17 @@ from deployments.ingress.schemas.images import (
     Edit,
     Generation,
     ImageReference,
+    OnePicture,
     Process,
-    Prompted,
-    StoredPrompted,
+    StoredPicture,
     Variation,
 )
-from deployments.ingress.services.image_jobs import MOST_PIXELS, size_like, size_of
+from deployments.ingress.services.image_jobs import MAX_PIXELS, size_like, size_of
 from deployments.ingress.services.object_keys import image_key
 from models.errors import InvalidImage
 from tests.deployments.apps import ARGS
 
-MODELS: list[type[Fields]] = [Generation, Edit, Variation, Prompted, StoredPrompted, Process]
+MODELS: list[type[Fields]] = [Generation, Edit, Variation, OnePicture, StoredPicture, Process]
 SETTINGS = configuration.validate(ARGS, {})
 SMALL = configuration.validate(ARGS, {"IMAGE_MAX_PIXELS": "100000"})
 
@@ -149,7 +149,7 @@ def requests(model: type[Fields]) -> st.SearchStrategy[dict[str, Any]]:
     either: list[dict[str, Any]] = [{}]
     if model is Edit:
         either = [{"image": st.lists(BASE64, min_size=1, max_size=16) | VALID["image"]}, {"images": VALID["images"]}]
-    elif issubclass(model, Prompted):
+    elif issubclass(model, OnePicture):
         either = [{"prompt": TEXT}, {"title": TEXT, "description": TEXT}]
     exclusive = {name for fields in either for name in fields}
     fields = {name: VALID[name] for name in names if name not in exclusive}
@@ -211,7 +211,7 @@ def test_a_file_field_that_a_browser_leaves_empty_is_absent() -> None:
     assert sent(Process, form) == Process(prompt="a")
 
 
-@pytest.mark.parametrize("model", [Prompted, StoredPrompted, Process])
+@pytest.mark.parametrize("model", [OnePicture, StoredPicture, Process])
 def test_every_route_takes_both_spellings(model: type[Fields]) -> None:
     long = sent(model, as_json({"prompt": "a", "num_inference_steps": 4, "guidance_scale": 2.5}))
     assert sent(model, as_json({"prompt": "a", "steps": 4, "guidance": 2.5})) == long
@@ -322,7 +322,7 @@ def test_the_size_of_any_picture_becomes_one_within_the_limits(width: int, heigh
 
 def check_size(sides: tuple[int, int]) -> None:
     assert all(64 <= side <= 2048 and side % 16 == 0 for side in sides)
-    assert sides[0] * sides[1] <= MOST_PIXELS
+    assert sides[0] * sides[1] <= MAX_PIXELS
 
 
 PREFIXES = ["", "AI/IMAGES/", "a/b/c/"]

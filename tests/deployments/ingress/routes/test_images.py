@@ -17,7 +17,7 @@ import settings as configuration
 from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.dependencies import Atelier
-from deployments.ingress.schemas.images import ALIASES, Drawing, Edit, Generation, Process, StoredPrompted, Variation
+from deployments.ingress.schemas.images import ALIASES, Drawing, Edit, Generation, Process, StoredPicture, Variation
 from deployments.ingress.services.image_jobs import ImageRequest, image_request
 from deployments.storage import open_store
 from tests.deployments.apps import client, fault
@@ -44,7 +44,7 @@ def http_of(home: Path, environ: dict[str, str]) -> httpx.AsyncClient:
     return client(create_app(Atelier(settings, models, open_store(settings), None)))
 
 
-@pytest.mark.parametrize("body", [Generation, Edit, Variation, StoredPrompted, Process])
+@pytest.mark.parametrize("body", [Generation, Edit, Variation, StoredPicture, Process])
 def test_every_field_of_a_body_says_how_a_picture_is_drawn_or_is_known_not_to(body: type[Drawing]) -> None:
     names = {ALIASES.get(name, name) for name in body.model_fields}
     assert names <= {field.name for field in fields(ImageRequest)} | OF_THE_RESPONSE | SOURCES

@@ -99,7 +99,7 @@ async def captions(writer: CaptionWriter, alias: str, *images: bytes, prompt: st
 async def test_only_what_is_not_remembered_is_made_and_the_rest_says_so(writer: CaptionWriter) -> None:
     assert await captions(writer, "blip", b"red", b"blue") == ["a red circle", "a blue circle"]
     told = await writer.each("blip", None, None, [b"blue", b"green", b"red", b"green"])
-    assert [(t.caption.caption, t.is_remembered) for t in told] == [
+    assert [(t.caption.caption, t.is_cached) for t in told] == [
         ("a blue circle", True), ("a green circle", False), ("a red circle", True), ("a green circle", False),
     ]  # fmt: skip
     assert told[0].caption.tags == ["blue", "circle", "blue_circle"]
@@ -110,12 +110,12 @@ async def test_what_makes_another_caption_is_remembered_apart(writer: CaptionWri
     await captions(writer, "blip", b"red")
     for alias, prompt in (("blip", "an"), ("prefixed", None), ("gemma", None), ("gemma", "Why?"), ("asked", None)):
         (told,) = await writer.each(alias, prompt, None, [b"red"])
-        assert not told.is_remembered
+        assert not told.is_cached
     (told,) = await writer.each("again", None, None, [b"red"])
-    assert told.is_remembered  # the same model under another alias
+    assert told.is_cached  # the same model under another alias
     (told,) = await writer.each("gemma", None, "Is it blue?", [b"red"])
-    assert not told.is_remembered
-    assert not (await writer.together("gemma", None, None, [b"red"])).is_remembered
+    assert not told.is_cached
+    assert not (await writer.together("gemma", None, None, [b"red"])).is_cached
 
 
 async def test_the_models_entry_says_what_is_asked_when_the_caller_does_not(writer: CaptionWriter) -> None:
@@ -138,13 +138,13 @@ async def test_the_models_entry_says_what_is_asked_when_the_caller_does_not(writ
 
 async def test_all_pictures_stand_in_one_conversation_in_order(writer: CaptionWriter) -> None:
     told = await writer.together("asked", None, None, [b"red", b"blue", b"red"])
-    assert (told.caption.caption, told.caption.flagged, told.is_remembered) == ("a red circle", True, False)
+    assert (told.caption.caption, told.caption.flagged, told.is_cached) == ("a red circle", True, False)
     pictures = (ImagePart(b"red"), ImagePart(b"blue"), ImagePart(b"red"))
     assert [job.messages[-1].parts for job in World.jobs] == [
         (*pictures, TextPart("What are they?")), (*pictures, TextPart("Is it red?")),
     ]  # fmt: skip
-    assert (await writer.together("asked", None, None, [b"red", b"red", b"blue"])).is_remembered
-    assert not (await writer.together("asked", None, None, [b"red", b"blue"])).is_remembered
+    assert (await writer.together("asked", None, None, [b"red", b"red", b"blue"])).is_cached
+    assert not (await writer.together("asked", None, None, [b"red", b"blue"])).is_cached
 
 
 async def test_without_a_flag_prompt_nothing_is_flagged_or_asked(writer: CaptionWriter) -> None:
@@ -196,4 +196,4 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_remembered(writer: Capt
     assert [type(failure) for failure in failures] == [ApiError] * 3
     World.fault = None
     told = await writer.each("asked", None, None, [b"red", b"blue"])
-    assert [(each.caption.caption, each.is_remembered) for each in told] == [("a red circle", False)] * 2
+    assert [(each.caption.caption, each.is_cached) for each in told] == [("a red circle", False)] * 2

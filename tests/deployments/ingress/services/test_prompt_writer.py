@@ -20,7 +20,14 @@ from starlette.routing import Route
 import settings as configuration
 from cli.environment import free_ports
 from deployments.ingress.calls.model_calls import ModelCalls
-from deployments.ingress.services.prompt_writer import MAX_PROMPT, PromptWriter, Rubbish, Written, caption, joined
+from deployments.ingress.services.prompt_writer import (
+    MAX_PROMPT,
+    PromptWriter,
+    UnusableAnswer,
+    WrittenPrompt,
+    caption,
+    join_texts,
+)
 from deployments.vision import Answer
 from models.tasks import ChatJob, Usage
 
@@ -114,7 +121,7 @@ def to(endpoint: Endpoint, seconds: float = 20) -> Writing:
 
 async def test_the_endpoints_caption_is_the_prompt(endpoint: Endpoint) -> None:
     async with to(endpoint) as writer:
-        assert await writer.write(*TEXTS) == Written(endpoint.says, "model")
+        assert await writer.write(*TEXTS) == WrittenPrompt(endpoint.says, "model")
     (asked,) = endpoint.asked
     assert asked["model"] == "writer-1"
     assert asked["messages"][-1] == {"role": "user", "content": f"Title: {TEXTS[0]}\nDescription: {TEXTS[1]}"}
@@ -124,12 +131,12 @@ async def test_the_endpoints_caption_is_the_prompt(endpoint: Endpoint) -> None:
 async def test_an_answer_is_remembered_and_a_failure_is_not(endpoint: Endpoint) -> None:
     async with to(endpoint) as writer:
         endpoint.says = ""
-        assert await writer.write(*TEXTS) == Written(JOINED, "fallback")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
         endpoint.says = "A leaf"
-        assert [await writer.write(*TEXTS) for _ in range(3)] == [Written("A leaf", "model")] * 3
+        assert [await writer.write(*TEXTS) for _ in range(3)] == [WrittenPrompt("A leaf", "model")] * 3
         assert len(endpoint.asked) == 2
         endpoint.says = "A flower"
-        assert await writer.write("Spring", TEXTS[1]) == Written("A flower", "model")
+        assert await writer.write("Spring", TEXTS[1]) == WrittenPrompt("A flower", "model")
 
 
 async def test_the_same_texts_at_the_same_time_are_asked_once(endpoint: Endpoint) -> None:
@@ -139,7 +146,7 @@ async def test_the_same_texts_at_the_same_time_are_asked_once(endpoint: Endpoint
         assert await asyncio.to_thread(endpoint.came.wait, 20)
         calls[0].cancel()
         endpoint.may_answer.set()
-        assert await asyncio.gather(*calls[1:]) == [Written(endpoint.says, "model")] * 4
+        assert await asyncio.gather(*calls[1:]) == [WrittenPrompt(endpoint.says, "model")] * 4
         assert calls[0].cancelled()
     assert len(endpoint.asked) == 1
 
@@ -160,13 +167,13 @@ async def test_a_caller_who_leaves_ends_the_call_to_the_endpoint(endpoint: Endpo
 async def test_an_endpoint_that_is_too_slow_costs_no_more_than_the_limit(endpoint: Endpoint) -> None:
     endpoint.may_answer.clear()
     async with to(endpoint, seconds=0.5) as writer:
-        assert await writer.write(*TEXTS) == Written(JOINED, "fallback")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
 
 
 async def test_an_endpoint_that_is_down_is_no_error() -> None:
     (port,) = free_ports(1)
     async with Writing(OPENAI_API_KEY="secret", OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1") as writer:
-        assert await writer.write(*TEXTS) == Written(JOINED, "fallback")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
@@ -175,7 +182,7 @@ async def test_an_endpoint_that_refuses_or_fails_is_told_in_the_log_without_the_
 ) -> None:
     endpoint.status = status
     async with to(endpoint) as writer:
-        assert await writer.write(*TEXTS) == Written(JOINED, "fallback")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
     assert f"status {status}" in caplog.text
     assert "secret" not in caplog.text
 
@@ -184,20 +191,20 @@ async def test_an_endpoint_that_refuses_or_fails_is_told_in_the_log_without_the_
 async def test_an_answer_that_is_no_caption_is_not_used(endpoint: Endpoint, says: Any) -> None:
     endpoint.says = says
     async with to(endpoint) as writer:
-        assert await writer.write(*TEXTS) == Written(JOINED, "fallback")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
 
 
 async def test_an_answer_cut_off_or_no_json_is_not_used(endpoint: Endpoint) -> None:
     endpoint.finish_reason = "length"
     async with to(endpoint) as writer:
-        assert await writer.write(*TEXTS) == Written(JOINED, "fallback")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
         endpoint.finish_reason, endpoint.as_html = "stop", True
-        assert await writer.write(*TEXTS) == Written(JOINED, "fallback")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
 
 
 async def test_without_key_and_alias_the_texts_are_joined() -> None:
     async with Writing() as writer:
-        assert await writer.write(*TEXTS) == Written(JOINED, "joined")
+        assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "joined")
 
 
 class Chat:
@@ -214,13 +221,13 @@ class Chat:
 @pytest.mark.parametrize(
     ("says", "finish_reason", "written"),
     [
-        ("Caption: A leaf", "stop", Written("A leaf", "model")),
-        ("A leaf on a", "length", Written(JOINED, "fallback")),
-        ("", "stop", Written(JOINED, "fallback")),
+        ("Caption: A leaf", "stop", WrittenPrompt("A leaf", "model")),
+        ("A leaf on a", "length", WrittenPrompt(JOINED, "fallback")),
+        ("", "stop", WrittenPrompt(JOINED, "fallback")),
     ],
 )
 async def test_without_a_key_the_configured_alias_writes(
-    says: str, finish_reason: Literal["stop", "length"], written: Written
+    says: str, finish_reason: Literal["stop", "length"], written: WrittenPrompt
 ) -> None:
     settings = configuration.validate({**ARGS, "prompts": {"alias": "vlm-fast"}}, {})
     chat = serve.run(serve.deployment(Chat).bind(says, finish_reason), name="chat", _local_testing_mode=True)
@@ -230,7 +237,9 @@ async def test_without_a_key_the_configured_alias_writes(
 
 async def test_an_alias_that_is_not_deployed_is_no_error() -> None:
     settings = configuration.validate({**ARGS, "prompts": {"alias": "vlm-fast"}}, {})
-    assert await PromptWriter(settings.prompts, ModelCalls(settings, {})).write(*TEXTS) == Written(JOINED, "fallback")
+    assert await PromptWriter(settings.prompts, ModelCalls(settings, {})).write(*TEXTS) == WrittenPrompt(
+        JOINED, "fallback"
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,7 +289,7 @@ def test_a_caption_is_otherwise_left_as_it_is(answer: str) -> None:
     ],
 )
 def test_rubbish_is_named_for_what_it_is(answer: object, why: str) -> None:
-    with pytest.raises(Rubbish, match=why):
+    with pytest.raises(UnusableAnswer, match=why):
         caption(answer)
 
 
@@ -294,11 +303,11 @@ def test_rubbish_is_named_for_what_it_is(answer: object, why: str) -> None:
     ],
 )
 def test_joined_texts_are_one_line(title: str, description: str, line: str) -> None:
-    assert joined(title, description) == line
+    assert join_texts(title, description) == line
 
 
 def test_joined_texts_end_with_a_whole_word_at_the_limit_of_a_prompt() -> None:
-    words = joined("T", "leaf " * 800)
+    words = join_texts("T", "leaf " * 800)
     assert len(words) <= MAX_PROMPT
     assert words.endswith("leaf")
-    assert len(joined("제목", "가" * 4000)) == MAX_PROMPT
+    assert len(join_texts("제목", "가" * 4000)) == MAX_PROMPT
