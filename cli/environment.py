@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import random
+import secrets
 import shutil
 import socket
 import sys
@@ -96,7 +97,8 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
         name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
     }
     search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return {**ours, **theirs, "ATELIER_HOME": str(home), "PYTHONPATH": search_path}
+    own = {"ATELIER_HOME": str(home), "PYTHONPATH": search_path, "ATELIER_PEER_TOKEN": secrets.token_hex(16)}
+    return {**ours, **theirs, **own}
 
 
 def endpoint_of_traces() -> str | None:

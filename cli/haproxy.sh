@@ -15,9 +15,12 @@ door="$door\\n    http-request set-header x-request-id %[uuid()] unless $sane"
 door="$door\\n    http-request set-var(txn.request_id) req.fhdr(x-request-id)"
 absent='{ var(txn.request_id) -m found } !{ res.fhdr(x-request-id) -m found }'
 door="$door\\n    http-after-response set-header x-request-id %[var(txn.request_id)] if $absent"
-# Who calls, so that the forwarded headers of trusted proxies alone are believed.
-door="$door\\n    http-request set-header x-atelier-peer %[src]"
-sed -i -e 's/bind [*]\{0,1\}:\([0-9]\{1,\}\)$/bind 127.0.0.1:\1/' \
+# Who calls, so that the forwarded headers of trusted proxies alone are believed; the token proves who wrote it.
+door="$door\\n    http-request set-header x-atelier-peer \"$ATELIER_PEER_TOKEN %[src]\""
+# Splicing goes: with it, HAProxy 2.8 does not notice a client that leaves after its head and body came apart. Its
+# request goes on for nobody, and HAProxy turns in a circle on the closed socket.
+sed -i -e '/^ *option splice-/d' \
+    -e 's/bind [*]\{0,1\}:\([0-9]\{1,\}\)$/bind 127.0.0.1:\1/' \
     -e "s/bind 127[.]0[.]0[.]1:$ATELIER_HAPROXY_PORT\$/$door/" \
     -e "s|^defaults\$|&\\n    errorfile 400 $folder/400.http|" "$3"
 # What HAProxy says when no ingress answers: an error as every other, which clients try again.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from email import message_from_string
 from email.message import Message
+from pathlib import Path
+
+from ray.serve._private import haproxy_templates
 
 from tests.servers import Server
 
@@ -47,3 +51,22 @@ def test_headers_that_cannot_be_read_are_refused_at_once(server: Server) -> None
     # In HAProxy's own HTML: version 2.8 takes no other words for what breaks before there is a request.
     assert exchange(server, get("/healthz", "no header"))[0] == 400
     assert exchange(server, get("/healthz", "X-Prompt: " + "%EA" * 30_000))[0] == 400
+
+
+def test_the_configuration_in_use_has_what_the_wrapper_writes_and_no_splicing(server: Server) -> None:
+    (haproxy,) = [each for each in server.processes() if each.name() == "haproxy"]
+    command = haproxy.cmdline()
+    written = Path(command[command.index("-f") + 1]).read_text()
+    assert "option splice" not in written
+    assert re.search(
+        rf"^    bind 127[.]0[.]0[.]1:{server.port}\n    http-request set-header x-request-id ", written, re.MULTILINE
+    )
+    assert re.search(r'set-header x-atelier-peer "[0-9a-f]{32} %\[src\]"', written)
+    assert not re.search(r"^ *bind [*]?:", written, re.MULTILINE)
+
+
+def test_rays_template_still_has_what_the_wrapper_edits() -> None:
+    """When this fails after an upgrade of Ray, read `cli/haproxy.sh` line by line."""
+    template = haproxy_templates.HAPROXY_CONFIG_TEMPLATE
+    for line in ("option splice-request", "option splice-response", "errorfile 503", "mode http"):
+        assert line in template

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -13,9 +14,11 @@ Address = IPv4Address | IPv6Address
 Networks = Collection[IPv4Network | IPv6Network]
 
 PEER: Final = "x-atelier-peer"
-"""HAProxy says here who called it; `cli/haproxy.sh` overwrites what callers send under this name."""
+"""HAProxy says here who called it, as "TOKEN ADDRESS"; `cli/haproxy.sh` overwrites what callers send."""
+PROOF_VARIABLE: Final = "ATELIER_PEER_TOKEN"
+"""The environment variable with the token of this start, which nobody else knows."""
 _IPV6_SITE: Final = 64
-"""Bits of an IPv6 address that a provider gives out; the rest is the caller's to choose, anew for each request."""
+"""Bits of an IPv6 address that a provider gives out; the rest is the caller's to choose, for each request."""
 
 
 def is_behind_trusted_proxy(connection: HTTPConnection, trusted: Networks) -> bool:
@@ -49,9 +52,11 @@ def _all_said(connection: HTTPConnection, header: str) -> list[str]:
 
 
 def _peer(connection: HTTPConnection) -> Address | None:
-    # Behind HAProxy every connection comes from this machine; without it nobody has written the header for us.
-    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
-        return _address(last_said(connection, PEER))
+    # Behind HAProxy every connection comes from this machine. Where our wrapper did not start it, nobody writes the
+    # header but callers, who do not know the token.
+    token, _, address = connection.headers.get(PEER, "").partition(" ")
+    if (expected := os.environ.get(PROOF_VARIABLE)) and hmac.compare_digest(token.encode(), expected.encode()):
+        return _address(address)
     return _address(connection.client.host if connection.client else "")
 
 

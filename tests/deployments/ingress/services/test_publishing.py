@@ -105,17 +105,36 @@ async def test_forwarded_headers_count_only_from_a_trusted_proxy_and_the_nearest
         assert (await http.get("/base", headers=headers)).text == expected
 
 
-async def test_behind_haproxy_its_word_about_the_caller_counts_and_not_its_own_address(
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("the-token 192.0.2.1", "http://a.test"),
+        ("the-token 203.0.113.9", "http://atelier.test"),
+        ("192.0.2.1", "http://atelier.test"),
+        ("another 192.0.2.1", "http://atelier.test"),
+        (" 192.0.2.1", "http://atelier.test"),
+    ],
+)
+@pytest.mark.parametrize("haproxy", ["0", "1"])
+async def test_who_called_haproxy_counts_only_with_the_token_of_this_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peer: str, expected: str, haproxy: str
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", haproxy)
+    monkeypatch.setenv("ATELIER_PEER_TOKEN", "the-token")
+    headers = {"x-forwarded-host": "a.test", "x-atelier-peer": peer}
+    async with publishing(tmp_path, peer="127.0.0.1", ATELIER_TRUSTED_PROXIES="192.0.2.1") as http:
+        assert (await http.get("/base", headers=headers)).text == expected
+
+
+async def test_without_a_token_callers_cannot_choose_their_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
-    said = {"x-forwarded-host": "a.test"}
-    async with publishing(tmp_path, peer="127.0.0.1", ATELIER_TRUSTED_PROXIES="127.0.0.1,192.0.2.1") as http:
-        assert (await http.get("/base", headers=said)).text == "http://atelier.test"
-        assert (
-            await http.get("/base", headers={**said, "x-atelier-peer": "203.0.113.9"})
-        ).text == "http://atelier.test"
-        assert (await http.get("/base", headers={**said, "x-atelier-peer": "192.0.2.1"})).text == "http://a.test"
+    monkeypatch.delenv("ATELIER_PEER_TOKEN", raising=False)
+    async with publishing(tmp_path, peer="127.0.0.1", ATELIER_TRUSTED_PROXIES="192.0.2.1") as http:
+        for peer in ("192.0.2.1", " 192.0.2.1", "None 192.0.2.1"):
+            answer = await http.get("/base", headers={"x-forwarded-host": "a.test", "x-atelier-peer": peer})
+            assert answer.text == "http://atelier.test"
 
 
 async def test_with_an_outside_file_server_pictures_go_there_and_nothing_stays_here(tmp_path: Path) -> None:
