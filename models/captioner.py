@@ -9,6 +9,7 @@ from pydantic import Field
 
 from models import checkpoints, devices, engine
 from models.errors import Cancelled, CheckpointError
+from models.generation import keep_only_token_ids
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,6 +104,7 @@ class BlipEngine(engine.CaptionEngine):
         self._processor = processor.from_pretrained(source, revision=self.entry.revision)
         loaded = model.from_pretrained(source, revision=self.entry.revision, config=config, dtype=dtype)
         self._model = loaded.eval().to(device)
+        keep_only_token_ids(loaded)
 
     def _modules(self) -> Sequence[Any]:
         return [self._model]

@@ -12,6 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from models.errors import InvalidInput
+
+MAX_REPETITION_PENALTY = 10.0
+
 
 @dataclass(frozen=True)
 class LoraUse:
@@ -73,6 +77,15 @@ class ChatJob:
 
     `form` is a JSON schema that the answer satisfies, token by token, or the texts of which it is one; None leaves it
     free. `top_logprobs`, 0-20, asks for the log-probability of each token and of so many alternatives; None for none.
+
+    Scores are changed in this order: `repetition_penalty` (1 = none; divides positive and multiplies negative scores of
+    tokens read or written), `presence_penalty` and `frequency_penalty` of what was written, `logit_bias` (token id:
+    what is added, -100 to 100), the form. Then, unless it is greedy, `temperature`, `top_k` (None = all), `top_p`, and
+    `min_p`, which leaves out tokens less likely than so much (0-1) of the likeliest. Log-probabilities are those of
+    before all this.
+
+    Raises:
+        InvalidInput: one of these is out of its range; it names the field.
     """
 
     messages: tuple[Message, ...]
@@ -83,8 +96,29 @@ class ChatJob:
     seed: int | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    top_k: int | None = None
+    min_p: float = 0.0
     form: Mapping[str, Any] | tuple[str, ...] | None = None
     top_logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what only some callers can ask for."""
+        for name, fits, allowed in (
+            ("repetition_penalty", 0 < self.repetition_penalty <= MAX_REPETITION_PENALTY, "above 0 and at most 10"),
+            ("top_k", self.top_k is None or self.top_k >= 1, "1 or more"),
+            ("min_p", 0 <= self.min_p <= 1, "0 to 1"),
+            ("logit_bias", all(-100 <= bias <= 100 for bias in self.logit_bias.values()), "values of -100 to 100"),
+        ):
+            if not fits:
+                raise InvalidInput(f"{name}: {getattr(self, name)!r}; allowed: {allowed}", name)
+
+    @property
+    def leaves_scores(self) -> bool:
+        """Whether nothing changes the scores that the model gives, the form apart."""
+        penalties = (self.presence_penalty, self.frequency_penalty, self.repetition_penalty - 1)
+        return not any(penalties) and not self.logit_bias
 
     @property
     def is_greedy(self) -> bool:

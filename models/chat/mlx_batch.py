@@ -33,10 +33,11 @@ class Begun:
     seen: list[mx.array] = field(repr=False)
 
 
-class _Chosen:
-    """A logits processor, as mlx-vlm calls one for a row of its batch, that leaves one token to be chosen.
+class TokenPicker:
+    """A logits processor, as mlx-vlm calls one for an answer, that leaves one token to be chosen.
 
-    mlx-vlm computes a token ahead, so log-probabilities wait until their token is told. What fails is the row's own.
+    A sampler would see log-probabilities, and a repetition penalty acts on the scores themselves. mlx-vlm computes a
+    token ahead, so log-probabilities wait until their token is reported. An answer's failure is its own.
     """
 
     def __init__(self, begun: Begun) -> None:
@@ -45,15 +46,15 @@ class _Chosen:
         self._ahead: deque[mx.array] = deque()
 
     def __call__(self, _: mx.array, logits: mx.array) -> mx.array:
+        """Scores [1, vocabulary] that leave the picked token, of the model's."""
         import mlx.core as mx
 
         if self.failure is not None:
             return logits
-        logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-        if self._begun.choices.are_told:
-            self._ahead.append(logprobs[0])
+        if self._begun.choices.wants_logprobs:
+            self._ahead.append((logits - mx.logsumexp(logits, axis=-1, keepdims=True))[0])
         try:
-            token = self._begun.choices(logprobs)
+            token = self._begun.choices(logits)
         except ModelError as error:
             self.failure = error
             return logits
@@ -66,10 +67,15 @@ class _Chosen:
         """The same, without the tokens so far."""
         return self(logits, logits)
 
-    def told(self) -> None:
-        """Let the row see what was known of the token that it takes now."""
+    def show(self) -> None:
+        """Let the answer see the log-probabilities in the place of the token that it takes now."""
         if self._ahead:
             self._begun.seen[:] = [self._ahead.popleft()]
+
+
+def picker_for(begun: Begun) -> TokenPicker | None:
+    """What picks an answer's tokens; None where mlx-vlm's own argmax does, which is faster."""
+    return None if begun.choices.are_plain and not begun.choices.wants_logprobs else TokenPicker(begun)
 
 
 class MlxBatch:
@@ -83,7 +89,7 @@ class MlxBatch:
         self._generator = BatchGenerator(
             model.language_model, processor, completion_batch_size=most, prefill_batch_size=1
         )
-        self._rows: dict[int, tuple[AnswerStream, _Chosen | None]] = {}
+        self._rows: dict[int, tuple[AnswerStream, TokenPicker | None]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -99,8 +105,7 @@ class MlxBatch:
         rest = {name: value for name, value in begun.inputs.items() if name not in OWN_ARGUMENTS}
         embedded = self._model.get_input_embeddings(begun.inputs["input_ids"], pixels, mask=mask, **rest)
         rest |= {name: value for name, value in embedded.to_dict().items() if value is not None}
-        needs_none = begun.choices.are_plain and not begun.choices.are_told  # mlx-vlm's own way is the faster one
-        chosen = None if needs_none else _Chosen(begun)
+        chosen = picker_for(begun)
         (number,) = self._generator.insert(
             [begun.inputs["input_ids"][0].tolist()],
             max_tokens=[begun.row.limit],
@@ -115,7 +120,7 @@ class MlxBatch:
         for response in responses:
             row, chosen = self._rows[response.uid]
             if chosen is not None:
-                chosen.told()
+                chosen.show()
             ended = row.take(response.token)
             if ended and response.finish_reason is None:
                 self._generator.remove(response.uid)

@@ -10,6 +10,7 @@ from pydantic import Field
 from models import checkpoints, devices, engine
 from models.chat.streaming import TokenText
 from models.errors import CheckpointError, InvalidInput
+from models.generation import keep_only_token_ids
 from models.pictures import encode, open_picture
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 
@@ -42,6 +43,10 @@ class MoondreamEngine(engine.ChatEngine):
             ("logprobs", job.top_logprobs),
             ("presence_penalty", job.presence_penalty or None),
             ("frequency_penalty", job.frequency_penalty or None),
+            ("repetition_penalty", None if job.repetition_penalty == 1 else job.repetition_penalty),
+            ("logit_bias", job.logit_bias or None),
+            ("top_k", job.top_k),
+            ("min_p", job.min_p or None),
         ):
             if given is not None:
                 raise InvalidInput(f"{name}: this model (moondream) has no such thing", name, "unsupported_parameter")
@@ -108,6 +113,7 @@ class MoondreamEngine(engine.ChatEngine):
                 f"{self.entry.checkpoint!r} is older than moondream2's `query`; name a newer revision"
             )
         self._model = model.eval().to(device)
+        keep_only_token_ids(model)
 
     def _modules(self) -> list[Any]:
         return [self._model]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from models.chat.grammar import Grammar, spelled
+from models.errors import InvalidInput
 from models.tasks import ChatJob, TokenLogprob
 
 if TYPE_CHECKING:
@@ -18,12 +19,15 @@ Processor = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 class Choices:
     """The processors of one answer, and what they saw.
 
-    `vocabulary()` is what `models.chat.grammar.vocabulary_of` gives.
+    `vocabulary()` is what `models.chat.grammar.vocabulary_of` gives; `prompt` are the ids [n] of what is read, without
+    padding; the model scores `size` tokens.
     """
 
-    def __init__(self, job: ChatJob, vocabulary: Callable[[], Any]) -> None:
-        """Raises InvalidInput when no answer can have the job's form."""
+    def __init__(self, job: ChatJob, vocabulary: Callable[[], Any], prompt: torch.Tensor, size: int) -> None:
+        """Raises InvalidInput when no answer can have the job's form, or `logit_bias` names tokens there are not."""
+        check_bias(job.logit_bias, size)
         self._job = job
+        self._prompt = prompt
         self._read = self._followed = 0
         self._scores: torch.Tensor | None = None
         self._vocabulary = vocabulary
@@ -36,8 +40,8 @@ class Choices:
         chosen: list[Processor] = []
         if job.top_logprobs is not None:
             chosen.append(self._remember)
-        if job.presence_penalty or job.frequency_penalty:
-            chosen.append(self._penalise)
+        if not job.leaves_scores:
+            chosen.append(self._adjust)
         if self._grammar is not None:
             chosen.append(self._keep_to_form)
         if not job.is_greedy:
@@ -58,13 +62,20 @@ class Choices:
         self._scores = scores[0].float().cpu().clone()
         return scores
 
-    def _penalise(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def _adjust(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         import torch
+        from transformers import RepetitionPenaltyLogitsProcessor
 
-        written, counts = torch.unique(ids[0, self._read :], return_counts=True)
-        less = self._job.presence_penalty + self._job.frequency_penalty * counts
+        job, written = self._job, ids[0, self._read :]
         scores = scores.clone()
-        scores[0, written] -= less.to(scores.dtype)
+        if job.repetition_penalty != 1:
+            occurring = torch.cat([self._prompt.to(ids.device), written])[None]
+            scores = RepetitionPenaltyLogitsProcessor(float(job.repetition_penalty))(occurring, scores)
+        if job.presence_penalty or job.frequency_penalty:
+            tokens, counts = torch.unique(written, return_counts=True)
+            scores[0, tokens] -= (job.presence_penalty + job.frequency_penalty * counts).to(scores.dtype)
+        for token, bias in job.logit_bias.items():
+            scores[0, token] += bias
         return scores
 
     def _keep_to_form(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -78,6 +89,17 @@ class Choices:
         return scores.masked_fill(~allowed, -torch.inf)
 
 
+def check_bias(logit_bias: Mapping[int, float], size: int) -> None:
+    """Refuse tokens that a model with `size` of them does not have.
+
+    Raises:
+        InvalidInput: naming `logit_bias`.
+    """
+    for token in logit_bias:
+        if not 0 <= token < size:
+            raise InvalidInput(f"logit_bias: there is no token {token}; this model has 0 to {size - 1}", "logit_bias")
+
+
 def sampler(job: ChatJob) -> Processor:
     """Draws the next token with a generator of the job's own and leaves it as the only possible one.
 
@@ -85,20 +107,25 @@ def sampler(job: ChatJob) -> Processor:
     search picks what the job's seed says.
     """
     import torch
-    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+    from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     generator = torch.Generator("cpu")
     if job.seed is None:
         generator.seed()
     else:
         generator.manual_seed(job.seed)
-    warm = TemperatureLogitsWarper(job.temperature)
-    cut = TopPLogitsWarper(job.top_p, min_tokens_to_keep=1)
+    warpers: list[Processor] = [TemperatureLogitsWarper(job.temperature)]
+    if job.top_k is not None:
+        warpers.append(TopKLogitsWarper(job.top_k))
+    if job.top_p < 1:
+        warpers.append(TopPLogitsWarper(job.top_p))
+    if job.min_p > 0:
+        warpers.append(MinPLogitsWarper(job.min_p))
 
     def sample(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores = warm(ids, scores.float())
-        if job.top_p < 1:
-            scores = cut(ids, scores)
+        scores = scores.float()
+        for warp in warpers:
+            scores = warp(ids, scores)
         chosen = torch.multinomial(scores.softmax(-1).cpu(), 1, generator=generator).to(scores.device)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
 

@@ -157,6 +157,9 @@ class UpstreamEngine(engine.ChatEngine):
             "seed": job.seed,
             "presence_penalty": job.presence_penalty or None,
             "frequency_penalty": job.frequency_penalty or None,
+            "logit_bias": {str(token): bias for token, bias in job.logit_bias.items()} or None,
+            # not OpenAI's; by the names that vLLM, llama.cpp and SGLang have for them
+            "extra_body": _extra_body(job) or None,
         }
         room = job.max_tokens
         if isinstance(job.form, tuple):
@@ -234,6 +237,15 @@ def _messages(job: ChatJob) -> list[dict[str, Any]]:
         plain = len(parts) == 1 and parts[0]["type"] == "text"
         told.append({"role": message.role, "content": parts[0]["text"] if plain else parts})
     return told
+
+
+def _extra_body(job: ChatJob) -> dict[str, Any]:
+    extra: dict[str, Any] = {} if job.top_k is None else {"top_k": job.top_k}
+    if job.min_p > 0:
+        extra["min_p"] = job.min_p
+    if job.repetition_penalty != 1:
+        extra["repetition_penalty"] = job.repetition_penalty
+    return extra
 
 
 def _answer_of(schema: Mapping[str, Any]) -> dict[str, Any]:

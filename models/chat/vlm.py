@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import itertools
 import json
@@ -22,6 +21,7 @@ from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
 from models.chat.sampling import Choices
 from models.engine import PendingChat
 from models.errors import CheckpointError, InferenceFailed, InvalidInput, ModelError, OutOfMemory
+from models.generation import keep_only_token_ids, neutral
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
 
@@ -121,7 +121,7 @@ class TransformersVlmEngine(engine.ChatEngine):
         ids = inputs["input_ids"]
         read = int(ids.shape[1])
         limit = min(asked.job.max_tokens, room_after(read, self._context))
-        choices = Choices(asked.job, lambda: self._vocabulary)
+        choices = Choices(asked.job, lambda: self._vocabulary, ids[0], self._vocabulary_size)
         image_tokens = 0 if self._image_token is None else int((ids == self._image_token).sum())
         row = AnswerStream(asked, self._decode, self._end_tokens, read, image_tokens, limit, choices.logprob)
         return PreparedPrompt(
@@ -147,9 +147,7 @@ class TransformersVlmEngine(engine.ChatEngine):
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
         rows = [each.row for each in begun]
-        settings = copy.deepcopy(self._model.generation_config)
-        # the neutral values, not None: transformers fills None with the checkpoint's own
-        settings.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, num_beams=1)
+        settings = neutral(self._model.generation_config)
         settings.update(max_new_tokens=max(row.limit for row in rows))
         chosen = [each.choices.processors(inputs["input_ids"].shape[1]) for each in begun]
 
@@ -177,10 +175,14 @@ class TransformersVlmEngine(engine.ChatEngine):
                 stopping_criteria=StoppingCriteriaList([watch]),
             )
 
+    @property
+    def _vocabulary_size(self) -> int:
+        """How many tokens the model scores."""
+        return int(self._model.get_output_embeddings().weight.shape[0])
+
     @cached_property
     def _vocabulary(self) -> Any:
-        size = self._model.get_output_embeddings().weight.shape[0]
-        return vocabulary_of(self._processor.tokenizer, size, sorted(self._end_tokens))
+        return vocabulary_of(self._processor.tokenizer, self._vocabulary_size, sorted(self._end_tokens))
 
     def _inputs(self, messages: Sequence[Message]) -> Mapping[str, Any]:
         turns = turns_of(messages, self._control_tokens)
@@ -230,6 +232,7 @@ class TransformersVlmEngine(engine.ChatEngine):
             source, revision=self.entry.revision, config=config, dtype=dtype
         )
         self._model = model.eval().to(device)
+        keep_only_token_ids(model)
         self._features = PictureFeatures(self.options.picture_cache)
         reader = model.base_model
         look = getattr(reader, "get_image_features", None)  # which generate() and the model itself both ask
@@ -237,7 +240,9 @@ class TransformersVlmEngine(engine.ChatEngine):
             whole = config.model_type in _READ_LAST_STATES
             reader.get_image_features = self._features.remembered(look, partial(_features, whole=whole))
         ends = model.generation_config.eos_token_id
-        self._end_tokens = frozenset([ends] if isinstance(ends, int) else ends or [])
+        # the tokenizer's own too, with which the chat template ends a turn
+        own_end = self._processor.tokenizer.eos_token_id
+        self._end_tokens = frozenset({ends} if isinstance(ends, int) else ends or ()) | {own_end} - {None}
         self._image_token = getattr(config, "image_token_id", None)
         longest = getattr(config.get_text_config(), "max_position_embeddings", None)
         self._context = int(longest or self._processor.tokenizer.model_max_length)

@@ -16,7 +16,7 @@ from models import checkpoints, devices, engine
 from models.chat.answering import AnswerStream
 from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.chat.grammar import spelled, vocabulary_of
-from models.chat.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch
+from models.chat.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch, picker_for
 from models.chat.mlx_sampling import Choices
 from models.engine import PendingChat
 from models.errors import CheckpointError, InvalidInput, ModelError
@@ -96,9 +96,8 @@ class MlxVlmEngine(engine.ChatEngine):
         begun = self._begun(PendingChat(job, told.append, is_cancelled))
 
         def answer() -> Iterator[ChatDelta]:
-            with devices.inference(), closing(self._generate(begun)) as steps:
-                for token, logprobs in steps:
-                    begun.seen[:] = [logprobs]
+            with devices.inference(), closing(self._generate(begun)) as tokens:
+                for token in tokens:
                     ended = begun.row.take(token)
                     yield from (piece for piece in told if isinstance(piece, ChatDelta))
                     told.clear()
@@ -113,7 +112,7 @@ class MlxVlmEngine(engine.ChatEngine):
         ids = inputs["input_ids"]
         read = int(ids.shape[1])
         limit = min(job.max_tokens, room_after(read, self._context))
-        choices = Choices(job, self._end_tokens, lambda: self._vocabulary)
+        choices = Choices(job, self._end_tokens, lambda: self._vocabulary, ids[0], self._text_config.vocab_size)
         image_tokens = int((ids == self._image_token).sum().item()) if self._image_token is not None else 0
         seen: list[mx.array] = []
 
@@ -123,23 +122,34 @@ class MlxVlmEngine(engine.ChatEngine):
         row = AnswerStream(asked, self._decode, self._end_tokens, read, image_tokens, limit, logprob)
         return Begun(row, inputs, choices, seen)
 
-    def _generate(self, begun: Begun) -> Generator[tuple[int, mx.array], None, None]:
-        """Pairs of a token and the log-probabilities that the model itself gave in its place, [vocabulary]."""
+    def _generate(self, begun: Begun) -> Generator[int, None, None]:
+        """The answer's tokens. Every sampling option is given, or mlx-vlm would take the checkpoint's."""
         from mlx_vlm.generate import generate_step
         from mlx_vlm.generate.common import generation_stream, wired_limit
 
         inputs = begun.inputs
         rest = {name: value for name, value in inputs.items() if name not in OWN_ARGUMENTS}
+        picker = picker_for(begun)
         with wired_limit(self._model, [generation_stream]):  # keeps the weights where Metal can read them
-            yield from generate_step(
+            steps = generate_step(
                 inputs["input_ids"],
                 self._model,
                 inputs.get("pixel_values"),
                 inputs.get("attention_mask"),
                 max_tokens=begun.row.limit,
-                sampler=begun.choices,
+                temperature=0.0,
+                top_p=1.0,
+                top_k=0,
+                logits_processors=None if picker is None else [picker],
                 **rest,
             )
+            with closing(steps):
+                for token, _ in steps:
+                    if picker is not None:
+                        picker.show()
+                    yield token
+                    if picker is not None and picker.failure is not None:
+                        raise picker.failure
 
     def _told(self, token: int, logprobs: mx.array, count: int) -> TokenLogprob:
         import mlx.core as mx

@@ -18,6 +18,7 @@ from models.errors import Cancelled, CheckpointError
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
 from models.speech.audio import resample
 from models.speech.cloning import CloningEngine
+from models.speech.qwen3_tts import MODEL_TYPE, SAMPLING, not_a_base
 from models.speech.speaker import change_voice
 from models.speech.text import LANGUAGES, language_name, most_seconds, pronounceable
 from models.tasks import Audio, SpeechJob
@@ -25,10 +26,9 @@ from models.tasks import Audio, SpeechJob
 if TYPE_CHECKING:
     import mlx.core as mx
 
-_QWEN: Final = "qwen3_tts"
-_QWEN_TOKENIZER: Final = "qwen3_tts_tokenizer_12hz"
+_STEPS: Final = 4
 _INTERVAL: Final = 0.32
-"""Seconds of sound, 4 steps of Qwen3-TTS, after which it is asked whether anybody still waits."""
+"""Seconds of sound, `_STEPS` steps of Qwen3-TTS, between two looks at whether anybody still waits."""
 _SEED: Final = 0
 
 
@@ -53,8 +53,8 @@ class MlxSpeechEngine(CloningEngine[Reference]):
     @classmethod
     def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
         kind = config.get("model_type")
-        if kind == _QWEN:
-            return _no_base(config)
+        if kind == MODEL_TYPE:
+            return not_a_base(config)
         try:
             from mlx_audio.registry import classify_model, model_type_from_config
         except ImportError:
@@ -79,15 +79,15 @@ class MlxSpeechEngine(CloningEngine[Reference]):
         self._taken = frozenset(signature(architecture.Model.generate).parameters)
         if "ref_audio" not in self._taken:
             raise CheckpointError(f"{self.entry.checkpoint!r} is a {kind} model, which cannot imitate a recording")
-        if kind == _QWEN and not any(folder.glob("speech_tokenizer/*.safetensors")):  # mlx-audio would draw some
+        if kind == MODEL_TYPE and not any(folder.glob("speech_tokenizer/*.safetensors")):  # mlx-audio would draw some
             raise CheckpointError(f"{self.entry.checkpoint!r} has no weights in speech_tokenizer")
         self._model = load(folder)
-        for part in ("tokenizer", "speech_tokenizer") if kind == _QWEN else ():
+        for part in ("tokenizer", "speech_tokenizer") if kind == MODEL_TYPE else ():
             if getattr(self._model, part) is None:  # mlx-audio prints why, and goes on without
                 raise CheckpointError(f"{self.entry.checkpoint!r} has no {part} that mlx-audio can load")
         # the codec as it is: a sample of bfloat16 would have 8 bits, and what is compiled cannot be changed
         set_dtype(self._model, self.entry.dtype, kept=["speech_tokenizer"])
-        self._embed = self._model.extract_speaker_embedding if kind == _QWEN else None
+        self._embed = self._model.extract_speaker_embedding if kind == MODEL_TYPE else None
         tokenizer = getattr(self._model, "tokenizer", None)
         self._control_tokens = [token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values()]
 
@@ -132,7 +132,7 @@ class MlxSpeechEngine(CloningEngine[Reference]):
             # mlx-audio itself would keep the codes of every recording for good, and embed it anew for each sentence
             self._model._icl_cache = speaker.codes
             self._model.extract_speaker_embedding = lambda *_: speaker.embedding
-        arguments = {
+        arguments: dict[str, Any] = {
             "ref_audio": speaker.samples,
             "ref_text": speaker.text,
             "lang_code": self._name_of(language),
@@ -140,6 +140,8 @@ class MlxSpeechEngine(CloningEngine[Reference]):
             "streaming_interval": _INTERVAL,
             "verbose": False,
         }
+        if speaker.embedding is not None:  # Qwen3-TTS
+            arguments |= {**SAMPLING, "max_tokens": round(most_seconds(text) * _STEPS / _INTERVAL)}
         pieces: Generator[Any, None, None] = self._model.generate(
             text, **{name: value for name, value in arguments.items() if name in self._taken}
         )
@@ -154,12 +156,3 @@ class MlxSpeechEngine(CloningEngine[Reference]):
     @property
     def _rate(self) -> int:
         return int(self._model.sample_rate)
-
-
-def _no_base(config: Mapping[str, Any]) -> str | None:
-    """Why a Qwen3-TTS cannot imitate a recording."""
-    if (purpose := config.get("tts_model_type")) != "base":
-        return f"is a {purpose} model, which cannot imitate a recording; a base model can"
-    if (tokenizer := config.get("tokenizer_type")) != _QWEN_TOKENIZER:
-        return f"has the tokenizer {tokenizer}; {_QWEN_TOKENIZER} is the one that works here"
-    return None

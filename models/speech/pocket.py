@@ -17,6 +17,7 @@ from pydantic import Field
 
 from models import checkpoints, devices, engine
 from models.errors import Cancelled, CheckpointError
+from models.generation import keep_only_token_ids
 from models.speech.audio import resample
 from models.speech.cloning import CloningEngine, CloningOptions
 from models.speech.speaker import change_voice
@@ -33,6 +34,8 @@ _LONGEST_REFERENCE: Final = 15.0
 _LONGEST_PIECE: Final = 30.0
 """Seconds of sound; the 50 tokens that Pocket TTS takes at once last 19 at most."""
 _SEED: Final = 0
+_HOW_IT_ENDS: Final = ("eos_threshold", "min_frames_before_eos")
+"""Generation settings that say when this checkpoint has finished, as an end token does elsewhere."""
 
 
 class PocketTtsOptions(CloningOptions):
@@ -41,6 +44,8 @@ class PocketTtsOptions(CloningOptions):
     language: Literal["en", "fr", "de", "pt", "it", "es"] = Field(
         "en", description="language of the checkpoint, which does not tell it: en, fr, de, pt, it or es"
     )
+    temperature: float = Field(0.7, gt=0, le=2, description="variance of the noise that each frame starts from")
+    flow_steps: int = Field(1, ge=1, le=64, description="steps from noise to a frame")
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class PocketTtsEngine(CloningEngine[ClonePrompt]):
         codec.eval().to(device)  # in float32 always: bfloat16 samples would have 8 bits
         model = PocketTTSForConditionalGeneration.from_pretrained(source, revision=revision, config=config, dtype=dtype)
         self._model = model.eval().to(device)
+        keep_only_token_ids(model, *_HOW_IT_ENDS)
 
     def _modules(self) -> Sequence[Any]:
         return [self._model, self._processor.audio_tokenizer]
@@ -147,6 +153,9 @@ class PocketTtsEngine(CloningEngine[ClonePrompt]):
                 **inputs,
                 past_key_values=copy.deepcopy(speaker.cache),  # it grows
                 max_new_tokens=int(seconds * self._model.config.frame_rate),
+                do_sample=True,
+                temperature=self.options.temperature,
+                num_flow_steps=self.options.flow_steps,
                 return_dict_in_generate=True,
             )
             samples: np.ndarray = self._processor.decode(made.audio_latents[0]).numpy()

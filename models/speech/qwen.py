@@ -13,14 +13,15 @@ import numpy as np
 
 from models import checkpoints, devices
 from models.errors import Cancelled, CheckpointError
+from models.generation import keep_only_token_ids
 from models.speech.audio import resample
 from models.speech.cloning import CloningEngine
 from models.speech.espeak import stock_recording, stock_voices
+from models.speech.qwen3_tts import MODEL_TYPE, SAMPLING, not_a_base
 from models.speech.speaker import change_voice
 from models.speech.text import LANGUAGES, language_name, most_seconds, pronounceable
 from models.tasks import Audio, SpeechJob
 
-_TOKENIZER: Final = "qwen3_tts_tokenizer_12hz"
 _SEED: Final = 0
 
 
@@ -47,6 +48,7 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
         self._model = qwen_tts.Qwen3TTSModel.from_pretrained(str(source), device_map=device, dtype=dtype)
         talker, codec = self._model.model.talker, self._model.model.speech_tokenizer
         codec.model.float()  # bfloat16 samples would have 8 bits
+        keep_only_token_ids(self._model.model)
         talker.generation_config.pad_token_id = talker.config.codec_pad_id  # or a line is logged for every sentence
         self._rate: int = codec.get_output_sample_rate()
         self._frames_per_second = self._rate / codec.get_decode_upsample_rate()
@@ -62,13 +64,7 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
     @classmethod
     def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
         kind = config.get("model_type")
-        if kind != "qwen3_tts":
-            return f"is a {kind} model, which qwen-tts does not load"
-        if (purpose := config.get("tts_model_type")) != "base":
-            return f"is a {purpose} model, which cannot imitate a recording; a base model can"
-        if (tokenizer := config.get("tokenizer_type")) != _TOKENIZER:
-            return f"has the tokenizer {tokenizer}; {_TOKENIZER} is the one that works here"
-        return None
+        return not_a_base(config) if kind == MODEL_TYPE else f"is a {kind} model, which qwen-tts does not load"
 
     def _encode_speaker(self, recording: Audio, text: str | None) -> list[Any]:
         heard = resample(recording, self._model.model.speaker_encoder_sample_rate)
@@ -105,6 +101,10 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
                 language_name(language.split("-")[0]),
                 voice_clone_prompt=speaker,
                 max_new_tokens=round(most_seconds(text) * self._frames_per_second),
+                do_sample=True,
+                subtalker_dosample=True,
+                **SAMPLING,
+                **{f"subtalker_{name}": SAMPLING[name] for name in ("temperature", "top_k", "top_p")},
             )
         finally:
             watch.remove()

@@ -164,6 +164,10 @@ def test_everything_of_the_job_is_passed_on() -> None:
         seed=5,
         presence_penalty=0.5,
         frequency_penalty=-0.5,
+        repetition_penalty=1.1,
+        logit_bias={17: -5.0},
+        top_k=40,
+        min_p=0.05,
         form={"type": "object"},
         top_logprobs=3,
     )
@@ -183,6 +187,10 @@ def test_everything_of_the_job_is_passed_on() -> None:
         "seed": 5,
         "presence_penalty": 0.5,
         "frequency_penalty": -0.5,
+        "repetition_penalty": 1.1,
+        "logit_bias": {"17": -5.0},
+        "top_k": 40,
+        "min_p": 0.05,
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}},

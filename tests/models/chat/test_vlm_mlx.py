@@ -134,13 +134,21 @@ def test_tokens_are_counted_as_transformers_counts_them(
         {"form": ("yes", "no")},
         {"form": {"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "additionalProperties": False}},
         {"presence_penalty": 2.0, "frequency_penalty": 1.0},
+        {"repetition_penalty": 1.8},
+        {"repetition_penalty": 0.7, "logit_bias": {300: 4.0, 301: -100.0}},
+        {"temperature": 1.5, "top_k": 1},
+        {"temperature": 1.5, "min_p": 1.0, "repetition_penalty": 1.3},
     ],
 )
-def test_forms_and_penalties_lead_where_they_lead_transformers(
+def test_forms_penalties_and_limits_lead_where_they_lead_transformers(
     mlx: MlxVlmEngine, transformers_engine: TransformersVlmEngine, options: dict[str, Any]
 ) -> None:
     job = ask(plain("red"), "Describe this image in detail.", max_tokens=40, **options)
-    assert answer(mlx, job) == answer(transformers_engine, job)
+    expected = answer(transformers_engine, job)
+    assert answer(mlx, job) == expected
+    other = ask(plain("blue"), "Describe", max_tokens=40)
+    assert together(mlx, job, other)[0] == expected
+    assert together(transformers_engine, job, other)[0] == expected
 
 
 def test_log_probabilities_are_those_of_transformers(
@@ -219,7 +227,8 @@ def test_tokens_are_drawn_as_often_as_temperature_and_top_p_say(mlx: MlxVlmEngin
     import mlx.core as mx
 
     given = np.array([0.05, 0.4, 0.25, 0.3])
-    choices = Choices(ask("hello", temperature=2.0, top_p=0.8, seed=1), frozenset(), lambda: None)
+    job = ask("hello", temperature=2.0, top_p=0.8, seed=1)
+    choices = Choices(job, frozenset(), lambda: None, mx.array([0]), 4)
     drawn = [choices(mx.log(mx.array(given[None]))).item() for _ in range(2000)]
     warm = np.sqrt(given) * [0, 1, 1, 1]  # the least likely is outside
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 2000, warm / warm.sum(), atol=0.04)
@@ -342,7 +351,7 @@ def test_a_fault_of_one_job_is_its_own(mlx: MlxVlmEngine, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise RuntimeError("no number")
 
-    monkeypatch.setattr(Choices, "_penalised", fail)
+    monkeypatch.setattr(Choices, "_adjusted", fail)
     good = ask(plain("red"), QUESTION)
     damaged, endless = ask(ImagePart(b"no picture")), ask("hello", form={"type": "nonsense"})
     first, picture, form, odd, last = together(mlx, good, damaged, endless, ask("a", frequency_penalty=1.0), good)

@@ -94,7 +94,7 @@ def test_what_is_prepared_once_says_what_the_whole_prompt_would_say(engine: Pock
         processor_kwargs={"sampling_rate": recording.rate},
     )
     with torch.inference_mode(), engine._chance():
-        made = engine._model.generate(**inputs)
+        made = engine._model.generate(**inputs, do_sample=True, temperature=0.7, return_dict_in_generate=True)
     whole = engine._processor.decode(made.audio_latents[0]).numpy()
     heard = engine._encode_speaker(recording, None)
     assert heard.frames == 26  # 2.08 s: it is made to end in a pause
