@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from models.errors import InferenceFailed, ModelError, OutOfMemory
+from models.errors import DeviceLost, InferenceFailed, ModelError, OutOfMemory
 from models.quantizers import leave_out_unused
 
 if TYPE_CHECKING:
@@ -26,16 +26,28 @@ _OUT_OF_MEMORY = re.compile(
 of MLX on Metal."""
 
 
+_DEVICE_LOST = re.compile(
+    r"(CUDA|HIP) error: (device-side assert triggered|an illegal (memory access|instruction) was encountered"
+    r"|unspecified launch failure|misaligned address|invalid program counter|hardware stack error"
+    r"|the launch timed out and was terminated|uncorrectable (ECC|NVLink) error encountered|context is destroyed)"
+    r"|Ignored \(for causing prior/excessive GPU errors\)",
+    re.IGNORECASE,
+)
+"""What torch says of CUDA and ROCm after which a process has no use of the device, and MLX and torch of Metal."""
+
+
 @contextmanager
 def inference() -> Iterator[None]:
-    """Around a model's run: what a library raises leaves as `OutOfMemory` or `InferenceFailed`, and the next run works.
+    """Around a model's run: what a library raises leaves as `OutOfMemory`, `DeviceLost` or `InferenceFailed`.
 
-    Errors of ours (`Cancelled`, `InvalidInput` …) pass as they are.
+    After all but `DeviceLost` the next run works. Errors of ours (`Cancelled`, `InvalidInput` …) pass as they are.
     """
     try:
         yield
     except Exception as error:  # a library may raise anything
         traceback.clear_frames(error.__traceback__)  # the frames hold the tensors of the broken run
+        if is_device_lost(error):
+            raise DeviceLost(f"the device broke and needs a new process: {first_line(error)}") from error
         free_device_cache()
         if isinstance(error, ModelError):
             raise
@@ -55,6 +67,24 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether a library's error, or what the device says now, means that this process cannot use the device any more.
+
+    An error that breaks a CUDA context is reported by every later call, whatever the first one looked like: it may
+    have been raised by an innocent one, or as cuBLAS's own.
+    """
+    if isinstance(error, DeviceLost) or _DEVICE_LOST.search(str(error)):
+        return True
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def free_device_cache() -> None:

@@ -21,8 +21,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from models.checkpoints import local_folder
-from models.devices import first_line, free_device_cache, is_out_of_memory
-from models.errors import CheckpointError, ModelError, OutOfMemory
+from models.devices import first_line, free_device_cache, is_device_lost, is_out_of_memory
+from models.errors import CheckpointError, DeviceLost, ModelError, OutOfMemory
 from models.tasks import ChatDelta, ChatJob, ImageJob
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Engine(ABC):
         Raises:
             CheckpointError: it is missing, unreadable or of another kind; the message says which and what to do.
             OutOfMemory: it does not fit on the device.
+            DeviceLost: no process but a new one can use the device.
         """
         if self.loaded:
             return
@@ -87,6 +88,8 @@ class Engine(ABC):
             with _few_collections():
                 self._load()
         except Exception as error:  # each format and hub library has its own family of errors
+            if is_device_lost(error):  # nothing can be given back
+                raise DeviceLost(f"the device broke and needs a new process: {first_line(error)}") from error
             self.unload()
             if isinstance(error, ModelError):
                 raise

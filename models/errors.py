@@ -40,6 +40,10 @@ class InferenceFailed(ModelError):
     """The model broke on an input that passed every check."""
 
 
+class DeviceLost(InferenceFailed):
+    """The device answers nothing more in this process; only a new process can use it."""
+
+
 class UpstreamFailed(ModelError):
     """The server behind an alias cannot be reached, broke off or answered what cannot be understood."""
 

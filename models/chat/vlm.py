@@ -20,7 +20,7 @@ from models.chat.grammar import vocabulary_of
 from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
 from models.chat.sampling import Choices
 from models.engine import PendingChat
-from models.errors import CheckpointError, InferenceFailed, InvalidInput, ModelError, OutOfMemory
+from models.errors import CheckpointError, DeviceLost, InferenceFailed, InvalidInput, ModelError, OutOfMemory
 from models.generation import keep_only_token_ids, neutral
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
@@ -137,7 +137,8 @@ class TransformersVlmEngine(engine.ChatEngine):
         except ModelError as error:
             has_room = isinstance(error, OutOfMemory) and self._features.forget()
             for each in begun:
-                if each.row.untouched and (has_room or len(begun) > 1):  # too much at once may work one by one
+                may_work = (has_room or len(begun) > 1) and not isinstance(error, DeviceLost)
+                if each.row.untouched and may_work:  # too much at once may work one by one
                     self._write([each])
                 else:
                     each.row.fail(error)

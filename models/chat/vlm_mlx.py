@@ -19,7 +19,7 @@ from models.chat.grammar import spelled, vocabulary_of
 from models.chat.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch, picker_for
 from models.chat.mlx_sampling import Choices
 from models.engine import PendingChat
-from models.errors import CheckpointError, InvalidInput, ModelError
+from models.errors import CheckpointError, DeviceLost, InvalidInput, ModelError
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, TokenLogprob
@@ -78,7 +78,7 @@ class MlxVlmEngine(engine.ChatEngine):
         """End the answers of a batch that broke; those not begun may work by themselves, without a batch."""
         logger.warning("%s: a batch of %d broke: %s", self.entry.checkpoint, len(rows), error, exc_info=error.__cause__)
         for row in rows:
-            if row.untouched:
+            if row.untouched and not isinstance(error, DeviceLost):
                 super().answer([row.asked])
             else:
                 row.fail(error)
