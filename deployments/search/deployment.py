@@ -21,7 +21,8 @@ from deployments.search.embedders import Embedders
 from deployments.search.index_keeper import IndexKeeper
 from deployments.storage import PICTURE_SUFFIXES
 from models.errors import InvalidImage
-from models.pictures import ACCEPTED, examine, open_picture, sniff
+from models.picture_files import ACCEPTED, check, read_header
+from models.pictures import examine
 from stores.backup import Backup, Backups
 from stores.database import Vectors
 from stores.errors import EmbedderChanged, NotFound, StoreError, StoreUnavailable
@@ -212,7 +213,7 @@ class Search:
         Raises:
             InvalidImage: not a picture that we read.
         """
-        await asyncio.to_thread(open_picture, image, "image", side=1)
+        await asyncio.to_thread(check, image, "image")
 
         async def embed(embedder: Embedder) -> Vectors:
             return await self._embedders.image(embedder, image)
@@ -496,7 +497,7 @@ def _serving(index: ImageIndex) -> Embedder:
 
 
 def _examined(filename: str, content: bytes) -> NewImage:
-    kind, _, _ = sniff(content, "file")
+    kind = read_header(content, "file").name
     facts = examine(content, "file")
     return NewImage(
         content,
