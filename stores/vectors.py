@@ -72,7 +72,7 @@ class VectorSet:
     @property
     def needs_tending(self) -> bool:
         """Whether `tend` has anything to do."""
-        return self._absorbs or bool(self._unaudited) or self._is_hollow
+        return self._needs_insert or bool(self._unaudited) or self._needs_rebuild
 
     @property
     def is_worth_saving(self) -> bool:
@@ -126,10 +126,10 @@ class VectorSet:
 
     def tend(self, count: int) -> None:
         """Do a slice of the work that keeps searches fast, on up to `count` vectors."""
-        if self._is_hollow:
-            self._dissolve_graph()
-        if self._absorbs:
-            self._absorb([label for label, _ in zip(self._backlog, range(count), strict=False)])
+        if self._needs_rebuild:
+            self._drop_graph()
+        if self._needs_insert:
+            self._insert([label for label, _ in zip(self._backlog, range(count), strict=False)])
         elif self._unaudited:
             self._audit([label for label, _ in zip(self._unaudited, range(count), strict=False)])
 
@@ -168,11 +168,11 @@ class VectorSet:
         return self._in_graph
 
     @property
-    def _absorbs(self) -> bool:
+    def _needs_insert(self) -> bool:
         return bool(self._backlog) and len(self) > self._exact_up_to
 
     @property
-    def _is_hollow(self) -> bool:
+    def _needs_rebuild(self) -> bool:
         """Whether so many slots of the graph are dead that searches pay more for them than a new graph would cost."""
         return self._deleted_slots > len(self._backlog) + max(_SLACK, len(self._in_graph) // 4)
 
@@ -184,7 +184,7 @@ class VectorSet:
             ef = int(_EF_SEARCH * max(1.0, len(self._in_graph) / _EF_SEARCH_FOR) ** 0.25)
             labels, scores = self._ask_graph(query[np.newaxis], wanted, ef)
         except RuntimeError:  # the graph has come apart and reaches fewer than `wanted`
-            self._dissolve_graph()
+            self._drop_graph()
             return []
         return list(zip(labels[0].tolist(), scores[0].tolist(), strict=True))
 
@@ -193,7 +193,7 @@ class VectorSet:
         labels, distances = self._graph.knn_query(queries, k=limit, num_threads=1)
         return labels.astype(np.int64), 1.0 - distances
 
-    def _absorb(self, labels: list[int]) -> None:
+    def _insert(self, labels: list[int]) -> None:
         self._make_room(len(labels))
         self._graph.add_items(self._tail.vectors(labels), labels, num_threads=1, replace_deleted=True)
         self._deleted_slots = max(0, self._deleted_slots - len(labels))
@@ -222,7 +222,7 @@ class VectorSet:
         try:
             _, scores = self._ask_graph(vectors, 1, _EF_AUDIT)
         except RuntimeError:
-            self._dissolve_graph()
+            self._drop_graph()
             return
         is_found = scores[:, 0] > np.einsum("ij,ij->i", vectors, vectors) - 1e-5
         for label, vector, found in zip(labels, vectors, is_found, strict=True):
@@ -240,7 +240,7 @@ class VectorSet:
             self._unaudited = dict.fromkeys(self._in_graph)
             self._changes_since_audit = 0
 
-    def _dissolve_graph(self) -> None:
+    def _drop_graph(self) -> None:
         known = self._tail.labels
         self._tail_from_graph([label for label in self._in_graph if label not in known])
         self._backlog.update(dict.fromkeys(self._in_graph))
