@@ -9,10 +9,10 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from cachetools import TTLCache
 from pydantic import BaseModel, ValidationError
 
 from stores.errors import CacheUnavailable
@@ -77,41 +77,26 @@ class MemoryCache(Cache):
     """A cache of this process: of more than `max_entries`, or `max_bytes` of JSON, the least recently used leave."""
 
     def __init__(self, *, seconds: float, max_entries: int, max_bytes: int) -> None:
-        self._seconds = seconds
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-        self._bytes = 0
+        self._texts: TTLCache[str, bytes] = TTLCache(max_bytes, seconds, getsizeof=len)
 
     async def clear(self) -> None:
         """Forget everything. Never fails."""
-        self._kept.clear()
-        self._bytes = 0
+        self._texts.clear()
 
     async def _read(self, keys: list[str]) -> Mapping[str, str | bytes]:
-        now = time.monotonic()
-        found = {}
-        for key in keys:
-            until, text = self._kept.get(key, (now, b""))
-            if until > now:
-                self._kept.move_to_end(key)
-                found[key] = text
-            else:
-                self._drop(key)
-        return found
+        found = {key: self._texts.get(key) for key in keys}
+        return {key: text for key, text in found.items() if text is not None}
 
     async def _write(self, texts: Mapping[str, bytes]) -> None:
-        until = time.monotonic() + self._seconds
         for key, text in texts.items():
-            self._drop(key)
-            self._kept[key] = (until, text)
-            self._bytes += len(text)
-        while len(self._kept) > self._max_entries or self._bytes > self._max_bytes:
-            self._drop(next(iter(self._kept)))
-
-    def _drop(self, key: str) -> None:
-        _, text = self._kept.pop(key, (0.0, b""))
-        self._bytes -= len(text)
+            if len(text) <= self._max_bytes:  # else there is no room for it, however empty the cache is
+                self._texts[key] = text
+            else:
+                self._texts.pop(key, None)
+        while len(self._texts) > self._max_entries:
+            self._texts.popitem()
 
 
 class RedisCache(Cache):

@@ -144,7 +144,7 @@ async def test_a_memory_holds_no_more_bytes_than_it_may() -> None:
         await cache.keep({key: RED})
     assert set(await cache.find(keys, Caption)) == set(keys[3:])
     await cache.keep({KEY: Caption(text="x" * 1000)})
-    assert await cache.find([KEY, *keys], Caption) == {}
+    assert set(await cache.find([KEY, *keys], Caption)) == set(keys[3:]), "it pushes out nothing when it cannot be kept"
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff\x00", b"[]", b"null", b"{}", b'{"text": 1}', b'{"text": "a", "b": 1}'])
