@@ -31,7 +31,7 @@ from pydantic import (
 from models.catalog import Kind, ModelEntry, check_checkpoint
 from models.errors import CheckpointError
 from models.mistakes import first_mistake, shape_mistakes
-from models.picture_files import MAX_PIXELS
+from models.pictures import MAX_PIXELS
 from stores.api_keys import Limits
 
 

@@ -36,8 +36,8 @@ from models.catalog import ModelEntry, create_engine
 from models.engine import EmbeddingEngine
 from models.pictures import encode, open_picture
 from stores.database import Vectors
-from stores.index import Embedder, ImageIndex, New, NewImage, Reservation
-from stores.objects import FileStore
+from stores.index.index import ImageIndex
+from stores.index.records import Embedder, NewImage, NewRecord, Reservation
 from stores.sqlite import Sqlite
 from training.world import random_scene, render
 
@@ -86,7 +86,7 @@ def vectors(count: int, seed: int) -> Iterator[Vectors]:
 
 def opened(folder: Path) -> ImageIndex:
     """The index of a benchmark's folder; nothing puts objects into it."""
-    return ImageIndex(Sqlite(folder / "images.db"), FileStore(folder / "files"), Embedder("made up"))
+    return ImageIndex(Sqlite(folder / "images.db"), Embedder("made up"))
 
 
 def make(folder: Path, size: int) -> None:
@@ -99,9 +99,9 @@ def make(folder: Path, size: int) -> None:
                 news = []
                 for vector in block[begin : begin + _BATCH]:
                     image = NewImage(b"%d" % number, f"{number}", "image/png", ".png", 4, 3)
-                    news.append(New(project, image, {"made up": vector}))
+                    news.append(NewRecord(project, image, {"made up": vector}))
                     number += 1
-                index.complete([each for each in index.reserve(news) if isinstance(each, Reservation)])
+                index.adding.complete([each for each in index.adding.reserve(news) if isinstance(each, Reservation)])
     index.search("big", next(vectors(1, 2))[0], LIMIT)
     begun = time.perf_counter()
     while index.needs_tending:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployments.batches import Batcher, HaveLeft
@@ -15,9 +14,9 @@ from models.pictures import open_picture
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A caller's encoded pictures, by the names that errors shall call them."""
+    """A caller's encoded pictures."""
 
-    images: Mapping[str, bytes]
+    images: list[bytes]
     prefix: str | None
 
 
@@ -28,12 +27,8 @@ class Captioning(ModelReplica[CaptionEngine]):
         super().__init__(alias, entry, capacity)
         self._batches = Batcher(self._captions, self._fits)
 
-    async def caption(self, images: Mapping[str, bytes], prefix: str | None = None) -> list[str]:
-        """One caption per encoded picture, in order; with those of other callers in as few forwards as fit.
-
-        Raises:
-            InvalidImage: one of them is not a picture that we read, by its name.
-        """
+    async def caption(self, images: list[bytes], prefix: str | None = None) -> list[str]:
+        """One caption per encoded picture, in order; with those of other callers in as few forwards as fit."""
         with self.presence.in_use():
             return await self._batches.ask(_Wanted(images, prefix))
 
@@ -45,7 +40,7 @@ class Captioning(ModelReplica[CaptionEngine]):
         def work() -> list[list[str]]:
             if have_left():
                 raise Cancelled
-            images = [open_picture(image, name) for wanted in batch for name, image in wanted.images.items()]
+            images = [open_picture(image) for wanted in batch for image in wanted.images]
             captions = iter(self.engine.caption(images, batch[0].prefix, have_left))
             return [[next(captions) for _ in wanted.images] for wanted in batch]
 

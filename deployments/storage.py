@@ -7,8 +7,9 @@ from typing import Final
 from settings import Settings
 from stores.backup import Backups
 from stores.cache import Cache, MemoryCache, RedisCache
-from stores.index import Embedder, ImageIndex
-from stores.objects import FileStore, ObjectStore, PublicStore
+from stores.index.index import ImageIndex
+from stores.index.records import Embedder
+from stores.objects import FileStore, PublicStore
 from stores.s3 import S3Store
 from stores.sqlite import Sqlite
 
@@ -38,7 +39,7 @@ def open_cache(settings: Settings) -> Cache:
     return MemoryCache(seconds=cache.ttl_seconds, max_entries=cache.max_entries, max_bytes=cache.max_bytes)
 
 
-def open_index(settings: Settings, embedder: Embedder, files: ObjectStore) -> ImageIndex:
+def open_index(settings: Settings, embedder: Embedder) -> ImageIndex:
     """The image index for an embedder's vectors: in PostgreSQL when that is named, else in the SQLite file.
 
     Raises:
@@ -52,7 +53,7 @@ def open_index(settings: Settings, embedder: Embedder, files: ObjectStore) -> Im
         database: Postgres | Sqlite = Postgres(search.database_url.get_secret_value())
     else:
         database = Sqlite(search.database_in(settings.folder), max_elements=search.max_elements)
-    return ImageIndex(database, files, embedder, key_prefix=search.prefix)
+    return ImageIndex(database, embedder, key_prefix=search.prefix)
 
 
 def open_backups(settings: Settings, files: PublicStore) -> Backups:

@@ -1,33 +1,33 @@
 """The image index in PostgreSQL with pgvector, which many processes may share.
 
-Everything is in the schema `atelier`. Projects of some size have an HNSW index each, made in the background; smaller
-ones are compared vector by vector.
+Everything is in the schema `atelier`. Vectors are found through `stores.postgres_vectors`.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-import numpy as np
 import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from stores.database import Database, Value, VectorIndex, Vectors
+from stores.database import Database, Value
 from stores.errors import EmbedderChanged, ProjectNotFound, StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from stores.postgres_vectors import PgVectors
 from stores.vectors import EXACT_UP_TO
 
-logger = logging.getLogger(__name__)
-
 _CONNECT_SECONDS: Final = 5
-_LOOK_AGAIN_AFTER: Final = 1000
-"""Vectors added until it is looked again which projects need an index."""
-_BUILDING: Final = "building search graphs"
+_STATEMENT_SECONDS: Final = 20.0
+"""How long a statement may take. One that a server accepts and never answers would hold up all that come after it."""
+_PREPARE_SECONDS: Final = 120.0
+"""The same for what brings the schema up to date."""
+_PAUSE_SECONDS: Final = 5.0
+"""How long a server that did not answer is not asked again: those who wait are refused at once meanwhile."""
+_SILENT: Final = "the database of image search does not answer"
 
 _MIGRATIONS: Final = (
     """
@@ -78,6 +78,17 @@ _MIGRATIONS: Final = (
     CREATE INDEX vectors_by_label ON vectors (label);
     CREATE TABLE tombstones (r2_key text PRIMARY KEY);
     """,
+    """
+    CREATE TABLE embedding_failures (
+        label bigint NOT NULL REFERENCES images (label) ON DELETE CASCADE,
+        embedder bigint NOT NULL REFERENCES embedders (number) ON DELETE CASCADE,
+        attempts integer NOT NULL,
+        retry_at text COLLATE "C" NOT NULL,
+        reason text NOT NULL,
+        PRIMARY KEY (label, embedder)
+    );
+    CREATE INDEX embedding_failures_in_order ON embedding_failures (embedder, retry_at);
+    """,
 )
 """Step i takes schema i to schema i + 1. Steps are only ever added."""
 
@@ -88,8 +99,26 @@ _SESSION: Final = (
 """What searches need: more than `limit` candidates, and more of them while pictures in the making are passed over."""
 
 
+class _Connection(psycopg.Connection[dict[str, Any]]):
+    """A connection that ends where the server does not answer a statement in time."""
+
+    seconds: float | None = _PREPARE_SECONDS
+    timed_out_at: float | None = None
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """What psycopg calls to have a statement executed."""
+        try:
+            return super().wait(gen, *args, **{"timeout": self.seconds, **kwargs})
+        except psycopg.errors._WaitTimeout:
+            self.timed_out_at = time.monotonic()
+            self.pgconn.finish()  # the answer, if it comes, would be taken for that of another statement
+            raise
+
+
 class Postgres(Database):
-    """A PostgreSQL database; a connection that broke is made anew by the next call.
+    """A PostgreSQL database; the next call connects again after a connection broke.
+
+    A statement may take `statement_seconds` (None: any time).
 
     Raises:
         StoreUnavailable: it does not answer.
@@ -98,10 +127,14 @@ class Postgres(Database):
 
     is_shared = True
 
-    def __init__(self, url: str, *, exact_up_to: int = EXACT_UP_TO) -> None:
+    def __init__(
+        self, url: str, *, exact_up_to: int = EXACT_UP_TO, statement_seconds: float | None = _STATEMENT_SECONDS
+    ) -> None:
         self._url = url
         self._exact_up_to = exact_up_to
-        self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._statement_seconds = statement_seconds
+        self._connection: _Connection | None = None
+        self._silent_at: float | None = None
         self._is_closed = False
         self._db  # noqa: B018 - connects
 
@@ -157,8 +190,8 @@ class Postgres(Database):
         return PgVectors(self, embedder, self._exact_up_to)
 
     def another(self) -> Postgres:
-        """A connection of its own to the same database."""
-        return Postgres(self._url, exact_up_to=self._exact_up_to)
+        """A connection of its own to the same database, for statements that may take any time."""
+        return Postgres(self._url, exact_up_to=self._exact_up_to, statement_seconds=None)
 
     def cancel(self) -> None:
         """Break off what another thread has executed here."""
@@ -166,164 +199,38 @@ class Postgres(Database):
             self._connection.cancel_safe(timeout=_CONNECT_SECONDS)
 
     @property
-    def _db(self) -> psycopg.Connection[dict[str, Any]]:
+    def _db(self) -> _Connection:
         if self._connection is None or (self._connection.broken and not self._is_closed):
-            self._connection = _connected(self._url)
+            self._connection = self._connect()
         return self._connection
 
-
-class PgVectors(VectorIndex):
-    """One embedder's vectors, where pgvector searches them."""
-
-    def __init__(self, db: Postgres, embedder: int, exact_up_to: int) -> None:
-        self.embedder = embedder
-        self._db = db
-        self._exact_up_to = exact_up_to
-        self._added = _LOOK_AGAIN_AFTER
-        self._building: threading.Thread | None = None
-        self._builder: Postgres
-        self._is_stopping = threading.Event()
-
-    def keep(self, project: int, label: int, vector: Vectors) -> None:
-        """Write a vector to the database; see `VectorIndex.keep`."""
-        self._db.execute(
-            "INSERT INTO vectors (label, embedder, project, vector) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            label,
-            self.embedder,
-            project,
-            vector,
-        )
-
-    def read(self, label: int) -> Vectors | None:
-        """The vector in the database."""
-        row = self._db.one("SELECT vector FROM vectors WHERE label = ? AND embedder = ?", label, self.embedder)
-        return None if row is None else np.asarray(row["vector"].to_numpy(), np.float32)
-
-    def add(self, project: int, label: int, vector: Vectors) -> None:  # noqa: ARG002
-        """Nothing but to count: the database finds what is ready by itself."""
-        self._added += 1
-
-    def remove(self, project: int, label: int) -> None:
-        """Nothing: what the database no longer has it does not find."""
-
-    def drop(self, project: int) -> None:  # noqa: ARG002
-        """Look soon for what the project leaves."""
-        self._added += _LOOK_AGAIN_AFTER
-
-    def nearest(self, project: int, query: Vectors, limit: int) -> list[tuple[int, float]]:
-        """The best of the project; see `VectorIndex.nearest`."""
-        # In the words of the project's index, numbers included, or it would not be used.
-        select = (
-            f"SELECT v.label, v.vector::vector({query.size}) <#> ? AS distance "  # noqa: S608 - numbers of our own
-            "FROM vectors v JOIN images i ON i.label = v.label "
-            f"WHERE v.embedder = {self.embedder} AND v.project = {project} AND i.state = 'ready' "
-            "ORDER BY 2 LIMIT ?"
-        )
-        return [(row["label"], -row["distance"]) for row in self._db.all(select, query, limit)]
-
-    def nearest_of(self, project: int, labels: Sequence[int], query: Vectors, limit: int) -> list[tuple[int, float]]:
-        """The best of these labels; see `VectorIndex.nearest_of`."""
-        rows = self._db.all(
-            "SELECT label, vector <#> ? AS distance FROM vectors "
-            "WHERE embedder = ? AND project = ? AND label = ANY (?) ORDER BY 2 LIMIT ?",
-            query,
-            self.embedder,
-            project,
-            list(labels),
-            limit,
-        )
-        return [(row["label"], -row["distance"]) for row in rows]
-
-    def warm(self) -> None:
-        """Nothing: it is the database's to cache."""
-
-    @property
-    def needs_tending(self) -> bool:
-        """Whether it is time to look which projects need an index."""
-        return self._added >= _LOOK_AGAIN_AFTER and not self._is_building
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether no index is to be made or being made."""
-        return not self.needs_tending and not self._is_building
-
-    @property
-    def _is_building(self) -> bool:
-        return self._building is not None and self._building.is_alive()
-
-    def tend(self) -> None:
-        """Make the indexes that are wanted and drop those that are not, on a connection of their own."""
-        self._added = 0
-        self._builder = self._db.another()
-        self._building = threading.Thread(target=self._build, args=[self._builder], name="search-graphs", daemon=True)
-        self._building.start()
-
-    def save(self) -> None:
-        """Nothing: it is saved."""
-
-    def close(self) -> None:
-        """Stop making indexes; the next process begins again with what is not whole."""
-        if self._building is not None and self._building.is_alive():
-            self._is_stopping.set()
-            while self._building.is_alive():
-                self._builder.cancel()
-                self._building.join(0.1)
-
-    def discard(self) -> None:
-        """Close, of an embedder that is deleted."""
-        self.close()
-
-    def _build(self, db: Postgres) -> None:
+    def _connect(self) -> _Connection:
+        if self._connection is not None and self._connection.timed_out_at is not None:
+            self._silent_at, self._connection.timed_out_at = self._connection.timed_out_at, None
+        if self._connection is not None:
+            self._connection.close()
+        if self._silent_at is not None and time.monotonic() < self._silent_at + _PAUSE_SECONDS:
+            raise StoreUnavailable(_SILENT)
         try:
-            if db.claim(_BUILDING):  # another process looks after itself, and after everybody
-                self._build_with(db)
-        except StoreError:
-            # Searches are right without the indexes, only slower.
-            if not self._is_stopping.is_set():
-                logger.warning("the indexes of large projects could not be made", exc_info=True)
-        finally:
-            db.close()
-
-    def _build_with(self, db: Postgres) -> None:
-        rows = db.all(
-            "SELECT c.relname AS name, x.indisvalid AS is_whole "
-            "FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid "
-            "WHERE x.indrelid = 'vectors'::regclass AND c.relname ~ '^vectors_e[0-9]+_p[0-9]+$'"
-        )
-        large = db.all(
-            "SELECT v.embedder, v.project, e.dimension FROM vectors v JOIN embedders e ON e.number = v.embedder "
-            "JOIN projects p ON p.number = v.project "
-            "WHERE p.name >= '0' AND e.name <> '/' || e.number "  # others are deleted
-            "GROUP BY v.embedder, v.project, e.dimension HAVING count(*) > ?",
-            self._exact_up_to,
-        )
-        wanted = {f"vectors_e{row['embedder']}_p{row['project']}": row for row in large}
-        whole = {row["name"] for row in rows if row["is_whole"]}
-        for row in rows:
-            if row["name"] not in wanted or row["name"] not in whole:  # a crash leaves broken ones
-                db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {row['name']}")
-        db.execute("SET maintenance_work_mem = '512MB'")
-        for name, row in wanted.items():
-            if name not in whole:
-                db.execute(
-                    f"CREATE INDEX CONCURRENTLY {name} ON vectors "
-                    f"USING hnsw ((vector::vector({row['dimension']})) vector_ip_ops) "
-                    "WITH (m = 24, ef_construction = 128) "
-                    f"WHERE embedder = {row['embedder']} AND project = {row['project']}"
-                )
-        db.execute("ANALYZE vectors")
+            connection = _connected(self._url)
+        except StoreUnavailable:
+            self._silent_at = time.monotonic()
+            raise
+        connection.seconds = self._statement_seconds
+        self._silent_at = None
+        return connection
 
 
-def _connected(url: str) -> psycopg.Connection[dict[str, Any]]:
+def _connected(url: str) -> _Connection:
     with _translated():
-        db = psycopg.connect(
+        db = _Connection.connect(
             url,
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=_CONNECT_SECONDS,
             application_name="atelier",
             keepalives_idle=30,
-            tcp_user_timeout=10_000,  # milliseconds; a server that went without a word would hold everybody up
+            tcp_user_timeout=10_000,  # milliseconds; a host that is gone acknowledges nothing
         )
     try:
         _prepare(db)
@@ -331,14 +238,14 @@ def _connected(url: str) -> psycopg.Connection[dict[str, Any]]:
         db.close()
         raise StoreUnusable(
             "the database of image search may not be changed by its user, who needs to create a schema and the "
-            f"extension vector in it: {_told(error)}"
+            f"extension vector in it: {_first_line(error)}"
         ) from error
     except psycopg.errors.FeatureNotSupported as error:
         db.close()
-        raise StoreUnusable(f"the database of image search has no pgvector to install: {_told(error)}") from error
+        raise StoreUnusable(f"the database of image search has no pgvector to install: {_first_line(error)}") from error
     except psycopg.Error as error:
         db.close()
-        raise StoreUnavailable(f"the database of image search failed: {_told(error)}") from error
+        raise StoreUnavailable(f"the database of image search failed: {_first_line(error)}") from error
     except BaseException:
         db.close()
         raise
@@ -378,7 +285,7 @@ def _marked(statement: str) -> Any:
     return statement.replace("?", "%s")
 
 
-def _told(error: psycopg.Error) -> str:
+def _first_line(error: psycopg.Error) -> str:
     """The first line of what the server says; the rest may repeat values."""
     return str(error).strip().partition("\n")[0]
 
@@ -394,8 +301,8 @@ def _translated() -> Iterator[None]:
             raise ProjectNotFound("the project was deleted while the picture was added to it") from error
         if error.diag.constraint_name == "vectors_embedder_fkey":
             raise EmbedderChanged("the vectors of this model were deleted meanwhile") from error
-        raise StoreError(f"the image index failed: {_told(error)}") from error
+        raise StoreError(f"the image index failed: {_first_line(error)}") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise StoreUnavailable("the database of image search does not answer") from error
+        raise StoreUnavailable(_SILENT) from error
     except psycopg.Error as error:
-        raise StoreError(f"the image index failed: {_told(error)}") from error
+        raise StoreError(f"the image index failed: {_first_line(error)}") from error

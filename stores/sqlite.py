@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from stores.sqlite_vectors import SqliteVectors
 from stores.vectors import EXACT_UP_TO
 
 _BUSY_SECONDS: Final = 10
+_ALMOST_FULL_BYTES: Final = 1 << 20
 _PAGE_BYTES: Final = 16_384
 """Of SQLite's usual 4096, a vector of 512 numbers would leave half empty."""
 
@@ -108,6 +110,17 @@ _MIGRATIONS: Final = (
         FROM graphs_before g JOIN embedders e ON e.name = g.embedder;
     DROP TABLE graphs_before;
     """,
+    """
+    CREATE TABLE embedding_failures (
+        label INTEGER NOT NULL REFERENCES images (label) ON DELETE CASCADE,
+        embedder INTEGER NOT NULL REFERENCES embedders (number) ON DELETE CASCADE,
+        attempts INTEGER NOT NULL,
+        retry_at TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (label, embedder)
+    ) STRICT;
+    CREATE INDEX embedding_failures_in_order ON embedding_failures (embedder, retry_at);
+    """,
 )
 """Step i takes schema i to schema i + 1. Steps are only ever added."""
 
@@ -130,6 +143,7 @@ class Sqlite(Database):
         exact_up_to: int = EXACT_UP_TO,
         wait_for_lock: float = 30,
     ) -> None:
+        self._folder = path.parent
         self._graphs = path.with_name(f"{path.name}.graphs")
         self._max_elements = max_elements
         self._exact_up_to = exact_up_to
@@ -160,7 +174,7 @@ class Sqlite(Database):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What is executed inside happens as a whole and durably, or not at all."""
-        with translated():
+        with translated(self._folder):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -172,22 +186,22 @@ class Sqlite(Database):
 
     def execute(self, statement: str, *values: Value) -> int:
         """Change something; how many rows were."""
-        with translated():
+        with translated(self._folder):
             return self._db.execute(statement, values).rowcount
 
     def execute_each(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
         """Change something once for each row of values."""
-        with translated():
+        with translated(self._folder):
             self._db.executemany(statement, rows)
 
     def all(self, query: str, *values: Value) -> list[sqlite3.Row]:
         """The rows."""
-        with translated():
+        with translated(self._folder):
             return self._db.execute(query, values).fetchall()
 
     def one(self, query: str, *values: Value) -> sqlite3.Row | None:
         """The first row, if there is one."""
-        with translated():
+        with translated(self._folder):
             rows = self._db.execute(query, values).fetchall()
             return rows[0] if rows else None
 
@@ -260,11 +274,22 @@ def _lock(path: Path, wait: float) -> TextIO:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """What SQLite raises, as `StoreFull` or `StoreError`."""
+def translated(folder: Path | None = None) -> Iterator[None]:
+    """What SQLite raises, as `StoreFull` or `StoreError`. The database is in `folder`."""
     try:
         yield
     except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        if _is_full(error, folder):
             raise StoreFull("the disk of the image index is full") from error
         raise StoreError(f"the image index failed: {error}") from error
+
+
+def _is_full(error: sqlite3.Error, folder: Path | None) -> bool:
+    """Whether the disk was full, for which SQLite has one code in its database and others in its log."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # what the module itself raises has none
+    if code == sqlite3.SQLITE_FULL:
+        return True
+    if code & 0xFF != sqlite3.SQLITE_IOERR or folder is None:
+        return False
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _ALMOST_FULL_BYTES

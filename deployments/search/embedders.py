@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import Final
 
 import numpy as np
+from cachetools import LRUCache
 from ray.serve.handle import DeploymentHandle
 
 from deployments.batches import Batcher, HaveLeft
@@ -21,95 +22,134 @@ from models.errors import CheckpointError, ModelError
 from models.pictures import open_picture
 from stores.database import Vectors
 from stores.errors import EmbedderChanged
-from stores.index import Embedder
+from stores.index.records import Embedder
 
 logger = logging.getLogger("ray.serve")
 
 Work = Callable[[EmbeddingEngine], np.ndarray]
 
-_TOGETHER: Final = 16
+MAX_BATCH: Final = 16
 """Pictures of several callers that go to the model in one call: a call costs as much as embedding some of them."""
-_REMEMBERED: Final = 10_000
+_MAX_TEXTS: Final = 10_000
 """Texts whose vectors are remembered: 20 MB of them."""
+_LOAD_AGAIN_SECONDS: Final = 60.0
 
 
 class Embedders:
-    """Words and pictures into vectors, by the embedder that is asked for.
+    """Words and pictures into vectors, by the configured embedder or the one that serves.
 
-    The configured one is a deployment. One that served before is loaded in this process, on the CPU, when it is first
-    needed and until `forget_old`, so that searches go on while pictures are embedded anew.
+    The configured one is a deployment. One that serves while pictures are embedded again is loaded in this process,
+    once, on the CPU, when it is first needed; it is freed when it is seen that it serves no longer.
     """
 
-    def __init__(self, configured: Embedder, handle: DeploymentHandle) -> None:
-        self._configured = configured
+    def __init__(self, configured: Embedder, handle: DeploymentHandle, look: Callable[[], Awaitable[Embedder]]) -> None:
+        """`look` asks the index which embedder serves."""
+        self.configured = configured
         self._handle = handle
-        self._texts: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
-        self._old: EmbeddingEngine | None = None
-        self._old_name = ""
-        self.old_failure: str | None = None
-        """Why the one that served before cannot be asked, where it was tried."""
-        self._old_thread = ThreadPoolExecutor(1, thread_name_prefix="old-embedder")
-        self._images = Batcher(self._embed, lambda taken, _: len(taken) < _TOGETHER)
+        self._look = look
+        self._serving: Embedder | None = None
+        self._texts: LRUCache[tuple[str, str], Vectors] = LRUCache(_MAX_TEXTS)
+        self._old = _OldEmbedder()
+        self._images = Batcher(self._embed, lambda taken, _: len(taken) < MAX_BATCH)
+
+    @property
+    def old_failure(self) -> str | None:
+        """Why the embedder that serves cannot be loaded, where that was tried."""
+        return self._old.failure
+
+    async def serving(self) -> Embedder:
+        """The embedder that serves, as of the last look at the index."""
+        return self._serving or await self.refresh()
+
+    async def refresh(self) -> Embedder:
+        """Look at the index which embedder serves, and free one that no longer does."""
+        self._serving = serving = await self._look()
+        await self._old.serve(None if serving.name == self.configured.name else serving)
+        return serving
 
     async def text(self, embedder: Embedder, text: str) -> Vectors:
         """The vector of a text, float32 [dimension]. Raises `EmbedderChanged` when its model cannot be had."""
         key = (embedder.name, text)
-        if key in self._texts:
-            self._texts.move_to_end(key)
-            return self._texts[key]
-        vectors: Vectors
-        if embedder.name == self._configured.name:
-            vectors = await self._handle.embed_texts.remote([text])
-        else:
-            vectors = await self._by_old(embedder, lambda engine: engine.embed_texts([text]))
-        vector: Vectors = vectors[0]
-        self._texts[key] = vector
-        if len(self._texts) > _REMEMBERED:
-            self._texts.popitem(last=False)
+        vector: Vectors | None = self._texts.get(key)
+        if vector is None:
+            if embedder.name == self.configured.name:
+                vectors: Vectors = await self._handle.embed_texts.remote([text])
+            else:
+                vectors = await self._old.run(embedder, lambda engine: engine.embed_texts([text]))
+            vector = self._texts[key] = vectors[0]
         return vector
 
     async def image(self, embedder: Embedder, image: bytes) -> Vectors:
         """The vector of an encoded picture, float32 [dimension]. Raises `InvalidImage` and as `text`."""
-        if embedder.name == self._configured.name:
+        if embedder.name == self.configured.name:
             return await self._images.ask(image)
-        vectors = await self._by_old(embedder, lambda engine: engine.embed_images([open_picture(image)]))
+        vectors = await self._old.run(embedder, lambda engine: engine.embed_images([open_picture(image)]))
         vector: Vectors = vectors[0]
         return vector
 
     async def images(self, images: list[bytes]) -> Vectors:
         """The configured embedder's vectors of several pictures, float32 [pictures, dimension]."""
-        if not images:
-            return np.empty((0, 0), np.float32)
         vectors: Vectors = await self._handle.embed_images.remote(images)
         return vectors
+
+    def close(self) -> None:
+        """End; nothing is asked any more."""
+        self._old.close()
 
     async def _embed(self, images: list[bytes], _: HaveLeft) -> list[Vectors]:
         # in a context of its own: when a caller leaves, Serve cancels what was called in the context of its request
         call = asyncio.get_running_loop().create_task(self.images(images), context=Context())
         return list(await call)
 
-    async def forget_old(self) -> None:
-        """Unload the one that served before."""
-        old, self._old, self.old_failure = self._old, None, None
-        if old is not None:
-            await asyncio.get_running_loop().run_in_executor(self._old_thread, old.unload)
+
+class _OldEmbedder:
+    """The engine of the embedder that serves while it is not the configured one; loaded and used by one thread."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="old-embedder")
+        self._serving: Embedder | None = None
+        self._engine: EmbeddingEngine | None = None
+        self._failed_at = 0.0
+        self.failure: str | None = None
+        """Why it cannot be loaded, where that was tried."""
+
+    async def serve(self, embedder: Embedder | None) -> None:
+        """Load, from now on, this one when it is needed, and free another that was loaded; None: there is none."""
+        if (embedder and embedder.name) == (self._serving and self._serving.name):
+            return
+        self._serving = embedder  # before what still waits for the thread has its turn there
+        self.failure = None
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._free)
+
+    async def run(self, embedder: Embedder, work: Work) -> Vectors:
+        """What `work` gives with the embedder's engine. Raises `EmbedderChanged` when it cannot be had."""
+
+        def in_turn() -> Vectors:
+            if self._serving is None or self._serving.name != embedder.name:
+                raise EmbedderChanged("another model serves now")
+            return np.asarray(work(self._engine or self._load(embedder)), np.float32)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, in_turn)
 
     def close(self) -> None:
         """End; nothing is asked any more."""
-        self._old_thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _by_old(self, embedder: Embedder, work: Work) -> Vectors:
-        def loaded_and_done() -> Vectors:
-            if self._old is None or self._old_name != embedder.name:
-                try:
-                    self._old, self._old_name = _load(embedder), embedder.name
-                except EmbedderChanged as error:
-                    self.old_failure = str(error)
-                    raise
-                self.old_failure = None
-            return np.asarray(work(self._old), np.float32)
+    def _load(self, embedder: Embedder) -> EmbeddingEngine:
+        if self.failure is not None and time.monotonic() < self._failed_at + _LOAD_AGAIN_SECONDS:
+            raise EmbedderChanged(self.failure)
+        try:
+            self._engine = _load(embedder)
+        except EmbedderChanged as error:
+            self.failure, self._failed_at = str(error), time.monotonic()
+            raise
+        self.failure = None
+        return self._engine
 
-        return await asyncio.get_running_loop().run_in_executor(self._old_thread, loaded_and_done)
+    def _free(self) -> None:
+        if self._engine is not None:
+            self._engine.unload()
+            self._engine = None
 
 
 def embedder_of(entry: ModelEntry) -> Embedder:
@@ -134,5 +174,5 @@ def _load(embedder: Embedder) -> EmbeddingEngine:
         raise EmbedderChanged(
             "the pictures were embedded by another model than the one configured, which cannot be loaded any more"
         ) from error
-    logger.info("%s serves searches until the pictures are embedded anew", embedder.name)
+    logger.info("%s serves searches until the pictures are embedded again", embedder.name)
     return engine

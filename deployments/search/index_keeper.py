@@ -7,14 +7,15 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from stores.backup import Backup, Backups
 from stores.errors import DownloadFailed, NotFound, RestoreFailed, StoreError, StoreUnavailable
-from stores.index import ImageIndex
+from stores.index.index import ImageIndex
 from stores.sqlite import images_in
 
 logger = logging.getLogger("ray.serve")
@@ -22,6 +23,7 @@ logger = logging.getLogger("ray.serve")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_COPY_THREADS = 2
 _ASIDE = ".before-restore-"
 """Between the name of a database and the time until which it was used."""
 
@@ -46,37 +48,41 @@ class IndexKeeper:
         self._database = database
         self._index: ImageIndex | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="image-index")
+        self._copies = ThreadPoolExecutor(_COPY_THREADS, thread_name_prefix="image-index-copies")
         self.failure: StoreError | None = None
         """Why the index is not open."""
         self.openings = 0
         """How often it was opened."""
-        self._copying = asyncio.Lock()  # whoever reads the file for a backup keeps its log from being played in
+        self._copying = asyncio.Lock()  # a reader of the file, such as a backup, keeps its log from being played in
         self._thread.submit(self._open).result()
 
     async def call(self, work: Callable[Concatenate[ImageIndex, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a method of the index gives, in turn. Raises also why the index is unavailable."""
+        """What a method of the index gives, in turn. Raises also why the index is unavailable, and at once."""
+        if self._index is None and self.failure is not None:
+            raise self.failure
 
-        def done() -> T:
+        def in_turn() -> T:
             if self._index is None:
                 raise self.failure or StoreUnavailable("the index of image search is not open")
             return work(self._index, *args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, done)
+        return await _in(self._thread, in_turn)
 
     async def reopen(self) -> None:
         """Try again to open an index that is unavailable."""
         if self._index is None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+            await _in(self._thread, self._open)
 
     def close(self) -> None:
         """Save what the index keeps, and close it; safe to call twice."""
+        self._copies.shutdown()
         self._thread.shutdown()
         if self._index is not None:
             self._index.close()
 
     async def backups(self) -> list[Backup]:
         """The backups there are, newest first. Raises `NotFound` when none are made of such an index."""
-        return await asyncio.to_thread(self._required()[0].versions)
+        return await _in(self._copies, self._required()[0].versions)
 
     async def back_up(self, *, only_changes: bool = False, asked: bool = False) -> Backup | None:
         """Make a backup now; with `only_changes`, not when nothing was written since the last.
@@ -89,7 +95,7 @@ class IndexKeeper:
         backups, database = self._required()
         await self.call(lambda index: index.is_shared)  # one that is unavailable is nothing to keep
         async with self._copying:
-            return await asyncio.to_thread(_back_up, backups, database, only_changes, asked)
+            return await _in(self._copies, _back_up, backups, database, only_changes, asked)
 
     async def restore(self, version: str | None) -> Backup:
         """Go back to a backup, by its key, or to the newest. What was there is kept
@@ -101,8 +107,8 @@ class IndexKeeper:
         """
         backups, database = self._required()
         async with self._copying:
-            restored, whole = await asyncio.to_thread(_fetched, backups, database, version)
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, database, whole)
+            restored, whole = await _in(self._copies, _fetched, backups, database, version)
+            await _in(self._thread, self._exchange, database, whole)
         return restored
 
     async def named_aside(self, ids: set[str]) -> set[str]:
@@ -110,12 +116,12 @@ class IndexKeeper:
 
         All of them while one of those cannot be read: nobody knows what it names.
         """
-        return await asyncio.to_thread(_named_in, self.set_aside, ids)
+        return await _in(self._copies, _named_in, self.set_aside, ids)
 
     async def forget_set_aside(self) -> None:
         """Remove the indexes that restores have set aside; nobody can go back to them then."""
         # in turn: one that is being restored is not to lose what it would go back to
-        await asyncio.get_running_loop().run_in_executor(self._thread, _remove, self.set_aside)
+        await _in(self._thread, _remove, self.set_aside)
 
     @property
     def set_aside(self) -> list[Path]:
@@ -177,6 +183,10 @@ class IndexKeeper:
             return self._backups is not None and bool(self._backups.versions())
         except StoreError:
             return False
+
+
+async def _in(threads: Executor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, partial(work, *args, **kwargs))
 
 
 def _named_in(databases: Sequence[Path], ids: set[str]) -> set[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stores.errors import StoreError, StoreUnusable
-from stores.index import Embedder, ImageRecord
+from stores.errors import StoreFull, StoreUnusable
+from stores.index.records import Embedder, ImageRecord
 from stores.objects import FileStore
 from stores.sqlite import _MIGRATIONS
 from tests.stores.images import axis, directions, image, open_index
@@ -60,7 +60,7 @@ def test_a_full_database_disk_refuses_the_image_and_stays_readable(tmp_path: Pat
         index = open_index(tmp_path / "disk/images.db", objects)
         added: list[ImageRecord] = []
         adding = (index.add("a", image(i), directions(1, 512, i)[0])[0] for i in range(10_000))
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreFull):
             added.extend(adding)
         assert added
         assert index.page("a").images == added
@@ -92,11 +92,11 @@ def test_a_file_of_the_first_schema_is_taken_over_with_all_it_has(tmp_path: Path
     assert records[0].dominant_color is None
     assert index.page("a", 2, index.page("a", 2).next).images == records[2:4]
     assert index.search("a", axis(5), 1)[0][0] == records[3]
-    assert index.progress() == (5, 6)
-    assert list(index.lacking(5).values()) == [records[5].r2_key]
+    assert index.reembedding.progress() == (5, 6, 0)
+    assert list(index.reembedding.lacking(5).values()) == [records[5].r2_key]
     added, _ = index.add("a", image(b"new"), axis(9))
     assert index.page("a").images == [*records, added]
-    index.delete("a", records[0].id)
+    index.deleting.delete("a", records[0].id)
     index.close()
     index = open_index(path, objects)
     assert index.page("a").images == [*records[1:], added]

@@ -28,13 +28,12 @@ from deployments.ingress.schemas.search import (
     SearchBody,
     ThumbnailQuery,
 )
-from deployments.search.deployment import Strays
+from deployments.search.garbage import Strays
 from models.errors import InvalidImage
-from models.picture_files import check
-from models.pictures import THUMBNAIL_SIDE, open_picture, thumbnail
+from models.pictures import THUMBNAIL_SIDE, open_picture, sniff, thumbnail
 from stores.backup import Backup
 from stores.errors import NotFound
-from stores.index import DEFAULT_PROJECT, PROJECT_NAME, ImageRecord, Page, Project, Wanted, thumbnail_key
+from stores.index.records import DEFAULT_PROJECT, PROJECT_NAME, ImageFilter, ImageRecord, Page, Project, thumbnail_key
 from stores.objects import PublicStore
 
 router = APIRouter(tags=["image search"])
@@ -107,7 +106,7 @@ async def add(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     if len(upload.data) > limit:
         raise _too_large(limit)
     with _image_refusals("file"):
-        check(upload.data, "file", settings.image_max_pixels)
+        sniff(upload.data, "file", settings.image_max_pixels)
         await _start_embedder(atelier)
         record, is_duplicate = await _index(atelier).add.remote(project, upload.filename, upload.data)
     return {**record._asdict(), **({"duplicate": True} if is_duplicate else {})}
@@ -143,8 +142,8 @@ async def search(request: Request, atelier: AtelierDep) -> dict[str, Any]:
             "invalid_value" if given else "missing_required_parameter",
         )
     index = _index(atelier)
-    wanted = Wanted(tuple(params.content_type or ()), params.created_after, params.created_before)
-    how = (params.limit, params.min_score, wanted)
+    only = ImageFilter(tuple(params.content_type or ()), params.created_after, params.created_before)
+    how = (params.limit, params.min_score, only)
     if params.image_id is not None:
         hits = await index.search_id.remote(project, _uuid(params.image_id, "image_id"), *how)
     elif params.image is not None:

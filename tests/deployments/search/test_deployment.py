@@ -35,7 +35,8 @@ from stores.errors import (
     StoreUnavailable,
     UploadFailed,
 )
-from stores.index import Embedder, ImageIndex, Page, Wanted, thumbnail_key
+from stores.index.index import ImageIndex
+from stores.index.records import Embedder, ImageFilter, Page, thumbnail_key
 from stores.objects import FileStore, ObjectStore
 from tests.api.pictures import png, scene
 from tests.buckets import Bucket
@@ -91,8 +92,8 @@ def open_search(
 ) -> Search:
     database = folder / "images.db"
 
-    def index(store: ObjectStore) -> ImageIndex:
-        return ImageIndex(open_database(where or database), store, embedder, key_prefix="AI/SEARCH/")
+    def index() -> ImageIndex:
+        return ImageIndex(open_database(where or database), embedder, key_prefix="AI/SEARCH/")
 
     return Search(
         files or partial(FileStore, folder / "files"),
@@ -251,13 +252,13 @@ async def test_names_of_files_are_shown_without_what_deceives(search: Search, gi
 async def test_only_wanted_pictures_are_found(search: Search) -> None:
     await search.add("p", "a.png", picture(COLOURS["red"]))
     jpeg, _ = await search.add("p", "b.jpg", picture(COLOURS["red"], "JPEG"))
-    hits = await search.search_text("p", "red", 5, wanted=Wanted(("image/jpeg",)))
+    hits = await search.search_text("p", "red", 5, only=ImageFilter(("image/jpeg",)))
     assert [record for record, _ in hits] == [jpeg]
-    hits = await search.search_id("p", jpeg.id, 5, wanted=Wanted(since=jpeg.created_at))
+    hits = await search.search_id("p", jpeg.id, 5, only=ImageFilter(since=jpeg.created_at))
     assert [record for record, _ in hits] == [jpeg]
 
 
-async def test_pictures_are_embedded_anew_when_their_embedder_cannot_be_had_any_more(
+async def test_pictures_are_embedded_again_when_their_embedder_cannot_be_had_any_more(
     tmp_path: Path, embedder: DeploymentHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = open_search(tmp_path, embedder)
@@ -267,7 +268,7 @@ async def test_pictures_are_embedded_anew_when_their_embedder_cannot_be_had_any_
     FileStore(tmp_path / "files").put(records[50].r2_key, b"damaged")
     monkeypatch.setattr("deployments.search.deployment._EMBED_SECONDS", 0.2)
     second = open_search(tmp_path, embedder, Embedder("colours v2"))
-    with pytest.raises(EmbedderChanged, match="cannot be loaded any more; 0 of 70 have been embedded anew"):
+    with pytest.raises(EmbedderChanged, match="cannot be loaded any more; 0 of 70 have been embedded again"):
         await second.search_text("p", "red", 1)
     state = await second.state()
     assert (state["state"], state["done"], state["total"]) == ("embedding", 0, 70)
@@ -276,7 +277,7 @@ async def test_pictures_are_embedded_anew_when_their_embedder_cannot_be_had_any_
     added, _ = await second.add("p", "new.png", picture(COLOURS["green"]))
 
     async def is_ready() -> bool:
-        return await second.state() == {"state": "ready"}
+        return await second.state() == {"state": "ready", "failed": 2}
 
     await eventually(is_ready)
     assert (await second.search_text("p", "green", 1))[0][0] == added
@@ -300,7 +301,7 @@ class Slow(ColourEmbedder):
         self.may.set()
 
 
-async def test_the_old_model_serves_while_pictures_are_embedded_anew(
+async def test_the_old_model_serves_while_pictures_are_embedded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = ModelEntry(engine="clip", checkpoint="builtin:clip", threads=1)
@@ -364,7 +365,7 @@ async def test_a_store_that_is_down_in_the_middle_of_an_upload_leaves_nothing(
     assert (await search.page("p", 10)).images == []
     assert len(list(files.keys())) == 2, "they could not be deleted yet"
     files.refuses = ""
-    await search._sweep()
+    await search._garbage.sweep()
     assert list(files.keys()) == []
     await asyncio.to_thread(search.close)
 
@@ -530,7 +531,7 @@ async def test_an_object_that_cannot_be_deleted_holds_up_no_other(tmp_path: Path
     await search.delete_project("p")
     assert list(files.keys()) == [files.refuses]
     files.refuses = ""
-    await search._sweep()
+    await search._garbage.sweep()
     assert list(files.keys()) == []
     await asyncio.to_thread(search.close)
 

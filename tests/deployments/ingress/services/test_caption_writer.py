@@ -62,10 +62,10 @@ class Chat:
 
 
 class Captioner:
-    async def caption(self, images: dict[str, bytes], prefix: str | None = None) -> list[str]:
-        World.calls.append((list(images.values()), prefix))
+    async def caption(self, images: list[bytes], prefix: str | None = None) -> list[str]:
+        World.calls.append((images, prefix))
         await World.answer()
-        return [f"{prefix or 'a'} {image.decode()} circle" for image in images.values()]
+        return [f"{prefix or 'a'} {image.decode()} circle" for image in images]
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from stores.errors import EmbedderChanged, InvalidKey, NotFound, ProjectNotFound, StoreError, StoreFull
-from stores.index import Embedder, ImageIndex, New, Reservation, Wanted, thumbnail_key
+from stores.index.records import Embedder, ImageFilter, NewRecord, Reservation, thumbnail_key
 from stores.objects import FileStore
 from stores.vectors import EXACT_UP_TO
-from tests.stores.images import DIMENSION, Memory, axis, directions, exact, image, open_index
+from tests.stores.images import DIMENSION, Memory, StoredIndex, axis, directions, exact, image, open_index
 from tests.stores.test_objects import full_disk
 
 
@@ -35,7 +35,7 @@ def objects(tmp_path: Path) -> FileStore:
 
 
 @pytest.fixture
-def index(where: Path | str, objects: FileStore) -> Iterator[ImageIndex]:
+def index(where: Path | str, objects: FileStore) -> Iterator[StoredIndex]:
     opened = open_index(where, objects, key_prefix="AI/SEARCH/")
     yield opened
     opened.close()
@@ -57,7 +57,7 @@ def keys_of(*records: object) -> list[str]:
 # --- records ---
 
 
-def test_an_added_image_is_got_listed_and_found(index: ImageIndex, objects: FileStore) -> None:
+def test_an_added_image_is_got_listed_and_found(index: StoredIndex, objects: FileStore) -> None:
     record, duplicate = index.add("holiday", image(b"sea"), axis(0) * 3)
     assert not duplicate
     assert record.r2_key == f"AI/SEARCH/holiday/images/{record.id}.png"
@@ -72,7 +72,7 @@ def test_an_added_image_is_got_listed_and_found(index: ImageIndex, objects: File
     assert index.vector("holiday", record.id).tolist() == axis(0).tolist()
 
 
-def test_the_same_bytes_are_one_record_in_a_project_and_two_in_two(index: ImageIndex) -> None:
+def test_the_same_bytes_are_one_record_in_a_project_and_two_in_two(index: StoredIndex) -> None:
     first, _ = index.add("a", image(b"x"), axis(0))
     again, duplicate = index.add("a", dataclasses.replace(image(b"x"), original_filename="other.png"), axis(1))
     assert (again, duplicate) == (first, True)
@@ -82,9 +82,9 @@ def test_the_same_bytes_are_one_record_in_a_project_and_two_in_two(index: ImageI
     assert len(index.search("a", axis(0), 5)) == 1
 
 
-def test_bytes_that_were_deleted_can_be_added_again(index: ImageIndex, objects: FileStore) -> None:
+def test_bytes_that_were_deleted_can_be_added_again(index: StoredIndex, objects: FileStore) -> None:
     first, _ = index.add("a", image(b"x"), axis(0))
-    assert sorted(index.delete("a", first.id)) == keys_of(first)
+    assert sorted(index.deleting.delete("a", first.id)) == keys_of(first)
     assert index.search("a", axis(0), 5) == []
     second, duplicate = index.add("a", image(b"x"), axis(0))
     assert not duplicate
@@ -94,13 +94,13 @@ def test_bytes_that_were_deleted_can_be_added_again(index: ImageIndex, objects: 
     assert list(objects.keys()) == keys_of(second)
 
 
-def test_pages_neither_repeat_nor_miss_while_images_come_and_go(index: ImageIndex) -> None:
+def test_pages_neither_repeat_nor_miss_while_images_come_and_go(index: StoredIndex) -> None:
     records = [index.add("a", image(i), axis(i % DIMENSION))[0] for i in range(10)]
     first = index.page("a", 4)
     assert first.images == records[:4]
     assert first.next is not None
-    index.delete("a", records[3].id)
-    index.delete("a", records[5].id)
+    index.deleting.delete("a", records[3].id)
+    index.deleting.delete("a", records[5].id)
     late, _ = index.add("a", image(b"late"), axis(0))
     second = index.page("a", 4, first.next)
     assert second.images == [records[4], *records[6:9]]
@@ -112,22 +112,17 @@ def test_pages_neither_repeat_nor_miss_while_images_come_and_go(index: ImageInde
         index.page("a", 4, records[3].id)
 
 
-def test_a_page_that_ends_with_the_last_image_has_no_next(index: ImageIndex) -> None:
+def test_a_page_that_ends_with_the_last_image_has_no_next(index: StoredIndex) -> None:
     for i in range(4):
         index.add("a", image(i), axis(i))
     assert index.page("a", 4).next is None
     assert index.page("default").images == []
 
 
-def sweep(index: ImageIndex) -> None:
-    while index.sweep():
-        continue
-
-
-def test_unknown_projects_and_images_are_told_apart(index: ImageIndex) -> None:
+def test_unknown_projects_and_images_are_told_apart(index: StoredIndex) -> None:
     record, _ = index.add("a", image(b"x"), axis(0))
     index.add("b", image(b"y"), axis(0))
-    for missing in (lambda: index.get("b", record.id), lambda: index.delete("b", record.id)):
+    for missing in (lambda: index.get("b", record.id), lambda: index.deleting.delete("b", record.id)):
         with pytest.raises(NotFound) as caught:
             missing()
         assert not isinstance(caught.value, ProjectNotFound)
@@ -135,8 +130,8 @@ def test_unknown_projects_and_images_are_told_apart(index: ImageIndex) -> None:
         lambda: index.get("c", record.id),
         lambda: index.page("c"),
         lambda: index.search("c", axis(0), 1),
-        lambda: index.delete("c", record.id),
-        lambda: index.delete_project("c"),
+        lambda: index.deleting.delete("c", record.id),
+        lambda: index.deleting.delete_project("c"),
     ):
         with pytest.raises(ProjectNotFound):
             unknown()
@@ -144,27 +139,27 @@ def test_unknown_projects_and_images_are_told_apart(index: ImageIndex) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "a\n", "x" * 129, "ü"])
-def test_a_project_name_that_could_not_be_a_folder_is_refused(index: ImageIndex, name: str) -> None:
+def test_a_project_name_that_could_not_be_a_folder_is_refused(index: StoredIndex, name: str) -> None:
     with pytest.raises(InvalidKey):
         index.add(name, image(b"x"), axis(0))
 
 
-def test_projects_are_counted_and_deleting_one_takes_its_objects_only(index: ImageIndex, objects: FileStore) -> None:
+def test_projects_are_counted_and_deleting_one_takes_its_objects_only(index: StoredIndex, objects: FileStore) -> None:
     kept, _ = index.add("keep", image(b"kept"), axis(0))
     for i in range(5):
         index.add("drop", image(i), axis(i))
         index.add("default", image(i), axis(i))
     assert [(p.project_id, p.image_count) for p in index.projects()] == [("default", 5), ("drop", 5), ("keep", 1)]
-    index.delete_project("drop")
-    index.delete_project("default")
-    sweep(index)
+    index.deleting.delete_project("drop")
+    index.deleting.delete_project("default")
+    index.sweep()
     assert [(p.project_id, p.image_count) for p in index.projects()] == [("default", 0), ("keep", 1)]
     assert list(objects.keys()) == keys_of(kept)
     with pytest.raises(ProjectNotFound):
         index.page("drop")
 
 
-def test_min_score_and_limit_bound_the_results(index: ImageIndex) -> None:
+def test_min_score_and_limit_bound_the_results(index: StoredIndex) -> None:
     for i in range(4):
         index.add("a", image(i), np.array([1, i, *[0] * (DIMENSION - 2)], np.float32))
     scores = [score for _, score in index.search("a", axis(0), 10)]
@@ -175,68 +170,68 @@ def test_min_score_and_limit_bound_the_results(index: ImageIndex) -> None:
 
 
 @pytest.mark.parametrize("vector", [np.zeros(4), np.full(4, np.nan), np.full(4, np.inf), np.ones((2, 2))])
-def test_what_is_not_a_direction_is_not_stored(index: ImageIndex, objects: FileStore, vector: np.ndarray) -> None:
+def test_what_is_not_a_direction_is_not_stored(index: StoredIndex, objects: FileStore, vector: np.ndarray) -> None:
     with pytest.raises(StoreError):
         index.add("a", image(b"x"), vector.astype(np.float32))
     assert list(objects.keys()) == []
 
 
-def test_only_wanted_images_are_found_and_all_of_them(index: ImageIndex) -> None:
+def test_only_wanted_images_are_found_and_all_of_them(index: StoredIndex) -> None:
     for i in range(30):
         content_type = "image/png" if i % 3 else "image/webp"
         index.add("a", image(i, content_type=content_type), np.array([1, i, *[0] * (DIMENSION - 2)], np.float32))
     records = index.page("a").images
     webp = [record for record in records if record.content_type == "image/webp"]
-    assert [record for record, _ in index.search("a", axis(0), 5, wanted=Wanted(("image/webp",)))] == webp[:5]
-    both = Wanted(("image/webp", "image/png"))
-    assert [record for record, _ in index.search("a", axis(0), 100, wanted=both)] == records
-    assert index.search("a", axis(0), 5, wanted=Wanted(("image/gif",))) == []
-    assert len(index.search("a", axis(0), 100, 0.5, wanted=Wanted(("image/webp",)))) == 1
+    assert [record for record, _ in index.search("a", axis(0), 5, only=ImageFilter(("image/webp",)))] == webp[:5]
+    both = ImageFilter(("image/webp", "image/png"))
+    assert [record for record, _ in index.search("a", axis(0), 100, only=both)] == records
+    assert index.search("a", axis(0), 5, only=ImageFilter(("image/gif",))) == []
+    assert len(index.search("a", axis(0), 100, 0.5, only=ImageFilter(("image/webp",)))) == 1
     since, until = records[10].created_at, records[20].created_at
     between = {r.id for r in records if since <= r.created_at < until}
-    found = index.search("a", axis(0), 100, wanted=Wanted(since=since, until=until))
+    found = index.search("a", axis(0), 100, only=ImageFilter(since=since, until=until))
     assert {record.id for record, _ in found} == between
 
 
 def test_what_is_wanted_is_found_however_far_away_it_is(
     where: Path | str, objects: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.index._FEW", 20)
+    monkeypatch.setattr("stores.index.index.EXACT_SEARCH_LIMIT", 20)
     index = open_index(where, objects)
     for i in range(120):  # the farther from the first axis, the more of them are wanted
         content_type = "image/webp" if i >= 60 else "image/png"
         index.add("a", image(i, content_type=content_type), np.array([1, i, *[0] * (DIMENSION - 2)], np.float32))
     records = index.page("a").images
-    found = index.search("a", axis(0), 10, wanted=Wanted(("image/webp",)))
+    found = index.search("a", axis(0), 10, only=ImageFilter(("image/webp",)))
     assert [record for record, _ in found] == records[60:70]
     index.close()
 
 
-def test_a_picture_is_shown_when_it_is_complete_and_in_that_order(index: ImageIndex, objects: FileStore) -> None:
-    slow, quick = index.reserve([New("a", image(i), {"clip": axis(i)}) for i in range(2)])
+def test_a_picture_is_shown_when_it_is_complete_and_in_that_order(index: StoredIndex, objects: FileStore) -> None:
+    slow, quick = index.adding.reserve([NewRecord("a", image(i), {"clip": axis(i)}) for i in range(2)])
     assert isinstance(slow, Reservation)
     assert isinstance(quick, Reservation)
     assert index.page("a").images == []
     assert index.search("a", axis(0), 5) == []
-    assert index.reserve([New("a", image(0), {"clip": axis(0)})]) == [None], "somebody is adding it"
+    assert index.adding.reserve([NewRecord("a", image(0), {"clip": axis(0)})]) == [None], "somebody is adding it"
     for each in (slow, quick):
         for key, content in each.objects.items():
             objects.put(key, content)
-    (second,) = index.complete([quick])
+    (second,) = index.adding.complete([quick])
     first_page = index.page("a")
     assert first_page.images == [second]
-    (first,) = index.complete([slow])
+    (first,) = index.adding.complete([slow])
     assert index.page("a", after=second.id).images == [first], "what becomes visible later comes later"
-    assert index.reserve([New("a", image(0), {"clip": axis(0)})]) == [first]
+    assert index.adding.reserve([NewRecord("a", image(0), {"clip": axis(0)})]) == [first]
     assert {record.id for record, _ in index.search("a", axis(0), 5)} == {first.id, second.id}
 
 
-def test_what_is_withdrawn_leaves_nothing(index: ImageIndex, objects: FileStore) -> None:
-    (reserved,) = index.reserve([New("a", image(0), {"clip": axis(0)})])
+def test_what_is_withdrawn_leaves_nothing(index: StoredIndex, objects: FileStore) -> None:
+    (reserved,) = index.adding.reserve([NewRecord("a", image(0), {"clip": axis(0)})])
     assert isinstance(reserved, Reservation)
     for key, content in reserved.objects.items():
         objects.put(key, content)
-    index.withdraw(reserved)
+    index.adding.withdraw(reserved)
     index.sweep()
     assert list(objects.keys()) == []
     assert index.page("a").images == []
@@ -244,18 +239,18 @@ def test_what_is_withdrawn_leaves_nothing(index: ImageIndex, objects: FileStore)
 
 
 def test_a_project_deleted_while_a_picture_is_added_takes_the_picture_along(
-    index: ImageIndex, objects: FileStore
+    index: StoredIndex, objects: FileStore
 ) -> None:
-    (reserved,) = index.reserve([New("a", image(0), {"clip": axis(0)})])
+    (reserved,) = index.adding.reserve([NewRecord("a", image(0), {"clip": axis(0)})])
     assert isinstance(reserved, Reservation)
-    index.delete_project("a")
-    sweep(index)
+    index.deleting.delete_project("a")
+    index.sweep()
     for key, content in reserved.objects.items():
         objects.put(key, content)
     with pytest.raises(ProjectNotFound):
-        index.complete([reserved])
-    index.withdraw(reserved)
-    sweep(index)
+        index.adding.complete([reserved])
+    index.adding.withdraw(reserved)
+    index.sweep()
     assert list(objects.keys()) == []
 
 
@@ -263,15 +258,15 @@ def test_a_deleted_project_is_gone_at_once_and_its_rows_and_objects_go_in_slices
     where: Path | str, objects: FileStore
 ) -> None:
     index = open_index(where, objects)
-    made = index.reserve([New("a", image(i), {"clip": axis(i % DIMENSION)}) for i in range(700)])
+    made = index.adding.reserve([NewRecord("a", image(i), {"clip": axis(i % DIMENSION)}) for i in range(700)])
     reservations = [each for each in made if isinstance(each, Reservation)]
     for each in reservations:
         for key, content in each.objects.items():
             objects.put(key, content)
-    index.complete(reservations)
-    (abandoned,) = index.reserve([New("a", image(b"abandoned"), {"clip": axis(1)})])
-    number = index._project_number("a")
-    index.delete_project("a")
+    index.adding.complete(reservations)
+    (abandoned,) = index.adding.reserve([NewRecord("a", image(b"abandoned"), {"clip": axis(1)})])
+    number = index._records.project_number("a")
+    index.deleting.delete_project("a")
     assert [p.project_id for p in index.projects()] == ["default"]
     assert index.find("a", image(0).sha256) is None
     for name in ("a", f"/{number}"):
@@ -281,7 +276,7 @@ def test_a_deleted_project_is_gone_at_once_and_its_rows_and_objects_go_in_slices
     again, is_known = index.add("a", image(0), axis(1))
     assert not is_known
     slices = 0
-    while index.clear():
+    while index.deleting.clear():
         slices += 1
     assert slices == 7, "and it leaves what somebody is adding"
     assert isinstance(abandoned, Reservation)
@@ -290,9 +285,9 @@ def test_a_deleted_project_is_gone_at_once_and_its_rows_and_objects_go_in_slices
     index.close()
 
     index = open_index(where, objects)
-    sweep(index)
-    assert not index.clear()
-    assert index.buried() == []
+    index.sweep()
+    assert not index.deleting.clear()
+    assert index.deleting.tombstoned_keys() == []
     assert index.page("a").images == [again]
     assert index.search("a", axis(0), 5)[0][0] == again
     assert list(objects.keys()) == keys_of(again)
@@ -303,30 +298,30 @@ def test_the_vectors_of_a_replaced_embedder_go_in_slices_and_it_may_come_back(
     where: Path | str, objects: FileStore
 ) -> None:
     index = open_index(where, objects, "clip")
-    made = index.reserve([New("a", image(i), {"clip": axis(i % DIMENSION)}) for i in range(1200)])
-    index.complete([each for each in made if isinstance(each, Reservation)])
+    made = index.adding.reserve([NewRecord("a", image(i), {"clip": axis(i % DIMENSION)}) for i in range(1200)])
+    index.adding.complete([each for each in made if isinstance(each, Reservation)])
     index.close()
     for name, dimension in (("siglip", 8), ("clip", 4)):
         index = open_index(where, objects, name)
-        index.fill(dict.fromkeys(index.lacking(2000), np.eye(dimension, dtype=np.float32)[0]))
-        assert index.progress() == (1200, 1200)
-        while not index.take_over():
+        index.reembedding.fill(dict.fromkeys(index.reembedding.lacking(2000), np.eye(dimension, dtype=np.float32)[0]))
+        assert index.reembedding.progress() == (1200, 1200, 0)
+        while not index.reembedding.take_over():
             continue
-        assert index.clear()  # one slice, and then it is closed
+        assert index.deleting.clear()  # one slice, and then it is closed
         assert len(index.search("a", np.ones(dimension, np.float32), 3)) == 3
         index.close()
     index = open_index(where, objects, "clip")
-    sweep(index)
+    index.sweep()
     assert [index._db.one(f"SELECT count(*) AS n FROM {table}")["n"] for table in ("vectors", "embedders")] == [1200, 1]  # type: ignore[index]
     index.close()
 
 
-def test_objects_that_no_record_has_are_told_apart(index: ImageIndex, objects: FileStore) -> None:
+def test_objects_that_no_record_has_are_told_apart(index: StoredIndex, objects: FileStore) -> None:
     record, _ = index.add("a", image(0), axis(0))
     key = record.r2_key.replace(record.id, "00000000-0000-4000-8000-000000000000")
     objects.put(key, b"an orphan")
     objects.put("AI/SEARCH/a/images/notes.txt", b"of somebody")
-    assert list(index.unknown(list(objects.keys()))) == [key]
+    assert list(index.deleting.unknown(list(objects.keys()))) == [key]
 
 
 # --- another embedder ---
@@ -335,41 +330,45 @@ def test_objects_that_no_record_has_are_told_apart(index: ImageIndex, objects: F
 def test_the_old_embedder_serves_until_the_new_one_knows_all(where: Path | str, objects: FileStore) -> None:
     old = open_index(where, objects, "clip")
     records = [old.add("a", image(i), axis(i))[0] for i in range(5)]
-    assert not old.is_incomplete
+    assert not old.reembedding.lacking(1)
     old.close()
 
     index = open_index(where, objects, "siglip")
-    assert (index.serving, index.is_incomplete, index.progress()) == (Embedder("clip"), True, (0, 5))
+    assert (index.serving, index.reembedding.is_pending, index.reembedding.progress()) == (
+        Embedder("clip"),
+        True,
+        (0, 5, 0),
+    )
     assert index.search("a", axis(3), 1)[0][0] == records[3]
     assert index.vector("a", records[3].id).tolist() == axis(3).tolist()
     new = np.eye(8, dtype=np.float32)
-    lacking = index.lacking(3)
+    lacking = index.reembedding.lacking(3)
     assert list(lacking.values()) == [record.r2_key for record in records[:3]]
-    index.fill({label: new[i] for i, label in enumerate(lacking)})
+    index.reembedding.fill({label: new[i] for i, label in enumerate(lacking)})
     both = {"clip": axis(9), "siglip": new[7]}
-    (added,) = index.reserve([New("a", image(b"new"), both)])
+    (added,) = index.adding.reserve([NewRecord("a", image(b"new"), both)])
     assert isinstance(added, Reservation)
-    (late,) = index.complete([added])
+    (late,) = index.adding.complete([added])
     assert index.search("a", axis(9), 1)[0][0] == late
-    index.delete("a", records[0].id)
+    index.deleting.delete("a", records[0].id)
     index.close()
 
     index = open_index(where, objects, "siglip")
-    assert (index.serving, index.progress()) == (Embedder("clip"), (3, 5))
-    rest = index.lacking(10)
+    assert (index.serving, index.reembedding.progress()) == (Embedder("clip"), (3, 5, 0))
+    rest = index.reembedding.lacking(10)
     assert list(rest.values()) == [record.r2_key for record in records[3:]]
-    index.fill({label: new[3 + i] for i, label in enumerate(rest)})
+    index.reembedding.fill({label: new[3 + i] for i, label in enumerate(rest)})
     assert index.search("a", axis(3), 1)[0][0] == records[3], "the old one serves still"
-    while not index.take_over():
+    while not index.reembedding.take_over():
         continue
-    assert (index.serving, index.is_incomplete) == (Embedder("siglip"), False)
+    assert (index.serving, index.reembedding.is_pending) == (Embedder("siglip"), False)
     assert [index.search("a", new[i], 1)[0][0] for i in (1, 4, 7)] == [records[1], records[4], late]
     with pytest.raises(EmbedderChanged, match="8 before"):
         index.search("a", axis(0), 1)
     index.close()
     index = open_index(where, objects, "siglip")
     assert index.search("a", new[4], 1)[0][0] == records[4]
-    assert not index.is_incomplete
+    assert not index.reembedding.lacking(1)
     index.close()
 
 
@@ -378,23 +377,24 @@ def test_the_old_embedder_may_come_back_half_way(where: Path | str, objects: Fil
     first, _ = index.add("a", image(0), axis(0))
     index.close()
     index = open_index(where, objects, "siglip")
-    (added,) = index.reserve(
-        [New("a", image(1), {"siglip": np.ones(4, np.float32)})]
+    (added,) = index.adding.reserve(
+        [NewRecord("a", image(1), {"siglip": np.ones(4, np.float32)})]
     )  # the old one could not be loaded
     assert isinstance(added, Reservation)
-    (second,) = index.complete([added])
+    (second,) = index.adding.complete([added])
     assert [record for record, _ in index.search("a", axis(0), 5)] == [first]
     index.close()
     index = open_index(where, objects, "clip")
-    assert (index.serving, index.is_incomplete, index.progress()) == (Embedder("clip"), True, (1, 2))
-    index.fill(dict.fromkeys(index.lacking(5), axis(1)))
-    assert index.take_over()
-    assert not index.is_incomplete
+    assert (index.serving, index.reembedding.progress()) == (Embedder("clip"), (1, 2, 0))
+    assert len(index.reembedding.lacking(5)) == 1
+    index.reembedding.fill(dict.fromkeys(index.reembedding.lacking(5), axis(1)))
+    assert index.reembedding.take_over()
+    assert not index.reembedding.lacking(1)
     assert index.search("a", axis(1), 1)[0][0] == second
     index.close()
 
 
-def test_an_embedder_whose_vectors_change_their_length_is_refused(index: ImageIndex) -> None:
+def test_an_embedder_whose_vectors_change_their_length_is_refused(index: StoredIndex) -> None:
     index.add("a", image(b"x"), axis(0))
     for refused in (
         lambda: index.add("a", image(b"y"), np.ones(4, np.float32)),
@@ -421,7 +421,7 @@ for i in range(begin, begin + 100_000):
     record, _ = index.add("a", image(i), vector)
     print("+", i, record.id, flush=True)
     if i % 3 == 0:
-        index.delete("a", record.id)
+        index.deleting.delete("a", record.id)
         index.sweep()
         print("-", i, record.id, flush=True)
 """
@@ -484,7 +484,7 @@ class Mortal(FileStore):
             raise Died
 
 
-def _die(index: ImageIndex) -> None:
+def _die(index: StoredIndex) -> None:
     index._db.close()
 
 
@@ -518,7 +518,7 @@ def test_a_delete_that_a_crash_interrupted_is_finished(tmp_path: Path, where: Pa
     index = open_index(where, objects)
     record, _ = index.add("a", image(b"x"), axis(0))
     objects.dies = moment
-    index.delete("a", record.id)
+    index.deleting.delete("a", record.id)
     with pytest.raises(Died):
         index.sweep()
     assert index.page("a").images == []
@@ -545,7 +545,7 @@ def test_a_full_object_disk_refuses_the_image_and_keeps_the_rest(tmp_path: Path,
         index.close()
 
 
-def tended(index: ImageIndex) -> ImageIndex:
+def tended(index: StoredIndex) -> StoredIndex:
     while index.needs_tending:
         index.tend()
     return index
@@ -574,7 +574,7 @@ def test_a_small_project_beside_one_past_the_exact_limit_gives_complete_results(
     saved = graphs[0].read_bytes()
 
     for record in records[:50]:
-        index.delete("big", record.id)
+        index.deleting.delete("big", record.id)
     late = [index.add("big", image(b"late%d" % i), -data[i])[0] for i in range(50)]
     _die(index)  # nothing of this reached the saved graph
     index = open_index(path, objects, max_elements=1000)
@@ -589,7 +589,7 @@ def test_a_small_project_beside_one_past_the_exact_limit_gives_complete_results(
     graph.write_bytes(graph.read_bytes()[:-1000] + bytes(1000))
     index = open_index(path, objects, max_elements=1000)
     assert index.search("big", data[100], 1)[0][0] == records[100], "a damaged copy is not used"
-    index.delete_project("big")
+    index.deleting.delete_project("big")
     assert list((memory_folder / "images.db.graphs").iterdir()) == []
     assert len(index.search("small", data[0], 100)) == 20
     index.close()

@@ -1,1 +1,0 @@
-"""The embedder that finds drawings and photographs in seven languages: made by `python -m training.embedder`."""
