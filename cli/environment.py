@@ -10,6 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
+from settings import is_service_address
+
 ROOT = Path(__file__).resolve().parent.parent
 
 LOG = "atelier.log"
@@ -50,6 +52,8 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
         "DASHBOARD_METRIC_PORT": dashboard,
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",  # of the hub's client, and what others send through it
+        "DISABLE_SAFETENSORS_CONVERSION": "1",  # transformers would ask a service to convert a checkpoint
         # No caller's X-Forwarded-… is believed by the HTTP server; `trusted_proxies` says whose are.
         # Pictures travel between ingress and replicas; Serve's 4 MiB would stop an ordinary photograph.
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
@@ -94,7 +98,10 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
         ours["RAY_SERVE_TRACING_SAMPLING_RATIO"] = os.environ.get("OTEL_TRACES_SAMPLER_ARG") or "1"
         ours["OTEL_SERVICE_NAME"] = "atelier"
     theirs = {
-        name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+        and not (name in ours and is_service_address(name, value))
     }
     search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     own = {"ATELIER_HOME": str(home), "PYTHONPATH": search_path, "ATELIER_PEER_TOKEN": secrets.token_hex(16)}
@@ -102,7 +109,12 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
 
 
 def endpoint_of_traces() -> str | None:
-    """Where OpenTelemetry's standard variables send traces to; None when they send none."""
+    """Where OpenTelemetry's standard variables send traces to, with ATELIER_TRACES=1; None when they send none.
+
+    Without it nothing is sent: many shells have these variables for other programs.
+    """
+    if os.environ.get("ATELIER_TRACES", "0") != "1":
+        return None
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
         return None
     return os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -186,7 +186,7 @@ def server_url(given: str | None) -> str:
     """
     if not given:
         try:
-            port = os.environ.get("PORT") or os.environ.get("GATEWAY_PORT") or "8000"
+            port = settings.variable(os.environ, "PORT") or settings.variable(os.environ, "GATEWAY_PORT") or "8000"
             return Address(os.environ.get("HOST") or "127.0.0.1", port_number("PORT", port)).url
         except settings.ConfigurationError as error:
             raise Mistake(str(error)) from None

@@ -54,7 +54,7 @@ def up(
         configured = settings.load(config, os.environ)
         address = listening_address(config)
         doors = [address]
-        if second := os.environ.get("FILE_SERVER_PORT"):
+        if second := settings.variable(os.environ, "FILE_SERVER_PORT"):
             doors.append(Address(address.host, port_number("FILE_SERVER_PORT", second)))
             if haproxy_binary() is None:
                 raise settings.ConfigurationError(
@@ -113,8 +113,8 @@ def listening_address(config: Path) -> Address:
         )
     host = os.environ.get("HOST") or str(options.get("host") or "127.0.0.1")
     for name in ("PORT", "GATEWAY_PORT"):
-        if os.environ.get(name):
-            return Address(host, port_number(name, os.environ[name]))
+        if port := settings.variable(os.environ, name):
+            return Address(host, port_number(name, port))
     return Address(host, port_number(f"{config}: http_options.port", options.get("port", 8000)))
 
 

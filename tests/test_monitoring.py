@@ -92,20 +92,37 @@ def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     assert fired == {rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]}
 
 
+TRACED = {"ATELIER_TRACES": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+
+
 @pytest.mark.parametrize(
     ("set_to", "ratio"),
     [
         ({}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, "1"),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a/v1/traces", "OTEL_TRACES_SAMPLER_ARG": "0.1"}, "0.1"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_SDK_DISABLED": "true"}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_TRACES_EXPORTER": "none"}, None),
+        ({"ATELIER_TRACES": "1"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, None),
+        (TRACED, "1"),
+        (
+            {
+                "ATELIER_TRACES": "1",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a/v1/traces",
+                "OTEL_TRACES_SAMPLER_ARG": "0.1",
+            },
+            "0.1",
+        ),
+        ({**TRACED, "OTEL_SDK_DISABLED": "true"}, None),
+        ({**TRACED, "OTEL_TRACES_EXPORTER": "none"}, None),
     ],
 )
-def test_traces_are_made_only_where_an_endpoint_is_named(
+def test_traces_are_made_only_where_they_are_wanted_and_an_endpoint_is_named(
     set_to: dict[str, str], ratio: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG"):
+    for name in (
+        "ATELIER_TRACES",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_TRACES_SAMPLER_ARG",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in set_to.items():
         monkeypatch.setenv(name, value)

@@ -234,8 +234,13 @@ def test_the_home_folder_is_found_in_every_path() -> None:
     assert loaded.search.files_in(loaded.folder) == Path.home() / "files"
 
 
-def test_the_prompt_writer_takes_the_variables_of_the_openai_sdk_and_hides_the_key() -> None:
-    environ = {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": "http://localhost:1/v1", "OPENAI_PROMPT_MODEL": "m"}
+OPENAI = {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": "http://localhost:1/v1", "OPENAI_PROMPT_MODEL": "m"}
+
+
+def test_the_prompt_writer_has_variables_of_its_own_and_hides_the_key() -> None:
+    environ = {
+        name.replace("OPENAI", "ATELIER_PROMPT").replace("_PROMPT_PROMPT", "_PROMPT"): OPENAI[name] for name in OPENAI
+    }
     prompts = settings.validate(MINIMAL, environ).prompts
     assert prompts.api_key is not None
     assert prompts.api_key.get_secret_value() == "sk-1"
@@ -244,8 +249,44 @@ def test_the_prompt_writer_takes_the_variables_of_the_openai_sdk_and_hides_the_k
     assert settings.validate(MINIMAL, {}).prompts.model == "gpt-4.1"
 
 
+def test_an_openai_key_that_is_in_the_shell_by_chance_is_used_only_where_that_is_allowed() -> None:
+    assert settings.validate(MINIMAL, OPENAI).prompts == settings.validate(MINIMAL, {}).prompts
+    theirs = {**MINIMAL, "prompts": {"api_key": "mine", "base_url": "http://localhost:2/v1"}}
+    assert settings.validate(theirs, OPENAI).prompts.base_url == "http://localhost:2/v1"
+    allowed = settings.validate(theirs, {**OPENAI, "ATELIER_PROMPT_OPENAI": "1", "ATELIER_PROMPT_MODEL": "o"}).prompts
+    assert allowed.api_key is not None
+    assert (allowed.api_key.get_secret_value(), allowed.base_url, allowed.model) == (
+        "sk-1",
+        "http://localhost:1/v1",
+        "o",
+    )
+    assert mistake(MINIMAL, {**OPENAI, "ATELIER_PROMPT_OPENAI": "x"}) == "ATELIER_PROMPT_OPENAI: 'x': 1 or 0 is needed"
+    without = mistake(MINIMAL, {"ATELIER_PROMPT_OPENAI": "1"})
+    assert without == "ATELIER_PROMPT_OPENAI: 1 needs OPENAI_API_KEY, which is not set"
+
+
+def test_what_kubernetes_says_of_a_service_is_not_taken_for_a_port(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {
+        "REDIS_PORT": "tcp://10.96.0.11:6379",
+        "REDIS_HOST": "cache",
+        "REDIS_PORT_6379_TCP": "tcp://10.96.0.11:6379",
+    }
+    cache = settings.validate(MINIMAL, environ).cache
+    assert cache.url is not None
+    assert cache.url.get_secret_value() == "redis://cache:6379/0"
+    settings.validate(MINIMAL, environ)
+    assert [record.getMessage().split(" ")[0] for record in caplog.records] == ["REDIS_PORT=tcp://10.96.0.11:6379"]
+    assert settings.variable({"GATEWAY_PORT": "tcp://10.96.0.12:80"}, "GATEWAY_PORT") is None
+    assert settings.variable({"GATEWAY_PORT": "8080"}, "GATEWAY_PORT") == "8080"
+    assert mistake(MINIMAL, {"REDIS_PORT": "http://10.96.0.11"}).startswith(
+        "cache.redis_port (from REDIS_PORT): 'http:"
+    )
+
+
 def test_a_mistake_in_the_settings_of_the_prompt_writer_is_one_line_without_the_key() -> None:
-    assert mistake(MINIMAL, {"OPENAI_BASE_URL": "ftp://x"}).startswith("prompts.base_url (from OPENAI_BASE_URL): 'ftp:")
+    assert mistake(MINIMAL, {"ATELIER_PROMPT_BASE_URL": "ftp://x"}).startswith(
+        "prompts.base_url (from ATELIER_PROMPT_BASE_URL): 'ftp:"
+    )
     text = mistake({**MINIMAL, "prompts": {"api_key": 12345}})
     assert text.startswith("prompts.api_key: ")
     assert "12345" not in text

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from models import engine
 from models.errors import CheckpointError, InvalidInput, UpstreamBusy, UpstreamFailed
+from models.outgoing import openai_client
 from models.pictures import ACCEPTED, sniff
 from models.tasks import ChatDelta, ChatJob, ImagePart, TokenLogprob, Usage
 
@@ -185,18 +186,16 @@ class UpstreamEngine(engine.ChatEngine):
 
     def _load(self) -> None:
         from anyio.from_thread import start_blocking_portal
-        from openai import AsyncOpenAI, Timeout
+        from openai import Timeout
 
         options = self.options
         self._host = urlsplit(options.base_url).netloc.rpartition("@")[2]
-        self._client = AsyncOpenAI(
-            api_key=self._key(),
-            base_url=options.base_url,
-            organization="",  # or else the SDK sends what the environment says of another server
-            project="",
-            timeout=Timeout(options.timeout, connect=min(_CONNECT_SECONDS, options.timeout)),
-            max_retries=0,  # who calls retries; here it would only hold a place in the queue
-            default_headers=options.headers,
+        # no retries: those are the caller's; here they would only hold a place in the queue
+        self._client = openai_client(
+            options.base_url,
+            self._key(),
+            Timeout(options.timeout, connect=min(_CONNECT_SECONDS, options.timeout)),
+            headers=options.headers,
         )
         # one event loop for all requests: connections are kept, and one can be ended while it waits
         self._stack = ExitStack()

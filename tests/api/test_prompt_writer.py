@@ -25,7 +25,11 @@ ARGS: dict[str, Any] = {
 
 
 async def written(server: Server, model: str, title: str, description: str) -> WrittenPrompt:
-    environ = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_PROMPT_MODEL": model}
+    environ = {
+        "ATELIER_PROMPT_API_KEY": "none",
+        "ATELIER_PROMPT_BASE_URL": f"{server.url}/v1",
+        "ATELIER_PROMPT_MODEL": model,
+    }
     settings = configuration.validate(ARGS, environ)
     writer = PromptWriter(settings.prompts, ModelCalls(settings, {}))
     try:

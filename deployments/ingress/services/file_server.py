@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from deployments.ingress.errors import ApiError
+from models.outgoing import may_use_proxy
 
 logger = logging.getLogger("ray.serve")
 
@@ -34,7 +35,7 @@ class FileServer:
                 `FILE_SERVER_FAILED` when it has no such route or wants a key.
         """
         try:
-            async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT) as client:
+            async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=may_use_proxy(self._url)) as client:
                 answer = await client.post(f"{self._url}/upload")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._away(repr(error)) from error
@@ -51,7 +52,7 @@ class FileServer:
                 `FILE_SERVER_UNREACHABLE` when it does not answer.
         """
         try:
-            async with httpx.AsyncClient(timeout=self._timeout) as client:
+            async with httpx.AsyncClient(timeout=self._timeout, trust_env=may_use_proxy(self._url)) as client:
                 answer = await client.post(f"{self._url}/upload", files={"file": (filename, data)})
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._away(repr(error)) from error

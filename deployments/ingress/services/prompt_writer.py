@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.single_flight import SingleFlight
+from models.outgoing import openai_client
 from models.tasks import ChatJob, Message, TextPart
 from settings import Prompts
 
@@ -122,13 +123,11 @@ class PromptWriter:
 
     def _endpoint(self) -> AsyncOpenAI:
         if self._client is None:
-            from openai import AsyncOpenAI
-
             assert self._settings.api_key is not None
-            self._client = AsyncOpenAI(
-                api_key=self._settings.api_key.get_secret_value(),
-                base_url=self._settings.base_url,
-                timeout=self._seconds,
+            self._client = openai_client(
+                self._settings.base_url,
+                self._settings.api_key.get_secret_value(),
+                self._seconds,
                 max_retries=_RETRIES,  # within the same 20 s
             )
         return self._client

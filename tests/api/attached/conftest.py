@@ -107,6 +107,7 @@ def attached(
         "ATELIER_DASHBOARD": "0",
         "ATELIER_LOG_FORMAT": "json",
         "ATELIER_REMOTE_IMAGE_HOSTS": gallery,
+        "ATELIER_TRACES": "1",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
         "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
         "PUBLIC_FILES": "0",

@@ -71,7 +71,7 @@ async def test_a_job_whose_prompt_is_being_written_is_stopped_at_once(tmp_path: 
         may_end.wait()
 
     with pretending(wait) as endpoint:
-        environ = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": endpoint.url}
+        environ = {"ATELIER_PROMPT_API_KEY": "none", "ATELIER_PROMPT_BASE_URL": endpoint.url}
         try:
             async with http_of(tmp_path, environ) as http:
                 titled = {"title": "Circle", "description": "A red circle"}
@@ -92,7 +92,7 @@ async def test_a_size_that_cannot_be_drawn_is_refused_before_a_prompt_is_written
         handler.send_error(500)
 
     with pretending(refuse) as endpoint:
-        environ = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": endpoint.url}
+        environ = {"ATELIER_PROMPT_API_KEY": "none", "ATELIER_PROMPT_BASE_URL": endpoint.url}
         async with http_of(tmp_path, environ) as http:
             asked = {"title": "Circle", "description": "A red circle", "width": 100}
             assert fault(await http.post("/v1/images/generate", json=asked))[2] == "width"

@@ -116,7 +116,9 @@ class Writing:
 
 def to(endpoint: Endpoint, seconds: float = 20) -> Writing:
     base_url = f"http://127.0.0.1:{endpoint.port}/v1"
-    return Writing(seconds, OPENAI_API_KEY="secret", OPENAI_BASE_URL=base_url, OPENAI_PROMPT_MODEL="writer-1")
+    return Writing(
+        seconds, ATELIER_PROMPT_API_KEY="secret", ATELIER_PROMPT_BASE_URL=base_url, ATELIER_PROMPT_MODEL="writer-1"
+    )
 
 
 async def test_the_endpoints_caption_is_the_prompt(endpoint: Endpoint) -> None:
@@ -172,7 +174,9 @@ async def test_an_endpoint_that_is_too_slow_costs_no_more_than_the_limit(endpoin
 
 async def test_an_endpoint_that_is_down_is_no_error() -> None:
     (port,) = free_ports(1)
-    async with Writing(OPENAI_API_KEY="secret", OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1") as writer:
+    async with Writing(
+        ATELIER_PROMPT_API_KEY="secret", ATELIER_PROMPT_BASE_URL=f"http://127.0.0.1:{port}/v1"
+    ) as writer:
         assert await writer.write(*TEXTS) == WrittenPrompt(JOINED, "fallback")
 
 

@@ -1,107 +1,32 @@
-"""Everything that can be configured, as one validated model.
-
-The values stand under `args:` of the application in `serve_config.yaml`; the environment variables named below
-override them. A wrong key, type or value raises `ConfigurationError`, whose text is one line that names the key, the
-value and what is allowed.
-"""
+"""Everything that can be configured, as one validated model: what `args:` of `serve_config.yaml` may say."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping
-from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    IPvAnyNetwork,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from models.catalog import Kind, ModelEntry, check_checkpoint
 from models.errors import CheckpointError
-from models.mistakes import first_mistake, shape_mistakes
 from models.pictures import MAX_PIXELS
+from settings.values import (
+    FolderPrefix,
+    HomePath,
+    Key,
+    Keys,
+    Networks,
+    Origins,
+    PostgresUrl,
+    RedisUrl,
+    ZoneName,
+)
 from stores.api_keys import Limits
 
-
-class ConfigurationError(ValueError):
-    """The configuration has a mistake; `str(error)` is one line for the person who wrote it."""
-
-
-def _comma_separated(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _key(key: SecretStr) -> SecretStr:
-    if not key.get_secret_value().strip():
-        raise ValueError("a key is needed, and this one is blank; leave the whole setting empty to have none")
-    return SecretStr(key.get_secret_value().strip())
-
-
-def _keys(value: object) -> object:
-    """Text split at commas; where that leaves none, a blank key to be refused: no keys at all let everybody in."""
-    keys = _comma_separated(value)
-    return keys or [""] if value else keys
-
-
-def _with_known_home(path: Path) -> Path:
-    try:
-        path.expanduser()
-    except RuntimeError:
-        raise ValueError("whose home ~ stands for is not known here; write the whole path") from None
-    return path
-
-
-Schema = TypeVar("Schema", bound=BaseModel)
-Key = Annotated[SecretStr, AfterValidator(_key)]
-Keys = Annotated[tuple[Key, ...], BeforeValidator(_keys)]
-HomePath = Annotated[Path, AfterValidator(_with_known_home)]
 RESERVED = ("ingress", "search")
 """Deployments of the graph that are no models."""
-ROOMS = ("uploads/", "voices/")
-"""Parts of the store that are the server's own (`ROOM` in stores/uploads.py and stores/voices.py)."""
 Task = Literal["caption", "ocr", "describe", "analyze", "objects", "custom", "default"]
-Origins = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
-Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_comma_separated)]
 ALIAS = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-
-
-def time_zone(name: str) -> tzinfo:
-    """The zone of an offset (`+09:00`) or of an IANA name (`Asia/Seoul`).
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if re.fullmatch(r"[+-]([01]\d|2[0-3]):[0-5]\d", name):
-        return datetime.strptime(name, "%z").tzinfo or ZoneInfo("UTC")
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, LookupError):
-        raise ValueError("neither an offset such as +09:00 nor a time zone such as Asia/Seoul") from None
-
-
-def _zone_name(name: str) -> str:
-    time_zone(name)
-    return name
-
-
-def _folders(prefix: str) -> str:
-    if not re.fullmatch(r"(?:(?!\.{1,2}/|\.incoming/)[^/\\\x00-\x1f\x7f]{1,100}/){0,8}", prefix):
-        raise ValueError("folder names that each end in /, such as AI/IMAGES/, are needed")
-    if prefix.casefold().startswith(ROOMS):
-        raise ValueError(f"the server keeps things of its own in {' and '.join(ROOMS)}; choose another folder")
-    return prefix
 
 
 class R2(BaseModel):
@@ -147,22 +72,6 @@ class Files(BaseModel):
     max_bytes: int = Field(10 * 2**30, gt=0, description="bytes kept in all; the oldest files go first")
 
 
-def _postgres_url(url: SecretStr) -> SecretStr:
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        if not re.match(r"postgres(ql)?://", url.get_secret_value()):
-            raise ValueError
-        conninfo_to_dict(url.get_secret_value())
-    except (ProgrammingError, ValueError):  # without the library's words, which may repeat a part of a password
-        raise ValueError(
-            "postgresql://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE is needed; special characters of a password are "
-            "written as %XX"
-        ) from None
-    return url
-
-
 class Search(BaseModel):
     """Image search: which model embeds, and where pictures and index are kept."""
 
@@ -171,8 +80,8 @@ class Search(BaseModel):
     embedder: str = Field("clip", description="alias of the model that embeds pictures and queries")
     database: HomePath | None = Field(None, description="SQLite file; default ATELIER_HOME/search/image_search.db")
     files: HomePath | None = Field(None, description="folder of the stored pictures; default ATELIER_HOME/files")
-    prefix: Annotated[str, AfterValidator(_folders)] = Field("AI/SEARCH/", description="first part of every r2_key")
-    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+    prefix: FolderPrefix = Field("AI/SEARCH/", description="first part of every r2_key")
+    database_url: PostgresUrl | None = Field(
         None, description="PostgreSQL with pgvector instead of the SQLite file, so that several servers share one index"
     )
     replicas: int = Field(1, ge=1, le=64, description="search replicas; more than one need `database_url`")
@@ -207,7 +116,7 @@ class Search(BaseModel):
 
 
 class Prompts(BaseModel):
-    """Who writes a prompt from a title and a description: a chat endpoint when there is a key, else an alias."""
+    """Who writes a prompt from a title and a description: a chat endpoint where its key is given, else an alias."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -219,33 +128,12 @@ class Prompts(BaseModel):
     alias: str | None = Field(None, description="chat alias that writes while there is no key; none = texts are joined")
 
 
-_REDIS_URL = re.compile(r"(rediss?://([^\s/?#]*@)?[^\s/?#@]+(/\d*)?|unix://[^\s?#]+)(\?[^\s#]+)?")
-"""Stricter than the library, which passes over a database that is no number and takes no host for this machine."""
-
-
-def _redis_url(url: SecretStr) -> SecretStr:
-    from redis.asyncio import ConnectionPool
-
-    try:
-        if not _REDIS_URL.fullmatch(url.get_secret_value()):
-            raise ValueError
-        ConnectionPool.from_url(url.get_secret_value()).make_connection()  # type: ignore[no-untyped-call]
-    except (TypeError, ValueError):  # without the library's words, which may repeat a part of a password
-        raise ValueError(
-            "redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or unix://PATH is needed; "
-            "special characters of a password are written as %XX"
-        ) from None
-    return url
-
-
 class Cache(BaseModel):
     """Where captions are remembered: in Redis as soon as one is named, else in the memory of each ingress replica."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
-        None, description="Redis that remembers; goes before redis_host"
-    )
+    redis_url: RedisUrl | None = Field(None, description="Redis that remembers; goes before redis_host")
     redis_host: str | None = Field(
         None, pattern=r"^[A-Za-z0-9._:-]+$", description="host of a Redis without password; none = in memory"
     )
@@ -270,7 +158,7 @@ class Residency(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     capacity: int = Field(0, ge=0, description="at most so many models are loaded; 0 = as many as there is memory for")
-    max_requests: int = Field(0, ge=0, description="requests after which a model is loaded anew; 0 = never")
+    max_requests: int = Field(0, ge=0, description="requests after which a model is loaded again; 0 = never")
     quiet: float = Field(
         1.0, ge=0, description="seconds without a request after which a model may make room for another at once"
     )
@@ -317,10 +205,8 @@ class Settings(BaseModel):
     trusted_proxies: Networks = Field((), description="proxies whose forwarded headers say how the server was asked")
     r2: R2 = Field(default_factory=lambda: R2.model_validate({}))
     files: Files = Field(default_factory=lambda: Files.model_validate({}))
-    image_prefix: Annotated[str, AfterValidator(_folders)] = Field("", description="first part of generated keys")
-    voice_prefix: Annotated[str, AfterValidator(_folders)] = Field(
-        "AI/VOICE/", description="first part of the keys of /v1/r2/voice/generate"
-    )
+    image_prefix: FolderPrefix = Field("", description="first part of generated keys")
+    voice_prefix: FolderPrefix = Field("AI/VOICE/", description="first part of the keys of /v1/r2/voice/generate")
     voice_shared: bool = Field(
         False,
         description="recordings that others than clients of this server have put into the store speak for every API "
@@ -334,7 +220,7 @@ class Settings(BaseModel):
     )
     public_files: bool = Field(True, description="/process answers with a URL; false: with base64")
     bearer_token: Key | None = Field(None, description="one more key, of /latest only")
-    timezone: Annotated[str, AfterValidator(_zone_name)] = Field("+09:00", description="of the times in /latest")
+    timezone: ZoneName = Field("+09:00", description="of the times in /latest")
     strict: bool = Field(True, description="refuse unknown fields; false leaves them out and names them in a header")
     api_keys: Keys = Field((), description="keys of user scope; none = open")
     admin_keys: Keys = Field((), description="keys of admin scope")
@@ -423,166 +309,3 @@ class Settings(BaseModel):
         if kind in self.default_models:
             return self.default_models[kind]
         return next((alias for alias, entry in self.models.items() if entry.kind == kind), None)
-
-
-# The variables of docs/configuration.md; the right side is the path of the setting.
-_ENVIRONMENT = {
-    "ATELIER_HOME": "home",
-    "ATELIER_LEAST_FREE_BYTES": "least_free_bytes",
-    "ATELIER_PUBLIC_URL": "public_url",
-    "ATELIER_TRUSTED_PROXIES": "trusted_proxies",
-    "ATELIER_TIMEZONE": "timezone",
-    "BEARER_TOKEN": "bearer_token",
-    "FILE_SERVER": "file_server",
-    "PUBLIC_FILES": "public_files",
-    "FILES_MAX_AGE_DAYS": "files.max_age_days",
-    "FILES_MAX_BYTES": "files.max_bytes",
-    "R2_ENABLED": "r2.enabled",
-    "R2_ACCOUNT_ID": "r2.account_id",
-    "R2_ENDPOINT_URL": "r2.endpoint_url",
-    "R2_ACCESS_KEY_ID": "r2.access_key_id",
-    "R2_SECRET_ACCESS_KEY": "r2.secret_access_key",
-    "R2_BUCKET_NAME": "r2.bucket_name",
-    "IMAGE_REMOTE_PREFIX": "image_prefix",
-    "VOICE_REMOTE_PREFIX": "voice_prefix",
-    "VOICE_SHARED": "voice_shared",
-    "VOICE_MARKED": "voice_marked",
-    "ATELIER_STRICT": "strict",
-    "ATELIER_API_KEYS": "api_keys",
-    "ATELIER_ADMIN_KEYS": "admin_keys",
-    "ATELIER_KEYS_FILE": "keys_file",
-    "ATELIER_RATE": "limits.rate",
-    "ATELIER_CONCURRENCY": "limits.concurrency",
-    "ATELIER_START_TIMEOUT": "start_timeout",
-    "ATELIER_QUEUE_TIMEOUT": "queue_timeout",
-    "IDLE_TIMEOUT": "idle_timeout",
-    "MODEL_CAPACITY": "residency.capacity",
-    "MAX_REQUESTS": "residency.max_requests",
-    "IMAGE_MAX_BYTES": "image_max_bytes",
-    "IMAGE_MAX_PIXELS": "image_max_pixels",
-    "MAX_CONTENT_LENGTH": "max_content_length",
-    "ATELIER_IDEMPOTENCY_MAX_BYTES": "idempotency_max_bytes",
-    "ATELIER_ALLOW_REMOTE_IMAGES": "allow_remote_images",
-    "ATELIER_REMOTE_IMAGE_HOSTS": "remote_image_hosts",
-    "ATELIER_CORS_ORIGINS": "cors_origins",
-    "ATELIER_LOG_FORMAT": "log_format",
-    "REDIS_URL": "cache.redis_url",
-    "REDIS_HOST": "cache.redis_host",
-    "REDIS_PORT": "cache.redis_port",
-    "REDIS_DB": "cache.redis_db",
-    "CACHE_TTL_SECONDS": "cache.ttl_seconds",
-    "IMAGE_ENABLED": "image_enabled",
-    "IMAGE_SEARCH_ENABLED": "image_search_enabled",
-    "VOICE_ENABLED": "voice_enabled",
-    "OPENAI_API_KEY": "prompts.api_key",
-    "OPENAI_BASE_URL": "prompts.base_url",
-    "OPENAI_PROMPT_MODEL": "prompts.model",
-    "IMAGE_SEARCH_DB_PATH": "search.database",
-    "IMAGE_SEARCH_FILES_DIR": "search.files",
-    "IMAGE_SEARCH_REMOTE_PREFIX": "search.prefix",
-    "SEARCH_DATABASE_URL": "search.database_url",
-    "IMAGE_SEARCH_DB_R2_KEY": "search.backup_key",
-    "IMAGE_SEARCH_DB_BACKUP_ENABLED": "search.backup_enabled",
-    "IMAGE_SEARCH_DB_BACKUP_INTERVAL_SECONDS": "search.backup_interval_seconds",
-    "IMAGE_SEARCH_MAX_BYTES": "search.max_bytes",
-    "IMAGE_SEARCH_MAX_ELEMENTS": "search.max_elements",
-}
-_EXTRA_KEYS = {"GATEWAY_API_KEY": "api_keys", "API_KEY": "admin_keys"}
-
-
-def validate(args: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of `args:` with the environment's overrides.
-
-    Raises:
-        ConfigurationError: one line that names the key (or the variable), the value and what is allowed.
-    """
-    merged: dict[str, Any] = {**args}
-    named: dict[str, str] = {}
-    for variable, path in _ENVIRONMENT.items():
-        if variable in environ and environ[variable] != "":
-            *parents, last = path.split(".")
-            target = merged
-            for parent in parents:
-                inner = target.get(parent)
-                target[parent] = {**inner} if isinstance(inner, dict) else {}
-                target = target[parent]
-            target[last] = environ[variable]
-            named[path] = variable
-    for variable, path in _EXTRA_KEYS.items():
-        if environ.get(variable):
-            others = _keys(merged.get(path))
-            merged[path] = [*others, environ[variable]] if isinstance(others, (list, tuple)) else [environ[variable]]
-            named.setdefault(path, variable)
-    try:
-        return Settings.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigurationError(first_mistake(error, Settings, variables=named)) from None
-
-
-def memory_for_models(models: Mapping[str, ModelEntry], environ: Mapping[str, str] = os.environ) -> int | None:
-    """Bytes of main memory that all models together may take (`ATELIER_MEMORY`); None: what Ray finds free.
-
-    Raises:
-        ConfigurationError: it is no number of bytes, or too few for one of the models.
-    """
-    value = environ.get("ATELIER_MEMORY", "")
-    if not value:
-        return None
-    digits = value.replace("_", "")
-    if not (digits.isascii() and digits.isdecimal() and int(digits) > 0):
-        raise ConfigurationError(f"ATELIER_MEMORY: {value!r}: a number of bytes above 0 is needed, such as 16000000000")
-    for alias, entry in models.items():
-        if (entry.memory or 0) > int(digits):
-            raise ConfigurationError(
-                f"models.{alias}.memory: {entry.memory} is more than ATELIER_MEMORY; allowed: {digits} or less"
-            )
-    return int(digits)
-
-
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in a Serve configuration file: `args:` of its first application.
-
-    Raises:
-        ConfigurationError: the file is missing, is not YAML, has no application, or its `args:` have a mistake.
-    """
-    document = _document(path)
-    applications = document.get("applications") if isinstance(document, dict) else None
-    if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
-        raise ConfigurationError(f"{path}: has no `applications:` list, as `serve run` needs")
-    args = applications[0].get("args")
-    if not isinstance(args, dict):
-        raise ConfigurationError(f"{path}: applications[0].args: is {args!r}; a mapping with `models:` is needed")
-    try:
-        return validate(args, environ)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-
-
-def load_as(schema: type[Schema], path: Path) -> Schema:
-    """The whole file by another schema, Ray Serve's say; what that would pass over in silence is refused too.
-
-    Raises:
-        ConfigurationError: the file is missing, is not YAML, or has a mistake.
-    """
-    document = _document(path)
-    for mistake in shape_mistakes(document, schema):
-        raise ConfigurationError(f"{path}: {mistake}")
-    try:
-        return schema.model_validate(document)
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: {first_mistake(error, schema)}") from None
-    except (AttributeError, TypeError) as error:  # Serve's own validators trip over types that they do not expect
-        raise ConfigurationError(f"{path}: {error}") from None
-
-
-def _document(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path}: is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
