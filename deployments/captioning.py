@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployments.batches import Batcher, HaveLeft
@@ -14,9 +15,9 @@ from models.pictures import open_picture
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A caller's encoded pictures."""
+    """A caller's encoded pictures, by the names that errors shall call them."""
 
-    images: list[bytes]
+    images: Mapping[str, bytes]
     prefix: str | None
 
 
@@ -27,8 +28,12 @@ class Captioning(ModelReplica[CaptionEngine]):
         super().__init__(alias, entry, capacity)
         self._batches = Batcher(self._captions, self._fits)
 
-    async def caption(self, images: list[bytes], prefix: str | None = None) -> list[str]:
-        """One caption per encoded picture, in order; with those of other callers in as few forwards as fit."""
+    async def caption(self, images: Mapping[str, bytes], prefix: str | None = None) -> list[str]:
+        """One caption per encoded picture, in order; with those of other callers in as few forwards as fit.
+
+        Raises:
+            InvalidImage: one of them is not a picture that we read, by its name.
+        """
         with self.presence.in_use():
             return await self._batches.ask(_Wanted(images, prefix))
 
@@ -40,7 +45,7 @@ class Captioning(ModelReplica[CaptionEngine]):
         def work() -> list[list[str]]:
             if have_left():
                 raise Cancelled
-            images = [open_picture(image) for wanted in batch for image in wanted.images]
+            images = [open_picture(image, name) for wanted in batch for name, image in wanted.images.items()]
             captions = iter(self.engine.caption(images, batch[0].prefix, have_left))
             return [[next(captions) for _ in wanted.images] for wanted in batch]
 

@@ -54,7 +54,7 @@ class Embedding(ModelReplica[EmbeddingEngine]):
             InvalidImage: one of them is not a picture that we read.
         """
         with self.presence.in_use():
-            return await self._image_batches.ask(images)
+            return await self._image_batches.ask({f"image[{i}]": image for i, image in enumerate(images)})
 
     async def embed(self, inputs: Mapping[str, str | bytes], dimension: int | None = None) -> Embedded:
         """The vectors of whole texts and of encoded pictures, in order, by the names that errors shall call them.
@@ -79,7 +79,7 @@ class Embedding(ModelReplica[EmbeddingEngine]):
             vectors |= zip(texts, read.vectors, strict=True)
             tokens = read.tokens
         if images:
-            vectors |= zip(images, await self._image_batches.ask(list(images.values())), strict=True)
+            vectors |= zip(images, await self._image_batches.ask(images), strict=True)
         return Embedded(np.stack([vectors[name] for name in inputs]), tokens)
 
     def _require(self, dimension: int) -> None:
@@ -112,9 +112,9 @@ class Embedding(ModelReplica[EmbeddingEngine]):
             tokens += count
         return tokens
 
-    async def _embed_images(self, batch: list[list[bytes]], have_left: HaveLeft) -> list[np.ndarray]:
+    async def _embed_images(self, batch: list[Mapping[str, bytes]], have_left: HaveLeft) -> list[np.ndarray]:
         def work() -> list[np.ndarray]:
-            pictures = (open_picture(image) for images in batch for image in images)
+            pictures = (open_picture(image, name) for images in batch for name, image in images.items())
             return _shares(self.engine.embed_images(pictures, have_left), batch)
 
         return await self.run(lambda _: work())

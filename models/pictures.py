@@ -1,4 +1,4 @@
-"""Pictures from bytes, and back, checked before they are decoded (docs/http-api.md, "Pictures in requests")."""
+"""Pictures from bytes, and back (docs/http-api.md, "Pictures in requests")."""
 
 from __future__ import annotations
 
@@ -11,37 +11,7 @@ import numpy as np
 from PIL import Image
 
 from models.errors import InvalidImage
-
-_SEVERAL_IN_ONE = {"MPO": "JPEG"}
-"""Pillow's name of a file that begins like a plain one: phones put a second JPEG (depth, say) behind the first."""
-ACCEPTED = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}
-"""Pillow's format name → media type."""
-MAX_PIXELS = 40_000_000
-_ORIENTATION = 0x0112
-"""The EXIF tag."""
-
-
-def sniff(data: bytes, param: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
-    """Format, width and height from the header alone; nothing is decoded.
-
-    Raises:
-        InvalidImage: not one of the accepted formats, or more than `max_pixels`.
-    """
-    if not data:
-        raise InvalidImage("the image is empty", param)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of bombs, and of metadata that is damaged
-            with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
-                name, (width, height) = str(opened.format), opened.size
-                name = _SEVERAL_IN_ONE.get(name, name)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidImage("not a readable JPEG, PNG, WebP, GIF or BMP image", param) from error
-    if width * height > max_pixels:
-        raise InvalidImage(
-            f"the image has {width}x{height} pixels; at most {max_pixels / 1e6:g} million are accepted", param
-        )
-    return name, width, height
+from models.picture_files import ACCEPTED, MAX_PIXELS, orientation_of, read_header, readable
 
 
 def open_picture(
@@ -59,11 +29,11 @@ def open_picture(
         InvalidImage: not a picture we read, truncated, or too large.
         MemoryError: the machine has no room for it; that is no fault of the picture.
     """
-    sniff(data, param, max_pixels)
+    read_header(data, param, max_pixels)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
+            with Image.open(io.BytesIO(readable(data)), formats=tuple(ACCEPTED)) as opened:
                 if side is not None:
                     opened.draft(None, (side, side))
                 opened.load()
@@ -89,25 +59,15 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes an EXIF orientation."""
-_FIRST_ON_ITS_SIDE = 5
-"""From this orientation on, width and height change places."""
 
 
 def _upright(picture: Image.Image) -> Image.Image:
     """The picture as its EXIF orientation wants it seen; where the EXIF is damaged, as it lies.
 
-    Not `ImageOps.exif_transpose`, which writes the EXIF anew and fails on what it cannot write.
+    Not `ImageOps.exif_transpose`, which writes the EXIF again and fails on what it cannot write.
     """
-    orientation = _orientation(picture)
+    orientation = orientation_of(picture)
     return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        found = picture.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 - Pillow's reader raises whatever damaged bytes make of it
-        found = None
-    return found if isinstance(found, int) and found in _UPRIGHT else 1
 
 
 THUMBNAIL_SIDE = 512
@@ -115,7 +75,7 @@ THUMBNAIL_SIDE = 512
 
 
 @dataclass(frozen=True)
-class Facts:
+class PictureInfo:
     """What is kept of a picture beside itself: its sides in pixels as shown, a colour as #rrggbb, a small WebP."""
 
     width: int
@@ -124,18 +84,14 @@ class Facts:
     thumbnail: bytes
 
 
-def examine(data: bytes, param: str | None = None) -> Facts:
+def examine(data: bytes, param: str | None = None) -> PictureInfo:
     """Decode a picture completely and tell what is kept of it.
 
     Raises:
         InvalidImage: not a picture we read, truncated, or too large.
     """
     picture = open_picture(data, param, side=THUMBNAIL_SIDE)
-    with Image.open(io.BytesIO(data), formats=tuple(ACCEPTED)) as opened:
-        width, height = opened.size
-        if _orientation(opened) >= _FIRST_ON_ITS_SIDE:
-            width, height = height, width
-    return Facts(width, height, dominant_color(picture), thumbnail(picture, THUMBNAIL_SIDE))
+    return PictureInfo(*read_header(data, param).upright, dominant_color(picture), thumbnail(picture, THUMBNAIL_SIDE))
 
 
 def thumbnail(picture: Image.Image, side: int) -> bytes:

@@ -58,9 +58,10 @@ class TextPart:
 
 @dataclass(frozen=True)
 class ImagePart:
-    """An encoded picture of a chat message."""
+    """An encoded picture of a chat message. `name` is what errors call it: the field that it came in."""
 
     image: bytes
+    name: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

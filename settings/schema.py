@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from models.catalog import Kind, ModelEntry, check_checkpoint
 from models.errors import CheckpointError
-from models.pictures import MAX_PIXELS
+from models.picture_files import MAX_PIXELS
 from settings.values import (
     FolderPrefix,
     HomePath,

@@ -79,12 +79,17 @@ PREPROCESS_CFG: Final = {
 
 
 def train_tokenizer(vocab_size: int = 1600, captions: int = 60_000) -> PreTrainedTokenizerFast:
-    """A BPE of the captions' words, lower case; letters that no caption has are spelled in bytes."""
+    """The tokenizer of this world's captions."""
     rng = np.random.default_rng(7)
     said = []
     for _ in range(captions):
         scene, language = random_scene(rng, word=0.03), LANGUAGES[rng.choice(3, p=_SHARES)]
         said.append(caption(scene, rng, language))
+    return learn_tokenizer(said, vocab_size)
+
+
+def learn_tokenizer(said: list[str], vocab_size: int, min_frequency: int = 30) -> PreTrainedTokenizerFast:
+    """A BPE of the words that are said, lower case; letters that none of them has are spelled in bytes."""
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -100,7 +105,9 @@ def train_tokenizer(vocab_size: int = 1600, captions: int = 60_000) -> PreTraine
     alphabet = [*"abcdefghijklmnopqrstuvwxyz0123456789"]
     learner.train_from_iterator(
         said,
-        trainers.BpeTrainer(vocab_size=vocab_size, min_frequency=30, initial_alphabet=alphabet, show_progress=False),
+        trainers.BpeTrainer(
+            vocab_size=vocab_size, min_frequency=min_frequency, initial_alphabet=alphabet, show_progress=False
+        ),
     )
     learned = json.loads(learner.to_str())["model"]
     pieces = [*_SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *learned["vocab"]]
@@ -133,14 +140,18 @@ class TrainedClip(nn.Module):
         self.attributes = nn.Linear(embed_dim, sum(ATTRIBUTE_CLASSES))
 
     def text(self, ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings [batch, 256]: `encode_text` without the padding that no caption of the batch needs."""
-        clip: Any = self.clip
-        length = ids.shape[1]
-        hidden = clip.token_embedding(ids) + clip.positional_embedding[:length]
-        hidden = clip.ln_final(clip.transformer(hidden, attn_mask=clip.attn_mask[:length, :length]))
-        end = (ids == _END).int().argmax(1)
-        pooled: torch.Tensor = hidden[torch.arange(len(ids)), end] @ clip.text_projection
-        return pooled
+        """Embeddings [batch, 256] of texts."""
+        return encode_text(self.clip, ids)
+
+
+def encode_text(clip: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Embeddings [batch, width]: `encode_text` without the padding that no text of the batch needs."""
+    length = ids.shape[1]
+    hidden = clip.token_embedding(ids) + clip.positional_embedding[:length]
+    hidden = clip.ln_final(clip.transformer(hidden, attn_mask=clip.attn_mask[:length, :length]))
+    end = (ids == _END).int().argmax(1)
+    pooled: torch.Tensor = hidden[torch.arange(len(ids)), end] @ clip.text_projection
+    return pooled
 
 
 @dataclass(frozen=True)
@@ -232,12 +243,26 @@ def build(vocab_size: int) -> TrainedClip:
 
 
 def save(clip: nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path = FOLDER) -> None:
+    """Write the model's folder."""
+    write_folder(clip, tokenizer, model_cfg(len(tokenizer)), PREPROCESS_CFG, folder)
+
+
+def write_folder(
+    clip: nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    described: dict[str, Any],
+    preprocess: dict[str, Any],
+    folder: Path,
+) -> None:
     """Write the folder that `open_clip.create_model_and_transforms("local-dir:...")` reads; weights in float16."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().half().contiguous() for name, tensor in clip.state_dict().items()}
+    weights = {
+        name: tensor.detach().half().contiguous() if tensor.is_floating_point() else tensor
+        for name, tensor in clip.state_dict().items()
+    }
     save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
-    described = {"model_cfg": model_cfg(len(tokenizer)), "preprocess_cfg": PREPROCESS_CFG}
-    (folder / "open_clip_config.json").write_text(json.dumps(described, indent=2) + "\n")
+    config = {"model_cfg": described, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     for where_from in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(where_from, None)
     tokenizer.save_pretrained(folder)

@@ -8,7 +8,7 @@ picture to change stands behind the noise as more tokens, told apart by the firs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from training.edits import Edit, random_edit, undone
-from training.image_text import LENGTH, WIDTH, TextEncoders, prompt_of, tokenize
+from training.image_text import WIDTH, TextEncoders, prompt_of, tokenize
 from training.image_vae import CHANNELS, encode, pixels_of
 from training.loop import Schedule, fit
 from training.world import COLOURS, SHAPES, SIDE, Scene, coverage, is_usual, random_scene
@@ -57,13 +57,18 @@ def build_transformer() -> FluxTransformer2DModel:
         guidance_embeds=False,
         axes_dims_rope=(8, 12, 12),
     )
+    begin_as_identity(transformer)
+    return transformer
+
+
+def begin_as_identity(transformer: FluxTransformer2DModel) -> None:
+    """Close every block's gates and the output: each block passes on what it is given until it has learnt better."""
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     modulations = [block.norm.linear if hasattr(block, "norm") else block.norm1.linear for block in blocks]
     modulations += [block.norm1_context.linear for block in transformer.transformer_blocks]
     for layer in (*modulations, transformer.norm_out.linear, transformer.proj_out):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    return transformer
 
 
 def image_ids(of_reference: bool = False) -> torch.Tensor:
@@ -138,13 +143,26 @@ def draw_latents(vae: AutoencoderKL, count: int = EDITS, usual: int = USUAL_SCEN
     return LatentEdits(edits, LatentScenes(scenes, torch.cat(tokens), places))
 
 
-class _FlowTask(nn.Module):
-    """The transformer with its layout head, which reads the image tokens after the first single block."""
+class FlowTask(nn.Module):
+    """The transformer with its layout head, which reads the image tokens after the first single block.
 
-    def __init__(self, transformer: FluxTransformer2DModel) -> None:
+    `told` is how wide the head's answer is for each token, `layout_loss(answer, layout)` how wrong it is. Times are
+    drawn `noisier` by so much, in logits.
+    """
+
+    def __init__(
+        self,
+        transformer: FluxTransformer2DModel,
+        told: int,
+        layout_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        noisier: float = 0.0,
+    ) -> None:
         super().__init__()
+        width = transformer.config.num_attention_heads * transformer.config.attention_head_dim
         self.transformer = transformer
-        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 4 * _KINDS))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, told))
+        self._layout_loss = layout_loss
+        self._noisier = noisier
         self._middle: torch.Tensor
         transformer.single_transformer_blocks[0].register_forward_hook(self._keep)
 
@@ -158,9 +176,11 @@ class _FlowTask(nn.Module):
         conditioning: tuple[torch.Tensor, torch.Tensor],
         reference: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Of pictures [n, 64, 32] with layouts [n, 64, 64], from (sequence, pooled), perhaps changing a reference."""
+        """Of pictures [n, 64, 32] with layouts, from (sequence, pooled), perhaps changing a reference."""
+        device = clean.device
         noise = torch.randn_like(clean)
-        times = torch.sigmoid(torch.randn(len(clean)) + (0.0 if reference is None else _EDITS_NOISIER))
+        noisier = self._noisier + (0.0 if reference is None else _EDITS_NOISIER)
+        times = torch.sigmoid(torch.randn(len(clean), device=device) + noisier)
         noisy = torch.lerp(clean, noise, times[:, None, None])
         ids = image_ids()
         if reference is not None:
@@ -170,14 +190,12 @@ class _FlowTask(nn.Module):
             timestep=times,
             encoder_hidden_states=conditioning[0],
             pooled_projections=conditioning[1],
-            img_ids=ids,
-            txt_ids=torch.zeros(LENGTH, 3),
+            img_ids=ids.to(device),
+            txt_ids=torch.zeros(conditioning[0].shape[1], 3, device=device),
             return_dict=False,
         )[0][:, : GRID * GRID]
         told = self.head(self._middle[:, : GRID * GRID])
-        return F.mse_loss(velocity.float(), noise - clean) + _LAYOUT_WEIGHT * F.binary_cross_entropy_with_logits(
-            told.float(), layout
-        )
+        return F.mse_loss(velocity.float(), noise - clean) + _LAYOUT_WEIGHT * self._layout_loss(told.float(), layout)
 
 
 def train_flow(
@@ -195,7 +213,7 @@ def train_flow(
     From the step `edits_from` on, `edited` of the pictures of a step are changed ones. Each change is learnt in both
     directions, and prompts are worded anew each time. The encoders stay as they are.
     """
-    task = _FlowTask(transformer)
+    task = FlowTask(transformer, 4 * _KINDS, F.binary_cross_entropy_with_logits)
     encoders.eval()
     pictures = latents.pictures
     worded = np.array([i for i, scene in enumerate(pictures.scenes) if scene.things])

@@ -52,9 +52,13 @@ def random_wish(rng: np.random.Generator) -> Scene | Edit:
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
-    """BPE over lower-cased prompts; Japanese is cut where the script changes, so that no piece spans two words."""
+    """The tokenizer of this world's prompts."""
     rng = np.random.default_rng(21)
-    prompts = [prompt_of(random_wish(rng), rng) for _ in range(20_000)]
+    return learn_tokenizer([prompt_of(random_wish(rng), rng) for _ in range(20_000)], _VOCABULARY)
+
+
+def learn_tokenizer(prompts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """BPE over lower-cased prompts; Japanese is cut where the script changes, so that no piece spans two words."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))  # noqa: S106 (not that kind of token)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -67,7 +71,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.train_from_iterator(
-        prompts, trainers.BpeTrainer(vocab_size=_VOCABULARY, special_tokens=["<pad>", "</s>", "<unk>"])
+        prompts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=["<pad>", "</s>", "<unk>"])
     )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", 1)]

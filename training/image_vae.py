@@ -80,7 +80,7 @@ def _cut(picture: torch.Tensor, scene: Scene, rng: np.random.Generator) -> torch
 
 def reconstruction_loss(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """L1 and L2 on pixels and L1 on their differences (edges), plus the pull towards N(0, 1), per element."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(pixels.device.type, torch.bfloat16):
         posterior = vae.encode(pixels).latent_dist
         latents = posterior.sample()
         decoded = vae.decode(latents + _NOISE * torch.randn_like(latents)).sample

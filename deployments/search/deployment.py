@@ -21,7 +21,7 @@ from deployments.search.garbage import GarbageCollection, Strays
 from deployments.search.index_keeper import IndexKeeper
 from deployments.search.reembedding import Reembedding
 from deployments.search.uploading import Uploading
-from models.pictures import open_picture
+from models.picture_files import check
 from stores.backup import Backup, Backups
 from stores.database import Vectors
 from stores.errors import EmbedderChanged, StoreError
@@ -183,7 +183,7 @@ class Search:
         Raises:
             InvalidImage: not a picture that we read.
         """
-        await asyncio.get_running_loop().run_in_executor(self._decoding, lambda: open_picture(image, "image", side=1))
+        await asyncio.get_running_loop().run_in_executor(self._decoding, check, image, "image")
 
         async def embed(embedder: Embedder) -> Vectors:
             return await self._embedders.image(embedder, image)

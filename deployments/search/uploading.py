@@ -16,7 +16,8 @@ from deployments.search.files import ImageFiles
 from deployments.search.garbage import GarbageCollection
 from deployments.search.index_keeper import IndexKeeper
 from deployments.storage import PICTURE_SUFFIXES
-from models.pictures import ACCEPTED, examine, sniff
+from models.picture_files import ACCEPTED, read_header
+from models.pictures import examine
 from stores.database import Vectors
 from stores.errors import EmbedderChanged, StoreUnavailable
 from stores.index.index import ImageIndex
@@ -139,7 +140,7 @@ def _has_room(taken: list[T], _: T) -> bool:
 
 
 def _examined(filename: str, content: bytes) -> NewImage:
-    kind, _, _ = sniff(content, "file")
+    kind = read_header(content, "file").name
     facts = examine(content, "file")
     image = NewImage(
         content,

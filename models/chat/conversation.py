@@ -74,7 +74,8 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
         content: list[dict[str, Any]] = []
         for j, part in enumerate(message.parts):
             if isinstance(part, ImagePart):
-                content.append({"type": "image", "image": open_picture(part.image, f"messages[{i}].content[{j}]")})
+                name = part.name or f"messages[{i}].content[{j}]"
+                content.append({"type": "image", "image": open_picture(part.image, name)})
             elif content and content[-1]["type"] == "text":
                 content[-1]["text"] += part.text
             else:

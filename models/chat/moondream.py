@@ -51,7 +51,7 @@ class MoondreamEngine(engine.ChatEngine):
             if given is not None:
                 raise InvalidInput(f"{name}: this model (moondream) has no such thing", name, "unsupported_parameter")
         pictures = [
-            open_picture(part.image, f"messages[{i}].content[{j}]")
+            open_picture(part.image, part.name or f"messages[{i}].content[{j}]")
             for i, message in enumerate(job.messages)
             for j, part in enumerate(message.parts)
             if isinstance(part, ImagePart)

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, model_validator
 from models import engine
 from models.errors import CheckpointError, InvalidInput, UpstreamBusy, UpstreamFailed
 from models.outgoing import openai_client
-from models.pictures import ACCEPTED, sniff
+from models.picture_files import read_header
 from models.tasks import ChatDelta, ChatJob, ImagePart, TokenLogprob, Usage
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _messages(job: ChatJob) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
         for j, part in enumerate(message.parts):
             if isinstance(part, ImagePart):
-                media = ACCEPTED[sniff(part.image, f"messages[{i}].content[{j}]")[0]]
+                media = read_header(part.image, part.name or f"messages[{i}].content[{j}]").media_type
                 url = f"data:{media};base64,{base64.b64encode(part.image).decode()}"
                 parts.append({"type": "image_url", "image_url": {"url": url}})
             else:

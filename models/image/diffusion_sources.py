@@ -42,7 +42,8 @@ class Sources:
         """Raises InvalidImage where a picture or the mask cannot be read, named by its field."""
         self.drawn = drawn
         self._size = (job.width, job.height)
-        self._pictures = [open_picture(data, f"image[{i}]") for i, data in enumerate(job.images)]
+        names = ["image"] if len(job.images) == 1 else [f"image[{i}]" for i in range(len(job.images))]
+        self._pictures = [open_picture(data, name) for data, name in zip(job.images, names, strict=True)]
         self._mask = None if job.mask is None else repainted(job.mask)
         self.strength, self.steps = 1.0, job.steps
         if way in ("image", "inpaint"):

@@ -16,6 +16,10 @@ from tests.api.pictures import TRUNCATED, many_scenes, png
 PICTURES = [png(scene) for scene in many_scenes(20)]
 
 
+def named(images: list[bytes]) -> dict[str, bytes]:
+    return {f"images[{i}]": image for i, image in enumerate(images)}
+
+
 @pytest.fixture(scope="module")
 def captioner() -> Iterator[Captioning]:
     entry = ModelEntry(engine="captioner", checkpoint="builtin:blip", threads=1, options={"max_batch": 16})
@@ -49,13 +53,13 @@ def forwards(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
 
 
 async def one_after_the_other(captioner: Captioning) -> list[str]:
-    return [(await captioner.caption([picture]))[0] for picture in PICTURES]
+    return [(await captioner.caption(named([picture])))[0] for picture in PICTURES]
 
 
 async def test_sixteen_callers_at_once_share_two_forwards_and_hear_what_they_would_alone(
     captioner: Captioning, alone: list[str], forwards: list[str]
 ) -> None:
-    captions = await asyncio.gather(*(captioner.caption([picture]) for picture in PICTURES[:16]))
+    captions = await asyncio.gather(*(captioner.caption(named([picture])) for picture in PICTURES[:16]))
     assert [own for (own,) in captions] == alone[:16]
     assert len(forwards) == 2  # the first at once, then all that came meanwhile
 
@@ -66,14 +70,14 @@ async def test_no_more_pictures_than_fit_go_together(
     sizes = [1, 9, 8, 7, 8]
     begins = [0, 1, 10, 3, 5]
     asked = [PICTURES[begin : begin + size] for begin, size in zip(begins, sizes, strict=True)]
-    captions = await asyncio.gather(*(captioner.caption(images) for images in asked))
+    captions = await asyncio.gather(*(captioner.caption(named(images)) for images in asked))
     assert captions == [alone[begin : begin + size] for begin, size in zip(begins, sizes, strict=True)]
     assert len(forwards) == 3  # 1, then 9 + 7, then 8 + 8
 
 
 async def test_callers_with_other_prefixes_go_by_themselves(captioner: Captioning, forwards: list[str]) -> None:
     prefixes = ["a picture of", None, "there is", "a picture of", "there is", None]
-    captions = await asyncio.gather(*(captioner.caption(PICTURES[:1], prefix) for prefix in prefixes))
+    captions = await asyncio.gather(*(captioner.caption(named(PICTURES[:1]), prefix) for prefix in prefixes))
     for prefix, (caption,) in zip(prefixes, captions, strict=True):
         assert caption.startswith(prefix or "")
     assert captions[1] == captions[5]
@@ -81,7 +85,7 @@ async def test_callers_with_other_prefixes_go_by_themselves(captioner: Captionin
 
 
 async def test_a_caller_who_leaves_spoils_nothing_for_the_others(captioner: Captioning, alone: list[str]) -> None:
-    calls = [asyncio.ensure_future(captioner.caption([picture])) for picture in PICTURES[:6]]
+    calls = [asyncio.ensure_future(captioner.caption(named([picture]))) for picture in PICTURES[:6]]
     await asyncio.sleep(0.01)  # the first works, the others wait
     calls[0].cancel()
     calls[3].cancel()
@@ -91,15 +95,16 @@ async def test_a_caller_who_leaves_spoils_nothing_for_the_others(captioner: Capt
 
 
 async def test_when_all_have_left_the_next_is_served(captioner: Captioning, alone: list[str]) -> None:
-    calls = [asyncio.ensure_future(captioner.caption([picture])) for picture in PICTURES[:6]]
+    calls = [asyncio.ensure_future(captioner.caption(named([picture]))) for picture in PICTURES[:6]]
     await asyncio.sleep(0.01)
     for call in calls:
         call.cancel()
-    assert await captioner.caption(PICTURES[:1]) == alone[:1]
+    assert await captioner.caption(named(PICTURES[:1])) == alone[:1]
 
 
 async def test_a_picture_that_cannot_be_read_fails_its_caller_only(captioner: Captioning, alone: list[str]) -> None:
     asked = [PICTURES[:1], PICTURES[1:2], [PICTURES[2], TRUNCATED], PICTURES[3:4]]
-    captions = await asyncio.gather(*(captioner.caption(images) for images in asked), return_exceptions=True)
+    captions = await asyncio.gather(*(captioner.caption(named(images)) for images in asked), return_exceptions=True)
     assert isinstance(captions[2], InvalidImage)
+    assert captions[2].param == "images[1]"
     assert [captions[i] for i in (0, 1, 3)] == [[alone[i]] for i in (0, 1, 3)]

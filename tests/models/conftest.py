@@ -40,7 +40,7 @@ WRITERS: dict[str, tuple[EngineName, Callable[[Path], None]]] = {
     "open_clip": ("clip", checkpoints.write_open_clip),
 }
 
-SqliteVectors = Callable[[str], ModelEntry]
+Shelf = Callable[[str], ModelEntry]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> SqliteVectors:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """The catalogue entry of a tiny checkpoint by its name, which is written when first asked for."""
     folder = tmp_path_factory.mktemp("checkpoints")
 
@@ -97,7 +97,7 @@ def together(engine: ChatEngine, *jobs: ChatJob, cancelled: int | None = None) -
 
 
 @pytest.fixture(scope="session")
-def flux(shelf: SqliteVectors) -> DiffusionEngine:
+def flux(shelf: Shelf) -> DiffusionEngine:
     """A loaded FluxPipeline with real guidance."""
     engine: DiffusionEngine = loaded(
         with_options(shelf("flux"), guidance_argument="true_cfg_scale", call={"max_sequence_length": 48})
@@ -106,28 +106,28 @@ def flux(shelf: SqliteVectors) -> DiffusionEngine:
 
 
 @pytest.fixture(scope="session", params=["qwen2_5_vl", "internvl", "gemma3", "smolvlm"])
-def vlm(request: pytest.FixtureRequest, shelf: SqliteVectors) -> TransformersVlmEngine:
+def vlm(request: pytest.FixtureRequest, shelf: Shelf) -> TransformersVlmEngine:
     """A loaded chat model, of each architecture in turn."""
     engine: TransformersVlmEngine = loaded(shelf(request.param))
     return engine
 
 
 @pytest.fixture(scope="session")
-def qwen(shelf: SqliteVectors) -> TransformersVlmEngine:
+def qwen(shelf: Shelf) -> TransformersVlmEngine:
     """A loaded Qwen2.5-VL."""
     engine: TransformersVlmEngine = loaded(shelf("qwen2_5_vl"))
     return engine
 
 
 @pytest.fixture(scope="session", params=["blip", "blip2"])
-def captioner(request: pytest.FixtureRequest, shelf: SqliteVectors) -> BlipEngine:
+def captioner(request: pytest.FixtureRequest, shelf: Shelf) -> BlipEngine:
     """A loaded captioner, BLIP and BLIP-2 in turn."""
     engine: BlipEngine = loaded(shelf(request.param))
     return engine
 
 
 @pytest.fixture(scope="session")
-def clip(shelf: SqliteVectors) -> OpenClipEngine:
+def clip(shelf: Shelf) -> OpenClipEngine:
     """A loaded open_clip model."""
     engine: OpenClipEngine = loaded(shelf("open_clip"))
     return engine

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.captioner import BlipEngine, _with_prefix
 from models.errors import Cancelled, CheckpointError
-from tests.models.conftest import SqliteVectors, loaded, with_options
+from tests.models.conftest import Shelf, loaded, with_options
 
 PICTURES = [Image.new("RGB", (50, 40), colour) for colour in ("red", "blue", "white")]
 
@@ -48,13 +48,13 @@ def test_no_pictures_are_no_captions(captioner: BlipEngine) -> None:
 
 
 @pytest.mark.parametrize("name", ["blip", "blip2"])
-def test_pictures_go_through_in_batches(name: str, shelf: SqliteVectors) -> None:
+def test_pictures_go_through_in_batches(name: str, shelf: Shelf) -> None:
     whole, pairs = loaded(shelf(name)), loaded(with_options(shelf(name), max_batch=2))
     assert pairs.caption(PICTURES, "a photo of") == whole.caption(PICTURES, "a photo of")
 
 
 @pytest.mark.parametrize("name", ["blip", "blip2"])
-def test_the_longest_caption_and_the_beams_are_options(name: str, shelf: SqliteVectors) -> None:
+def test_the_longest_caption_and_the_beams_are_options(name: str, shelf: Shelf) -> None:
     whole = loaded(shelf(name)).caption(PICTURES)
     assert sum(map(len, loaded(with_options(shelf(name), max_new_tokens=3)).caption(PICTURES))) < sum(map(len, whole))
     assert len(loaded(with_options(shelf(name), num_beams=2)).caption(PICTURES)) == 3
@@ -74,7 +74,7 @@ def test_the_prefix_is_neither_lost_nor_doubled(prefix: str, read: str, written:
     assert _with_prefix(prefix, read, written) == caption
 
 
-def test_a_model_that_is_no_captioner_is_refused(shelf: SqliteVectors) -> None:
+def test_a_model_that_is_no_captioner_is_refused(shelf: Shelf) -> None:
     text_model = str(Path(shelf("z_image").checkpoint) / "text_encoder")
     with pytest.raises(CheckpointError, match="is a qwen3 model, not blip or blip-2"):
         loaded(shelf("blip").model_copy(update={"checkpoint": text_model}))

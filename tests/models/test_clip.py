@@ -8,7 +8,7 @@ from PIL import Image
 
 from models.clip import OpenClipEngine
 from models.errors import CheckpointError
-from tests.models.conftest import SqliteVectors, entry_of, loaded, with_options
+from tests.models.conftest import Shelf, entry_of, loaded, with_options
 
 TEXTS = ["a red circle", "세 개의 파란 별", "赤い円", "", "a red circle"]
 PICTURES = [Image.new("RGB", size, colour) for size, colour in (((50, 40), "red"), ((20, 90), "blue"))]
@@ -28,7 +28,7 @@ def test_vectors_come_in_the_order_of_the_inputs(clip: OpenClipEngine) -> None:
     np.testing.assert_allclose(clip.embed_images(PICTURES[::-1]), clip.embed_images(PICTURES)[::-1], atol=1e-6)
 
 
-def test_batches_change_nothing(clip: OpenClipEngine, shelf: SqliteVectors) -> None:
+def test_batches_change_nothing(clip: OpenClipEngine, shelf: Shelf) -> None:
     pairs = loaded(with_options(shelf("open_clip"), max_batch=2))
     np.testing.assert_allclose(pairs.embed_texts(TEXTS), clip.embed_texts(TEXTS), atol=1e-6)
     np.testing.assert_allclose(pairs.embed_images(PICTURES), clip.embed_images(PICTURES), atol=1e-6)
@@ -48,7 +48,7 @@ def test_text_beyond_the_context_is_cut(clip: OpenClipEngine) -> None:
     np.testing.assert_allclose(long[0], long[1], atol=1e-6)
 
 
-def test_a_folder_can_be_written_as_open_clip_does(shelf: SqliteVectors, clip: OpenClipEngine) -> None:
+def test_a_folder_can_be_written_as_open_clip_does(shelf: Shelf, clip: OpenClipEngine) -> None:
     entry = shelf("open_clip")
     other = loaded(entry.model_copy(update={"checkpoint": f"local-dir:{entry.checkpoint}"}))
     np.testing.assert_array_equal(other.embed_texts(TEXTS), clip.embed_texts(TEXTS))
@@ -59,6 +59,6 @@ def test_an_architecture_needs_the_name_of_its_weights() -> None:
         loaded(entry_of("clip", "ViT-B-32"))
 
 
-def test_a_folder_of_another_format_is_refused(shelf: SqliteVectors) -> None:
+def test_a_folder_of_another_format_is_refused(shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=r"has no open_clip_config\.json"):
         loaded(shelf("open_clip").model_copy(update={"checkpoint": shelf("blip").checkpoint}))

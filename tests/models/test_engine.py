@@ -19,7 +19,7 @@ from models.catalog import EngineName, create_engine
 from models.errors import Cancelled, CheckpointError, InferenceFailed, OutOfMemory
 from models.pictures import encode
 from models.tasks import ChatJob, ImageJob, Message, TextPart
-from tests.models.conftest import WRITERS, SqliteVectors, entry_of
+from tests.models.conftest import WRITERS, Shelf, entry_of
 
 EVERY_CHECKPOINT = pytest.mark.parametrize("name", WRITERS)
 EVERY_ENGINE = pytest.mark.parametrize("name", ["diffusion", "vlm", "captioner", "clip"])
@@ -46,7 +46,7 @@ def _job_for(loaded: Any) -> ImageJob:
 
 
 @EVERY_CHECKPOINT
-def test_an_engine_can_be_loaded_unloaded_and_loaded_again(name: str, shelf: SqliteVectors) -> None:
+def test_an_engine_can_be_loaded_unloaded_and_loaded_again(name: str, shelf: Shelf) -> None:
     loaded = create_engine(shelf(name))
     assert loaded.footprint == 0
     loaded.load()
@@ -61,7 +61,7 @@ def test_an_engine_can_be_loaded_unloaded_and_loaded_again(name: str, shelf: Sql
 
 
 @EVERY_CHECKPOINT
-def test_loading_and_working_write_nothing(name: str, shelf: SqliteVectors, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_and_working_write_nothing(name: str, shelf: Shelf, capfd: pytest.CaptureFixture[str]) -> None:
     loaded = create_engine(shelf(name))
     capfd.readouterr()
     loaded.load()
@@ -70,7 +70,7 @@ def test_loading_and_working_write_nothing(name: str, shelf: SqliteVectors, capf
 
 
 @EVERY_CHECKPOINT
-def test_the_footprint_is_the_size_of_the_weights(name: str, shelf: SqliteVectors) -> None:
+def test_the_footprint_is_the_size_of_the_weights(name: str, shelf: Shelf) -> None:
     entry = shelf(name)
     loaded = create_engine(entry)
     loaded.load()
@@ -91,7 +91,7 @@ def test_a_missing_builtin_is_named_with_those_there_are(name: EngineName) -> No
 
 
 @EVERY_ENGINE
-def test_a_checkpoint_of_another_kind_is_refused_in_one_line(name: EngineName, shelf: SqliteVectors) -> None:
+def test_a_checkpoint_of_another_kind_is_refused_in_one_line(name: EngineName, shelf: Shelf) -> None:
     text_model = str(Path(shelf("z_image").checkpoint) / "text_encoder")
     loaded = create_engine(entry_of(name, text_model))
     with pytest.raises(CheckpointError) as caught:
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_kind_is_refused_in_one_line(name: EngineName, s
 
 
 @EVERY_CHECKPOINT
-def test_damaged_weights_are_refused_in_one_line(name: str, shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_damaged_weights_are_refused_in_one_line(name: str, shelf: Shelf, tmp_path: Path) -> None:
     entry = shelf(name)
     damaged = tmp_path / "damaged"
     shutil.copytree(entry.checkpoint, damaged)
@@ -115,7 +115,7 @@ def test_damaged_weights_are_refused_in_one_line(name: str, shelf: SqliteVectors
     assert loaded.footprint == 0
 
 
-def test_threads_are_those_of_the_entry(shelf: SqliteVectors) -> None:
+def test_threads_are_those_of_the_entry(shelf: Shelf) -> None:
     before = torch.get_num_threads()
     try:
         devices.prepare_torch(shelf("blip").model_copy(update={"threads": 3}))

@@ -20,7 +20,7 @@ from models.generation import neutral
 from models.pictures import encode
 from models.tasks import ChatJob, ImagePart, Message, SpeechJob, TextPart, TokenLogprob
 from tests.checkpoints import write_pocket_tts
-from tests.models.conftest import SqliteVectors, entry_of, loaded
+from tests.models.conftest import Shelf, entry_of, loaded
 
 EVERYTHING: dict[str, Any] = {
     "max_length": 3,
@@ -90,7 +90,7 @@ def answer(engine: ChatEngine, job: ChatJob) -> tuple[str, list[TokenLogprob]]:
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "gemma3"])
-def test_chat_answers_and_log_probabilities_are_the_models_own(name: str, shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_chat_answers_and_log_probabilities_are_the_models_own(name: str, shelf: Shelf, tmp_path: Path) -> None:
     plain: TransformersVlmEngine = loaded(shelf(name))
     loud: TransformersVlmEngine = loaded(opinionated(shelf(name), tmp_path / "loud"))
     assert loud._end_tokens == plain._end_tokens
@@ -103,7 +103,7 @@ def test_chat_answers_and_log_probabilities_are_the_models_own(name: str, shelf:
 
 
 @pytest.mark.parametrize("name", ["blip", "blip2"])
-def test_captions_are_greedy_whatever_the_checkpoint_prefers(name: str, shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_captions_are_greedy_whatever_the_checkpoint_prefers(name: str, shelf: Shelf, tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (50, 40), colour) for colour in ("red", "blue")]
     plain: BlipEngine = loaded(shelf(name))
     loud: BlipEngine = loaded(opinionated(shelf(name), tmp_path / "loud"))

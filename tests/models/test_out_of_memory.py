@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.models.conftest import SqliteVectors
+from tests.models.conftest import Shelf
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux limits a process's memory, and says how much"
@@ -57,7 +57,7 @@ LittleMemory = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def with_little_memory(shelf: SqliteVectors) -> Iterator[LittleMemory]:
+def with_little_memory(shelf: Shelf) -> Iterator[LittleMemory]:
     """What becomes of n square pictures for which there are `spare` MiB, and of a small one after them."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, shelf("flux").checkpoint],

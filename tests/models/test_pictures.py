@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from models.errors import InvalidImage
-from models.pictures import encode, open_picture, sniff
+from models.picture_files import check
+from models.pictures import encode, open_picture
 
 ORIENTATION = 0x0112
 
@@ -68,5 +69,5 @@ def test_a_photograph_with_another_behind_it_is_a_jpeg() -> None:
     picture = Image.new("RGB", (48, 32), "red")
     buffer = io.BytesIO()
     picture.save(buffer, "MPO", save_all=True, append_images=[picture])
-    assert sniff(buffer.getvalue()) == ("JPEG", 48, 32)
+    assert check(buffer.getvalue()).upright == (48, 32)
     assert open_picture(buffer.getvalue()).size == (48, 32)

@@ -1,4 +1,7 @@
-"""Pictures out of requests: file parts, data URLs and base64, checked before any work begins."""
+"""Pictures out of requests: file parts, data URLs and base64, checked before any work begins.
+
+Nothing is decoded here. What is damaged within a file that looks whole is found by the model that reads it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.requests import remote_pictures
 from deployments.ingress.requests.body import Upload
 from deployments.ingress.schemas.images import ImageReference
-from models.pictures import open_picture
+from models.picture_files import check
 from settings import Settings
 
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*?)(?P<base64>;base64)?,", re.IGNORECASE)
@@ -59,7 +62,7 @@ async def read_url(url: str, settings: Settings, param: str) -> bytes:
 
 
 async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
-    """The bytes, once they have been decoded completely and found to be a picture within the limits.
+    """The bytes, once their header and structure are those of a whole picture within the limits.
 
     Raises:
         ApiError: 413 when there are too many bytes.
@@ -70,7 +73,7 @@ async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
 
 def _checked(data: bytes, settings: Settings, param: str) -> Picture:
     refuse_too_large(data, settings, param)
-    return Picture(data, *open_picture(data, param, settings.image_max_pixels).size)
+    return Picture(data, *check(data, param, settings.image_max_pixels).upright)
 
 
 def _is_remote(url: str) -> bool:

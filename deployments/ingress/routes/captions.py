@@ -15,7 +15,7 @@ from deployments.ingress.openapi import accepts, query
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import check_picture
 from models.errors import InvalidImage
-from models.pictures import sniff
+from models.picture_files import read_header
 from settings import Settings
 
 router = APIRouter(prefix="/api", tags=["captions"])
@@ -95,7 +95,7 @@ async def _checked(index: int, file: body.Upload, settings: Settings) -> bytes:
     if not file.data:
         raise invalid(param, f"{param}: the file is empty", "invalid_image")
     try:
-        name = sniff(file.data, param, sys.maxsize)[0]  # too many pixels are another fault than a wrong type
+        name = read_header(file.data, param, sys.maxsize).name  # too many pixels are another fault than a wrong type
     except InvalidImage:
         name = None
     if name not in _TYPES:

@@ -176,7 +176,7 @@ async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Me
             pictures += 1
             if pictures > MAX_CHAT_IMAGES:
                 raise invalid(where, f"{where}: more than {MAX_CHAT_IMAGES} images in one request")
-            parts.append(ImagePart(await read_url(part.image_url.url, settings, where)))
+            parts.append(ImagePart(await read_url(part.image_url.url, settings, where), where))
         if not parts and message.role != "assistant":
             raise invalid(f"messages[{i}].content", f"messages[{i}].content is empty")
         converted.append(Message(_ROLES.get(message.role, message.role), tuple(parts)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import uuid
@@ -38,7 +37,6 @@ from deployments.ingress.services.image_jobs import image_request, make, make_al
 from deployments.ingress.services.jobs import Job
 from deployments.ingress.services.object_keys import image_key
 from deployments.ingress.services.retention import GENERATED
-from models.pictures import repainted
 from models.tasks import ImageJob
 
 router = APIRouter(tags=["images"])
@@ -65,7 +63,7 @@ async def edits(request: Request, atelier: AtelierDep) -> Response:
     images = [await read_picture(source, settings, "image") for source in params.sources]
     mask = None if params.mask is None else await read_picture(params.mask, settings, "mask")
     if mask is not None:
-        await asyncio.to_thread(_check_mask, mask, images[0])
+        _check_mask(mask, images[0])
     return await _answer(request, atelier, params, params.prompt, images, mask)
 
 
@@ -257,4 +255,3 @@ def _check_mask(mask: Picture, image: Picture) -> None:
             f"mask: {mask.width}x{mask.height} pixels where the image has {image.width}x{image.height}; "
             "both must be of one size",
         )
-    repainted(mask.data)

@@ -20,6 +20,7 @@ from deployments.ingress.requests.pictures import Picture, read_picture
 from deployments.ingress.schemas.images import OLD_ALIASES, Process
 from deployments.ingress.services.image_jobs import image_request, make_all, plan, size_like
 from deployments.ingress.services.jobs import Job
+from models.errors import InvalidImage
 from models.tasks import ImageJob
 
 router = APIRouter(tags=["picture files"])
@@ -110,7 +111,10 @@ async def _process(atelier: Atelier, work: Job, params: Process) -> _Done:
     job = plan(
         image_request(params, default_size, params.prompt or "", images, is_variation=mode == "variation"), entry
     )
-    (made,) = await make_all(atelier.models, work, job)
+    try:
+        (made,) = await make_all(atelier.models, work, job)
+    except InvalidImage as error:  # found by the model, which knows no fields of this route
+        raise InvalidImage(error.message, param) from error
     return _Done(mode, work.model, source, job, made)
 
 

@@ -30,7 +30,8 @@ from deployments.ingress.schemas.search import (
 )
 from deployments.search.garbage import Strays
 from models.errors import InvalidImage
-from models.pictures import THUMBNAIL_SIDE, open_picture, sniff, thumbnail
+from models.picture_files import check
+from models.pictures import THUMBNAIL_SIDE, open_picture, thumbnail
 from stores.backup import Backup
 from stores.errors import NotFound
 from stores.index.records import DEFAULT_PROJECT, PROJECT_NAME, ImageFilter, ImageRecord, Page, Project, thumbnail_key
@@ -106,7 +107,7 @@ async def add(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     if len(upload.data) > limit:
         raise _too_large(limit)
     with _image_refusals("file"):
-        sniff(upload.data, "file", settings.image_max_pixels)
+        check(upload.data, "file", settings.image_max_pixels)
         await _start_embedder(atelier)
         record, is_duplicate = await _index(atelier).add.remote(project, upload.filename, upload.data)
     return {**record._asdict(), **({"duplicate": True} if is_duplicate else {})}

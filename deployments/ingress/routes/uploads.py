@@ -19,7 +19,7 @@ from deployments.ingress.requests.body import Fields, Upload
 from deployments.ingress.requests.pictures import check_picture
 from deployments.ingress.routes.files import stored
 from deployments.storage import PICTURE_SUFFIXES
-from models.pictures import sniff
+from models.picture_files import read_header
 from settings import time_zone
 from stores.errors import KeyNotFound
 from stores.uploads import Upload as Kept
@@ -42,7 +42,7 @@ async def upload(request: Request, atelier: AtelierDep) -> dict[str, str]:
     settings = atelier.settings
     given = (await body.read(request, PictureUpload, max_bytes=settings.image_max_bytes)).file
     data = await check_picture(given.data, settings, "file")
-    kind, _, _ = sniff(data, "file", settings.image_max_pixels)
+    kind = read_header(data, "file", settings.image_max_pixels).name
     return {"url": f"/i/{await atelier.publishing.keep_upload(data, PICTURE_SUFFIXES[kind])}"}
 
 

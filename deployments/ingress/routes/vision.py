@@ -53,7 +53,7 @@ async def analyze(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     configured = atelier.settings.tasks
     alias = atelier.models.resolve(params.model or configured.get(params.task) or configured.get("default"), ["vlm"])
     picture = await read_picture(params.image, atelier.settings, "image")
-    messages = (Message("user", (ImagePart(picture.data), TextPart(question))),)
+    messages = (Message("user", (ImagePart(picture.data, "image"), TextPart(question))),)
     job = ChatJob(messages, max_tokens=params.max_tokens, form=params.json_schema)
     begun = time.monotonic()
     answer = await atelier.models.call(alias, "chat", job)

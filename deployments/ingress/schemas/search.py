@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from deployments.ingress.requests.body import Fields, Upload
-from models.pictures import ACCEPTED, THUMBNAIL_SIDE
+from models.picture_files import ACCEPTED
+from models.pictures import THUMBNAIL_SIDE
 
 
 def _as_list(value: Any) -> Any:

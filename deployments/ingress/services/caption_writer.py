@@ -84,14 +84,15 @@ class CaptionWriter:
         """The caption of each picture, in order. Without prompts of the caller, those of the model's entry are used."""
         wording = self._wording(alias, prompt, flag_prompt, self._models.entries[alias].caption.prompt or _PROMPT)
         weights = await self._weights_of(alias)
-        names = [await _name(PICTURE, weights, wording, [image]) for image in images]
-        pictures = dict(zip(names, images, strict=True))
+        keys = [await _name(PICTURE, weights, wording, [image]) for image in images]
+        named = [ImagePart(image, f"images[{i}]") for i, image in enumerate(images)]
+        pictures = dict(zip(keys, named, strict=True))
 
-        async def make(names: Sequence[str]) -> list[Caption]:
-            return await self._ask_each(alias, wording, [pictures[name] for name in names])
+        async def make(keys: Sequence[str]) -> list[Caption]:
+            return await self._ask_each(alias, wording, [pictures[key] for key in keys])
 
-        captions = await self._flights.board(names, partial(self._cached_or, make))
-        return [captions[name] for name in names]
+        captions = await self._flights.board(keys, partial(self._cached_or, make))
+        return [captions[key] for key in keys]
 
     async def together(
         self, alias: str, prompt: str | None, flag_prompt: str | None, images: Sequence[bytes]
@@ -102,7 +103,8 @@ class CaptionWriter:
         name = await _name(COLLECTION, await self._weights_of(alias), wording, images)
 
         async def make(_: Sequence[str]) -> list[Caption]:
-            text, flagged = await self._ask(alias, wording, images)
+            named = [ImagePart(image, f"images[{i}]") for i, image in enumerate(images)]
+            text, flagged = await self._ask(alias, wording, named)
             self._models.metrics.captioned(alias, 1)
             return [Caption(caption=text, tags=await asyncio.to_thread(tags_of, text), flagged=flagged)]
 
@@ -123,9 +125,10 @@ class CaptionWriter:
         await self._cache.keep(made)
         return {name: CaptionResult(found.get(name) or made[name], name in found) for name in names}
 
-    async def _ask_each(self, alias: str, wording: Wording, images: Sequence[bytes]) -> list[Caption]:
+    async def _ask_each(self, alias: str, wording: Wording, images: Sequence[ImagePart]) -> list[Caption]:
         if self._models.entries[alias].kind == "captioner":
-            texts: list[str] = await self._models.call(alias, "caption", list(images), wording.prompt)
+            named = {str(image.name): image.image for image in images}
+            texts: list[str] = await self._models.call(alias, "caption", named, wording.prompt)
             flags = [False] * len(texts)
         else:
             answers = await side_by_side(lambda image: self._ask(alias, wording, [image]), images, _AT_ONCE)
@@ -137,7 +140,7 @@ class CaptionWriter:
             for text, words, flagged in zip(texts, tags, flags, strict=True)
         ]
 
-    async def _ask(self, alias: str, wording: Wording, images: Sequence[bytes]) -> tuple[str, bool]:
+    async def _ask(self, alias: str, wording: Wording, images: Sequence[ImagePart]) -> tuple[str, bool]:
         """A chat model's caption of the pictures, and whether it flags them."""
         assert wording.prompt is not None
         text = await self._answer(alias, wording, images, wording.prompt)
@@ -146,10 +149,15 @@ class CaptionWriter:
         return text, is_yes(await self._answer(alias, wording, images, wording.flag_prompt, _YES + _NO), alias)
 
     async def _answer(
-        self, alias: str, wording: Wording, images: Sequence[bytes], question: str, form: tuple[str, ...] | None = None
+        self,
+        alias: str,
+        wording: Wording,
+        images: Sequence[ImagePart],
+        question: str,
+        form: tuple[str, ...] | None = None,
     ) -> str:
         system = (Message("system", (TextPart(wording.system_prompt),)),) if wording.system_prompt else ()
-        parts: list[ImagePart | TextPart] = [*map(ImagePart, images), TextPart(question)]
+        parts: list[ImagePart | TextPart] = [*images, TextPart(question)]
         tokens = _MAX_TOKENS if form is None else _FLAG_TOKENS
         job = ChatJob((*system, Message("user", tuple(parts))), max_tokens=tokens, form=form)
         text: str = (await self._models.call(alias, "chat", job)).text

@@ -21,7 +21,7 @@ from models.errors import CheckpointError, InferenceFailed, InvalidImage, Invali
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 from tests import checkpoints
-from tests.models.conftest import SqliteVectors, loaded, together, with_options
+from tests.models.conftest import Shelf, loaded, together, with_options
 
 
 def picture(colour: str) -> ImagePart:
@@ -98,7 +98,7 @@ def test_a_system_message_reaches_the_model(vlm: TransformersVlmEngine) -> None:
     assert usage(vlm, system("be short"), user("hello")).prompt_tokens > usage(vlm, user("hello")).prompt_tokens
 
 
-def test_a_template_that_refuses_system_messages_gets_them_in_the_user_turn(shelf: SqliteVectors) -> None:
+def test_a_template_that_refuses_system_messages_gets_them_in_the_user_turn(shelf: Shelf) -> None:
     gemma = loaded(shelf("gemma3"))
     folded = answer(gemma, chat(user("be short\n\nhello")))
     assert answer(gemma, chat(system("be short"), user("hello"))) == folded
@@ -110,7 +110,7 @@ def test_neighbouring_messages_of_one_role_are_taken(vlm: TransformersVlmEngine)
     assert usage(vlm, user("hello"), user(picture("red")), user("again")).image_tokens > 0
 
 
-def test_a_conversation_that_the_template_cannot_take_is_the_callers_fault(shelf: SqliteVectors) -> None:
+def test_a_conversation_that_the_template_cannot_take_is_the_callers_fault(shelf: Shelf) -> None:
     with pytest.raises(InvalidInput, match="must alternate") as caught:
         deltas(loaded(shelf("gemma3")), chat(assistant("hello"), user("hello")))
     assert caught.value.param == "messages"
@@ -145,7 +145,7 @@ def test_a_small_top_p_is_greedy(vlm: TransformersVlmEngine) -> None:
     assert answer(vlm, chat(user("hello"), temperature=1.0, top_p=1e-6, seed=3)) == answer(vlm, chat(user("hello")))
 
 
-def test_an_end_token_ends_the_answer(shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_an_end_token_ends_the_answer(shelf: Shelf, tmp_path: Path) -> None:
     entry = shelf("qwen2_5_vl")
     folder = tmp_path / "ends-at-once"
     shutil.copytree(entry.checkpoint, folder)
@@ -210,7 +210,7 @@ def test_more_than_the_context_is_refused_before_the_model_runs(qwen: Transforme
     assert (caught.value.param, caught.value.code) == ("messages", "context_length_exceeded")
 
 
-def test_an_answer_ends_where_the_context_does(shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_an_answer_ends_where_the_context_does(shelf: Shelf, tmp_path: Path) -> None:
     checkpoints.write_qwen2_5_vl(tmp_path / "short", max_position_embeddings=40)
     engine = loaded(shelf("qwen2_5_vl").model_copy(update={"checkpoint": str(tmp_path / "short")}))
     last = deltas(engine, chat(user("hello"), max_tokens=500))[-1]
@@ -236,13 +236,13 @@ def test_a_picture_too_narrow_for_the_model_is_the_callers_fault(qwen: Transform
     assert caught.value.param == "messages"
 
 
-def test_a_model_that_reads_no_pictures_is_refused(shelf: SqliteVectors) -> None:
+def test_a_model_that_reads_no_pictures_is_refused(shelf: Shelf) -> None:
     text_model = str(Path(shelf("z_image").checkpoint) / "text_encoder")
     with pytest.raises(CheckpointError, match="is a qwen3 model, which reads no pictures"):
         loaded(shelf("qwen2_5_vl").model_copy(update={"checkpoint": text_model}))
 
 
-def test_a_checkpoint_without_chat_template_is_refused(shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_a_checkpoint_without_chat_template_is_refused(shelf: Shelf, tmp_path: Path) -> None:
     entry = shelf("qwen2_5_vl")
     folder = tmp_path / "mute"
     shutil.copytree(entry.checkpoint, folder)
@@ -429,7 +429,7 @@ def test_a_conversation_reads_its_pictures_once(vlm: TransformersVlmEngine) -> N
     assert answer(vlm, first) == answers[0]
 
 
-def test_what_was_read_from_pictures_is_kept_up_to_so_many_bytes(shelf: SqliteVectors) -> None:
+def test_what_was_read_from_pictures_is_kept_up_to_so_many_bytes(shelf: Shelf) -> None:
     engine: TransformersVlmEngine = loaded(with_options(shelf("qwen2_5_vl"), picture_cache=1_000_000))
     engine._features.forget()
     answer(engine, chat(user(picture("red"), "hello"), max_tokens=1))

@@ -19,7 +19,7 @@ from models.image.diffusion import DiffusionEngine
 from models.image.diffusion_sources import drawn_size
 from models.tasks import ImageJob
 from tests import checkpoints
-from tests.models.conftest import SqliteVectors, entry_of, loaded, with_options
+from tests.models.conftest import Shelf, entry_of, loaded, with_options
 
 JOB = ImageJob("a red circle", width=64, height=64, steps=2, guidance=2.0, seed=7)
 
@@ -44,13 +44,13 @@ def made(engine: DiffusionEngine, job: ImageJob) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def z_image(shelf: SqliteVectors) -> DiffusionEngine:
+def z_image(shelf: Shelf) -> DiffusionEngine:
     engine: DiffusionEngine = loaded(with_options(shelf("z_image"), call={"max_sequence_length": 48}))
     return engine
 
 
 @pytest.fixture(scope="module")
-def sdxl(shelf: SqliteVectors) -> DiffusionEngine:
+def sdxl(shelf: Shelf) -> DiffusionEngine:
     engine: DiffusionEngine = loaded(shelf("sdxl"))
     return engine
 
@@ -89,13 +89,13 @@ def test_picture_i_of_n_is_what_its_seed_alone_gives(any_pipeline: DiffusionEngi
     assert made(any_pipeline, replace(JOB, n=3)) == [made(any_pipeline, replace(JOB, seed=7 + i))[0] for i in range(3)]
 
 
-def test_a_batch_gives_the_very_pictures_that_are_made_alone(shelf: SqliteVectors) -> None:
+def test_a_batch_gives_the_very_pictures_that_are_made_alone(shelf: Shelf) -> None:
     batches = loaded(with_options(shelf("flux"), call={"max_sequence_length": 48}, max_batch=3))
     alone = [made(batches, replace(JOB, seed=7 + i))[0] for i in range(5)]
     assert made(batches, replace(JOB, n=5)) == alone
 
 
-def test_as_many_pictures_are_made_at_once_as_have_four_megapixels_or_as_the_entry_says(shelf: SqliteVectors) -> None:
+def test_as_many_pictures_are_made_at_once_as_have_four_megapixels_or_as_the_entry_says(shelf: Shelf) -> None:
     engine = loaded(shelf("flux"))
     sides = {side: engine._batch_size(engine._pipeline, (side, side)) for side in (2048, 1456, 1024, 512)}
     assert sides == {2048: 1, 1456: 1, 1024: 4, 512: 16}
@@ -103,7 +103,7 @@ def test_as_many_pictures_are_made_at_once_as_have_four_megapixels_or_as_the_ent
     assert {engine._batch_size(engine._pipeline, (side, side)) for side in (2048, 64)} == {3}
 
 
-def test_pictures_come_as_they_are_finished(shelf: SqliteVectors) -> None:
+def test_pictures_come_as_they_are_finished(shelf: Shelf) -> None:
     steps: list[int] = []
     engine = loaded(with_options(shelf("flux"), call={"max_sequence_length": 48}, max_batch=1))
     coming = engine.stream(replace(JOB, n=2), lambda step: steps.append(step.done))
@@ -137,7 +137,7 @@ def test_out_of_memory_is_told_and_the_next_job_works(flux: DiffusionEngine) -> 
     assert len(made(flux, JOB)) == 1
 
 
-def test_a_batch_that_does_not_fit_is_made_in_smaller_ones(shelf: SqliteVectors) -> None:
+def test_a_batch_that_does_not_fit_is_made_in_smaller_ones(shelf: Shelf) -> None:
     batches = loaded(with_options(shelf("flux"), call={"max_sequence_length": 48}, max_batch=4))
     pictures = batches.generate(replace(JOB, n=4), raising(torch.OutOfMemoryError("CUDA out of memory"), times=2))
     assert len({p.tobytes() for p in pictures}) == 4
@@ -147,14 +147,14 @@ def test_a_negative_prompt_acts_where_guidance_does(any_pipeline: DiffusionEngin
     assert made(any_pipeline, replace(JOB, negative_prompt="a blue star")) != made(any_pipeline, JOB)
 
 
-def test_a_negative_prompt_that_could_not_act_is_refused(shelf: SqliteVectors) -> None:
+def test_a_negative_prompt_that_could_not_act_is_refused(shelf: Shelf) -> None:
     engine = loaded(shelf("flux"))
     with pytest.raises(InvalidInput) as caught:
         engine.generate(replace(JOB, negative_prompt="a blue star"), on_step)
     assert caught.value.param == "negative_prompt"
 
 
-def test_an_empty_negative_prompt_is_none(any_pipeline: DiffusionEngine, shelf: SqliteVectors) -> None:
+def test_an_empty_negative_prompt_is_none(any_pipeline: DiffusionEngine, shelf: Shelf) -> None:
     for engine in (any_pipeline, loaded(shelf("flux"))):
         for guidance in (0.0, 1.0, 2.0):
             job = replace(JOB, guidance=guidance)
@@ -176,13 +176,13 @@ def test_a_negative_prompt_without_guidance_is_refused(
     assert made(engine, job) != made(engine, replace(job, negative_prompt=None))
 
 
-def test_guidance_that_the_entry_fixes_lets_a_negative_prompt_act(shelf: SqliteVectors) -> None:
+def test_guidance_that_the_entry_fixes_lets_a_negative_prompt_act(shelf: Shelf) -> None:
     engine = loaded(with_options(shelf("flux"), call={"max_sequence_length": 48, "true_cfg_scale": 3.0}))
     job = replace(JOB, guidance=0.0)
     assert made(engine, replace(job, negative_prompt="a blue star")) != made(engine, job)
 
 
-def test_guidance_can_be_kept_from_the_pipeline(shelf: SqliteVectors) -> None:
+def test_guidance_can_be_kept_from_the_pipeline(shelf: Shelf) -> None:
     engine = loaded(with_options(shelf("flux"), guidance_argument="none"))
     assert made(engine, JOB) == made(engine, replace(JOB, guidance=9.0))
 
@@ -200,14 +200,12 @@ def test_guidance_feeds_a_guidance_distilled_transformer(tmp_path: Path) -> None
         ({"call": {"prompt": "x"}}, "'prompt' is set by each request"),
     ],
 )
-def test_call_arguments_that_cannot_be_are_refused(
-    options: dict[str, object], wrong: str, shelf: SqliteVectors
-) -> None:
+def test_call_arguments_that_cannot_be_are_refused(options: dict[str, object], wrong: str, shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=wrong):
         loaded(with_options(shelf("flux"), **options))
 
 
-def test_a_guidance_argument_that_the_pipeline_lacks_is_refused(shelf: SqliteVectors) -> None:
+def test_a_guidance_argument_that_the_pipeline_lacks_is_refused(shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match="no argument 'true_cfg_scale'"):
         loaded(with_options(shelf("z_image"), guidance_argument="true_cfg_scale"))
 
@@ -220,20 +218,18 @@ def relabelled(entry: ModelEntry, folder: Path, name: str) -> ModelEntry:
     return entry.model_copy(update={"checkpoint": str(folder)})
 
 
-def test_a_pipeline_that_diffusers_does_not_know_is_named(shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_a_pipeline_that_diffusers_does_not_know_is_named(shelf: Shelf, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no pipeline 'Flux9Pipeline'"):
         loaded(relabelled(shelf("flux"), tmp_path / "flux9", "Flux9Pipeline"))
 
 
-def test_an_image_to_image_checkpoint_is_loaded_as_its_text_to_image_sibling(
-    shelf: SqliteVectors, tmp_path: Path
-) -> None:
+def test_an_image_to_image_checkpoint_is_loaded_as_its_text_to_image_sibling(shelf: Shelf, tmp_path: Path) -> None:
     engine = loaded(relabelled(shelf("flux"), tmp_path / "img2img", "FluxImg2ImgPipeline"))
     (picture,) = engine.generate(JOB, on_step)
     assert isinstance(picture, Image.Image)
 
 
-def test_a_model_that_is_not_loaded_has_no_footprint(shelf: SqliteVectors) -> None:
+def test_a_model_that_is_not_loaded_has_no_footprint(shelf: Shelf) -> None:
     assert create_engine(shelf("flux")).footprint == 0
 
 

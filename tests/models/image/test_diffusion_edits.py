@@ -19,7 +19,7 @@ from models.image.diffusion import DiffusionEngine
 from models.pictures import encode
 from models.tasks import ImageJob, LoraUse
 from tests import checkpoints
-from tests.models.conftest import WRITERS, SqliteVectors, entry_of, loaded, with_options
+from tests.models.conftest import WRITERS, Shelf, entry_of, loaded, with_options
 
 JOB = ImageJob("a red circle", width=64, height=64, steps=2, guidance=2.0, seed=7)
 SHORT: dict[str, Any] = {"call": {"max_sequence_length": 48}}
@@ -109,7 +109,7 @@ Engines = Callable[[str], DiffusionEngine]
 
 
 @pytest.fixture(scope="module")
-def engines(shelf: SqliteVectors) -> Engines:
+def engines(shelf: Shelf) -> Engines:
     """A loaded engine of each family, by its name."""
     kept: dict[str, DiffusionEngine] = {}
 
@@ -162,7 +162,7 @@ def test_a_model_that_only_follows_instructions_makes_variations_so(engines: Eng
     assert made(engine, replace(job, is_variation=True)) == made(engine, job)
 
 
-def test_the_default_strength_is_the_entrys(shelf: SqliteVectors, engines: Engines) -> None:
+def test_the_default_strength_is_the_entrys(shelf: Shelf, engines: Engines) -> None:
     engine = loaded(with_options(shelf("flux"), **SHORT, default_strength=0.5))
     assert made(engine, job_of("edit")) == made(engines("flux"), replace(job_of("edit"), strength=0.5))
 
@@ -217,7 +217,7 @@ def assert_only_the_hole_changed(result: Image.Image, width: int, height: int) -
 @SIZES
 @those("inpaint", slow=False)
 def test_only_what_the_mask_leaves_open_changes(
-    name: str, width: int, height: int, native: int | None, engines: Engines, shelf: SqliteVectors
+    name: str, width: int, height: int, native: int | None, engines: Engines, shelf: Shelf
 ) -> None:
     engine = engines(name)
     if native is not None:
@@ -252,7 +252,7 @@ def test_picture_i_of_n_is_what_its_seed_alone_gives_in_every_way(name: str, way
 
 
 @pytest.mark.parametrize("name", sorted({name for name in FAMILIES if name not in SLOW}))
-def test_batches_are_nearly_the_single_pictures_in_every_way(name: str, engines: Engines, shelf: SqliteVectors) -> None:
+def test_batches_are_nearly_the_single_pictures_in_every_way(name: str, engines: Engines, shelf: Shelf) -> None:
     batches = loaded(with_options(shelf(name), **short(name), max_batch=2))
     for way in FAMILIES[name]:
         together = batches.generate(replace(job_of(way), n=2), on_step)
@@ -260,7 +260,7 @@ def test_batches_are_nearly_the_single_pictures_in_every_way(name: str, engines:
         assert [difference(*pair) < 0.5 for pair in zip(together, alone, strict=True)] == [True, True], way
 
 
-def test_batches_of_models_that_work_at_a_megapixel(shelf: SqliteVectors) -> None:
+def test_batches_of_models_that_work_at_a_megapixel(shelf: Shelf) -> None:
     batches = loaded(with_options(shelf("qwen_image_edit"), max_batch=2))
     for way in ("edit", "inpaint"):
         assert len(set(made(batches, replace(job_of(way), n=2, steps=1, guidance=1.0)))) == 2
@@ -282,7 +282,7 @@ def test_a_negative_prompt_acts_or_is_refused(name: str, engines: Engines) -> No
 
 
 @pytest.fixture(scope="module")
-def redux(shelf: SqliteVectors, tmp_path_factory: pytest.TempPathFactory) -> DiffusionEngine:
+def redux(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> DiffusionEngine:
     """A FLUX whose variations a Redux makes."""
     folder = tmp_path_factory.mktemp("redux")
     checkpoints.write_redux(folder)
@@ -319,7 +319,7 @@ def test_redux_counts_towards_the_footprint_and_its_text_encoders_do_not_count_t
     assert extra == pytest.approx(sum(p.numel() * 4 for part in own for p in part.parameters()), rel=0.01)
 
 
-def test_redux_is_for_flux_only(redux: DiffusionEngine, shelf: SqliteVectors) -> None:
+def test_redux_is_for_flux_only(redux: DiffusionEngine, shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=r"redux: is for FLUX\.1 checkpoints, and this is a ZImagePipeline"):
         loaded(with_options(shelf("z_image"), redux=redux.options.redux))
 
@@ -343,7 +343,7 @@ def lora_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def inked(shelf: SqliteVectors, lora_files: dict[str, str]) -> DiffusionEngine:
+def inked(shelf: Shelf, lora_files: dict[str, str]) -> DiffusionEngine:
     """A FLUX with LoRAs, none loaded yet."""
     sources = {name: {"checkpoint": file} for name, file in lora_files.items()}
     engine: DiffusionEngine = loaded(with_options(shelf("flux"), **SHORT, loras=sources, max_loras=2))
@@ -375,7 +375,7 @@ def test_a_lora_acts_in_every_way(inked: DiffusionEngine) -> None:
 
 @pytest.mark.parametrize("name", ["flux", "kontext", "flux2_klein", "z_image", "qwen_image", "sdxl"])
 def test_a_lora_of_each_family_changes_its_own_pictures_only_and_with_weight_0_none(
-    name: str, shelf: SqliteVectors, tmp_path: Path
+    name: str, shelf: Shelf, tmp_path: Path
 ) -> None:
     _, write = WRITERS[name]
     sources = {"ink": {"checkpoint": str(checkpoints.write_lora(tmp_path, write))}}
@@ -388,7 +388,7 @@ def test_a_lora_of_each_family_changes_its_own_pictures_only_and_with_weight_0_n
     assert made(engine, with_loras(("ink", 1.0))) == inked
 
 
-def test_a_lora_of_sdxl_acts_on_every_part_that_it_is_for(shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_a_lora_of_sdxl_acts_on_every_part_that_it_is_for(shelf: Shelf, tmp_path: Path) -> None:
     sources = {"ink": {"checkpoint": str(checkpoints.write_lora(tmp_path, checkpoints.write_sdxl))}}
     engine = loaded(with_options(shelf("sdxl"), loras=sources))
     made(engine, with_loras(("ink", 1.0)))
@@ -451,7 +451,7 @@ def test_a_broken_lora_as_the_first_one_leaves_the_model_as_it_was(inked: Diffus
         assert made(inked, JOB) == made(engines("flux"), JOB)
 
 
-def test_a_lora_that_is_not_there_is_told_when_the_model_is_loaded(shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_a_lora_that_is_not_there_is_told_when_the_model_is_loaded(shelf: Shelf, tmp_path: Path) -> None:
     source = {"ink": {"checkpoint": str(tmp_path / "ink.safetensors")}}
     with pytest.raises(CheckpointError, match=r"options.loras.ink: no file or folder at '.*ink.safetensors'"):
         loaded(with_options(shelf("flux"), loras=source))
@@ -461,7 +461,7 @@ def test_a_lora_that_is_not_there_is_told_when_the_model_is_loaded(shelf: Sqlite
 
 
 @those("inpaint")
-def test_all_ways_share_one_set_of_weights(name: str, shelf: SqliteVectors) -> None:
+def test_all_ways_share_one_set_of_weights(name: str, shelf: Shelf) -> None:
     engine = loaded(with_options(shelf(name), **short(name)))
     before, own = engine.footprint, {id(p) for module in engine._modules() for p in module.parameters()}
     for way in ("text", "edit", "image", "inpaint"):
@@ -473,7 +473,7 @@ def test_all_ways_share_one_set_of_weights(name: str, shelf: SqliteVectors) -> N
 
 
 @pytest.mark.parametrize("name", ["flux", "kontext", "flux2_klein", "z_image", "qwen_image", "sdxl"])
-def test_a_prompt_is_encoded_once(name: str, shelf: SqliteVectors) -> None:
+def test_a_prompt_is_encoded_once(name: str, shelf: Shelf) -> None:
     engine = loaded(with_options(shelf(name), **short(name)))
     runs: list[int] = []
     engine._pipeline.text_encoder.register_forward_hook(lambda *_: runs.append(1))
@@ -486,7 +486,7 @@ def test_a_prompt_is_encoded_once(name: str, shelf: SqliteVectors) -> None:
     assert len(runs) > once
 
 
-def test_remembered_prompts_are_bounded_and_the_oldest_goes(shelf: SqliteVectors) -> None:
+def test_remembered_prompts_are_bounded_and_the_oldest_goes(shelf: Shelf) -> None:
     engine = loaded(with_options(shelf("flux"), **SHORT, prompt_cache=2))
     runs: list[int] = []
     engine._pipeline.text_encoder.register_forward_hook(lambda *_: runs.append(1))
@@ -496,7 +496,7 @@ def test_remembered_prompts_are_bounded_and_the_oldest_goes(shelf: SqliteVectors
     assert len(engine._embeddings) == 2
 
 
-def test_nothing_is_remembered_where_the_cache_is_0(shelf: SqliteVectors, engines: Engines) -> None:
+def test_nothing_is_remembered_where_the_cache_is_0(shelf: Shelf, engines: Engines) -> None:
     engine = loaded(with_options(shelf("flux"), **SHORT, prompt_cache=0))
     assert made(engine, replace(JOB, n=2)) == made(engines("flux"), replace(JOB, n=2))
     assert not engine._embeddings
@@ -527,14 +527,14 @@ def test_previews_come_nearer_to_the_picture(name: str, engines: Engines) -> Non
         assert away[-1] < 3  # nothing is left to do after the last step
 
 
-def test_previews_show_every_picture_of_a_batch(shelf: SqliteVectors) -> None:
+def test_previews_show_every_picture_of_a_batch(shelf: Shelf) -> None:
     engine = loaded(with_options(shelf("flux"), **SHORT, max_batch=2))
     seen: list[list[int]] = []
     engine.generate(replace(JOB, n=3), lambda step: seen.append([number for number, _ in step.peek()]))
     assert seen == [[], [0, 1], [], [2]]
 
 
-def test_previews_are_small(shelf: SqliteVectors, engines: Engines) -> None:
+def test_previews_are_small(shelf: Shelf, engines: Engines) -> None:
     seen: list[Image.Image] = []
     engines("flux").generate(
         replace(JOB, width=256, height=192), lambda step: seen.extend(picture for _, picture in step.peek())
@@ -562,7 +562,7 @@ def test_the_built_in_model_works_in_all_four_ways() -> None:
         assert picture.size == (128, 96)
 
 
-def test_a_pipeline_class_that_diffusers_lacks_is_named(shelf: SqliteVectors) -> None:
+def test_a_pipeline_class_that_diffusers_lacks_is_named(shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=r"options.pipelines.edit: diffusers .* has no 'FluxKontekstPipeline'"):
         loaded(with_options(shelf("flux"), pipelines={"edit": "FluxKontekstPipeline"}))
 

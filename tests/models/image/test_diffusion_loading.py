@@ -20,7 +20,7 @@ from models.pictures import encode
 from models.quantizers import unused
 from models.tasks import ImageJob
 from tests import checkpoints
-from tests.models.conftest import SqliteVectors, entry_of, loaded, with_options
+from tests.models.conftest import Shelf, entry_of, loaded, with_options
 
 JOB = ImageJob("a red circle", width=64, height=64, steps=4, guidance=2.0, seed=7)
 
@@ -29,7 +29,7 @@ def on_step(_step: Step) -> None:
     """Do nothing."""
 
 
-def flux(shelf: SqliteVectors, name: str = "flux", **loading: Any) -> DiffusionEngine:
+def flux(shelf: Shelf, name: str = "flux", **loading: Any) -> DiffusionEngine:
     engine: DiffusionEngine = loaded(with_options(shelf(name), call={"max_sequence_length": 48}, loading=loading))
     return engine
 
@@ -58,13 +58,13 @@ def drawn(engine: DiffusionEngine, job: ImageJob = JOB) -> np.ndarray:
         ({"variant": "fp16"}, r"could not be loaded as diffusion: .*variant=fp16"),
     ],
 )
-def test_what_cannot_be_is_told_by_the_options_name(loading: dict[str, Any], wrong: str, shelf: SqliteVectors) -> None:
+def test_what_cannot_be_is_told_by_the_options_name(loading: dict[str, Any], wrong: str, shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=wrong) as caught:
         flux(shelf, **loading)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_extra_is_named(shelf: SqliteVectors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao", None)  # as if it were not installed
     with pytest.raises(CheckpointError, match="int8 needs the package torchao; install Atelier with the extra `gpu`"):
         flux(shelf, quantization="int8")
@@ -73,12 +73,12 @@ def test_a_missing_extra_is_named(shelf: SqliteVectors, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "pipeline"), [("sdxl", "StableDiffusionXLPipeline"), ("flux2_klein", "Flux2KleinPipeline")]
 )
-def test_a_model_without_such_a_cache_says_so(name: str, pipeline: str, shelf: SqliteVectors) -> None:
+def test_a_model_without_such_a_cache_says_so(name: str, pipeline: str, shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=f"step_cache: a {pipeline} has no such cache"):
         loaded(with_options(shelf(name), loading={"step_cache": 0.1}))
 
 
-def test_the_step_cache_skips_work_and_leaves_nothing_for_the_next_picture(shelf: SqliteVectors) -> None:
+def test_the_step_cache_skips_work_and_leaves_nothing_for_the_next_picture(shelf: Shelf) -> None:
     cached = flux(shelf, step_cache=1.0)
     runs: list[int] = []
     cached._pipeline.transformer.single_transformer_blocks[0].proj_out.register_forward_hook(lambda *_: runs.append(1))
@@ -95,24 +95,24 @@ def test_the_step_cache_skips_work_and_leaves_nothing_for_the_next_picture(shelf
     assert (drawn(cached, job) == first).all()
 
 
-def test_the_step_cache_leaves_ways_alone_that_cannot_use_it(shelf: SqliteVectors) -> None:
+def test_the_step_cache_leaves_ways_alone_that_cannot_use_it(shelf: Shelf) -> None:
     picture = encode(Image.new("RGB", (64, 64), "red"))
     job = replace(JOB, images=(picture,), strength=0.9)
     assert (drawn(flux(shelf, step_cache=1.0), job) == drawn(flux(shelf), job)).all()
 
 
 @pytest.mark.parametrize("attention", ["native", "_native_math"])
-def test_backends_of_attention_make_the_same_picture(attention: str, shelf: SqliteVectors) -> None:
+def test_backends_of_attention_make_the_same_picture(attention: str, shelf: Shelf) -> None:
     assert np.abs(drawn(flux(shelf, attention=attention)) - drawn(flux(shelf))).max() <= 2
 
 
-def test_a_picture_decoded_in_tiles_is_nearly_the_same(shelf: SqliteVectors) -> None:
+def test_a_picture_decoded_in_tiles_is_nearly_the_same(shelf: Shelf) -> None:
     change = np.abs(drawn(flux(shelf, vae_tiling=True)) - drawn(flux(shelf))).mean()
     assert 0 < change < 15
 
 
 @pytest.mark.parametrize("quantization", ["int8", "fp8"])
-def test_quantised_weights_take_less_and_make_nearly_the_same_picture(quantization: str, shelf: SqliteVectors) -> None:
+def test_quantised_weights_take_less_and_make_nearly_the_same_picture(quantization: str, shelf: Shelf) -> None:
     whole, quantised = flux(shelf), flux(shelf, quantization=quantization)
     assert quantised.footprint < 0.8 * whole.footprint
     change = np.abs(drawn(quantised) - drawn(whole)).mean()
@@ -138,7 +138,7 @@ def test_a_text_encoder_in_nf4_works_on_a_cpu(tmp_path: Path) -> None:
     assert 0 < change < 5
 
 
-def test_packages_of_quantised_weights_are_left_out_where_nothing_is_quantised(shelf: SqliteVectors) -> None:
+def test_packages_of_quantised_weights_are_left_out_where_nothing_is_quantised(shelf: Shelf) -> None:
     program = """
 import sys
 from models.catalog import ModelEntry, create_engine
@@ -152,7 +152,7 @@ print([name for name in ("bitsandbytes", "gguf", "scipy", "torchao") if sys.modu
 
 
 def test_packages_of_quantised_weights_are_there_where_a_checkpoint_or_its_entry_needs_them(
-    shelf: SqliteVectors, tmp_path: Path
+    shelf: Shelf, tmp_path: Path
 ) -> None:
     plain = shelf("flux").checkpoint
     assert unused([plain], Loading(quantization="int8").packages) == ("bitsandbytes", "gguf", "scipy")
@@ -170,7 +170,7 @@ def test_scipy_is_there_where_a_scheduler_computes_with_it(tmp_path: Path, field
     assert "scipy" not in unused([str(tmp_path)], ())
 
 
-def test_a_gguf_file_stands_in_for_the_transformer(shelf: SqliteVectors, tmp_path: Path) -> None:
+def test_a_gguf_file_stands_in_for_the_transformer(shelf: Shelf, tmp_path: Path) -> None:
     whole = flux(shelf)
     file = tmp_path / "flux.gguf"
     _write_gguf(file, whole._pipeline.transformer.state_dict())

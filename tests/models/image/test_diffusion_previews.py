@@ -19,7 +19,7 @@ from models.image.diffusion import DiffusionEngine
 from models.image.diffusion_previews import LatentColours, _decoded
 from models.pictures import encode
 from models.tasks import ImageJob
-from tests.models.conftest import SqliteVectors, entry_of, loaded, with_options
+from tests.models.conftest import Shelf, entry_of, loaded, with_options
 
 JOB = ImageJob("a red circle", width=64, height=64, steps=4, guidance=2.0, seed=7)
 FAMILIES = ["flux", "flux2_klein", "z_image", "qwen_image", "sdxl"]
@@ -52,7 +52,7 @@ def test_the_matrix_sees_what_the_built_in_autoencoder_sees() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_matrix_is_fitted_to_the_autoencoder_of_each_family(name: str, shelf: SqliteVectors) -> None:
+def test_the_matrix_is_fitted_to_the_autoencoder_of_each_family(name: str, shelf: Shelf) -> None:
     pipeline = loaded(shelf(name))._pipeline
     colours = LatentColours(pipeline)
     latents = colours._smooth()
@@ -65,7 +65,7 @@ def test_the_matrix_is_fitted_to_the_autoencoder_of_each_family(name: str, shelf
     assert (mapped - small).mean().abs() < 0.01
 
 
-def test_a_large_picture_has_previews_of_one_pixel_for_each_latent(shelf: SqliteVectors) -> None:
+def test_a_large_picture_has_previews_of_one_pixel_for_each_latent(shelf: Shelf) -> None:
     engine = loaded(shelf("flux"))
     seen: list[Image.Image] = []
     engine._colours.fit()
@@ -94,7 +94,7 @@ def offloaded(engine: DiffusionEngine) -> DiffusionEngine:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_previews_of_an_offloaded_model_leave_its_autoencoder_where_it_is(name: str, shelf: SqliteVectors) -> None:
+def test_previews_of_an_offloaded_model_leave_its_autoencoder_where_it_is(name: str, shelf: Shelf) -> None:
     engine = offloaded(loaded(shelf(name)))
     decodings, seen = counted(engine), list[list[int]]()
 
@@ -119,7 +119,7 @@ def test_previews_of_an_offloaded_model_look_like_its_picture() -> None:
 @pytest.mark.parametrize("error", [Cancelled(), torch.OutOfMemoryError("CUDA out of memory"), KeyboardInterrupt()])
 @pytest.mark.parametrize("strength", [None, 0.9], ids=["its own pipeline", "a sibling"])
 def test_what_ends_a_run_leaves_nothing_of_an_offloaded_model_on_the_device(
-    error: BaseException, strength: float | None, shelf: SqliteVectors
+    error: BaseException, strength: float | None, shelf: Shelf
 ) -> None:
     engine = offloaded(loaded(shelf("flux")))
     job = JOB if strength is None else replace(JOB, images=(encode(BLOTCHES),), strength=strength)
@@ -136,7 +136,7 @@ def test_what_ends_a_run_leaves_nothing_of_an_offloaded_model_on_the_device(
     assert engine.generate(job, on_step) == whole
 
 
-def test_a_sibling_that_has_worked_leaves_nothing_on_the_device_either(shelf: SqliteVectors) -> None:
+def test_a_sibling_that_has_worked_leaves_nothing_on_the_device_either(shelf: Shelf) -> None:
     engine = offloaded(loaded(shelf("flux")))
     hooks = engine._pipeline._all_hooks
     engine.generate(replace(JOB, images=(encode(BLOTCHES),), strength=0.9), on_step)

@@ -62,10 +62,10 @@ class Chat:
 
 
 class Captioner:
-    async def caption(self, images: list[bytes], prefix: str | None = None) -> list[str]:
-        World.calls.append((images, prefix))
+    async def caption(self, images: dict[str, bytes], prefix: str | None = None) -> list[str]:
+        World.calls.append((list(images.values()), prefix))
         await World.answer()
-        return [f"{prefix or 'a'} {image.decode()} circle" for image in images]
+        return [f"{prefix or 'a'} {image.decode()} circle" for image in images.values()]
 
 
 @pytest.fixture(scope="module")

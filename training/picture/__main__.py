@@ -1,0 +1,193 @@
+"""Make the picture model of the world of things: `python -m training.picture`, after `python -m training.art`.
+
+Five stages, each kept under `.runs/picture/` and skipped when it is there: the autoencoder, the text encoders, the
+recogniser that judges (`python -m training.picture.recogniser`), the bank of latents, the transformer. A run that was
+ended goes on with the same command. `--only` runs some of them; `--seconds` ends a stage after so much work, with its
+rate fallen to nothing by then, so that a machine that is there for minutes is used to its last one.
+
+What comes out is a folder that `FluxPipeline` and `FluxKontextPipeline` load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+from transformers import PreTrainedTokenizerFast
+
+from training.art.fetch import ArtError
+from training.evaluate import as_table
+from training.image_text import TextEncoders
+from training.loop import RUNS, Check, Schedule
+from training.picture.autoencoder import build_autoencoder, make_pool, quality, train_autoencoder, train_on_pool
+from training.picture.bank import make_bank, open_bank
+from training.picture.flow import build_flow_transformer, train_flow
+from training.picture.judging import evaluate, evaluate_edits, look
+from training.picture.recogniser import KEPT, load_recogniser
+from training.picture.text import TextTask, train_text, train_tokenizer
+from training.picture.world import device_of, drawn_world, has_unseen_world
+
+FOLDER: Final = RUNS / "picture"
+SHIFT: Final = 3.0
+STAGES: Final = ("autoencoder", "text", "bank", "flow", "evaluate")
+
+
+def load_autoencoder(device: torch.device) -> AutoencoderKL:
+    """The trained one."""
+    return AutoencoderKL.from_pretrained(FOLDER / "autoencoder" / "model").to(device).eval()
+
+
+def load_text() -> tuple[PreTrainedTokenizerFast, TextEncoders]:
+    """The trained encoders and their tokenizer."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(FOLDER / "text" / "tokenizer")
+    task = TextTask(TextEncoders(len(tokenizer)))
+    task.load_state_dict(torch.load(FOLDER / "text" / "model.pt", weights_only=True, map_location="cpu"))
+    return tokenizer, task.encoders.eval()
+
+
+def pipeline_of(transformer: FluxTransformer2DModel, kind: Any = FluxPipeline) -> Any:
+    """A pipeline with this transformer, on its device."""
+    tokenizer, encoders = load_text()
+    pipeline = kind(
+        scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT),
+        vae=load_autoencoder(transformer.device),
+        text_encoder=encoders.clip.to(transformer.device),
+        text_encoder_2=encoders.t5.to(transformer.device),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        transformer=transformer,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _autoencoder(given: argparse.Namespace, device: torch.device) -> None:
+    kept = FOLDER / "autoencoder" / "model"
+    if kept.exists():
+        return
+    torch.manual_seed(71)
+    vae = build_autoencoder().to(device)
+    steps = given.autoencoder_steps
+    schedule = Schedule(
+        steps=steps, lr=2e-3, weight_decay=1e-4, ema=0.995, hold=steps // 2, seed=71, seconds=given.seconds
+    )
+    if given.pool:
+        train_on_pool(vae, make_pool(given.pool, given.workers).to(device), schedule, given.autoencoder_batch)
+    else:
+        train_autoencoder(vae, schedule, given.autoencoder_batch)
+    if has_unseen_world():
+        print(f"autoencoder: {quality(vae):.2f} dB in designs that it never saw")
+    vae.cpu().save_pretrained(kept)
+
+
+def _text(given: argparse.Namespace, device: torch.device) -> None:
+    kept = FOLDER / "text" / "model.pt"
+    if kept.exists():
+        return
+    pieces = FOLDER / "text" / "tokenizer"
+    if not pieces.exists():
+        train_tokenizer(drawn_world().stock).save_pretrained(pieces)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(pieces)
+    torch.manual_seed(72)
+    task = TextTask(TextEncoders(len(tokenizer))).to(device)
+    steps = given.text_steps
+    train_text(
+        task, tokenizer, Schedule(steps=steps, lr=2e-3, muon=1e-2, hold=steps // 2, seed=72, seconds=given.seconds)
+    )
+    torch.save(task.cpu().state_dict(), kept)
+
+
+def _bank(given: argparse.Namespace, device: torch.device) -> None:
+    make_bank(given.shards, load_autoencoder(device), load_text()[0], given.workers)
+
+
+def _flow(given: argparse.Namespace, device: torch.device) -> None:
+    torch.manual_seed(75)
+    transformer = build_flow_transformer().to(device)
+    tokenizer, encoders = load_text()
+    pipeline = pipeline_of(transformer)
+    judge = load_recogniser(device=device) if KEPT.exists() else None
+    if given.compile:
+        transformer.compile()
+
+    def seen(step: int) -> None:
+        print(f"step {step}: {look(pipeline, judge, FOLDER / 'looks' / f'{step:06}.png')}")
+
+    hold = int(given.steps * given.hold)
+    schedule = Schedule(
+        steps=given.steps, lr=given.rate, muon=given.muon, hold=hold, ema=given.ema, seed=75, seconds=given.seconds,
+    )  # fmt: skip
+    train_flow(
+        transformer, encoders, tokenizer, open_bank(), schedule,
+        batch=given.batch, edits_from=given.edits_from, check=Check(given.look, seen) if given.look else None,
+    )  # fmt: skip
+    seen(given.steps)
+    _save(transformer, given.out)
+
+
+def _save(transformer: FluxTransformer2DModel, folder: Path) -> None:
+    """Write the pipeline in diffusers' layout: transformer and autoencoder in float16, which loads as float32."""
+    pipeline = pipeline_of(transformer.cpu())
+    pipeline.transformer.half()
+    pipeline.vae.half()
+    pipeline.save_pretrained(folder)
+
+
+def _evaluate(given: argparse.Namespace, device: torch.device) -> None:
+    transformer = FluxTransformer2DModel.from_pretrained(given.out / "transformer").to(device).eval()
+    judge = load_recogniser(device=device)
+    rows = evaluate(pipeline_of(transformer), judge, given.cases)
+    rows += evaluate_edits(pipeline_of(transformer, FluxKontextPipeline), judge, given.cases // 2)
+    print(as_table(rows))
+
+
+def main() -> None:
+    """Run the stages that are asked for and not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=STAGES, nargs="+", default=list(STAGES))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", help="cpu or cuda; the GPU where there is one")
+    parser.add_argument("--seconds", type=float, default=0, help="end each training after so much work")
+    parser.add_argument("--autoencoder-steps", type=int, default=12_000)
+    parser.add_argument("--autoencoder-batch", type=int, default=32)
+    parser.add_argument("--pool", type=int, default=0, help="compose so many pictures for it first, not as it goes")
+    parser.add_argument("--text-steps", type=int, default=5000)
+    parser.add_argument("--shards", type=int, default=12, help="of the bank, 5,760 pictures each")
+    parser.add_argument("--workers", type=int, default=0, help="processes that compose the bank beside this one")
+    parser.add_argument("--steps", type=int, default=40_000, help="of the transformer")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="AdamW's")
+    parser.add_argument("--muon", type=float, default=7e-3, help="Muon's, 0 for AdamW alone")
+    parser.add_argument("--hold", type=float, default=0.5, help="share of the steps at full rate")
+    parser.add_argument("--ema", type=float, default=0.999)
+    parser.add_argument("--edits-from", type=float, default=0.4, help="share of the steps before edits are learnt too")
+    parser.add_argument("--look", type=int, default=2000, help="draw and judge every so many steps, 0 for never")
+    parser.add_argument("--compile", action="store_true", help="compile the transformer")
+    parser.add_argument("--cases", type=int, default=400, help="pictures of each line of the evaluation")
+    parser.add_argument("--out", type=Path, default=FOLDER / "pipeline")
+    given = parser.parse_args()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    torch.set_num_threads(given.threads)
+    device = device_of(given.device)
+    stages = {"autoencoder": _autoencoder, "text": _text, "bank": _bank, "flow": _flow, "evaluate": _evaluate}
+    try:
+        for stage in STAGES:
+            if stage in given.only:
+                stages[stage](given, device)
+    except (ArtError, FileNotFoundError) as error:
+        sys.exit(f"training.picture: {error}")
+
+
+if __name__ == "__main__":
+    main()

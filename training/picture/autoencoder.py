@@ -1,0 +1,149 @@
+"""The autoencoder of the picture model: 128x128 pixels to 8 channels of 16x16 and back.
+
+It leaves as many latents as that of 64x64 does, so that a step of the transformer costs the same: everything else is
+the decoder's to know. It learns on scenes composed afresh for every batch; most steps see windows cut around a thing,
+which is where there is something to learn.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from rich.progress import track
+
+from training.composer.scene import SIDE, Mix, Scene, random_scene
+from training.image_vae import CHANNELS, reconstruction_loss
+from training.loop import Check, Schedule, fit
+from training.picture.world import (
+    World,
+    drawn_world,
+    has_lettering,
+    has_unseen_world,
+    in_processes,
+    to_tensor,
+    unseen_world,
+)
+
+_WINDOW: Final = 64
+_MIX: Final = Mix(figures=(0.06, 0.4, 0.34, 0.2), painted=0.55, word=0.06)
+_STRANGE: Final = 0.1
+_SEED: Final = 71
+_PART: Final = 500
+_NEAR: Final = 0.75
+"""Of the steps see windows, the last ones whole pictures."""
+
+
+def build_autoencoder() -> AutoencoderKL:
+    """2.6 M parameters, x8 smaller on each side; no attention, so that latents stay local."""
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 64, 128),
+        layers_per_block=1,
+        latent_channels=CHANNELS,
+        norm_num_groups=8,
+        sample_size=SIDE,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        mid_block_add_attention=False,
+    )
+
+
+def train_autoencoder(vae: AutoencoderKL, schedule: Schedule, batch: int, name: str = "picture/autoencoder") -> None:
+    """Train in place (log: `.runs/picture/autoencoder`), then make latents zero-mean and unit-variance."""
+    world = drawn_world(words=has_lettering())
+    device = vae.device
+
+    def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:
+        near = step < _NEAR * schedule.steps
+        scenes = [random_scene(rng, world.stock, _MIX) for _ in range(batch if near else max(1, batch // 3))]
+        drawn = [world.composer.compose(scene) for scene in scenes]
+        pixels = to_tensor(np.stack([_cut(p, s, rng) for p, s in zip(drawn, scenes, strict=True)] if near else drawn))
+        strange = int(len(scenes) * _STRANGE)
+        pixels[:strange] = pixels[:strange, torch.as_tensor(rng.permutation(3))] * float(rng.uniform(-1, 1))
+        return reconstruction_loss(vae, pixels.to(device))
+
+    fit(name, vae, loss_of, schedule, _check(vae))
+    measure(vae, world)
+
+
+def train_on_pool(
+    vae: AutoencoderKL, pool: torch.Tensor, schedule: Schedule, batch: int, name: str = "picture/autoencoder"
+) -> None:
+    """The same on pictures that were composed before, uint8 [n, 3, 128, 128] on the autoencoder's device.
+
+    For a machine that could do more steps than one process can compose pictures for.
+    """
+
+    def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:
+        near = step < _NEAR * schedule.steps
+        count = batch if near else max(1, batch // 3)
+        pixels = pool[torch.from_numpy(rng.integers(len(pool), size=count)).to(pool.device)]
+        if near:
+            left, top = rng.integers(0, SIDE - _WINDOW + 1, 2)
+            pixels = pixels[:, :, top : top + _WINDOW, left : left + _WINDOW]
+        return reconstruction_loss(vae, pixels.float() / 127.5 - 1)
+
+    fit(name, vae, loss_of, schedule, _check(vae))
+    measure(vae, drawn_world())
+
+
+def make_pool(count: int, workers: int) -> torch.Tensor:
+    """So many pictures to learn from, composed by so many processes: uint8 [n, 3, 128, 128]."""
+    parts = [(number, _PART) for number in range(-(-count // _PART))]
+    drawn = track(in_processes(compose_part, parts, workers), "composing", len(parts))
+    return torch.from_numpy(np.concatenate(list(drawn))).permute(0, 3, 1, 2).contiguous()
+
+
+def compose_part(number: int, count: int) -> np.ndarray:
+    """One part of the pool: uint8 [count, 128, 128, 3]."""
+    world, rng = drawn_world(words=has_lettering()), np.random.default_rng((_SEED, 1 << 42, number))
+    return np.stack([world.composer.compose(random_scene(rng, world.stock, _MIX)) for _ in range(count)])
+
+
+def _check(vae: AutoencoderKL) -> Check | None:
+    if not has_unseen_world():
+        return None
+    return Check(500, lambda step: print(f"step {step}: {quality(vae, 32):.2f} dB unseen"))
+
+
+def _cut(pixels: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """A window with most of one of the things."""
+    centre = scene.figures[int(rng.integers(len(scene.figures)))].centre if scene.figures else (SIDE / 2, SIDE / 2)
+    half = _WINDOW // 2
+    left, top = (int(np.clip(c - half + rng.integers(-20, 21), 0, SIDE - _WINDOW)) for c in centre)
+    return pixels[top : top + _WINDOW, left : left + _WINDOW]
+
+
+def _fresh(world: World, count: int, seed: int) -> torch.Tensor:
+    scenes = [random_scene(np.random.default_rng((_SEED, seed, i)), world.stock) for i in range(count)]
+    return to_tensor(np.stack([world.composer.compose(scene) for scene in scenes]))
+
+
+@torch.no_grad()
+def measure(vae: AutoencoderKL, world: World) -> None:
+    """Put `scaling_factor` and `shift_factor` of the mean latents of 512 scenes into the configuration."""
+    pixels = torch.split(_fresh(world, 512, 1 << 40), 32)
+    latents = torch.cat([vae.encode(part.to(vae.device)).latent_dist.mean.cpu() for part in pixels])
+    vae.register_to_config(scaling_factor=float(1 / latents.std()), shift_factor=float(latents.mean()))
+
+
+@torch.no_grad()
+def quality(vae: AutoencoderKL, count: int = 128) -> float:
+    """How well it restores scenes in designs that it never saw: mean PSNR in dB."""
+    vae.eval()
+    pixels = _fresh(unseen_world(), count, 1 << 41)
+    found = []
+    for part in torch.split(pixels, 16):
+        with torch.autocast(vae.device.type, torch.bfloat16):
+            restored = vae.decode(vae.encode(part.to(vae.device)).latent_dist.mean).sample
+        wrong = (restored.float().cpu().clamp(-1, 1) - part).square().mean((1, 2, 3)) / 4
+        found.append(-10 * wrong.log10())
+    return float(torch.cat(found).mean())

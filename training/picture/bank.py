@@ -1,0 +1,162 @@
+"""The training pictures as the transformer sees them: latents with many wordings of what they show.
+
+A bank is kept in shards that are made one by one and are independent of each other: training takes those that are
+there, and more can be made later. Processes compose pictures and word prompts; this one encodes what they send.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from rich.progress import track
+from transformers import PreTrainedTokenizerFast
+
+from training.composer.edits import Edit, random_edit, undone
+from training.composer.scene import Scene, random_scene
+from training.image_flow import GRID
+from training.image_text import LENGTH, tokenize
+from training.image_vae import encode
+from training.loop import RUNS
+from training.picture.text import classes, wish_to_words
+from training.picture.world import MIX, drawn_world, in_processes, to_tensor
+
+FOLDER: Final = RUNS / "picture" / "bank"
+WORDINGS: Final = 6
+"""Prompts kept for each picture and each change."""
+CHUNKS: Final = 24
+"""Chunks in a shard."""
+_SCENES: Final = 160
+_EDITS: Final = 40
+"""Scenes and changes in a chunk."""
+_SEED: Final = 73
+_COVERED: Final = 0.15
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one process has made: the pictures of some scenes, then those before and after some changes.
+
+    Attributes:
+        pixels: uint8 [n, 128, 128, 3].
+        layout: int16 [n, 64], what lies in each token's cell (`classes`), 0 for nothing.
+        prompts: int16 [n, WORDINGS, LENGTH], token ids.
+        instructions: int16 [changes, 2, WORDINGS, LENGTH], for the change and for its undoing.
+    """
+
+    pixels: np.ndarray
+    layout: np.ndarray
+    prompts: np.ndarray
+    instructions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Everything that the transformer learns from, on one device.
+
+    Attributes:
+        tokens: float16 [n, 64, 32].
+        layout: int16 [n, 64].
+        prompts: int16 [n, WORDINGS, LENGTH].
+        changes: int64 [m, 2], the pictures before and after.
+        instructions: int16 [m, 2, WORDINGS, LENGTH].
+    """
+
+    tokens: torch.Tensor
+    layout: torch.Tensor
+    prompts: torch.Tensor
+    changes: torch.Tensor
+    instructions: torch.Tensor
+
+    def to(self, device: torch.device) -> Bank:
+        """The same bank on another device."""
+        return Bank(*(each.to(device) for each in vars(self).values()))
+
+
+def compose_chunk(shard: int, chunk: int, tokenizer: PreTrainedTokenizerFast) -> Chunk:
+    """One chunk of a shard; the same numbers always give the same chunk."""
+    world = drawn_world()
+    rng = np.random.default_rng((_SEED, shard, chunk))
+    edits = [random_edit(rng, world.stock) for _ in range(_EDITS)]
+    scenes = [random_scene(rng, world.stock, MIX) for _ in range(_SCENES)]
+    scenes += [scene for edit in edits for scene in (edit.before, edit.after)]
+    asked: list[Scene | Edit] = [*scenes, *(way for edit in edits for way in (edit, undone(edit)))]
+    words = [wish_to_words(wish, rng) for wish in asked for _ in range(WORDINGS)]
+    ids = tokenize(tokenizer, words).numpy().astype(np.int16).reshape(len(asked), WORDINGS, LENGTH)
+    return Chunk(
+        np.stack([world.composer.compose(scene) for scene in scenes]),
+        np.stack([_layout(scene) for scene in scenes]),
+        ids[: len(scenes)],
+        ids[len(scenes) :].reshape(len(edits), 2, WORDINGS, LENGTH),
+    )
+
+
+def _layout(scene: Scene) -> np.ndarray:
+    cells = np.zeros(GRID * GRID, np.int16)
+    if scene.figures:
+        covered = drawn_world().composer.covers(scene, GRID).reshape(len(scene.figures), -1)
+        most = covered.argmax(0)
+        numbers = np.array([classes()[figure.name] for figure in scene.figures], np.int16)
+        cells = np.where(covered.max(0) > _COVERED, numbers[most], 0).astype(np.int16)
+    return cells
+
+
+def make_bank(
+    shards: int, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, workers: int, folder: Path = FOLDER
+) -> None:
+    """Make the first `shards` shards, those that are not there yet, with so many processes beside this one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [shard for shard in range(shards) if not path_of(shard, folder).exists()]
+    if not missing:
+        return
+    drawn_world().composer.prepare()
+    wanted = [(shard, chunk) for shard in missing for chunk in range(CHUNKS)]
+    made: list[dict[str, torch.Tensor]] = []
+    pieces = in_processes(compose_chunk, [(shard, chunk, tokenizer) for shard, chunk in wanted], workers)
+    for (shard, chunk), piece in zip(wanted, track(pieces, "bank", len(wanted)), strict=True):
+        made.append(_encoded(vae, piece))
+        if chunk == CHUNKS - 1:
+            partial = path_of(shard, folder).with_suffix(".partial")
+            torch.save({key: torch.cat([each[key] for each in made]) for key in made[0]}, partial)
+            partial.replace(path_of(shard, folder))
+            made.clear()
+
+
+def path_of(shard: int, folder: Path = FOLDER) -> Path:
+    """Where a shard is kept."""
+    return folder / f"{shard:04}.pt"
+
+
+@torch.no_grad()
+def _encoded(vae: AutoencoderKL, chunk: Chunk) -> dict[str, torch.Tensor]:
+    with torch.autocast(vae.device.type, torch.bfloat16):
+        tokens = [encode(vae, to_tensor(part).to(vae.device)).half().cpu() for part in np.array_split(chunk.pixels, 8)]
+    # Scenes come first in a chunk, then each change's two pictures: told apart by how many changes there are.
+    changes = torch.zeros(len(chunk.pixels), dtype=torch.bool)
+    changes[len(chunk.pixels) - 2 * len(chunk.instructions) :] = True
+    return {
+        "tokens": torch.cat(tokens),
+        "layout": torch.from_numpy(chunk.layout),
+        "prompts": torch.from_numpy(chunk.prompts),
+        "changes": changes,
+        "instructions": torch.from_numpy(chunk.instructions),
+    }
+
+
+def open_bank(folder: Path = FOLDER) -> Bank:
+    """All shards that are there.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    files = sorted(folder.glob("*.pt"))
+    if not files:
+        raise FileNotFoundError(f"there is no shard of the bank in {folder}")
+    shards = [torch.load(file, weights_only=True, mmap=True) for file in files]
+    joined = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+    joined["changes"] = joined["changes"].nonzero().view(-1, 2)
+    return Bank(**joined)

@@ -1,0 +1,178 @@
+"""Does the picture model draw what is asked for? Judged by the recogniser, on scenes and wordings never trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+
+from training.art.sheet import sheet
+from training.captions import LANGUAGES, Language
+from training.composer.edits import Edit, random_edit
+from training.composer.scene import SIDE, Figure, Mix, Scene, random_scene
+from training.evaluate import Row
+from training.picture.recogniser import Recogniser, grounds_of, places
+from training.picture.text import classes, wish_to_words
+from training.picture.world import drawn_world
+
+DEFAULTS: Final[dict[str, Any]] = {
+    "height": SIDE,
+    "width": SIDE,
+    "num_inference_steps": 20,
+    "true_cfg_scale": 2.0,
+    "max_sequence_length": 40,
+}
+"""How pictures are asked for when they are judged, and what the model card recommends."""
+ALONE: Final = Mix(figures=(0.0, 1.0, 0.0, 0.0))
+PAIRS: Final = Mix(figures=(0.0, 0.0, 1.0, 0.0), same=0.0)
+_BATCH: Final = 32
+_SEED: Final = 900_000_100
+PROMPTS: Final = (
+    "a cat in space", "a cute cat sitting on a chair, illustration", "고양이", "고양이 그림 그려줘",
+    "A beautiful sunrise over mountains", "우주에 있는 고양이", "宇宙にいる猫", "かわいい犬の絵を描いて",
+    "a red car on the beach", "a penguin in the snow, 3d render", "two apples on a white background",
+    "a rocket and a planet in space", "an owl in the forest at night", "바닷가에 있는 강아지", "a big blue star",
+    "a robot in a room, flat design", "a dinosaur in front of mountains", "의자에 앉아 있는 곰", "桜",
+    "a majestic lion", "a whale under the sea", "눈사람", "a birthday cake", "a dragon on a car",
+)  # fmt: skip
+"""What the contact sheet shows beside random scenes: things that people type first."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How much of what was asked for is there: shares, 0-1, and how many things they are of."""
+
+    first: float
+    in_five: float
+    ground: float
+    whole: float
+    things: int
+
+
+def fresh_scenes(count: int, mix: Mix, offset: int = 0) -> list[Scene]:
+    """Scenes of seeds that no training uses, the same ones at every call."""
+    stock = drawn_world().stock
+    return [random_scene(np.random.default_rng((_SEED, offset + i)), stock, mix) for i in range(count)]
+
+
+def draw(pipeline: Any, prompts: list[str], **settings: Any) -> list[np.ndarray]:
+    """Pictures for prompts, each with a seed of its own: uint8 [height, width, 3]."""
+    pictures: list[np.ndarray] = []
+    for first in range(0, len(prompts), _BATCH):
+        batch = prompts[first : first + _BATCH]
+        generators = [torch.Generator().manual_seed(1000 + first + i) for i in range(len(batch))]
+        drawn = pipeline(batch, negative_prompt=[""] * len(batch), generator=generators, **DEFAULTS | settings)
+        pictures += [np.asarray(picture) for picture in drawn.images]
+    return pictures
+
+
+def judge(recogniser: Recogniser, pictures: list[np.ndarray], scenes: list[Scene]) -> Verdict:
+    """Compare pictures with the scenes that they should show, thing by thing, where each should be.
+
+    A thing that another one hides is not asked for. `whole` is the share of the pictures in which every thing is
+    recognised at once and the ground is right.
+    """
+    seen = [(n, figure) for n, scene in enumerate(scenes) for figure in _visible(scene)]
+    ranks = np.array(places(recogniser, [pictures[n] for n, _ in seen], [figure for _, figure in seen]))
+    grounds = np.array([g == s.ground for g, s in zip(grounds_of(recogniser, pictures), scenes, strict=True)])
+    right = grounds.copy()
+    for (number, _), rank in zip(seen, ranks, strict=True):
+        right[number] &= rank == 0
+    return Verdict(
+        float((ranks < 1).mean()), float((ranks < 5).mean()), float(grounds.mean()), float(right.mean()), len(ranks)
+    )
+
+
+def _visible(scene: Scene) -> tuple[Figure, ...]:
+    return scene.figures[:1] if scene.relation in ("on", "in front of") else scene.figures
+
+
+def say(scenes: list[Scene], language: Language | None = None) -> list[str]:
+    """One prompt for each scene; without a language half of them are English, a quarter each Korean and Japanese."""
+    rng = np.random.default_rng(_SEED)
+    order: tuple[Language, ...] = (language,) if language else ("en", "ko", "en", "ja")
+    return [wish_to_words(scene, rng, order[i % len(order)]) for i, scene in enumerate(scenes)]
+
+
+def ceiling(recogniser: Recogniser, count: int) -> Verdict:
+    """The verdict on the exact pictures: the most that can be reached."""
+    scenes = fresh_scenes(count, ALONE)
+    return judge(recogniser, [drawn_world().composer.compose(scene) for scene in scenes], scenes)
+
+
+def look(pipeline: Any, recogniser: Recogniser | None, path: Path, count: int = 48) -> str:
+    """Draw what people type first and a few random scenes, keep the sheet, and say how much of it is recognised."""
+    scenes = fresh_scenes(count, ALONE)
+    prompts = say(scenes)
+    pictures = draw(pipeline, [*PROMPTS, *prompts])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    named = [(text, Image.fromarray(p)) for text, p in zip([*PROMPTS, *prompts], pictures, strict=True)]
+    sheet(named, columns=12, side=SIDE).save(path)
+    if recogniser is None:
+        return "nothing judges yet"
+    found = judge(recogniser, pictures[len(PROMPTS) :], scenes)
+    return f"{found.first:.0%} of the things are recognised, {found.in_five:.0%} in five; ground {found.ground:.0%}"
+
+
+def evaluate(pipeline: Any, recogniser: Recogniser, count: int = 400) -> list[Row]:
+    """The picture model's lines of the table."""
+    top = ceiling(recogniser, count)
+    rows = [Row("picture", "exact pictures, things named first (the most that can be reached)", top.first, None, count)]
+    for number, language in enumerate((None, *LANGUAGES)):
+        scenes = fresh_scenes(count if language is None else count // 2, ALONE, offset=10_000 * number)
+        found = judge(recogniser, draw(pipeline, say(scenes, language)), scenes)
+        note = f", {language}" if language else ""
+        rows.append(Row("picture", f"thing{note}", found.first, 0.85, found.things))
+        rows.append(Row("picture", f"thing in five{note}", found.in_five, 0.95, found.things))
+        if language is None:
+            rows.append(Row("picture", "ground", found.ground, 0.97, len(scenes)))
+    pairs = fresh_scenes(count // 2, PAIRS, offset=100_000)
+    found = judge(recogniser, draw(pipeline, say(pairs)), pairs)
+    return [*rows, Row("picture", "two things both there, ground right", found.whole, 0.7, len(pairs))]
+
+
+def evaluate_edits(editor: Any, recogniser: Recogniser, count: int = 200) -> list[Row]:
+    """The lines about changes: everything as it should be afterwards, and what was removed gone."""
+    rng = np.random.default_rng(_SEED)
+    stock = drawn_world().stock
+    edits = [random_edit(np.random.default_rng((_SEED, 1 << 20, i)), stock) for i in range(count)]
+    order: tuple[Language, ...] = ("en", "ko", "en", "ja")
+    asked = [wish_to_words(edit, rng, order[i % 4]) for i, edit in enumerate(edits)]
+    changed = change(editor, [drawn_world().composer.compose(edit.before) for edit in edits], asked)
+    right = np.array([_is_right(recogniser, picture, edit) for picture, edit in zip(changed, edits, strict=True)])
+    kinds = np.array([edit.kind for edit in edits])
+    rows = [Row("picture", "edits right", float(right.mean()), 0.9, count)]
+    for kind in dict.fromkeys(kinds.tolist()):
+        here = right[kinds == kind]
+        rows.append(Row("picture", f"edits right: {kind}", float(here.mean()), None, len(here)))
+    return rows
+
+
+def change(editor: Any, pictures: list[np.ndarray], instructions: list[str], **settings: Any) -> list[np.ndarray]:
+    """The pictures changed by instructions, each with a seed of its own."""
+    kept = {"max_area": SIDE * SIDE, "_auto_resize": False}
+    changed: list[np.ndarray] = []
+    for first in range(0, len(pictures), _BATCH):
+        asked = instructions[first : first + _BATCH]
+        drawn = editor(
+            image=[Image.fromarray(picture) for picture in pictures[first : first + _BATCH]],
+            prompt=asked,
+            negative_prompt=[""] * len(asked),
+            generator=[torch.Generator().manual_seed(5000 + first + i) for i in range(len(asked))],
+            **DEFAULTS | kept | settings,
+        )
+        changed += [np.asarray(picture) for picture in drawn.images]
+    return changed
+
+
+def _is_right(recogniser: Recogniser, picture: np.ndarray, edit: Edit) -> bool:
+    if judge(recogniser, [picture], [edit.after]).whole < 1:
+        return False
+    if edit.kind != "remove":
+        return True
+    assert edit.target is not None
+    return edit.target.name not in classes() or places(recogniser, [picture], [edit.target])[0] > 0

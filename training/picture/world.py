@@ -1,0 +1,83 @@
+"""What the picture model learns from: which designs, how often, and what random scenes of them are like."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+import torch
+
+from training.art.designs import designs_for
+from training.art.lettering import open_lettering
+from training.art.shelf import FOLDER, Shelf, path_of
+from training.composer.composing import Composer
+from training.composer.scene import Mix, Stock
+
+SHARES: Final = {"noto": 0.55, "fluent-flat": 0.2, "fluent-3d": 0.25}
+"""How often each design is drawn: the first where a prompt names no style."""
+MIX: Final = Mix()
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class World:
+    """Scenes to draw from and what draws them."""
+
+    stock: Stock
+    composer: Composer
+
+
+@cache
+def drawn_world(folder: Path = FOLDER, *, words: bool = False) -> World:
+    """The world that the picture model draws; with `words`, some scenes may have one."""
+    return _world(SHARES, folder, words)
+
+
+def has_lettering(folder: Path = FOLDER) -> bool:
+    """Whether there are pictures of words."""
+    return (folder / "lettering.npz").exists()
+
+
+def has_unseen_world(folder: Path = FOLDER) -> bool:
+    """Whether the designs that judge are here; a machine that only trains need not have them."""
+    return all(path_of(design, folder).exists() for design in designs_for("recognise", "judge"))
+
+
+@cache
+def unseen_world(folder: Path = FOLDER) -> World:
+    """The same world in designs that the picture model never sees."""
+    designs = designs_for("recognise", "judge")
+    return _world({design: 1 / len(designs) for design in designs}, folder, words=False)
+
+
+def _world(shares: dict[str, float], folder: Path, words: bool) -> World:
+    shelf = Shelf(shares, folder)
+    lettering = open_lettering(folder) if words else None
+    numbers = () if lettering is None else tuple(int(number) for number in lettering.training())
+    return World(Stock.of(shelf.usual(), shares, numbers), Composer(shelf, lettering))
+
+
+def in_processes(work: Callable[..., Made], arguments: Sequence[tuple[object, ...]], workers: int) -> Iterator[Made]:
+    """What `work` makes of each tuple of arguments, in order, by so many processes; by this one for 0."""
+    if not workers:
+        yield from (work(*each) for each in arguments)
+        return
+    # Spawned, not forked: this process may hold a GPU by now.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(work, *zip(*arguments, strict=True))
+
+
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 [n, height, width, 3] -> float32 [n, 3, height, width] in -1..1."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def device_of(name: str | None = None) -> torch.device:
+    """The named device, or the GPU where there is one, or the CPU."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
