@@ -133,6 +133,14 @@ def _fit(folder: Path, model: torch.nn.Module, loss_of: LossOf, schedule: Schedu
     )
     model.train()
     with bar, (folder / "log.jsonl").open("a") as log:
+
+        def note(step: int) -> None:
+            mean = torch.stack(losses).mean().item()
+            log.write(json.dumps({"step": step, "loss": round(mean, 5), "seconds": round(seconds(), 1)}) + "\n")
+            log.flush()
+            bar.update(task, loss=mean)
+            losses.clear()
+
         task = bar.add_task(str(folder.relative_to(RUNS)), total=schedule.steps, completed=first, loss=math.nan)
         step = first
         while step < schedule.steps and not (schedule.seconds and seconds() > schedule.seconds):
@@ -152,12 +160,8 @@ def _fit(folder: Path, model: torch.nn.Module, loss_of: LossOf, schedule: Schedu
                 torch._foreach_lerp_(list(average.values()), list(trained.values()), 1 - decay)
             losses.append(loss.detach())
             step += 1
-            if len(losses) == 50 or step == schedule.steps:
-                mean = torch.stack(losses).mean().item()
-                log.write(json.dumps({"step": step, "loss": round(mean, 5), "seconds": round(seconds(), 1)}) + "\n")
-                log.flush()
-                bar.update(task, loss=mean)
-                losses.clear()
+            if len(losses) == 50:
+                note(step)
             bar.advance(task)
             if time.monotonic() - saved > schedule.checkpoint_seconds:
                 save(step)
@@ -165,6 +169,8 @@ def _fit(folder: Path, model: torch.nn.Module, loss_of: LossOf, schedule: Schedu
             if check is not None and step % check.every == 0:
                 with _averaged(model, trained, average):
                     check.look(step)
+        if losses:
+            note(step)
         save(step)
     with torch.no_grad():
         for n, p in trained.items():

@@ -40,6 +40,10 @@ class Font:
     scripts: tuple[Script, ...]
     judge: bool = False
 
+    def path(self) -> Path:
+        """Where it lies once its package is unpacked."""
+        return _FONTS / self.file
+
 
 _LATIN: Final[tuple[Script, ...]] = ("latin",)
 _HANGUL: Final[tuple[Script, ...]] = ("hangul",)
@@ -290,7 +294,7 @@ def open_lettering(folder: Path = FOLDER) -> Lettering:
 
 
 def _unpack(package: str) -> None:
-    wanted = [_FONTS / font.file for font in FONTS if font.package == package]
+    wanted = [font.path() for font in FONTS if font.package == package]
     if all(path.exists() for path in wanted):
         return
     ended = subprocess.run([_UNPACK, package], capture_output=True, text=True, check=False)  # noqa: S603 - our own script

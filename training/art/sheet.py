@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
+from training.art.lettering import FONTS
 from training.art.shelf import Shelf
 
 
@@ -19,8 +21,17 @@ def sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 30, side: 
         x, y = number % columns * (side + 4), number // columns * (height + 2)
         small = picture.convert("RGBA").resize((side, side), Image.Resampling.LANCZOS)
         whole.paste(small, (x, y), small)
-        draw.text((x, y + side), name[: side // 5], fill="black")
+        draw.text((x, y + side), name[: side // 5], fill="black", font=_font_for(name))
     return whole
+
+
+def _font_for(name: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont | None:
+    """A small font that has these letters, if its package was unpacked for the lettering; Pillow's own otherwise."""
+    script = "hangul" if re.search("[가-힣]", name) else "kana" if re.search("[ぁ-ヿ一-龯]", name) else "latin"
+    if script == "latin":
+        return None
+    found = next((path for font in FONTS if script in font.scripts and (path := font.path()).exists()), None)
+    return None if found is None else ImageFont.truetype(found, 10)
 
 
 def contact_sheet(shelf: Shelf) -> Image.Image:

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
+import torch
 
 from training.art import shelf
 from training.loop import RUNS
@@ -44,10 +45,18 @@ def pack(folder: Path) -> None:
             packed.add(loose, f"art/{design}.npz")
         for kept in _KEPT:
             if (RUNS / kept).exists():
-                packed.add(RUNS / kept, kept)
+                packed.add(_halved(RUNS / kept, Path(scratch)) if kept.endswith(".pt") else RUNS / kept, kept)
     wanted = [f"{name}=={version(name)}" for name in _LIBRARIES]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *wanted]
     subprocess.run(command, check=True)  # noqa: S603 - our own words
+
+
+def _halved(weights: Path, scratch: Path) -> Path:
+    """A copy in half precision, which loads as what it is loaded into."""
+    held = torch.load(weights, weights_only=True, map_location="cpu")
+    copy = scratch / f"{weights.parent.name}.pt"
+    torch.save({name: each.half() if each.is_floating_point() else each for name, each in held.items()}, copy)
+    return copy
 
 
 def main() -> None:
