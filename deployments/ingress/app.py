@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -15,12 +15,12 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.dependencies import Atelier
-from deployments.ingress.errors import ApiError, from_exception, response
+from deployments.ingress.errors import ApiError, envelope, from_exception, response
 from deployments.ingress.metrics import Measured
 from deployments.ingress.middleware.authentication import Keys
 from deployments.ingress.middleware.caller_limits import RATE_HEADERS, CallerLimits
@@ -30,10 +30,11 @@ from deployments.ingress.middleware.idempotency import (
     REPLAYED,
     Idempotency,
     Ledger,
-    makes_something,
+    takes_key,
 )
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.openapi import add_header, add_pages, describe
+from deployments.ingress.policy import Policy, apply, policy_of
 from deployments.ingress.routes import FAMILIES, Family
 from deployments.ingress.services.publishing import base_url
 from models.errors import ModelError
@@ -71,12 +72,16 @@ def create_app(atelier: Atelier) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     add_pages(app)
+    apply(_to_the_description, Policy("anyone"))
     app.add_api_route("/", _to_the_description, include_in_schema=False)
     app.state.atelier = atelier
     settings = atelier.settings
     for family in FAMILIES:
         is_enabled = family.feature is None or getattr(settings, family.feature)
-        app.include_router(family.router if is_enabled else _switched_off(family))
+        for route in family.router.routes:
+            apply(route.endpoint, family.policy)  # type: ignore[attr-defined]  # a router has nothing but routes
+        # not `include_router`, which hides the routes from who looks for the one that a request matches
+        app.router.routes.extend((family.router if is_enabled else _switched_off(family)).routes)
 
     app.add_middleware(_Heads)
     ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
@@ -105,23 +110,33 @@ async def _to_the_description() -> Response:
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            add_header(super().openapi(), HEADER, DESCRIPTION, makes_something)
+            add_header(super().openapi(), HEADER, DESCRIPTION, self._takes_key)
             describe(super().openapi())
         return super().openapi()
+
+    def _takes_key(self, method: str, path: str) -> bool:
+        asked = {"type": "http", "method": method, "path": path, "app": self, "headers": []}
+        return takes_key(method, policy_of(asked))
 
 
 def _switched_off(family: Family) -> APIRouter:
     """The family's routes, each answering 404 `feature_disabled`."""
 
+    router = APIRouter(include_in_schema=False)
+    for route in family.router.routes:
+        if isinstance(route, APIRoute):
+            refuse = _refusal(family)
+            apply(refuse, family.policy, like=route.endpoint)
+            router.add_api_route(route.path, refuse, methods=sorted(route.methods or ()))
+    return router
+
+
+def _refusal(family: Family) -> Callable[[], Awaitable[None]]:
     async def refuse() -> None:
         variable = str(family.feature).upper()
         raise ApiError(404, f"this feature is switched off ({variable}=0)", code="feature_disabled")
 
-    router = APIRouter(include_in_schema=False)
-    for route in family.router.routes:
-        if isinstance(route, APIRoute):
-            router.add_api_route(route.path, refuse, methods=sorted(route.methods or ()))
-    return router
+    return refuse
 
 
 class _Heads:
@@ -167,7 +182,8 @@ def _host(url: str) -> str:
 
 def _origin_refused(origin: str, method: str) -> Response:
     message = f"pages of this origin may not call here: {f'{origin} {method}'[:200]}; ATELIER_CORS_ORIGINS allows some"
-    return response(ApiError(403, message, code="origin_not_allowed", headers={"Vary": "Origin"}), "")
+    refusal = ApiError(403, message, code="origin_not_allowed")
+    return JSONResponse(envelope(refusal), status_code=refusal.status, headers={"Vary": "Origin"})
 
 
 def _has_route(request: Request, method: str) -> bool:
@@ -185,7 +201,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     answer = from_exception(error)
     if isinstance(error, StoreError) and answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         request.app.state.atelier.metrics.store_failed(answer.code or "STORE_FAILED")
-    return response(answer, request.url.path)
+    return response(answer, request.scope)
 
 
 def _version() -> str:

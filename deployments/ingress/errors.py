@@ -13,17 +13,15 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
+from deployments.ingress.policy import ErrorFamily, policy_of
 from models import errors as model_errors
 from stores import errors as store_errors
 
 logger = logging.getLogger("ray.serve")
 
 LOAD_FAILED = "MODEL_LOAD_FAILED"
-
-_DETAIL_ON_TOP = ("/v1/vision", "/v1/system", "/process", "/upload", "/i/", "/latest")
-_DETAIL_INSIDE = ("/v1/images", "/v1/projects", "/v1/r2", "/v1/voice", "/readyz")
-_OPENAI_IMAGES = ("/v1/images/generations", "/v1/images/edits", "/v1/images/variations")
 
 
 class ApiError(Exception):
@@ -60,12 +58,12 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
     return ApiError(400, message, code=code, param=param)
 
 
-def response(error: ApiError, path: str) -> JSONResponse:
-    """The envelope, with the extra keys that the clients of the path's family read."""
-    return JSONResponse(envelope(error, path), status_code=error.status, headers=error.headers)
+def response(error: ApiError, scope: Scope) -> JSONResponse:
+    """The envelope, with the extra keys that the clients of the request's route read."""
+    return JSONResponse(envelope(error, policy_of(scope).errors), status_code=error.status, headers=error.headers)
 
 
-def envelope(error: ApiError, path: str = "") -> dict[str, object]:
+def envelope(error: ApiError, family: ErrorFamily = "openai") -> dict[str, object]:
     """The body of an error response, also sent inside a stream that has begun."""
     inner: dict[str, object] = {
         "message": error.message,
@@ -74,9 +72,9 @@ def envelope(error: ApiError, path: str = "") -> dict[str, object]:
         "code": error.code,
     }
     body: dict[str, object] = {"error": inner}
-    if path.startswith(_DETAIL_ON_TOP):
+    if family == "detail on top":
         body["detail"] = error.detail
-    elif path.startswith(_DETAIL_INSIDE) and not path.startswith(_OPENAI_IMAGES):
+    elif family == "detail inside":
         inner["detail"] = error.detail
     return body
 

@@ -14,13 +14,16 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from deployments.ingress.openapi_examples import ERROR, EXAMPLES, PATHS, Example
+from deployments.ingress.policy import Policy, apply
 
 _SCRIPTS: Final = "/static/docs"
 
 
 def add_pages(app: FastAPI) -> None:
     """Serve both pages with scripts of this server; FastAPI's own load them from a CDN and stay blank offline."""
-    app.mount(_SCRIPTS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"))
+    scripts = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
+    apply(scripts, Policy("anyone"))
+    app.mount(_SCRIPTS, scripts)
     favicon = f"{_SCRIPTS}/favicon.png"
 
     @app.get("/docs", include_in_schema=False)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.errors import ApiError, response
 from deployments.ingress.middleware.access import Access, Caller
-
-_OPEN = ("/healthz", "/readyz", "/files/", "/i/", "/static/")
-
-
-_LATEST = ("/latest",)
-
-
-_ADMIN = ("/v1/system/evict", "/v1/system/load", "/api/admin")
+from deployments.ingress.policy import policy_of
 
 
 class Keys:
@@ -36,13 +27,12 @@ class Keys:
             caller = self._access.caller(Headers(scope=scope))
             scope.setdefault("state", {})["caller"] = caller
             if refusal := self._refusal(scope, caller):
-                await response(refusal, scope["path"])(scope, receive, send)
+                await response(refusal, scope)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope, caller: Caller) -> ApiError | None:
-        path: str = scope["path"]
-        of_latest = path.startswith(_LATEST)
+        of_latest = policy_of(scope).audience == "readers of /latest"
         if is_always_open(scope) or not (self._access.latest_is_closed if of_latest else self._access.is_closed):
             return None
         if of_latest and caller.has_key:
@@ -53,17 +43,11 @@ class Keys:
                 "the API key is not valid" if caller.has_key else "an API key is needed: Authorization: Bearer KEY"
             )
             return ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
-        for_admins = path.startswith(_ADMIN) or (scope["method"] == "DELETE" and _is_project(path))
-        if for_admins and not caller.is_admin:
+        if policy_of(scope).audience == "admins" and not caller.is_admin:
             return ApiError(403, "this key's scope does not reach here; an admin key is needed", code="forbidden")
         return None
 
 
 def is_always_open(scope: Scope) -> bool:
     """Whether a request needs no key and counts for no limit: health, the front page, URLs that are secrets."""
-    path: str = scope["path"]
-    return path == "/" or path.startswith(_OPEN) or scope["method"] == "OPTIONS"
-
-
-def _is_project(path: str) -> bool:
-    return re.fullmatch(r"/v1/projects/[^/]+/?", path) is not None
+    return policy_of(scope).audience == "anyone" or scope["method"] == "OPTIONS"

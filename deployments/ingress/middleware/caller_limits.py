@@ -62,12 +62,12 @@ class CallerLimits:
         most = caller.limits.concurrency
         if most is not None and self._under_way[who] >= most:
             message = f"{most} of your requests are under way, as many as may be at once; wait until one has ended"
-            await response(_too_many(message, 1), scope["path"])(scope, receive, send)
+            await response(_too_many(message, 1), scope)(scope, receive, send)
             return
         self._under_way[who] += 1
         try:
             refusal = await self._count(who, caller.limits.rate, headers) if caller.limits.rate else None
-            answer = response(refusal, scope["path"]) if refusal else self.app
+            answer = response(refusal, scope) if refusal else self.app
             await answer(scope, receive, send_with_headers)  # until the last byte is sent, or the caller has left
         finally:
             self._under_way[who] -= 1

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.ingress.errors import ApiError, from_exception, invalid, response
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.middleware.request_context import ignored_parameters
+from deployments.ingress.policy import Policy, policy_of
 from stores.answers import Answer, Answers
 from stores.claims import Claim, Claims, Held
 from stores.errors import StoreError
@@ -44,16 +45,11 @@ _SECONDS: Final = 24 * 3600.0
 _MAX_ANSWERS: Final = 10_000
 _LOOK_AGAIN_SECONDS: Final = 0.1
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_MAKES_NOTHING = re.compile(r"/v1/system/.*|/api/admin/.*|/v1/(projects/[^/]+/)?images/search|/v1/embeddings")
-"""POSTs that ask or steer: the answer of this moment is wanted, and asking twice does no harm.
-
-Embeddings are among them: the same vectors come again at once, and kept by the thousand they would displace pictures.
-"""
 
 
-def makes_something(method: str, path: str) -> bool:
-    """Whether a route of this method and path takes an `Idempotency-Key`."""
-    return method == "POST" and _MAKES_NOTHING.fullmatch(path) is None
+def takes_key(method: str, policy: Policy) -> bool:
+    """Whether a route takes an `Idempotency-Key` from requests of this method."""
+    return method == "POST" and policy.is_repeatable
 
 
 class Ledger:
@@ -104,7 +100,7 @@ class Idempotency:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         keys = Headers(scope=scope).getlist(HEADER) if scope["type"] == "http" else []
-        if not keys or not makes_something(scope["method"], scope["path"]):
+        if not keys or not takes_key(scope["method"], policy_of(scope)):
             await self.app(scope, receive, send)
             return
         try:
@@ -118,7 +114,7 @@ class Idempotency:
             await self._answer(scope, body, receive, send, _name(scope, keys[0]))
         except (ApiError, StoreError) as error:
             # These come before any work and any answer: what the route itself raises was answered inside.
-            await response(from_exception(error), scope["path"])(scope, receive, send)
+            await response(from_exception(error), scope)(scope, receive, send)
 
     async def _answer(self, scope: Scope, body: _Body, receive: Receive, send: Send, name: str) -> None:
         digest = await asyncio.to_thread(_digest, scope, body)

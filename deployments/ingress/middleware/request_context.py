@@ -75,7 +75,7 @@ class RequestContext:
             except Exception as error:
                 if status:  # too late for another answer: the server closes the connection
                     raise
-                await response(from_exception(error), scope["path"])(scope, receive, send_with_headers)
+                await response(from_exception(error), scope)(scope, receive, send_with_headers)
             finally:
                 milliseconds = (time.perf_counter() - begun) * 1000
                 told = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from fastapi import APIRouter
 
+from deployments.ingress.policy import Policy
 from deployments.ingress.routes import (
     captions,
     chat,
@@ -30,29 +31,30 @@ from deployments.ingress.routes import (
 
 @dataclass(frozen=True)
 class Family:
-    """The routes of a file, and the setting that switches them off where there is one."""
+    """The routes of a file, what holds for them, and the setting that switches them off where there is one."""
 
     router: APIRouter
+    policy: Policy = field(default_factory=Policy)
     feature: Literal["image_enabled", "image_search_enabled", "voice_enabled"] | None = None
 
 
 FAMILIES: Final = (
-    Family(health.router),
+    Family(health.router, Policy("anyone")),
     Family(metrics.router),
     Family(models.router),
-    Family(system.router),
-    Family(files.router),
-    Family(uploads.router),
+    Family(system.router, Policy(errors="detail on top", is_repeatable=False)),
+    Family(files.router, Policy("anyone")),
+    Family(uploads.router, Policy(errors="detail on top")),
     Family(chat.router),
-    Family(vision.router),
+    Family(vision.router, Policy(errors="detail on top")),
     Family(captions.router),
-    Family(images.router, "image_enabled"),
-    Family(process.router, "image_enabled"),
-    Family(jobs.router, "image_enabled"),
-    Family(cloned_speech.router, "voice_enabled"),
-    Family(speech.router, "voice_enabled"),
-    Family(voices.router, "voice_enabled"),
-    Family(search.router, "image_search_enabled"),
-    Family(embeddings.router, "image_search_enabled"),
+    Family(images.router, feature="image_enabled"),
+    Family(process.router, Policy(errors="detail on top"), feature="image_enabled"),
+    Family(jobs.router, feature="image_enabled"),
+    Family(cloned_speech.router, Policy(errors="detail inside"), feature="voice_enabled"),
+    Family(speech.router, feature="voice_enabled"),
+    Family(voices.router, feature="voice_enabled"),
+    Family(search.router, Policy(errors="detail inside"), feature="image_search_enabled"),
+    Family(embeddings.router, Policy(is_repeatable=False), feature="image_search_enabled"),
 )
 """All families. Where two routes take one path, the one that stands first answers."""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.openapi import accepts, query
+from deployments.ingress.policy import policy
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import check_picture
 from models.errors import InvalidImage
@@ -73,6 +74,7 @@ async def caption_collective_images(request: Request, atelier: AtelierDep) -> di
 
 
 @router.post("/admin/reset-cache", summary="Forget all captions")
+@policy(audience="admins", is_repeatable=False)
 async def reset_cache(atelier: AtelierDep) -> dict[str, str]:
     """Deletes the captions that are remembered, and nothing else that a shared Redis may have."""
     await atelier.cache.clear()

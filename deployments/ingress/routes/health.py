@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from starlette.responses import JSONResponse
 
 from deployments.ingress.dependencies import Atelier, AtelierDep
+from deployments.ingress.policy import policy
 from models.catalog import Kind
 from stores.errors import StoreError
 
@@ -26,6 +27,7 @@ async def healthz() -> dict[str, Any]:
 
 
 @router.get("/readyz", summary="Every part can serve")
+@policy(errors="detail inside")
 async def readyz(atelier: AtelierDep) -> JSONResponse:
     """200 when every configured part can serve, else 503. A model at zero replicas that can start is ready."""
     standings = await atelier.models.standings()

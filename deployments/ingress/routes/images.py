@@ -19,6 +19,7 @@ from deployments.imaging import Made, Partial
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import envelope, from_exception, invalid
 from deployments.ingress.openapi import accepts
+from deployments.ingress.policy import policy
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import Picture, read_picture
 from deployments.ingress.responses.base64_json import with_base64
@@ -77,6 +78,7 @@ async def variations(request: Request, atelier: AtelierDep) -> Response:
 
 
 @router.post("/v1/images/generate", summary="One picture as PNG", openapi_extra=accepts(OnePicture))
+@policy(errors="detail inside")
 async def generate(request: Request, atelier: AtelierDep) -> Response:
     """One PNG from a prompt, or from a title and a description; seed and prompt come back as headers."""
     params = await body.read(request, OnePicture, aliases=OLD_ALIASES)
@@ -87,6 +89,7 @@ async def generate(request: Request, atelier: AtelierDep) -> Response:
 
 
 @router.post("/v1/r2/images/generate", summary="One picture into the store", openapi_extra=accepts(StoredPicture))
+@policy(errors="detail inside")
 async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
     """The same, kept in the store under a key."""
     settings = atelier.settings

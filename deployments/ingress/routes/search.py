@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts, parameter, query
+from deployments.ingress.policy import policy
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
 from deployments.ingress.schemas.search import (
@@ -130,6 +131,7 @@ async def page(request: Request, atelier: AtelierDep) -> dict[str, Any]:
 
 
 @_in_both_trees("POST", "/search", "Find images by words or by an image", request_body=accepts(SearchBody))
+@policy(is_repeatable=False)
 async def search(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The best matches first; `score` is the cosine. An image's own record is among the matches of its `image_id`."""
     project = _project(request)
@@ -214,6 +216,7 @@ async def projects(atelier: AtelierDep) -> dict[str, Any]:
     response_model=None,
     openapi_extra={"parameters": [_PROJECT]},
 )
+@policy(audience="admins")
 async def delete_project(request: Request, atelier: AtelierDep) -> Response:
     """Deletes the project with all its images (admin). The project `default` stays, empty."""
     await _index(atelier).delete_project.remote(_project(request))
@@ -221,6 +224,7 @@ async def delete_project(request: Request, atelier: AtelierDep) -> Response:
 
 
 @router.post("/api/admin/search/gc", summary="Find files that no image has", openapi_extra=accepts(GcRequest))
+@policy(audience="admins", errors="openai", is_repeatable=False)
 async def collect_garbage(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Lists the files of image search that no record has, and with `delete` deletes them; records are never deleted.
 
@@ -243,6 +247,7 @@ async def collect_garbage(request: Request, atelier: AtelierDep) -> dict[str, An
 
 
 @router.get("/api/admin/search/backups", summary="List the backups of the index")
+@policy(audience="admins", errors="openai", is_repeatable=False)
 async def backups(atelier: AtelierDep) -> dict[str, Any]:
     """The verified backups that are kept, newest first, with their numbers of rows."""
     found: list[Backup] = await _index(atelier).backups.remote()
@@ -250,12 +255,14 @@ async def backups(atelier: AtelierDep) -> dict[str, Any]:
 
 
 @router.post("/api/admin/search/backup", summary="Back the index up now")
+@policy(audience="admins", errors="openai", is_repeatable=False)
 async def back_up(atelier: AtelierDep) -> dict[str, Any]:
     """Makes and verifies a backup, whether anything has changed or not."""
     return asdict(await _index(atelier).back_up.remote())
 
 
 @router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(RestoreRequest))
+@policy(audience="admins", errors="openai", is_repeatable=False)
 async def restore(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Puts a verified backup in the place of the index, which is kept beside it; where it fails, nothing changes."""
     params = await body.read(request, RestoreRequest)

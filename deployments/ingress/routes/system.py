@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from deployments.ingress.calls.model_calls import Standing
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
+from deployments.ingress.policy import policy
 from models.catalog import ModelEntry
 
 router = APIRouter(prefix="/v1/system", tags=["system"])
@@ -47,6 +48,7 @@ async def status(atelier: AtelierDep) -> dict[str, Any]:
 
 
 @router.post("/load/{alias}", summary="Load a model")
+@policy(audience="admins")
 async def load(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     """Return once the model is ready. Others that are idle make room for it, as they would for a request."""
     _require(atelier.models.entries, alias)
@@ -55,6 +57,7 @@ async def load(atelier: AtelierDep, alias: str) -> dict[str, Any]:
 
 
 @router.post("/evict/{alias}", summary="Unload a model")
+@policy(audience="admins")
 async def evict(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     """Return once the model is gone; what it works on ends first, and what waits for it loads it again."""
     _require(atelier.models.entries, alias)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.openapi import accepts
+from deployments.ingress.policy import policy
 from deployments.ingress.requests import body
 from deployments.ingress.requests.body import Fields, Upload
 from deployments.ingress.requests.pictures import check_picture
@@ -48,6 +49,7 @@ async def upload(request: Request, atelier: AtelierDep) -> dict[str, str]:
 
 @router.head("/i/{fid:path}", include_in_schema=False)
 @router.get("/i/{fid:path}", summary="A picture that was uploaded", response_class=Response)
+@policy(audience="anyone")
 async def picture(request: Request, atelier: AtelierDep, fid: str) -> Response:
     """The picture, for anybody who knows its name; browsers may keep it for good."""
     try:
@@ -57,6 +59,7 @@ async def picture(request: Request, atelier: AtelierDep, fid: str) -> Response:
 
 
 @router.get("/latest", summary="Where the newest upload is")
+@policy(audience="readers of /latest")
 async def latest(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Its URL, and when it was uploaded. To look at a picture changes nothing."""
     newest = await _newest(atelier.uploads)
@@ -69,6 +72,7 @@ async def latest(request: Request, atelier: AtelierDep) -> dict[str, Any]:
 
 @router.head("/latest/raw", include_in_schema=False)
 @router.get("/latest/raw", summary="The newest upload", response_class=Response)
+@policy(audience="readers of /latest")
 async def latest_raw(request: Request, atelier: AtelierDep) -> Response:
     """The newest upload's bytes."""
     newest = await _newest(atelier.uploads)

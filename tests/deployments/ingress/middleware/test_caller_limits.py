@@ -20,6 +20,7 @@ from deployments.ingress.middleware.access import Access
 from deployments.ingress.middleware.authentication import Keys
 from deployments.ingress.middleware.caller_limits import CallerLimits
 from deployments.ingress.middleware.request_context import RequestContext
+from deployments.ingress.policy import Policy, apply
 from stores.api_keys import ApiKeyFile, Limits
 from tests.deployments.apps import client, fault, listening, make_app, settings_of
 
@@ -60,9 +61,14 @@ class Service:
 
     def app(self, home: Path, environ: Mapping[str, str]) -> Starlette:
         settings = settings_of(home, environ)
+
+        async def open_to_anyone(request: Request) -> Response:
+            return await self.quick(request)
+
+        apply(open_to_anyone, Policy("anyone"))
         routes = [Route(f"/{each.__name__}", each) for each in (self.quick, self.broken, self.slow, self.stream)]
         return Starlette(
-            routes=[*routes, Route("/healthz", self.quick), Route("/i/x", self.quick), Route("/", self.quick)],
+            routes=[*routes, *(Route(path, open_to_anyone) for path in ("/healthz", "/i/x", "/"))],
             middleware=[
                 Middleware(RequestContext),
                 Middleware(Keys, access=Access(settings)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.middleware.authentication import Keys
 from deployments.ingress.middleware.request_context import RequestContext
+from deployments.ingress.policy import Policy, apply
 from tests.deployments.apps import settings_of
 
 USER, ADMIN = {"Authorization": "Bearer user-key"}, {"Authorization": "bearer admin-key"}
@@ -25,13 +27,28 @@ async def hello(request: Request) -> Response:
     return PlainTextResponse(request.state.request_id)
 
 
+def hello_under(policy: Policy) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await hello(request)
+
+    apply(endpoint, policy)
+    return endpoint
+
+
 async def broken(_request: Request) -> Response:
     raise RuntimeError("a secret path: /root/x")
 
 
 def client(home: Path, *, with_keys: bool = True) -> httpx.AsyncClient:
-    paths = ("/v1/models", "/healthz", "/v1/system/evict/clip", "/v1/projects/p", "/v1/projects/p/images/1", "/")
-    routes = [Route(path, hello, methods=["GET", "POST", "DELETE"]) for path in paths]
+    for_anyone, for_admins = hello_under(Policy("anyone")), hello_under(Policy("admins"))
+    routes = [
+        Route("/v1/models", hello),
+        Route("/healthz", for_anyone),
+        Route("/", for_anyone),
+        Route("/v1/system/evict/clip", for_admins, methods=["POST"]),
+        Route("/v1/projects/p", for_admins, methods=["DELETE"]),
+        Route("/v1/projects/p/images/1", hello, methods=["DELETE"]),
+    ]
     keys = {"ATELIER_API_KEYS": "user-key", "ATELIER_ADMIN_KEYS": "admin-key"} if with_keys else {}
     access = Access(settings_of(home, keys))
     middleware = [Middleware(RequestIdMiddleware), Middleware(RequestContext), Middleware(Keys, access=access)]

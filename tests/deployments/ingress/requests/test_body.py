@@ -44,7 +44,7 @@ async def files(request: Request) -> Response:
 
 async def refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return response(error, request.url.path)
+    return response(error, request.scope)
 
 
 def client(*, strict: bool = True) -> httpx.AsyncClient:
