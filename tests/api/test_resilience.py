@@ -180,3 +180,35 @@ def test_half_open_connections_and_slow_readers_cost_nobody_an_answer(server: Se
         assert spoken.status_code == 200
         assert draw(http, SHORT).status_code == 200
     assert http.get("/readyz").status_code == 200
+
+
+def test_a_control_plane_that_stops_or_crashes_holds_up_no_answer(server: Server, http: httpx.Client) -> None:
+    def controller() -> psutil.Process:
+        (found,) = [p for p in server.processes() if "".join(p.cmdline()).startswith("ray::ServeController")]
+        return found
+
+    def known_seconds_ago() -> float:
+        seconds: float = http.get("/v1/system/status", timeout=10).raise_for_status().json()["known_seconds_ago"]
+        return seconds
+
+    draw(http, SHORT).raise_for_status()  # it is loaded; what is not loaded needs the controller
+    stopped = controller()
+    stopped.suspend()
+    try:
+        with ThreadPoolExecutor(1) as caller:
+            making = caller.submit(draw, http, {**LONG, "n": 3})
+            while not making.done():
+                for path in ("/healthz", "/v1/models", "/v1/system/status", "/readyz"):
+                    assert http.get(path, timeout=10).status_code == 200
+            assert making.result().status_code == 200
+        while known_seconds_ago() < 2:
+            time.sleep(0.1)
+        assert http.get("/v1/models/image-gen", timeout=10).json()["state"] == "ready"
+    finally:
+        stopped.kill()
+        stopped.resume()
+    assert draw(http, SHORT).status_code == 200
+    deadline = time.monotonic() + 60
+    while known_seconds_ago() > 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -10,26 +10,23 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-import ray
-from ray import serve
 from ray.exceptions import RayActorError
-from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import DeploymentStatus
 
-from deployments import tracing
+from deployments import serve_internals, tracing
 from deployments.imaging import Progress
 from deployments.ingress.calls.single_flight import side_by_side
+from deployments.ingress.calls.states import ANSWER_SECONDS, ModelStates, Standing
 from deployments.ingress.calls.turns import QueueFull, Turns, caller
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
 from deployments.ingress.middleware.request_context import note_model
-from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
+from deployments.residency.board import ReplicaStatusStore
 from models.catalog import Kind, ModelEntry
 from settings import Settings
 
@@ -43,27 +40,6 @@ _LONGEST_EVICTION_SECONDS = 600.0
 _NO_RETRY = {"x-should-retry": "false"}
 _AWAKE_SECONDS = 30.0
 """How long a model that has answered is taken to be awake, at most."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What is known of a model without asking it: `facts` of its replica, if one is there."""
-
-    state: State
-    facts: ReplicaStatus | None
-    verdict: ResidencyStatus
-    queue: int = 0
-
-    @property
-    def reason(self) -> str | None:
-        """Why it cannot serve right now; None when it can, or could if it were asked."""
-        if self.verdict.is_too_large:
-            return "needs more memory or GPU than there is beside the models that are kept"
-        if self.state == "failed":
-            return "could not be loaded; the server's log says why"
-        if self.state == "starting":
-            return f"waits for {self.verdict.waits_for} to leave" if self.verdict.waits_for else "is being loaded"
-        return None
 
 
 class ModelCalls:
@@ -81,13 +57,10 @@ class ModelCalls:
         self._held: set[str] = set()
         self._watching: asyncio.Task[None] | None = None
         self._looking: asyncio.Future[dict[str, Standing]] | None = None
+        self.known = ModelStates(list(self._handles))
         self._turns = {alias: Turns(entry.max_ongoing, entry.max_queued) for alias, entry in self.entries.items()}
         self._seconds: dict[str, float] = {}
-        self._standings: dict[str, Standing] = {}
-        self._search_state: State = "cold"
-        self._looked_at = -math.inf
         self._awake_at: dict[str, float] = {}
-        self._look_lock = asyncio.Lock()
 
     @property
     def entries(self) -> dict[str, ModelEntry]:
@@ -171,10 +144,11 @@ class ModelCalls:
         """While anything is asked, know which models have given their room to another that is not there yet."""
         try:
             with suppress(RayServeException):  # nothing is told where Serve does not run
-                board = self._board
                 while self._calls.total():
-                    verdicts = await asyncio.to_thread(board.verdicts)
-                    self._held = {alias for alias, verdict in verdicts.items() if verdict.held_for}
+                    try:
+                        self._held = await self.known.held()
+                    except TimeoutError:  # nobody is to be held back for what may have changed since
+                        self._held = set()
                     await asyncio.sleep(_LEAVING_SECONDS)
         except Exception:  # whatever it is, nobody is to be held back for what was told before
             logger.warning("the board could not be read", exc_info=True)
@@ -189,7 +163,7 @@ class ModelCalls:
             try:
                 await self._started(alias, waiting)
                 result = waiting.result()
-                self._has_answered(alias)
+                self.known.has_answered(alias)
                 return result
             except ApiError:
                 raise
@@ -203,13 +177,6 @@ class ModelCalls:
                     answer.cancel()
                     waiting.cancel()
 
-    def _has_answered(self, alias: str) -> None:
-        """Know at once that a model is ready."""
-        standing = self._standings.get(alias)
-        if standing is not None and (standing.state != "ready" or standing.facts is None):
-            self._standings[alias] = replace(standing, state="ready")
-            self._looked_at = -math.inf  # who asks for more is told of its replica
-
     def _note_death(self, alias: str, error: RayActorError, *, is_last: bool) -> None:
         """Let the next process of a model try, which makes the same of the same request; raise if `is_last`.
 
@@ -221,14 +188,14 @@ class ModelCalls:
         logger.warning("the process of %s ended; its request is given to the next one", alias)
 
     def _told(self, error: Exception) -> ApiError:
-        self._looked_at = -math.inf  # it may be why the model will answer nobody
+        self.known.expire()  # it may be why the model will answer nobody
         return from_exception(error)
 
     async def load(self, alias: str) -> float:
         """Have a model loaded, past whoever waits for it; the seconds that it took. Errors as in `call`."""
         begun = time.monotonic()
         await self._call(alias, "ready")
-        self._looked_at = -math.inf
+        self.known.expire()
         return time.monotonic() - begun
 
     @asynccontextmanager
@@ -304,7 +271,7 @@ class ModelCalls:
             try:
                 await self._started(alias, waiting)
                 piece = waiting.result()
-                self._has_answered(alias)
+                self.known.has_answered(alias)
                 while piece is not _NOTHING:
                     has_begun = has_begun or not isinstance(piece, Progress)  # which may begin again
                     yield piece
@@ -371,7 +338,12 @@ class ModelCalls:
             await asyncio.wait([waiting], timeout=_STATE_SECONDS)
             if waiting.done():
                 return
-            standing = (await self.standings())[alias]
+            looking = asyncio.ensure_future(self.known.standings())
+            await asyncio.wait([waiting, looking], return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                looking.cancel()
+                return
+            standing = looking.result()[alias]
             if standing.state == "ready":
                 await asyncio.wait([waiting], timeout=self._settings.start_timeout)
                 begun = time.monotonic()
@@ -395,28 +367,18 @@ class ModelCalls:
         if self.entries[alias].keep:
             message = f"the model {alias!r} is configured to be kept (keep: true)"
             raise ApiError(409, message, code="model_kept", headers=_NO_RETRY)
-        board = self._board
-        facts = (await self.standings(at_most=0.0))[alias].facts
+        ask, store = self.known.ask, ReplicaStatusStore(serve_internals.application_name())
+        facts = (await self.known.standings(at_most=0.0, patience=ANSWER_SECONDS))[alias].facts
         if facts is None or facts.state == "waiting":
             raise ApiError(404, f"the model {alias!r} is not loaded", code="model_not_loaded")
-        await asyncio.to_thread(board.ask_to_leave, facts.replica)
+        await ask(store.ask_to_leave, facts.replica)
         deadline = time.monotonic() + _LONGEST_EVICTION_SECONDS
-        while await asyncio.to_thread(_is_there, board, facts.replica):
+        while await ask(_is_there, store, facts.replica):
             if time.monotonic() > deadline:
                 message = f"the model {alias!r} is still at work; it leaves as soon as that is done"
                 raise ApiError(503, message, code="model_busy", headers={"Retry-After": "60"})
             await asyncio.sleep(_LEAVING_SECONDS)
-        self._looked_at = -math.inf
-
-    async def memory_for_models(self) -> int:
-        """Bytes of main memory that Ray gives to replicas, over all machines."""
-        resources = await asyncio.to_thread(ray.cluster_resources)
-        return int(resources.get("memory", 0))
-
-    async def search_can_serve(self) -> bool:
-        """Whether the search deployment runs, as of a second ago at most."""
-        await self.standings()
-        return self._search_state == "ready"
+        self.known.expire()
 
     async def states(self) -> dict[str, State]:
         """The state of every alias, at most a second old."""
@@ -442,41 +404,10 @@ class ModelCalls:
             )
         return found
 
-    async def standings(self, at_most: float = _STATE_SECONDS) -> dict[str, Standing]:
-        """What is known of every alias, at most so many seconds old. Asks Serve's controller, never a model."""
-        async with self._look_lock:
-            if time.monotonic() - self._looked_at > at_most:
-                await asyncio.to_thread(self._look)
-                self._looked_at = time.monotonic()
-        return {
-            alias: replace(standing, queue=self._turns[alias].waiting) for alias, standing in self._standings.items()
-        }
-
-    @property
-    def _board(self) -> ReplicaStatusStore:
-        return ReplicaStatusStore(serve.get_replica_context().app_name)
-
-    def _look(self) -> None:
-        # what `serve.status()` asks too, which then takes 90 ms to check the whole configuration again
-        details = _get_global_client().get_serve_details()
-        deployments = details["applications"].get(serve.get_replica_context().app_name, {}).get("deployments", {})
-        states = {name: _state(each) for name, each in deployments.items()}
-        self._search_state = states.get("search", "cold")
-        there = {
-            replica["replica_id"]
-            for each in deployments.values()
-            for replica in each["replicas"]
-            if replica["state"] in ("RUNNING", "STARTING")
-        }
-        verdicts, facts = self._board.verdicts(), self._board.facts()
-        self._standings = {
-            alias: _standing(
-                states.get(alias, "cold"),
-                [each for each in facts if each.alias == alias and each.replica in there],
-                verdicts.get(alias, ResidencyStatus()),
-            )
-            for alias in self._handles
-        }
+    async def standings(self, at_most: float = 1.0) -> dict[str, Standing]:
+        """What is known of every alias, at most so many seconds old where that can be had at once. Asks no model."""
+        found = await self.known.standings(at_most)
+        return {alias: replace(standing, queue=self._turns[alias].waiting) for alias, standing in found.items()}
 
 
 async def _result(answer: Any) -> Any:
@@ -492,20 +423,3 @@ async def _first(answers: AsyncIterator[Any]) -> Any:
 
 def _is_there(board: ReplicaStatusStore, replica: str) -> bool:
     return any(each.replica == replica for each in board.facts())
-
-
-def _standing(state: State, facts: Sequence[ReplicaStatus], verdict: ResidencyStatus) -> Standing:
-    """Of the newest of the replicas that Serve has and does not stop."""
-    newest = max(facts, key=lambda each: each.since, default=None)
-    if newest is not None and newest.state in ("ready", "failed"):  # Serve hears of it a moment later
-        state = newest.state
-    return Standing(state, newest, verdict)
-
-
-def _state(deployment: Mapping[str, Any]) -> State:
-    replicas = {replica["state"] for replica in deployment["replicas"]}
-    if "RUNNING" in replicas:
-        return "ready"
-    if deployment["status"] in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
-        return "failed"
-    return "starting" if "STARTING" in replicas else "cold"

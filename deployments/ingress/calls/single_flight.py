@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from contextvars import Context, copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ray.serve.context import _get_serve_request_context, _serve_request_context
+from deployments.serve_internals import context_outliving_the_request
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
@@ -45,7 +44,8 @@ class SingleFlight(Generic[K, T]):
         """The value of each key; `make` is called once, with those that are not on their way yet, if there are any."""
         keys = list(dict.fromkeys(keys))
         if new := [key for key in keys if key not in self._flights]:
-            flight = _Flight(asyncio.get_running_loop().create_task(_made(make, new), context=_outliving()))
+            context = context_outliving_the_request()
+            flight = _Flight(asyncio.get_running_loop().create_task(_made(make, new), context=context))
             self._flights |= dict.fromkeys(new, flight)
         boarded = list({id(flight): flight for flight in map(self._flights.__getitem__, keys)}.values())
         for each in boarded:
@@ -67,16 +67,6 @@ class SingleFlight(Generic[K, T]):
 
 async def _made(make: Callable[[list[K]], Awaitable[Mapping[K, T]]], keys: list[K]) -> Mapping[K, T]:
     return await make(keys)
-
-
-def _outliving() -> Context:
-    """The first caller's context, with the request's id and trace, in which work goes on when that caller has left.
-
-    Serve cancels what was called for a request that is broken off, which it knows by an id of its own.
-    """
-    context = copy_context()
-    context.run(_serve_request_context.set, replace(_get_serve_request_context(), _internal_request_id=""))
-    return context
 
 
 @dataclass(eq=False)

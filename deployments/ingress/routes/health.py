@@ -63,7 +63,7 @@ async def _search_state(atelier: Atelier) -> dict[str, Any]:
     """
     if atelier.search is None:
         return {"state": "off"}
-    if not await atelier.models.search_can_serve():
+    if not await atelier.models.known.search_can_serve():
         return {"state": "starting"}
     try:
         state: dict[str, Any] = await asyncio.wait_for(_told(atelier.search.state.remote()), _STATE_SECONDS)

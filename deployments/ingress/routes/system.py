@@ -8,7 +8,7 @@ from typing import Any, Final
 import psutil
 from fastapi import APIRouter
 
-from deployments.ingress.calls.model_calls import Standing
+from deployments.ingress.calls.states import Standing
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.policy import policy
@@ -31,6 +31,7 @@ async def status(atelier: AtelierDep) -> dict[str, Any]:
     settings = atelier.settings
     return {
         "workers": workers,
+        "known_seconds_ago": round(atelier.models.known.age, 1),
         "memory": {
             "total_gb": _gb(memory.total),
             "used_gb": _gb(memory.total - memory.available),
@@ -42,7 +43,7 @@ async def status(atelier: AtelierDep) -> dict[str, Any]:
         "config": {
             "idle_timeout_seconds": settings.idle_timeout,
             "max_requests_before_restart": settings.residency.max_requests,
-            "safety_margin_gb": _gb(max(0, memory.total - await atelier.models.memory_for_models())),
+            "safety_margin_gb": _gb(max(0, memory.total - await atelier.models.known.memory_for_models())),
         },
     }
 

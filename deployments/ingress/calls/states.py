@@ -1,0 +1,206 @@
+"""What is known of the models without asking any of them, and how old that is.
+
+Serve's controller and Ray's key-value store are asked in threads of their own and for a limited time: a control plane
+that is slow, restarts or has stopped holds up nobody. What was known before is given then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+import ray
+from ray.serve.schema import DeploymentStatus
+
+from deployments import serve_internals
+from deployments.ingress.metrics import State
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
+
+logger = logging.getLogger("ray.serve")
+T = TypeVar("T")
+
+_FRESH_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 0.7
+"""How long somebody waits for newer knowledge before he gets what is known."""
+ANSWER_SECONDS: Final = 5.0
+"""How long the control plane may take; then it is asked again when somebody wants to know."""
+_CONTROL_THREADS: Final = 8
+
+
+class Reason(StrEnum):
+    """Why a model cannot serve right now; `{}` stands for the models that are in its way."""
+
+    TOO_LARGE = "needs more memory or GPU than there is beside the models that are kept"
+    FAILED = "could not be loaded; the server's log says why"
+    WAITS = "waits for {} to leave"
+    LOADING = "is being loaded"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a model: `facts` of its replica, if one is there; `queue` requests wait for their turn."""
+
+    state: State
+    facts: ReplicaStatus | None = None
+    verdict: ResidencyStatus = field(default_factory=ResidencyStatus)
+    queue: int = 0
+
+    @property
+    def why(self) -> Reason | None:
+        """Why it cannot serve right now; None when it can, or could if it were asked."""
+        if self.verdict.is_too_large:
+            return Reason.TOO_LARGE
+        if self.state == "failed":
+            return Reason.FAILED
+        if self.state == "starting":
+            return Reason.WAITS if self.verdict.waits_for else Reason.LOADING
+        return None
+
+    @property
+    def reason(self) -> str | None:
+        """`why` in words."""
+        return None if self.why is None else self.why.format(self.verdict.waits_for)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What Serve's controller and the store of notes say at one time."""
+
+    deployments: Mapping[str, Mapping[str, Any]]
+    facts: Sequence[ReplicaStatus]
+    verdicts: Mapping[str, ResidencyStatus]
+
+
+def read_control_plane() -> Snapshot:
+    """What is known now; blocks. Raises what Ray raises when that cannot be had."""
+    application = serve_internals.application_name()
+    deployments = serve_internals.deployment_details(application, ANSWER_SECONDS)
+    store = ReplicaStatusStore(application)
+    return Snapshot(deployments, store.facts(), store.verdicts())
+
+
+class ModelStates:
+    """The standings of some aliases, as of the last time that the control plane answered.
+
+    To be used from one event loop. `read` blocks, and is never called twice at a time.
+    """
+
+    def __init__(self, aliases: Collection[str], read: Callable[[], Snapshot] = read_control_plane) -> None:
+        self._read = read
+        self._standings = {alias: Standing("cold") for alias in aliases}
+        self._search_state: State = "cold"
+        self._threads = ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control-plane")
+        self._looking: asyncio.Future[None] | None = None
+        self._look_began = -math.inf
+        self._known_at = -math.inf
+        self._is_outdated = True
+        self._is_silent = False
+        self._memory = 0
+        self._created = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago that was asked for which is known."""
+        return time.monotonic() - max(self._known_at, self._created)
+
+    async def standings(
+        self, at_most: float = _FRESH_SECONDS, patience: float = _PATIENCE_SECONDS
+    ) -> dict[str, Standing]:
+        """What is known of every alias: at most so many seconds old, or what can be had with so much patience."""
+        since = time.monotonic() - at_most
+        if self._known_at == -math.inf:
+            patience = ANSWER_SECONDS
+        while self._is_outdated or self._known_at < since:
+            if self._looking is None or self._looking.done():
+                if since <= self._look_began and not self._is_outdated:  # that one has failed
+                    break
+                self._look_began, self._is_outdated = time.monotonic(), False
+                self._looking = asyncio.ensure_future(self._look(self._look_began))
+            left = self._look_began + patience - time.monotonic()
+            if left <= 0:  # those who came before have waited for it
+                break
+            await asyncio.wait([self._looking], timeout=left)
+        return dict(self._standings)
+
+    async def search_can_serve(self) -> bool:
+        """Whether the search deployment runs."""
+        await self.standings()
+        return self._search_state == "ready"
+
+    async def memory_for_models(self) -> int:
+        """Bytes of main memory that Ray gives to replicas, over all machines; 0 where that was never known."""
+        try:
+            resources = await self.ask(ray.cluster_resources, patience=_PATIENCE_SECONDS)
+        except TimeoutError:
+            return self._memory
+        self._memory = int(resources.get("memory", 0))
+        return self._memory
+
+    async def held(self) -> set[str]:
+        """The models that have given their room to another that is not there yet. Raises as `ask`."""
+        store = ReplicaStatusStore(serve_internals.application_name())
+        verdicts = await self.ask(store.verdicts, patience=_FRESH_SECONDS)
+        return {alias for alias, verdict in verdicts.items() if verdict.held_for}
+
+    async def ask(self, read: Callable[..., T], *args: Any, patience: float = ANSWER_SECONDS) -> T:
+        """What a blocking call to the control plane returns. Raises TimeoutError, and what it raises."""
+        async with asyncio.timeout(patience):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: read(*args))
+
+    def expire(self) -> None:
+        """Have the next one who wants to know ask: something has changed."""
+        self._is_outdated = True
+
+    def has_answered(self, alias: str) -> None:
+        """Know at once that a model is ready, which has just said so itself."""
+        standing = self._standings[alias]
+        if standing.state != "ready" or standing.facts is None:
+            self._standings[alias] = replace(standing, state="ready")
+            self.expire()
+
+    async def _look(self, began: float) -> None:
+        try:
+            snapshot = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
+        except Exception as error:  # noqa: BLE001 - whatever it is, models that run go on answering
+            if not self._is_silent:
+                logger.warning("the control plane does not answer; what was known before is given: %s", error)
+            self._is_silent = True
+            return
+        if self._is_silent:
+            logger.info("the control plane answers again")
+        self._is_silent = False
+        self._known_at = began
+        self._search_state = _state(snapshot.deployments["search"]) if "search" in snapshot.deployments else "cold"
+        self._standings = {alias: _standing(alias, snapshot) for alias in self._standings}
+
+
+def _standing(alias: str, snapshot: Snapshot) -> Standing:
+    """Of the newest of the replicas that Serve has and does not stop."""
+    deployment = snapshot.deployments.get(alias)
+    state: State = _state(deployment) if deployment else "cold"
+    there = {
+        replica["replica_id"]
+        for replica in (deployment["replicas"] if deployment else ())
+        if replica["state"] in ("RUNNING", "STARTING")
+    }
+    mine = [each for each in snapshot.facts if each.alias == alias and each.replica in there]
+    newest = max(mine, key=lambda each: each.since, default=None)
+    if newest is not None and newest.state in ("ready", "failed"):  # Serve hears of it a moment later
+        state = newest.state
+    return Standing(state, newest, snapshot.verdicts.get(alias, ResidencyStatus()))
+
+
+def _state(deployment: Mapping[str, Any]) -> State:
+    replicas = {replica["state"] for replica in deployment["replicas"]}
+    if "RUNNING" in replicas:
+        return "ready"
+    if deployment["status"] in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
+        return "failed"
+    return "starting" if "STARTING" in replicas else "cold"
