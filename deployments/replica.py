@@ -20,12 +20,12 @@ from contextlib import aclosing, suppress
 from contextvars import copy_context
 from typing import Generic, ParamSpec, TypeVar
 
-from deployments import tracing
+from deployments import serve_internals, tracing
 from deployments.logs import log_request_ids
 from deployments.residency.presence import Presence
 from models.catalog import ModelEntry, create_engine
 from models.engine import Engine
-from models.errors import Cancelled, InferenceFailed, ModelError, OutOfMemory
+from models.errors import Cancelled, DeviceLost, InferenceFailed, ModelError, OutOfMemory
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,6 +41,8 @@ _MOST_AHEAD = 32
 _PATIENCE_SECONDS = 120.0
 """How long it waits for who reads nothing: longer than a sentence lasts, for those who play what they read."""
 _FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 10.0, 300.0
+_FAILURES_IN_A_ROW = 3
+"""After so many the engine is tried on an input of its own: these requests were bad, or everything fails."""
 
 _NICENESS = 10
 
@@ -61,6 +63,10 @@ class ModelReplica(Generic[E]):
 
     A checkpoint that does not load leaves the replica running: Serve would start it again and again while requests
     wait in vain. Requests get the error at once, and loading is tried again after 10 s, then 20 s, up to 5 minutes.
+
+    A device that has broken answers nothing more in the same process, so that ends, as in a crash: Serve starts
+    another at once, and what this one held is given to that. Serve's health checks would take half a minute, in which
+    every request failed.
     """
 
     def __init__(self, alias: str, entry: ModelEntry, capacity: int = 0) -> None:
@@ -77,6 +83,7 @@ class ModelReplica(Generic[E]):
         self._failure: ModelError | None = None
         self._next_try = 0.0
         self._cool_down = _FIRST_COOL_DOWN
+        self._failures = 0
         self._thread.submit(self._load).result()
 
     def _load(self) -> None:
@@ -119,6 +126,8 @@ class ModelReplica(Generic[E]):
     def _require_loaded(self) -> None:
         with self._loading:
             if self._failure is not None and time.monotonic() >= self._next_try:
+                if isinstance(self._failure, DeviceLost):
+                    self.lose_device(self._failure)
                 self._load()
             if self._failure is not None:
                 raise self._failure.with_traceback(None)
@@ -205,19 +214,50 @@ class ModelReplica(Generic[E]):
         if is_cancelled():
             raise Cancelled
         self._require_loaded()
-        begun = time.perf_counter()
+        begun, failures = time.perf_counter(), self._failures
         try:
             with tracing.span(f"{self.alias} work", {"model": self.alias}):
                 result = work(is_cancelled)
             milliseconds = (time.perf_counter() - begun) * 1000
             extra = {"model": self.alias, "milliseconds": round(milliseconds, 1)}
             logger.info("%s worked %.1f ms", self.alias, milliseconds, extra=extra)
+            if self._failures == failures:  # else it has told its callers one by one
+                self._failures = 0
             return result
-        except InferenceFailed as error:  # the caller is told to look here for the reason
-            logger.error("%s failed on a request: %s", self.alias, error, exc_info=error.__cause__)
+        except InferenceFailed as error:
+            self.note_failure(error)
             raise
         except ModelError:
             raise
-        except Exception as error:
-            logger.exception("%s failed on a request", self.alias)
-            raise InferenceFailed(f"{type(error).__name__} in {self.alias}") from None
+        except Exception as error:  # noqa: BLE001 - a library may raise anything, and note_failure logs it
+            failure = InferenceFailed(f"{type(error).__name__} in {self.alias}")
+            failure.__cause__ = error
+            self.note_failure(failure)
+            raise failure from None
+
+    def note_failure(self, error: InferenceFailed) -> None:
+        """Log why a request failed, which its caller is told to look for; in the engine's thread.
+
+        Ends the process when the device is lost, or when the engine fails on its own warm-up after several requests.
+        """
+        logger.error("%s failed on a request: %s", self.alias, error, exc_info=error.__cause__)
+        if isinstance(error, DeviceLost):
+            self.lose_device(error)
+            return
+        self._failures += 1
+        if self._failures < _FAILURES_IN_A_ROW:
+            return
+        self._failures = 0
+        try:
+            self.engine.warm_up()
+        except OutOfMemory:  # which passes
+            return
+        except Exception as failure:  # a library may raise anything
+            logger.exception("%s fails on everything", self.alias)
+            self.lose_device(failure)
+
+    def lose_device(self, error: Exception) -> None:
+        """End the process, whose device answers nothing more; the next one starts with a clean one."""
+        if serve_internals.is_in_replica():
+            logger.critical("%s ends its process, for a new one to take its place: %s", self.alias, error)
+            serve_internals.end_process()

@@ -86,8 +86,8 @@ class Vision(ModelReplica[ChatEngine]):
         cancelled = threading.Event()
 
         def tell_and_log(piece: ChatDelta | Exception) -> None:
-            if isinstance(piece, InferenceFailed):  # the caller is told to look here for the reason
-                logger.error("%s failed on a request: %s", self.alias, piece, exc_info=piece.__cause__)
+            if isinstance(piece, InferenceFailed):
+                self.note_failure(piece)
             tell(piece)
 
         self._waiting.append(PendingChat(job, tell_and_log, cancelled.is_set))
