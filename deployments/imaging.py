@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -62,7 +63,7 @@ ImageEvent = Progress | Partial | Made
 class Imaging(ModelReplica[ImageEngine]):
     """Makes and changes pictures."""
 
-    async def generate(self, job: ImageJob, output: Output) -> AsyncIterator[ImageEvent]:
+    async def generate(self, job: ImageJob, output: Output) -> AsyncGenerator[ImageEvent, None]:
         """Progress and partial pictures as they come, then the job's pictures in order."""
 
         def work(is_cancelled: IsCancelled, tell: Callable[[ImageEvent], None]) -> None:
@@ -73,8 +74,9 @@ class Imaging(ModelReplica[ImageEngine]):
                 tell(Made(encode(picture, output.format, output.quality), job.seed + i))
 
         with self.presence.in_use():
-            async for told in self.listen(work):
-                yield told
+            async with aclosing(self.listen(work)) as events:
+                async for event in events:
+                    yield event
 
 
 class _Reporter:

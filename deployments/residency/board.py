@@ -7,12 +7,15 @@ ingress reads both. Nobody is called, so that looking at a model neither wakes i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ray.experimental import internal_kv
 
 _NAMESPACE = b"atelier"
+
+N = TypeVar("N")
 
 ReplicaState = Literal["waiting", "loading", "ready", "failed", "out_of_memory"]
 
@@ -46,10 +49,6 @@ class ReplicaStatus:
     beats: int = 0
 
 
-_FIELDS = {each.name for each in fields(ReplicaStatus)}
-"""Notes of another version of this server, in a Ray cluster that outlives it, have others."""
-
-
 @dataclass(frozen=True)
 class ResidencyStatus:
     """What the policy says of a model: how often it was loaded and, by why, unloaded, and whom it waits for now.
@@ -62,6 +61,16 @@ class ResidencyStatus:
     waits_for: str = ""
     is_too_large: bool = False
     held_for: str = ""
+
+
+def from_note(kind: type[N], note: Mapping[str, Any]) -> N:
+    """A note as what this version knows: fields of another version, in a Ray cluster that outlives it, are left out.
+
+    Raises:
+        TypeError: the note lacks a field that has no default.
+    """
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in note.items() if name in known})
 
 
 class ReplicaStatusStore:
@@ -81,10 +90,8 @@ class ReplicaStatusStore:
 
     def facts(self) -> list[ReplicaStatus]:
         """What the replicas say, those of processes that were killed included."""
-        told = [self._get(key) for key in self._names("facts:")]
-        return [
-            ReplicaStatus(**{**each, "gpus": tuple(each["gpus"])}) for each in told if each and each.keys() == _FIELDS
-        ]
+        notes = [note for key in self._names("facts:") if (note := self._get(key))]
+        return [status for note in notes if (status := _replica_status(note))]
 
     def ask_to_leave(self, replica: str) -> None:
         """Have the policy unload a replica once its requests have ended."""
@@ -100,7 +107,8 @@ class ReplicaStatusStore:
 
     def verdicts(self) -> dict[str, ResidencyStatus]:
         """What the policy said last."""
-        return {alias: ResidencyStatus(**told) for alias, told in (self._get("verdicts") or {}).items()}
+        notes = self._get("verdicts") or {}
+        return {alias: from_note(ResidencyStatus, note) for alias, note in notes.items()}
 
     def _key(self, name: str) -> bytes:
         return f"{self._application}:{name}".encode()
@@ -115,3 +123,11 @@ class ReplicaStatusStore:
     def _names(self, prefix: str) -> list[str]:
         keys = internal_kv._internal_kv_list(self._key(prefix), namespace=_NAMESPACE)
         return [key.decode().removeprefix(f"{self._application}:") for key in keys]
+
+
+def _replica_status(note: Mapping[str, Any]) -> ReplicaStatus | None:
+    """None for one of a version that does not say what this one cannot do without."""
+    try:
+        return from_note(ReplicaStatus, {**note, "gpus": tuple(note.get("gpus", ()))})
+    except TypeError:
+        return None

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus, from_note
 from deployments.residency.plan import Model, Needs, Node, Plan, Resident, Rules, plan, resident_of
 from stores.footprints import Footprints
 
@@ -76,7 +76,7 @@ class Residency:
         if self._waiting_since or self._dismissed or now - self._looked_at >= _LOOK_SECONDS:
             self._look(next(iter(by_alias.values()))[1].app_name, now)
         models = [self._model(context, now) for _, context in by_alias.values()]
-        rules = Rules(**next(iter(_told(context).get("rules", {}) for _, context in by_alias.values())))
+        rules = from_note(Rules, next(iter(_told(context).get("rules", {}) for _, context in by_alias.values())))
         decided = plan(models, self._nodes, rules)
         self._keep_footprints(by_alias)
         self._note(models, decided)
@@ -119,7 +119,7 @@ class Residency:
         mine = [each for each in self._facts if each.alias == alias and each.replica not in running]
         return Model(
             alias,
-            Needs(**told.get("needs", {})),
+            from_note(Needs, told.get("needs", {})),
             keep=told.get("keep", False),
             waited=waited,
             resident=self._resident(context, told.get("max_requests", 0), now),
