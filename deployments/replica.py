@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing, nullcontext, suppress
 from contextvars import copy_context
 from typing import Generic, ParamSpec, TypeVar
 
@@ -24,6 +24,7 @@ from deployments import serve_internals, tracing
 from deployments.logs import log_request_ids
 from deployments.residency.presence import Presence
 from models.catalog import ModelEntry, create_engine
+from models.checkpoints import download, hub_id, without_hub
 from models.engine import Engine
 from models.errors import Cancelled, DeviceLost, InferenceFailed, ModelError, OutOfMemory
 
@@ -89,7 +90,8 @@ class ModelReplica(Generic[E]):
     def _load(self) -> None:
         begun = time.monotonic()
         try:
-            with self.presence.turn_to_load(self._capacity):
+            hub_answers = self._download()
+            with self.presence.turn_to_load(self._capacity), nullcontext() if hub_answers else without_hub():
                 self._load_in_turn()
         except ModelError as error:
             logger.error("%s could not be loaded: %s", self.alias, error)
@@ -108,6 +110,13 @@ class ModelReplica(Generic[E]):
             seconds,
         )
         self.presence.ready(seconds)
+
+    def _download(self) -> bool:
+        """Before its turn to load, which a slow hub would otherwise keep from every model; whether the hub answers."""
+        if not self.engine.is_on_hub or hub_id(self.engine.entry.checkpoint) is None:
+            return True
+        with self.presence.downloading() as note:
+            return download(self.engine.entry, note)
 
     def _load_in_turn(self) -> None:
         try:

@@ -64,6 +64,8 @@ class Engine(ABC):
     """The file by which a checkpoint folder of this engine's kind is known."""
     reentrant: ClassVar[bool] = False
     """Whether calls may overlap: a replica then has a thread for each request that it holds."""
+    is_on_hub: ClassVar[bool] = True
+    """Whether a checkpoint that is not on disk is one of the Hugging Face hub."""
     environment: ClassVar[str | None] = None
     """The NAME of requirements.NAME.lock, for an engine whose packages would not go together with the server's."""
 

@@ -17,19 +17,19 @@ _NAMESPACE = b"atelier"
 
 N = TypeVar("N")
 
-ReplicaState = Literal["waiting", "loading", "ready", "failed", "out_of_memory"]
+ReplicaState = Literal["waiting", "downloading", "loading", "ready", "failed", "out_of_memory"]
 
 
 @dataclass(frozen=True)
 class ReplicaStatus:
-    """What a replica says of itself; one that is `waiting` holds no model yet.
+    """What a replica says of itself; one that is `waiting` or `downloading` holds no model yet.
 
     Times are seconds since the epoch, by the clock of its node.
 
     `since` is when it came into its state, `used_at` when the last request ended (or the load); `active` counts the
     requests that it works on or holds, `requests` all that it ever had. `gpus` are Ray's ids of its accelerators.
     `resident_bytes` are of main memory (`main_bytes`) and of GPUs together. `keep`: it is never unloaded. `beats` grow
-    as long as its process lives.
+    as long as its process lives. `downloaded_bytes` of `download_bytes` are there of a checkpoint on the hub.
     """
 
     alias: str
@@ -47,6 +47,8 @@ class ReplicaStatus:
     used_at: float = 0.0
     keep: bool = False
     beats: int = 0
+    downloaded_bytes: int = 0
+    download_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class Residency:
             idle_for=0.0 if facts.active else now - idle_since,
             resident_for=max(0.0, time.time() - facts.since),
             load_seconds=facts.load_seconds,
-            is_loading=facts.state == "loading" or facts.replica not in running,
+            is_loading=facts.state in ("downloading", "loading") or facts.replica not in running,
             is_leaving=context.target_num_replicas == 0,
             is_dismissed=facts.replica in self._dismissed or 0 < max_requests <= facts.requests,
             lacks_memory=facts.state == "out_of_memory",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import stat
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import psutil
 import ray
@@ -20,6 +22,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore
+from models.errors import ModelError
 
 logger = logging.getLogger("ray.serve")
 
@@ -112,17 +115,28 @@ class Presence:
 
         The system frees the lock of a process however it ends, so nobody waits for one that was killed.
         """
-        device = "-".join(("gpu", *self._facts.gpus)) if self._facts.gpus else "cpu"
-        where = "any" if capacity else device  # who counts, counts alone
-        path = Path(tempfile.gettempdir()) / f"atelier-{os.getuid()}-load-{where}.lock"
-        with path.open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        devices = sorted(f"gpu-{gpu}" for gpu in self._facts.gpus) or ["cpu"]
+        names = ["any"] if capacity else devices  # those who count, count alone
+        folder = _lock_folder()
+        with ExitStack() as files:
+            locks = [files.enter_context((folder / f"load-{name}.lock").open("a")) for name in names]
+            _lock(locks)
             while capacity and self._board and len(self._others(lambda _: True)) >= capacity:
-                fcntl.flock(lock, fcntl.LOCK_UN)
+                for lock in locks:
+                    fcntl.flock(lock, fcntl.LOCK_UN)
                 time.sleep(_LOOK_SECONDS)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                _lock(locks)
             self._become(state="loading", since=time.time())
             yield
+
+    @contextmanager
+    def downloading(self) -> Iterator[Callable[[int, int], None]]:
+        """While its checkpoint is downloaded; to be given the bytes that are there, and those in all."""
+        self._become(state="downloading", since=time.time())
+        try:
+            yield lambda done, total: self._become(downloaded_bytes=done, download_bytes=total)
+        finally:
+            self._become(state="waiting", since=time.time())
 
     def wait_for_room(self) -> None:
         """Have the idle models of this machine leave, after a load that ran out of memory; return when they have."""
@@ -143,7 +157,7 @@ class Presence:
             for other in self._board.facts()
             if other.node == mine.node
             and other.replica != mine.replica
-            and other.state != "waiting"
+            and other.state not in ("waiting", "downloading")
             and psutil.pid_exists(other.pid)
             and counts(other)
         ]
@@ -180,6 +194,28 @@ class Presence:
             except Exception:  # whatever it is, the model goes on working, and the next change is told
                 logger.warning("the board could not be told of %s", self._facts.alias, exc_info=True)
             time.sleep(_TELL_SECONDS)
+
+
+def _lock(files: Sequence[IO[str]]) -> None:
+    """One after the other, in an order that is the same for all: nobody waits for who waits for him."""
+    for file in files:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _lock_folder() -> Path:
+    """A folder for the locks of this user's servers, which nobody else can write to.
+
+    Raises:
+        ModelError: another user was there first.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(runtime) / "atelier" if runtime else Path(tempfile.gettempdir()) / f"atelier-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ModelError(f"{folder} must be a folder that only this user can write to; remove it")
+    return folder
 
 
 def _resident_bytes() -> tuple[int, int]:

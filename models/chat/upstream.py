@@ -56,6 +56,7 @@ class UpstreamEngine(engine.ChatEngine):
 
     Options: ClassVar[type[engine.Options]] = UpstreamOptions
     reentrant: ClassVar[bool] = True
+    is_on_hub: ClassVar[bool] = False
     options: UpstreamOptions
 
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:

@@ -60,6 +60,7 @@ class EspeakEngine(SpeechEngine[Speaker]):
     """espeak-ng in the pitch and build of a reference speaker."""
 
     marker: ClassVar[str] = "voices.json"
+    is_on_hub: ClassVar[bool] = False
     languages: ClassVar[tuple[str, ...]] = tuple(tag for tag in _VOICES if "-" not in tag)
 
     @classmethod

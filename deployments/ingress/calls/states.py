@@ -40,6 +40,7 @@ class Reason(StrEnum):
     TOO_LARGE = "needs more memory or GPU than there is beside the models that are kept"
     FAILED = "could not be loaded; the server's log says why"
     WAITS = "waits for {} to leave"
+    DOWNLOADING = "is being downloaded"
     LOADING = "is being loaded"
 
 
@@ -60,6 +61,8 @@ class Standing:
         if self.state == "failed":
             return Reason.FAILED
         if self.state == "starting":
+            if self.facts is not None and self.facts.state == "downloading":
+                return Reason.DOWNLOADING
             return Reason.WAITS if self.verdict.waits_for else Reason.LOADING
         return None
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import psutil
 from fastapi import APIRouter
 
-from deployments.ingress.calls.states import Standing
+from deployments.ingress.calls.states import Reason, Standing
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.policy import policy
@@ -85,10 +85,14 @@ def _worker(entry: ModelEntry, standing: Standing) -> dict[str, Any]:
         "model_type": entry.kind,
         "memory_gb": _gb(facts.resident_bytes),
         "uptime_seconds": round(max(0.0, now - facts.since), 1),
-        "idle_seconds": 0.0 if facts.active or facts.state == "loading" else round(max(0.0, now - facts.used_at), 1),
+        "idle_seconds": 0.0
+        if facts.active or facts.state in ("downloading", "loading")
+        else round(max(0.0, now - facts.used_at), 1),
         "request_count": facts.requests,
         "pid": facts.pid,
-        "state": standing.state,
+        "state": "downloading" if standing.why is Reason.DOWNLOADING else standing.state,
+        "downloaded_bytes": facts.downloaded_bytes,
+        "download_bytes": facts.download_bytes,
         "queue": standing.queue + max(0, facts.active - 1),
         "loads": standing.verdict.loads,
         "evictions": standing.verdict.evictions,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ from deployments.replica import ModelReplica
 from deployments.residency.presence import Presence
 from models.catalog import ModelEntry
 from models.engine import Engine
-from models.errors import OutOfMemory
+from models.errors import ModelError, OutOfMemory
 from models.speech.espeak import EspeakEngine
 
 ENTRY = ModelEntry(engine="espeak", checkpoint="builtin:voice")
@@ -76,3 +78,55 @@ def test_what_is_in_use_is_counted_even_when_it_fails() -> None:
             assert (presence.facts.active, presence.facts.requests) == (2, 2)
             raise ValueError("broken")
     assert (presence.facts.active, presence.facts.requests) == (0, 2)
+
+
+def on_gpus(*gpus: str) -> Presence:
+    presence = Presence("model", None)
+    presence._facts = replace(presence._facts, gpus=gpus)
+    return presence
+
+
+def is_turn_of(presence: Presence) -> tuple[threading.Thread, threading.Event]:
+    loads = threading.Event()
+
+    def load() -> None:
+        with presence.turn_to_load(capacity=0):
+            loads.set()
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    return thread, loads
+
+
+def test_models_that_share_a_gpu_are_loaded_one_at_a_time_and_others_side_by_side() -> None:
+    with on_gpus("0", "1").turn_to_load(capacity=0):
+        elsewhere, loads = is_turn_of(on_gpus("2"))
+        assert loads.wait(10)
+        beside, waits = is_turn_of(on_gpus("1"))
+        assert not waits.wait(0.2)
+    assert waits.wait(10)
+    for thread in (elsewhere, beside):
+        thread.join()
+
+
+def test_models_that_name_their_gpus_in_any_order_do_not_wait_for_each_other_for_ever() -> None:
+    threads = [is_turn_of(on_gpus(*gpus)) for _ in range(20) for gpus in (("0", "1"), ("1", "0"))]
+    for thread, _ in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_lock_folder_that_others_may_write_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "atelier").mkdir()
+    (tmp_path / "atelier").chmod(0o777)
+    with pytest.raises(ModelError, match="only this user"), on_gpus("0").turn_to_load(capacity=0):
+        pass
+    (tmp_path / "atelier").rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "atelier").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="only this user"), on_gpus("0").turn_to_load(capacity=0):
+        pass
+    (tmp_path / "atelier").unlink()
+    with on_gpus("0").turn_to_load(capacity=0):
+        assert (tmp_path / "atelier").stat().st_mode & 0o777 == 0o700
