@@ -232,7 +232,7 @@ class Settings(BaseModel):
         Limits(), description="of each key whose own are not set, and of each address while the server is open"
     )
     image_max_bytes: int = Field(20 * 2**20, ge=1024, description="largest accepted picture, bytes")
-    image_max_pixels: int = Field(40_000_000, ge=4096, le=MAX_PIXELS, description="largest accepted picture, pixels")
+    image_max_pixels: int = Field(MAX_PIXELS, ge=4096, le=MAX_PIXELS, description="largest accepted picture, pixels")
     max_content_length: int = Field(64 * 2**20, ge=2**20, description="largest accepted request body, bytes")
     idempotency_max_bytes: int = Field(2**30, ge=0, description="answers kept for an Idempotency-Key, bytes in all")
     allow_remote_images: bool = Field(False, description="fetch pictures that requests name by http(s) URL")

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deployments.executors import ExecutorFull
 from deployments.ingress.dependencies import Atelier
 from deployments.ingress.errors import ApiError, envelope, from_exception, response
 from deployments.ingress.metrics import Measured
@@ -98,7 +99,7 @@ def create_app(atelier: Atelier) -> FastAPI:
     )
     app.add_middleware(RequestContext)
     app.add_middleware(Measured, metrics=atelier.metrics)
-    for kind in (ApiError, HTTPException, ModelError, StoreError):
+    for kind in (ApiError, ExecutorFull, HTTPException, ModelError, StoreError):
         app.add_exception_handler(kind, _answer_error)
     return app
 

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
+from deployments.executors import ExecutorFull
 from deployments.ingress.policy import ErrorFamily, policy_of
 from models import errors as model_errors
 from stores import errors as store_errors
@@ -106,6 +107,9 @@ def from_exception(error: BaseException) -> ApiError:
                 429, "too many requests are waiting for this model", code="rate_limit_exceeded",
                 headers={"Retry-After": "2"},
             )  # fmt: skip
+        case ExecutorFull():
+            message = f"too many requests wait for the same part of the server ({error.name})"
+            return ApiError(503, message, code="busy", headers={"Retry-After": "5"})
         case DeploymentUnavailableError():
             return ApiError(500, "the model could not be started; the server's log says why", code=LOAD_FAILED)
         case RayActorError():

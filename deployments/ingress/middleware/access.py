@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import time
@@ -15,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from deployments.executors import KEYS
 from settings import Settings
 from stores.api_keys import ApiKey, ApiKeyFile, Limits, digest_of
 from stores.errors import StoreUnusable
@@ -99,7 +99,7 @@ class Access:
             return
         self._state = state
         try:
-            keys = await asyncio.to_thread(self._file.read)
+            keys = await KEYS.run(self._file.read)
         except StoreUnusable as error:
             logger.error("%s; until then the keys that it had last are valid", error)
             return

@@ -22,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.executors import COMPUTING, IDEMPOTENCY, ExecutorFull
 from deployments.ingress.errors import ApiError, from_exception, invalid, response
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.middleware.request_context import ignored_parameters
@@ -112,12 +113,12 @@ class Idempotency:
                 await self.app(scope, body.then(receive), send)
                 return
             await self._answer(scope, body, receive, send, _name(scope, keys[0]))
-        except (ApiError, StoreError) as error:
+        except (ApiError, ExecutorFull, StoreError) as error:
             # These come before any work and any answer: what the route itself raises was answered inside.
             await response(from_exception(error), scope)(scope, receive, send)
 
     async def _answer(self, scope: Scope, body: _Body, receive: Receive, send: Send, name: str) -> None:
-        digest = await asyncio.to_thread(_digest, scope, body)
+        digest = await COMPUTING.run(_digest, scope, body)
         left = asyncio.ensure_future(receive())  # the body is read: what may come now is the caller's leaving
         try:
             while isinstance(begun := await self._begin(name, digest), Held):
@@ -139,7 +140,7 @@ class Idempotency:
             left.cancel()
 
     async def _begin(self, name: str, digest: bytes) -> Claim | Held | Answer:
-        beginning = asyncio.ensure_future(asyncio.to_thread(self._ledger.begin, name, digest))
+        beginning = asyncio.ensure_future(IDEMPOTENCY.run(self._ledger.begin, name, digest))
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
@@ -206,7 +207,7 @@ class _Recorder:
         answer = Answer(self._digest, self._start["status"], tuple(headers), body)
         self._handed_over = True
         # Shielded: the answer is whole, and shall be kept even if its caller leaves now.
-        await asyncio.shield(asyncio.to_thread(self._ledger.end, self._name, self._claim, answer))
+        await asyncio.shield(IDEMPOTENCY.run(self._ledger.end, self._name, self._claim, answer))
 
 
 @dataclass(frozen=True)

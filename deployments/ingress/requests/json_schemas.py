@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from deployments.executors import COMPUTING
 from deployments.ingress.errors import ApiError, invalid
 from models.chat import grammar
 from models.errors import InvalidInput
@@ -16,7 +16,7 @@ from models.errors import InvalidInput
 async def check(schema: Mapping[str, Any], param: str) -> None:
     """Raises ApiError 400 naming `param` for a schema that no answer can satisfy, or that says what is unknown here."""
     try:
-        await asyncio.to_thread(grammar.check, schema)
+        await COMPUTING.run(grammar.check, schema)
     except InvalidInput as error:
         raise invalid(param, f"{param}: {error.message}", error.code) from error
 
@@ -30,7 +30,7 @@ async def value_of(text: str, schema: Mapping[str, Any]) -> Any:
     bare = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())
     try:
         value = json.loads(bare)
-        if await asyncio.to_thread(grammar.satisfies, schema, value):
+        if await COMPUTING.run(grammar.satisfies, schema, value):
             return value
     except (ValueError, RecursionError):
         pass

@@ -5,12 +5,12 @@ Nothing is decoded here. What is damaged within a file that looks whole is found
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import re
 from dataclasses import dataclass, field
 
+from deployments.executors import COMPUTING
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.requests import remote_pictures
 from deployments.ingress.requests.body import Upload
@@ -40,13 +40,13 @@ async def read_picture(
         InvalidImage: anything that is not a whole picture of an accepted type.
     """
     if isinstance(source, Upload):
-        return await asyncio.to_thread(_checked, source.data, settings, param)
+        return await COMPUTING.run(_checked, source.data, settings, param)
     text = source if isinstance(source, str) else source.image_url
     if _is_remote(text):
-        return await asyncio.to_thread(
+        return await COMPUTING.run(
             _checked, await remote_pictures.fetch(text, param, settings, bearer_token), settings, param
         )
-    return await asyncio.to_thread(lambda: _checked(from_url_or_base64(text, param), settings, param))
+    return await COMPUTING.run(lambda: _checked(from_url_or_base64(text, param), settings, param))
 
 
 async def read_url(url: str, settings: Settings, param: str) -> bytes:
@@ -58,7 +58,7 @@ async def read_url(url: str, settings: Settings, param: str) -> bytes:
     """
     if _is_remote(url):
         return await check_picture(await remote_pictures.fetch(url, param, settings), settings, param)
-    return (await asyncio.to_thread(lambda: _checked(from_url(url, param), settings, param))).data
+    return (await COMPUTING.run(lambda: _checked(from_url(url, param), settings, param))).data
 
 
 async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
@@ -68,7 +68,7 @@ async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
         ApiError: 413 when there are too many bytes.
         InvalidImage: anything that is not a whole picture of an accepted type.
     """
-    return (await asyncio.to_thread(_checked, data, settings, param)).data
+    return (await COMPUTING.run(_checked, data, settings, param)).data
 
 
 def _checked(data: bytes, settings: Settings, param: str) -> Picture:

@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 
 import httpx
 
+from deployments.executors import NAMES
 from deployments.ingress.errors import ApiError, invalid
 from settings import Settings
 
@@ -89,7 +90,7 @@ async def _public_address(url: httpx.URL, param: str, settings: Settings) -> str
         raise invalid(param, f"{param}: only http and https URLs are fetched")
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        found = await NAMES.run(socket.getaddrinfo, url.host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise invalid(param, f"{param}: the host of the URL has no address") from error
     addresses = [str(entry[4][0]) for entry in found]

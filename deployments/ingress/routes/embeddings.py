@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.embedding import Embedded
+from deployments.executors import COMPUTING
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import invalid
 from deployments.ingress.openapi import accepts
@@ -32,7 +32,7 @@ async def embeddings(request: Request, atelier: AtelierDep) -> Response:
     inputs = await _inputs(params.input, settings)
     embedded: Embedded = await models.call(alias, "embed", inputs, params.dimensions)
     # thousands of vectors as JSON take a second, in which others shall be answered
-    answer = await asyncio.to_thread(_answer, embedded, params.model or alias, params.encoding_format)
+    answer = await COMPUTING.run(_answer, embedded, params.model or alias, params.encoding_format)
     return Response(answer, media_type="application/json")
 
 

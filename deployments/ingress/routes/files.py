@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import BinaryIO, Final
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from deployments.executors import FILES
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from stores.objects import FileStore, PublicStore, shown_type
@@ -48,11 +48,11 @@ async def stored(request: Request, files: PublicStore, key: str, *, cache: str) 
         media_type = "application/octet-stream"
         headers["Content-Disposition"] = "attachment"
     if isinstance(files, FileStore):
-        return FileResponse(await asyncio.to_thread(files.path, key), media_type=media_type, headers=headers)
-    headers["Content-Length"] = str((await asyncio.to_thread(files.stat, key)).size)
+        return FileResponse(await FILES.run(files.path, key), media_type=media_type, headers=headers)
+    headers["Content-Length"] = str((await FILES.run(files.stat, key)).size)
     if request.method == "HEAD":
         return Response(media_type=media_type, headers=headers)
-    return _ObjectResponse(await asyncio.to_thread(files.open, key), media_type=media_type, headers=headers)
+    return _ObjectResponse(await FILES.run(files.open, key), media_type=media_type, headers=headers)
 
 
 class _ObjectResponse(StreamingResponse):

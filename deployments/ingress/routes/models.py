@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from urllib.parse import unquote
 
 from fastapi import APIRouter
 
+from deployments.executors import COMPUTING
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import State
@@ -25,7 +25,7 @@ async def list_models(atelier: AtelierDep) -> dict[str, Any]:
     models = atelier.models
     states = await models.states()
     entries = sorted(models.entries.items(), key=lambda each: each[1].kind != "vlm")
-    cards = await asyncio.to_thread(lambda: [model_card(entry) for _, entry in entries])
+    cards = await COMPUTING.run(lambda: [model_card(entry) for _, entry in entries])
     data = [_model(alias, entry, states[alias], card) for (alias, entry), card in zip(entries, cards, strict=True)]
     return {"object": "list", "data": data}
 
@@ -39,7 +39,7 @@ async def get_model(atelier: AtelierDep, name: str) -> dict[str, Any]:
         raise ApiError(404, f"the model {name!r} does not exist", code="model_not_found", param="model")
     states = await models.states()
     entry = models.entries[alias]
-    card = await asyncio.to_thread(model_card, entry)
+    card = await COMPUTING.run(model_card, entry)
     return {**_model(alias, entry, states[alias], card), "id": unquote(name)}
 
 

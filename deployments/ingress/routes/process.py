@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -11,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.executors import COMPUTING
 from deployments.imaging import Made
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError
@@ -46,7 +46,7 @@ async def process(request: Request, atelier: AtelierDep) -> dict[str, Any]:
         if settings.public_files:
             kept = {"result_image_url": await atelier.publishing.publish_upload(request, done.made.data, "png")}
         else:
-            encoded = await asyncio.to_thread(base64.b64encode, done.made.data)
+            encoded = await COMPUTING.run(base64.b64encode, done.made.data)
             kept = {"result_image_base64": encoded.decode()}
     return {
         "mode": done.mode,

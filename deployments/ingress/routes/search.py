@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from deployments.executors import DECODING
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts, parameter, query
@@ -178,7 +178,7 @@ async def small(request: Request, atelier: AtelierDep) -> Response:
     """A WebP of the image, upright, its longer side `size` pixels, or as large as the image where that is less."""
     size = body.query(request, ThumbnailQuery).size
     record = await _record(request, atelier)
-    content = await asyncio.to_thread(_thumbnail, atelier.files, record, size)
+    content = await DECODING.run(_thumbnail, atelier.files, record, size)
     headers = {"Cache-Control": f"private, max-age={_YEAR_SECONDS}, immutable", "X-Content-Type-Options": "nosniff"}
     return Response(content, media_type="image/webp", headers=headers)
 

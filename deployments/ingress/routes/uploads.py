@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.executors import FILES
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.openapi import accepts
@@ -84,7 +84,7 @@ async def latest_raw(request: Request, atelier: AtelierDep) -> Response:
 
 async def _newest(uploads: Uploads) -> Kept:
     try:
-        return await asyncio.to_thread(uploads.latest)
+        return await FILES.run(uploads.latest)
     except KeyNotFound as error:
         raise _nothing() from error
 

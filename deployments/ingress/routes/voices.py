@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from deployments.executors import DECODING, FILES
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import caller_of
@@ -33,12 +33,10 @@ router = APIRouter(prefix="/v1/audio", tags=["voice"])
 async def add_consent(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Somebody's recorded agreement that their voice may be used."""
     params = await body.read(request, ConsentRecording, max_bytes=MAX_BYTES)
-    await asyncio.to_thread(read_audio, params.recording.data, "recording")
+    await DECODING.run(read_audio, params.recording.data, "recording")
     suffix, owner = suffix_of(params.recording.data), caller_of(request).owner
     language = params.language.replace("_", "-")
-    consent = await asyncio.to_thread(
-        atelier.voices.add_consent, params.name, language, params.recording.data, suffix, owner
-    )
+    consent = await FILES.run(atelier.voices.add_consent, params.name, language, params.recording.data, suffix, owner)
     logger.info("the consent %s was made by %s in request %s", consent.id, owner or "all", request.state.request_id)
     return _shown_consent(consent)
 
@@ -47,7 +45,7 @@ async def add_consent(request: Request, atelier: AtelierDep) -> dict[str, Any]:
 async def consents(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The caller's consents, newest first, a page at a time."""
     params = body.query(request, Page)
-    mine = [each for each in await asyncio.to_thread(atelier.voices.consents) if may_use(request, each)]
+    mine = [each for each in await FILES.run(atelier.voices.consents) if may_use(request, each)]
     if params.after is not None:
         ids = [each.id for each in mine]
         if params.after not in ids:
@@ -75,7 +73,7 @@ async def rename_consent(request: Request, atelier: AtelierDep, consent_id: str)
     params = await body.read(request, ConsentName)
     found = await _consent(request, atelier.voices, consent_id)
     try:
-        return _shown_consent(await asyncio.to_thread(atelier.voices.rename_consent, found, params.name))
+        return _shown_consent(await FILES.run(atelier.voices.rename_consent, found, params.name))
     except NotFound:
         raise _not_there("voice consent", "consent_id", consent_id) from None
 
@@ -84,7 +82,7 @@ async def rename_consent(request: Request, atelier: AtelierDep, consent_id: str)
 async def remove_consent(request: Request, atelier: AtelierDep, consent_id: str) -> dict[str, Any]:
     """Forgets the consent and its recording. 409 while voices rest on it."""
     found = await _consent(request, atelier.voices, consent_id)
-    await asyncio.to_thread(atelier.voices.remove_consent, found)
+    await FILES.run(atelier.voices.remove_consent, found)
     logger.info("the consent %s was deleted in request %s", found.id, request.state.request_id)
     return {"id": found.id, "deleted": True, "object": "audio.voice_consent"}
 
@@ -96,7 +94,7 @@ async def add_voice(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     consent, sample = await _checked(request, atelier, params)
     owner = caller_of(request).owner
     try:
-        voice = await asyncio.to_thread(atelier.voices.add_voice, params.name, consent, sample, params.text, owner)
+        voice = await FILES.run(atelier.voices.add_voice, params.name, consent, sample, params.text, owner)
     except NotFound:
         raise _no_consent(consent.id) from None
     except NameTaken:
@@ -142,7 +140,7 @@ async def voice(request: Request, atelier: AtelierDep, voice_id: str) -> dict[st
 async def remove_voice(request: Request, atelier: AtelierDep, voice_id: str) -> dict[str, Any]:
     """Deletes the voice and its sample."""
     found = await _voice(request, atelier.voices, voice_id)
-    await asyncio.to_thread(atelier.voices.remove_voice, found)
+    await FILES.run(atelier.voices.remove_voice, found)
     logger.info("the voice %s was deleted in request %s", found.id, request.state.request_id)
     return {"id": found.id, "deleted": True, "object": "audio.voice.deleted"}
 
@@ -175,7 +173,7 @@ async def _checked(request: Request, atelier: Atelier, params: NewVoice) -> tupl
         consent = await _consent(request, atelier.voices, params.consent)
     except ApiError:
         raise _no_consent(params.consent) from None
-    return consent, await asyncio.to_thread(write_sample, params.audio_sample.data, "audio_sample")
+    return consent, await DECODING.run(write_sample, params.audio_sample.data, "audio_sample")
 
 
 def _no_consent(name: str) -> ApiError:
@@ -187,14 +185,14 @@ def _name_taken(name: str) -> ApiError:
 
 
 async def _consent(request: Request, voices: Voices, consent_id: str) -> Consent:
-    found = await asyncio.to_thread(voices.consent, consent_id)
+    found = await FILES.run(voices.consent, consent_id)
     if found is None or not may_use(request, found):
         raise _not_there("voice consent", "consent_id", consent_id)
     return found
 
 
 async def _voice(request: Request, voices: Voices, voice_id: str) -> StoredVoice:
-    found = await asyncio.to_thread(voices.voice, voice_id)
+    found = await FILES.run(voices.voice, voice_id)
     if found is None or not may_use(request, found):
         raise _not_there("stored voice", "voice_id", voice_id)
     return found

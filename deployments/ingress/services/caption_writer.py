@@ -5,7 +5,6 @@ Identical requests that are under way at the same time share one call of the mod
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -17,6 +16,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from deployments.executors import COMPUTING
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.single_flight import SingleFlight, side_by_side
 from deployments.ingress.services.keywords import tags_of
@@ -106,7 +106,7 @@ class CaptionWriter:
             named = [ImagePart(image, f"images[{i}]") for i, image in enumerate(images)]
             text, flagged = await self._ask(alias, wording, named)
             self._models.metrics.captioned(alias, 1)
-            return [Caption(caption=text, tags=await asyncio.to_thread(tags_of, text), flagged=flagged)]
+            return [Caption(caption=text, tags=await COMPUTING.run(tags_of, text), flagged=flagged)]
 
         return (await self._flights.board([name], partial(self._cached_or, make)))[name]
 
@@ -134,7 +134,7 @@ class CaptionWriter:
             answers = await side_by_side(lambda image: self._ask(alias, wording, [image]), images, _AT_ONCE)
             texts, flags = [text for text, _ in answers], [flagged for _, flagged in answers]
         self._models.metrics.captioned(alias, len(texts))
-        tags = await asyncio.to_thread(lambda: [tags_of(text) for text in texts])
+        tags = await COMPUTING.run(lambda: [tags_of(text) for text in texts])
         return [
             Caption(caption=text, tags=words, flagged=flagged)
             for text, words, flagged in zip(texts, tags, flags, strict=True)
@@ -168,7 +168,7 @@ class CaptionWriter:
         if alias not in self._weights:
             entry = self._models.entries[alias]
             said = entry.model_dump(mode="json", include={"engine", "checkpoint", "revision", "dtype", "options"})
-            self._weights[alias] = json.dumps([await asyncio.to_thread(fingerprint, entry), said], sort_keys=True)
+            self._weights[alias] = json.dumps([await COMPUTING.run(fingerprint, entry), said], sort_keys=True)
         return self._weights[alias]
 
 
@@ -191,7 +191,7 @@ async def _name(prefix: str, weights: str, wording: Wording, images: Sequence[by
 
 async def _digest(image: bytes) -> str:
     if len(image) > _HASHED_AT_ONCE:
-        return await asyncio.to_thread(_digest_now, image)
+        return await COMPUTING.run(_digest_now, image)
     return _digest_now(image)
 
 

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 
+from deployments.executors import FILES
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import Caller, caller_of
 from deployments.ingress.services.retention import Retention
@@ -58,8 +59,8 @@ class OwnedObjects:
 
     async def _put(self, key: str, data: bytes, owner: str) -> None:
         # The record is written each time, so that retention never finds it older than its object.
-        await asyncio.to_thread(self._owners.record, key, owner)
-        await asyncio.to_thread(self._files.put, key, data)
+        await FILES.run(self._owners.record, key, owner)
+        await FILES.run(self._files.put, key, data)
         self._retention.noticed(len(data))
 
     async def read(self, request: Request, key: str, param: str, max_bytes: int) -> bytes:
@@ -71,27 +72,27 @@ class OwnedObjects:
             DownloadFailed: the store did not give it.
         """
         caller = caller_of(request)
-        owner = await asyncio.to_thread(self._owners.owner, key)
+        owner = await FILES.run(self._owners.owner, key)
         is_readable = _is_foreign_reachable(caller) or self._are_foreign_shared
         if not (is_readable if owner is None else caller.may_use(owner)):
             raise self._not_found(caller, key, param)
         try:
-            size = (await asyncio.to_thread(self._files.stat, key)).size
+            size = (await FILES.run(self._files.stat, key)).size
             if size > max_bytes:
                 message = f"{param}: the object has {size} bytes; at most {max_bytes} are read"
                 raise invalid(param, message, "file_too_large")
-            return await asyncio.to_thread(self._files.get, key)
+            return await FILES.run(self._files.get, key)
         except KeyNotFound:
             raise self._not_found(caller, key, param) from None
 
     async def _writable(self, caller: Caller, key: str) -> str | None:
         """The owner of the object of this key, whom the caller may overwrite; None where there is no record."""
         try:
-            owner = await asyncio.to_thread(self._owners.owner, key)
+            owner = await FILES.run(self._owners.owner, key)
             if owner is not None:
                 is_writable = caller.may_use(owner)
             else:
-                is_writable = _is_foreign_reachable(caller) or not await asyncio.to_thread(self._files.exists, key)
+                is_writable = _is_foreign_reachable(caller) or not await FILES.run(self._files.exists, key)
         except DownloadFailed as error:  # to the caller it is the upload that fails
             raise UploadFailed("the object store does not say whose object this is") from error
         if not is_writable:

@@ -6,7 +6,6 @@ for, else the host of the request.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import uuid
@@ -14,6 +13,7 @@ from typing import Final
 
 from starlette.requests import Request
 
+from deployments.executors import FILES
 from deployments.ingress.middleware import idempotency
 from deployments.ingress.middleware.peers import is_behind_trusted_proxy, last_said
 from deployments.ingress.services.file_server import FileServer
@@ -80,12 +80,12 @@ class Publishing:
 
     async def _keep(self, key: str, data: bytes) -> None:
         """Store an object under a key of the server's own. Raises `StoreError`."""
-        await asyncio.to_thread(self._files.put, key, data)
+        await FILES.run(self._files.put, key, data)
         self._retention.noticed(len(data))
 
     async def keep_upload(self, data: bytes, suffix: str) -> str:
         """Store an upload; its name. Raises `StoreError`."""
-        upload = await asyncio.to_thread(self._uploads.add, data, suffix)
+        upload = await FILES.run(self._uploads.add, data, suffix)
         self._retention.noticed(len(data))
         return upload.name
 

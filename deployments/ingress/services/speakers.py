@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 
+from deployments.executors import FILES
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import caller_of
@@ -49,7 +49,7 @@ class Speakers:
         found = await self._stored(request, name)
         if found is not None:
             try:
-                sample = await asyncio.to_thread(self._voices.sample, found)
+                sample = await FILES.run(self._voices.sample, found)
             except KeyNotFound:
                 found = None  # deleted just now
         if found is None:
@@ -61,12 +61,12 @@ class Speakers:
 
     async def usable(self, request: Request) -> list[StoredVoice]:
         """The stored voices that a caller may use, newest first."""
-        return [voice for voice in await asyncio.to_thread(self._voices.voices) if may_use(request, voice)]
+        return [voice for voice in await FILES.run(self._voices.voices) if may_use(request, voice)]
 
     async def _stored(self, request: Request, name: str) -> StoredVoice | None:
         """The voice of an id or a name; of those of one name that an admin may use, their own."""
         if is_voice_id(name):
-            found = await asyncio.to_thread(self._voices.voice, name)
+            found = await FILES.run(self._voices.voice, name)
             return found if found is not None and may_use(request, found) else None
         named = [voice for voice in await self.usable(request) if voice.name == name]
         mine = caller_of(request).owner

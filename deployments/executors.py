@@ -1,0 +1,84 @@
+"""Threads for what blocks: each kind of waiting has its own, so that one that never ends holds up nothing else.
+
+The event loop's default executor has five threads under Ray Serve, whatever the machine: five calls to a bucket that
+accepts connections and never answers would stop everything that takes a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ExecutorFull(Exception):
+    """Every thread of a kind is taken and as many calls wait as may. `name` is the executor's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class BoundedExecutor:
+    """A few named threads, and a bound on the calls that wait for one of them.
+
+    A call counts until its thread has ended it, also when its caller has gone: a thread that hangs stays taken.
+    Threads start when they are needed.
+    """
+
+    def __init__(self, name: str, threads: int, max_waiting: int) -> None:
+        self.name = name
+        self._limit = threads + max_waiting
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    @property
+    def calls(self) -> int:
+        """How many calls run or wait."""
+        return self._calls
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns, run in a thread with the caller's context variables.
+
+        Raises:
+            ExecutorFull: at once, when no more calls may wait.
+        """
+        with self._lock:
+            if self._calls >= self._limit:
+                raise ExecutorFull(self.name)
+            self._calls += 1
+        try:
+            future = self._pool.submit(contextvars.copy_context().run, partial(work, *args, **kwargs))
+        except BaseException:
+            self._ended(None)
+            raise
+        future.add_done_callback(self._ended)
+        return await asyncio.wrap_future(future)
+
+    def _ended(self, _: Future[T] | None) -> None:
+        with self._lock:
+            self._calls -= 1
+
+
+FILES: Final = BoundedExecutor("files", threads=16, max_waiting=64)
+"""The object store, a folder or a bucket, and what is kept in it: uploads, voices, who owns what."""
+IDEMPOTENCY: Final = BoundedExecutor("idempotency", threads=4, max_waiting=256)
+"""The ledger of answers that are kept for a repetition."""
+KEYS: Final = BoundedExecutor("keys", threads=1, max_waiting=16)
+"""The file of API keys."""
+NAMES: Final = BoundedExecutor("names", threads=8, max_waiting=32)
+"""Host names looked up in DNS, where a server that is silent is given up by the system's own time-out."""
+CONTROL_PLANE: Final = BoundedExecutor("control-plane", threads=8, max_waiting=256)
+"""Reads from Ray's control plane."""
+DECODING: Final = BoundedExecutor("decoding", threads=2, max_waiting=32)
+"""Recordings and stored pictures decoded whole: seconds each, and memory."""
+COMPUTING: Final = BoundedExecutor("computing", threads=4, max_waiting=1024)
+"""Short work of the processor that would hold up the event loop: base64, headers of pictures, schemas."""
