@@ -38,7 +38,10 @@ install-deps: .venv/installed
 .venv/installed: requirements.lock deploy/venv.sh
 	@deploy/venv.sh
 
+shell: install-deps  ## a shell in which `atelier` and the server's Python come first
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" exec "$${SHELL:-/bin/sh}"
+
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test check evaluate bench samples install-deps clean
+.PHONY: run test check evaluate bench samples install-deps shell clean

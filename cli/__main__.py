@@ -1,4 +1,4 @@
-"""`python -m cli`: the `atelier` command."""
+"""The `atelier` command: `.venv/bin/atelier`, or `python -m cli` in the folder of the sources."""
 
 import signal
 import sys

@@ -51,4 +51,17 @@ if [ "$(uname)" = Darwin ]; then
     set -- -r pyproject.toml --extra mac --constraint requirements.lock
 fi
 "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock "$@"
+
+# The command, from any folder; the sources stay where they are.
+cat >.venv/bin/atelier <<END
+#!/bin/sh
+'''exec' '$PWD/.venv/bin/python' "\$0" "\$@" #'''
+import runpy
+import sys
+
+sys.path.insert(0, "$PWD")
+sys.argv[0] = "atelier"
+runpy.run_module("cli", run_name="__main__")
+END
+chmod +x .venv/bin/atelier
 touch .venv/installed

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -206,7 +207,5 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def _version() -> str:
-    try:
-        return version("atelier")
-    except PackageNotFoundError:
-        return "0.1.0"
+    project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["version"])
