@@ -1,4 +1,4 @@
-"""Which models there are, under which names, in which state; and the one way to call them."""
+"""The one way to call a model: in turn, counted and traced."""
 
 from __future__ import annotations
 
@@ -8,36 +8,30 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
-from ray.exceptions import RayActorError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from deployments import serve_internals, tracing
-from deployments.imaging import Progress
+from deployments import tracing
+from deployments.ingress.calls.model_handle import ModelHandle
+from deployments.ingress.calls.names import ModelNames
 from deployments.ingress.calls.single_flight import side_by_side
-from deployments.ingress.calls.states import ANSWER_SECONDS, ModelStates, Standing
+from deployments.ingress.calls.states import ModelStates, Standing
 from deployments.ingress.calls.turns import QueueFull, Turns, caller
-from deployments.ingress.errors import ApiError, from_exception, invalid
+from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
-from deployments.ingress.middleware.request_context import note_model
-from deployments.residency.board import ReplicaStatusStore
 from models.catalog import Kind, ModelEntry
 from settings import Settings
 
 logger = logging.getLogger("ray.serve")
 
-_STATE_SECONDS = 1.0
 _SCRAPE_SECONDS = 60.0
 """How old the states may be that `/metrics` tells: those of the scrape before, and never from before a pause."""
 _LEAVING_SECONDS = 0.25
-_LONGEST_EVICTION_SECONDS = 600.0
-_NO_RETRY = {"x-should-retry": "false"}
 _AWAKE_SECONDS = 30.0
 """How long a model that has answered is taken to be awake, at most."""
 
@@ -49,71 +43,45 @@ class ModelCalls:
         self, settings: Settings, handles: Mapping[str, DeploymentHandle], metrics: Metrics | None = None
     ) -> None:
         self._settings = settings
-        self._handles = dict(handles)
+        self.names = ModelNames(settings, handles)
         self.metrics = metrics or Metrics()
-        for alias in self._handles:
+        for alias in self.entries:
             self.metrics.expect(alias)
         self._calls: Counter[str] = Counter()
         self._held: set[str] = set()
         self._watching: asyncio.Task[None] | None = None
         self._looking: asyncio.Future[dict[str, Standing]] | None = None
-        self.known = ModelStates(list(self._handles))
+        self.known = ModelStates(list(self.entries))
+        self._handles = {
+            alias: ModelHandle(
+                alias,
+                handles[alias],
+                self.known,
+                settings.start_timeout,
+                may_repeat=entry.engine != "upstream",
+            )
+            for alias, entry in self.entries.items()
+        }
         self._turns = {alias: Turns(entry.max_ongoing, entry.max_queued) for alias, entry in self.entries.items()}
         self._seconds: dict[str, float] = {}
         self._awake_at: dict[str, float] = {}
 
     @property
-    def entries(self) -> dict[str, ModelEntry]:
+    def entries(self) -> Mapping[str, ModelEntry]:
         """The models that are deployed, by alias."""
-        return {alias: entry for alias, entry in self._settings.models.items() if alias in self._handles}
+        return self.names.entries
 
     def resolve(self, name: str | None, kinds: Iterable[Kind]) -> str:
-        """The alias that answers to a model name: an alias, a pattern's target, or a checkpoint's own name.
-
-        Raises:
-            ApiError: 404 `model_not_found`, 400 when the model is of another kind, 404 when no such model is deployed.
-        """
-        kinds = tuple(kinds)
-        if name is None:
-            alias = next((a for kind in kinds if (a := self._settings.default_for(kind)) in self._handles), None)
-            if alias is None:
-                raise ApiError(404, f"no model of kind {' or '.join(kinds)} is configured", code="model_not_found")
-            note_model(alias)
-            return alias
-        alias = self.find(name, kinds)
-        if alias is None:
-            raise ApiError(
-                404,
-                f"the model {name!r} does not exist; there are: {', '.join(self._of_kind(kinds))}",
-                code="model_not_found",
-                param="model",
-            )
-        kind = self.entries[alias].kind
-        if kind not in kinds:
-            raise invalid(
-                "model",
-                f"the model {name!r} is of kind {kind}; this route takes: {', '.join(self._of_kind(kinds)) or 'none'}",
-            )
-        note_model(alias)
-        return alias
+        """The alias that answers to a model name, as `ModelNames.resolve`."""
+        return self.names.resolve(name, kinds)
 
     def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
-        """The deployed alias behind a name, None when there is none.
+        """The deployed alias behind a name, as `ModelNames.find`."""
+        return self.names.find(name, kinds)
 
-        Of several that patterns lead to, the first of one of `kinds`: `gpt-*` may stand before `gpt-image-*`.
-        """
-        if name in self._handles:
-            return name
-        entries = self.entries
-        named = [alias for pattern, alias in self._settings.routes.items() if fnmatchcase(name, pattern)]
-        named += [alias for alias, entry in entries.items() if entry.checkpoint == name]
-        deployed = [alias for alias in named if alias in entries]
-        fitting = (alias for alias in deployed if entries[alias].kind in kinds)
-        return next(fitting, deployed[0] if deployed else None)
-
-    def _of_kind(self, kinds: Iterable[Kind]) -> list[str]:
-        wanted = set(kinds)
-        return [alias for alias, entry in self.entries.items() if entry.kind in wanted]
+    def handle(self, alias: str) -> ModelHandle:
+        """A model past whose queue calls go."""
+        return self._handles[alias]
 
     async def call(self, alias: str, method: str, *args: Any) -> Any:
         """The result of a method of the model's replica, which is started if none runs.
@@ -124,7 +92,7 @@ class ModelCalls:
         """
         with self._counted(alias) as call, tracing.span(f"call {alias}", {"model": alias, "method": method}):
             async with self._turn(alias):
-                result = await self._call(alias, method, *args)
+                result = await self._handles[alias].call(method, *args)
             call.end()
         self.metrics.made(alias, result)
         return result
@@ -154,49 +122,6 @@ class ModelCalls:
             logger.warning("the board could not be read", exc_info=True)
         finally:
             self._held = set()
-
-    async def _call(self, alias: str, method: str, *args: Any) -> Any:
-        has_died = False
-        while True:
-            answer = getattr(self._handles[alias], method).remote(*args)
-            waiting = asyncio.ensure_future(_result(answer))
-            try:
-                await self._started(alias, waiting)
-                result = waiting.result()
-                self.known.has_answered(alias)
-                return result
-            except ApiError:
-                raise
-            except RayActorError as error:
-                self._note_death(alias, error, is_last=has_died)
-                has_died = True
-            except Exception as error:
-                raise self._told(error) from error
-            finally:
-                if not waiting.done():
-                    answer.cancel()
-                    waiting.cancel()
-
-    def _note_death(self, alias: str, error: RayActorError, *, is_last: bool) -> None:
-        """Let the next process of a model try, which makes the same of the same request; raise if `is_last`.
-
-        What went to another server may have been worked on there, and cost something.
-        """
-        told = self._told(error)
-        if is_last or self.entries[alias].engine == "upstream":
-            raise told from error
-        logger.warning("the process of %s ended; its request is given to the next one", alias)
-
-    def _told(self, error: Exception) -> ApiError:
-        self.known.expire()  # it may be why the model will answer nobody
-        return from_exception(error)
-
-    async def load(self, alias: str) -> float:
-        """Have a model loaded, past whoever waits for it; the seconds that it took. Errors as in `call`."""
-        begun = time.monotonic()
-        await self._call(alias, "ready")
-        self.known.expire()
-        return time.monotonic() - begun
 
     @asynccontextmanager
     async def _turn(self, alias: str) -> AsyncIterator[None]:
@@ -252,45 +177,12 @@ class ModelCalls:
             self._counted(alias) as call,
             tracing.split_span(f"call {alias}", {"model": alias, "method": method}) as span,
         ):
-            async with self._turn(alias), aclosing(self._stream(alias, method, *args, within=span)) as pieces:
+            async with self._turn(alias), aclosing(self._handles[alias].stream(method, *args, within=span)) as pieces:
                 async for piece in pieces:
                     call.piece()
                     self.metrics.made(alias, piece)
                     yield piece
             call.end()
-
-    async def _stream(
-        self, alias: str, method: str, *args: Any, within: AbstractContextManager[Any]
-    ) -> AsyncGenerator[Any, None]:
-        has_died = False
-        while True:
-            with within:
-                answers = getattr(self._handles[alias].options(stream=True), method).remote(*args)
-                waiting = asyncio.ensure_future(_first(answers))
-            has_begun = finished = False
-            try:
-                await self._started(alias, waiting)
-                piece = waiting.result()
-                self.known.has_answered(alias)
-                while piece is not _NOTHING:
-                    has_begun = has_begun or not isinstance(piece, Progress)  # which may begin again
-                    yield piece
-                    piece = await _first(answers)
-                finished = True
-                return
-            except ApiError:
-                raise
-            except RayActorError as error:
-                finished = True
-                self._note_death(alias, error, is_last=has_begun or has_died)
-                has_died = True
-            except Exception as error:
-                finished = True
-                raise self._told(error) from error
-            finally:
-                if not finished:
-                    answers.cancel()
-                    waiting.cancel()
 
     async def call_each(self, alias: str, method: str, jobs: Sequence[Any]) -> list[Any]:
         """The results of several calls, in order; the first failure ends the others. Errors as in `call`.
@@ -327,59 +219,6 @@ class ModelCalls:
                 each.cancel()
             await asyncio.wait(streams)
 
-    async def _started(self, alias: str, waiting: asyncio.Future[Any]) -> None:
-        """Return once `waiting` is done, however long the model works; not so long for it to start.
-
-        Raises:
-            ApiError: 503, the model has not started in time, or never will.
-        """
-        begun = time.monotonic()
-        while not waiting.done():
-            await asyncio.wait([waiting], timeout=_STATE_SECONDS)
-            if waiting.done():
-                return
-            looking = asyncio.ensure_future(self.known.standings())
-            await asyncio.wait([waiting, looking], return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                looking.cancel()
-                return
-            standing = looking.result()[alias]
-            if standing.state == "ready":
-                await asyncio.wait([waiting], timeout=self._settings.start_timeout)
-                begun = time.monotonic()
-            elif standing.verdict.is_too_large:
-                raise ApiError(503, f"the model {alias!r} {standing.reason}", code="model_too_large", headers=_NO_RETRY)
-            elif time.monotonic() - begun > self._settings.start_timeout:
-                reason = f": it {standing.reason}" if standing.reason else ""
-                raise ApiError(
-                    503,
-                    f"the model {alias!r} did not start within {self._settings.start_timeout:g} s{reason}",
-                    code="model_starting",
-                    headers={"Retry-After": "10"},
-                )
-
-    async def evict(self, alias: str) -> None:
-        """Return once the model's replica is gone, whose running requests end first.
-
-        Raises:
-            ApiError: 404 when it is not loaded, 409 when it is one that is always kept.
-        """
-        if self.entries[alias].keep:
-            message = f"the model {alias!r} is configured to be kept (keep: true)"
-            raise ApiError(409, message, code="model_kept", headers=_NO_RETRY)
-        ask, store = self.known.ask, ReplicaStatusStore(serve_internals.application_name())
-        facts = (await self.known.standings(at_most=0.0, patience=ANSWER_SECONDS))[alias].facts
-        if facts is None or facts.state == "waiting":
-            raise ApiError(404, f"the model {alias!r} is not loaded", code="model_not_loaded")
-        await ask(store.ask_to_leave, facts.replica)
-        deadline = time.monotonic() + _LONGEST_EVICTION_SECONDS
-        while await ask(_is_there, store, facts.replica):
-            if time.monotonic() > deadline:
-                message = f"the model {alias!r} is still at work; it leaves as soon as that is done"
-                raise ApiError(503, message, code="model_busy", headers={"Retry-After": "60"})
-            await asyncio.sleep(_LEAVING_SECONDS)
-        self.known.expire()
-
     async def states(self) -> dict[str, State]:
         """The state of every alias, at most a second old."""
         return {alias: standing.state for alias, standing in (await self.standings()).items()}
@@ -408,18 +247,3 @@ class ModelCalls:
         """What is known of every alias, at most so many seconds old where that can be had at once. Asks no model."""
         found = await self.known.standings(at_most)
         return {alias: replace(standing, queue=self._turns[alias].waiting) for alias, standing in found.items()}
-
-
-async def _result(answer: Any) -> Any:
-    return await answer
-
-
-_NOTHING = object()
-
-
-async def _first(answers: AsyncIterator[Any]) -> Any:
-    return await anext(answers, _NOTHING)
-
-
-def _is_there(board: ReplicaStatusStore, replica: str) -> bool:
-    return any(each.replica == replica for each in board.facts())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import psutil
 from fastapi import APIRouter
 
+from deployments.ingress.calls import manual_controls
 from deployments.ingress.calls.states import Reason, Standing
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
@@ -53,7 +55,7 @@ async def status(atelier: AtelierDep) -> dict[str, Any]:
 async def load(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     """Return once the model is ready. Others that are idle make room for it, as they would for a request."""
     _require(atelier.models.entries, alias)
-    seconds = await atelier.models.load(alias)
+    seconds = await manual_controls.load(atelier.models, alias)
     return {"status": "ready", "alias": alias, "seconds": round(seconds, 3)}
 
 
@@ -62,11 +64,11 @@ async def load(atelier: AtelierDep, alias: str) -> dict[str, Any]:
 async def evict(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     """Return once the model is gone; what it works on ends first, and what waits for it loads it again."""
     _require(atelier.models.entries, alias)
-    await atelier.models.evict(alias)
+    await manual_controls.evict(atelier.models, alias)
     return {"status": "evicted", "alias": alias}
 
 
-def _require(entries: dict[str, ModelEntry], alias: str) -> None:
+def _require(entries: Mapping[str, ModelEntry], alias: str) -> None:
     if alias not in entries:
         raise ApiError(
             404,

@@ -1,0 +1,71 @@
+"""The names that models answer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.middleware.request_context import note_model
+from models.catalog import Kind, ModelEntry
+from settings import Settings
+
+
+class ModelNames:
+    """The deployed models by their aliases, by the patterns of the configuration, and by their checkpoints' names."""
+
+    def __init__(self, settings: Settings, deployed: Iterable[str]) -> None:
+        self._settings = settings
+        there = set(deployed)
+        self.entries: Mapping[str, ModelEntry] = {
+            alias: entry for alias, entry in settings.models.items() if alias in there
+        }
+        """The models that are deployed, by alias."""
+
+    def resolve(self, name: str | None, kinds: Iterable[Kind]) -> str:
+        """The alias that answers to a model name: an alias, a pattern's target, or a checkpoint's own name.
+
+        Raises:
+            ApiError: 404 `model_not_found`, 400 when the model is of another kind, 404 when no such model is deployed.
+        """
+        kinds = tuple(kinds)
+        if name is None:
+            alias = next((a for kind in kinds if (a := self._settings.default_for(kind)) in self.entries), None)
+            if alias is None:
+                raise ApiError(404, f"no model of kind {' or '.join(kinds)} is configured", code="model_not_found")
+            note_model(alias)
+            return alias
+        alias = self.find(name, kinds)
+        if alias is None:
+            raise ApiError(
+                404,
+                f"the model {name!r} does not exist; there are: {', '.join(self._of_kind(kinds))}",
+                code="model_not_found",
+                param="model",
+            )
+        kind = self.entries[alias].kind
+        if kind not in kinds:
+            raise invalid(
+                "model",
+                f"the model {name!r} is of kind {kind}; this route takes: {', '.join(self._of_kind(kinds)) or 'none'}",
+            )
+        note_model(alias)
+        return alias
+
+    def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
+        """The deployed alias behind a name, None when there is none.
+
+        Of several that patterns lead to, the first of one of `kinds`: `gpt-*` may stand before `gpt-image-*`.
+        """
+        if name in self.entries:
+            return name
+        entries = self.entries
+        named = [alias for pattern, alias in self._settings.routes.items() if fnmatchcase(name, pattern)]
+        named += [alias for alias, entry in entries.items() if entry.checkpoint == name]
+        deployed = [alias for alias in named if alias in entries]
+        fitting = (alias for alias in deployed if entries[alias].kind in kinds)
+        return next(fitting, deployed[0] if deployed else None)
+
+    def _of_kind(self, kinds: Iterable[Kind]) -> list[str]:
+        wanted = set(kinds)
+        return [alias for alias, entry in self.entries.items() if entry.kind in wanted]

@@ -1,0 +1,65 @@
+"""The names that models answer to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import settings as configuration
+from deployments.ingress.calls.names import ModelNames
+from deployments.ingress.errors import ApiError
+
+ARGS = {
+    "models": {
+        "chat": {"engine": "vlm", "checkpoint": "builtin:vlm"},
+        "pictures": {"engine": "diffusion", "checkpoint": "builtin:image"},
+        "voice": {"engine": "espeak", "checkpoint": "builtin:voice"},
+    },
+    "routes": {"any-*": "chat", "any-image-*": "pictures"},
+    "default_models": {"vlm": "chat", "image": "pictures", "voice": "voice"},
+    "image_search_enabled": False,
+}
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> ModelNames:
+    """All but the voice are deployed."""
+    return ModelNames(configuration.validate(ARGS, {"ATELIER_HOME": str(tmp_path)}), ["chat", "pictures"])
+
+
+def test_a_name_is_an_alias_a_pattern_or_a_checkpoint(names: ModelNames) -> None:
+    assert names.resolve("chat", ["vlm"]) == "chat"
+    assert names.resolve("any-thing", ["vlm"]) == "chat"
+    assert names.resolve("builtin:image", ["image"]) == "pictures"
+
+
+def test_of_several_patterns_the_first_of_the_wanted_kind_counts(names: ModelNames) -> None:
+    assert names.resolve("any-image-1", ["image"]) == "pictures"
+    assert names.resolve("any-image-1", ["vlm"]) == "chat"
+    assert names.find("any-image-1") == "chat"
+
+
+def test_without_a_name_the_default_of_the_first_kind_that_is_deployed_answers(names: ModelNames) -> None:
+    assert names.resolve(None, ["voice", "image"]) == "pictures"
+    with pytest.raises(ApiError, match="no model of kind voice") as refused:
+        names.resolve(None, ["voice"])
+    assert (refused.value.status, refused.value.code) == (404, "model_not_found")
+
+
+def test_a_name_that_is_not_known_lists_those_that_are(names: ModelNames) -> None:
+    with pytest.raises(ApiError, match="there are: chat") as refused:
+        names.resolve("none", ["vlm"])
+    assert (refused.value.status, refused.value.param) == (404, "model")
+    assert names.find("none") is None
+
+
+def test_a_model_of_another_kind_is_refused(names: ModelNames) -> None:
+    with pytest.raises(ApiError, match="is of kind image; this route takes: chat") as refused:
+        names.resolve("pictures", ["vlm"])
+    assert (refused.value.status, refused.value.param) == (400, "model")
+
+
+def test_a_model_that_is_configured_and_not_deployed_is_not_found(names: ModelNames) -> None:
+    assert names.find("voice") is None
+    assert "voice" not in names.entries
