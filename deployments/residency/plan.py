@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,30 @@ class Rules:
     capacity: int = 0
 
 
+class LeaveKind(StrEnum):
+    """Why a model leaves, as it is counted."""
+
+    IDLE = "idle"
+    ASKED = "asked"
+    ROOM = "room"
+    LEAVING = "leaving"
+    """It has left already, and is not called back."""
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Why a model leaves: how it is counted, and in words for the log."""
+
+    kind: LeaveKind
+    text: str
+
+
 @dataclass(frozen=True)
 class Plan:
     """Who shall be resident, why others leave, what each waiting model waits for, and who fits nowhere at all."""
 
     targets: Mapping[str, int]
-    reasons: Mapping[str, str]
+    reasons: Mapping[str, Leave]
     waits_for: Mapping[str, tuple[str, ...]]
     too_large: Collection[str]
 
@@ -95,7 +114,8 @@ def plan(models: Sequence[Model], nodes: Mapping[str, Node], rules: Rules) -> Pl
     for model in models:
         if model.resident is not None and model.resident.lacks_memory:
             for other in [each for each in room.idle(model) if _node(each) == model.resident.node]:
-                reasons[other.alias] = f"makes room for {model.alias}, whose load ran out of memory"
+                text = f"makes room for {model.alias}, whose load ran out of memory"
+                reasons[other.alias] = Leave(LeaveKind.ROOM, text)
                 room.leave(other)
     waiting = [model for model in models if model.resident is None and (model.waited is not None or model.keep)]
     for model in sorted(waiting, key=lambda each: -(each.waited or 0.0)):
@@ -110,7 +130,7 @@ def plan(models: Sequence[Model], nodes: Mapping[str, Node], rules: Rules) -> Pl
         if not leaving and _is_stalled(model, models, rules):
             leaving = room.idle(model)[:1]
         for other in leaving:
-            reasons[other.alias] = f"makes room for {model.alias}"
+            reasons[other.alias] = Leave(LeaveKind.ROOM, f"makes room for {model.alias}")
             room.leave(other)
         waits_for[model.alias] = tuple(other.alias for other in leaving)
         room.enter(model, node)
@@ -118,18 +138,19 @@ def plan(models: Sequence[Model], nodes: Mapping[str, Node], rules: Rules) -> Pl
     return Plan(targets, reasons, {alias: others for alias, others in waits_for.items() if others}, too_large)
 
 
-def _reason_to_leave(model: Model, rules: Rules) -> str | None:
+def _reason_to_leave(model: Model, rules: Rules) -> Leave | None:
     """Why a resident model leaves whoever else is there."""
     resident = model.resident
     if resident is None or resident.is_leaving:
-        return None if resident is None else "has been told to leave"
+        return None if resident is None else Leave(LeaveKind.LEAVING, "has been told to leave")
     if resident.is_loading:
         return None
     if resident.is_dismissed:
-        return "was asked to leave"
+        return Leave(LeaveKind.ASKED, "was asked to leave")
     if model.keep or resident.active:
         return None
-    return f"idle for {resident.idle_for:.0f} s" if resident.idle_for >= rules.idle_timeout else None
+    is_idle = resident.idle_for >= rules.idle_timeout
+    return Leave(LeaveKind.IDLE, f"idle for {resident.idle_for:.0f} s") if is_idle else None
 
 
 def _is_wanted(model: Model) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus, from_note
-from deployments.residency.plan import Model, Needs, Node, Plan, Resident, Rules, plan, resident_of
+from deployments.residency.plan import Leave, Model, Needs, Node, Plan, Resident, Rules, plan, resident_of
 from stores.footprints import Footprints
 
 logger = logging.getLogger("ray.serve")
@@ -49,7 +49,7 @@ class Residency:
         self._were_ready: set[str] = set()
         self._evictions: dict[str, dict[str, int]] = {}
         self._published: dict[str, ResidencyStatus] = {}
-        self._reasons: dict[str, str] = {}
+        self._reasons: dict[str, Leave] = {}
         self._held: dict[str, str] = {}
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
@@ -76,53 +76,55 @@ class Residency:
         if self._waiting_since or self._dismissed or now - self._looked_at >= _LOOK_SECONDS:
             self._look(next(iter(by_alias.values()))[1].app_name, now)
         models = [self._model(context, now) for _, context in by_alias.values()]
-        rules = from_note(Rules, next(iter(_told(context).get("rules", {}) for _, context in by_alias.values())))
+        rules = from_note(
+            Rules, next(iter(_policy_kwargs(context).get("rules", {}) for _, context in by_alias.values()))
+        )
         decided = plan(models, self._nodes, rules)
         self._keep_footprints(by_alias)
         self._note(models, decided)
         return {by_alias[alias][0]: target for alias, target in decided.targets.items()}
 
     def _look(self, application: str, now: float) -> None:
-        told_before: dict[str, ResidencyStatus] = {}
+        published_before: dict[str, ResidencyStatus] = {}
         if self._board is None:  # a new policy, as after a deployment, goes on counting where the last one was
             self._board = ReplicaStatusStore(application)
-            told_before = self._board.verdicts()
-            self._loads = {alias: verdict.loads for alias, verdict in told_before.items()}
-            self._evictions = {alias: dict(verdict.evictions) for alias, verdict in told_before.items()}
+            published_before = self._board.verdicts()
+            self._loads = {alias: verdict.loads for alias, verdict in published_before.items()}
+            self._evictions = {alias: dict(verdict.evictions) for alias, verdict in published_before.items()}
         if not self._nodes or now - self._looked_at >= _LOOK_SECONDS:
             self._nodes = dict(_nodes())
         self._looked_at = now
-        told = {facts.replica: facts for facts in self._board.facts()}
+        statuses = {facts.replica: facts for facts in self._board.facts()}
         self._dismissed = self._board.asked_to_leave()
-        for replica in [*self._seen.keys() - told.keys(), *self._dismissed - told.keys()]:
+        for replica in [*self._seen.keys() - statuses.keys(), *self._dismissed - statuses.keys()]:
             self._board.forget(replica)
             self._seen.pop(replica, None)
-        for replica, facts in told.items():
+        for replica, facts in statuses.items():
             seen = self._seen.get(replica)
             used_at = now if seen is None or _use(seen.facts) != _use(facts) else seen.used_at
-            self._seen[replica] = _Seen(facts, now if seen is None or seen.facts != facts else seen.told_at, used_at)
-        for replica in [each for each, seen in self._seen.items() if now - seen.told_at > _STALE_SECONDS]:
+            self._seen[replica] = _Seen(facts, now if seen is None or seen.facts != facts else seen.changed_at, used_at)
+        for replica in [each for each, seen in self._seen.items() if now - seen.changed_at > _STALE_SECONDS]:
             self._board.forget(replica)
             del self._seen[replica]
         self._facts = [seen.facts for seen in self._seen.values()]
-        if told_before:
+        if published_before:
             self._loaded = {facts.replica for facts in self._facts if facts.state == "ready"}
 
     def _model(self, context: Any, now: float) -> Model:
-        told = _told(context)
+        kwargs = _policy_kwargs(context)
         alias = context.deployment_name
         since = self._waiting_since.get(alias)
         waited = None if since is None else now - since
-        if told.get("preload") and context.target_num_replicas and alias not in self._were_ready:
+        if kwargs.get("preload") and context.target_num_replicas and alias not in self._were_ready:
             waited = waited or 0.0
         running = {each.unique_id for each in context.running_replicas}
         mine = [each for each in self._facts if each.alias == alias and each.replica not in running]
         return Model(
             alias,
-            from_note(Needs, told.get("needs", {})),
-            keep=told.get("keep", False),
+            from_note(Needs, kwargs.get("needs", {})),
+            keep=kwargs.get("keep", False),
             waited=waited,
-            resident=self._resident(context, told.get("max_requests", 0), now),
+            resident=self._resident(context, kwargs.get("max_requests", 0), now),
             is_draining=context.target_num_replicas > 0 and any(each.state == "ready" for each in mine),
         )
 
@@ -159,7 +161,7 @@ class Residency:
                 continue
             self._loaded.add(facts.replica)
             self._loads[facts.alias] = self._loads.get(facts.alias, 0) + 1
-            footprint = _told(by_alias[facts.alias][1]).get("footprint")
+            footprint = _policy_kwargs(by_alias[facts.alias][1]).get("footprint")
             if footprint:
                 Footprints(Path(footprint["file"])).note(footprint["identity"], facts.main_bytes)
         self._loaded &= {facts.replica for facts in self._facts}
@@ -169,10 +171,9 @@ class Residency:
         for model in models:
             reason = decided.reasons.get(model.alias)
             if reason and not resident_of(model).is_leaving and model.alias not in self._reasons:
-                logger.info("%s is unloaded: %s", model.alias, reason)
+                logger.info("%s is unloaded: %s", model.alias, reason.text)
                 kinds = self._evictions.setdefault(model.alias, {})
-                kind = "idle" if reason.startswith("idle") else "asked" if reason.startswith("was") else "room"
-                kinds[kind] = kinds.get(kind, 0) + 1
+                kinds[reason.kind] = kinds.get(reason.kind, 0) + 1
         self._reasons = dict(decided.reasons)
         # Serve starts whoever is asked for, and Ray gives the room to whomever it likes of those that wait for it.
         waiting = {model.alias for model in models if model.waited is not None and model.resident is None}
@@ -196,10 +197,10 @@ class Residency:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A note, and when it was told and its replica used last, by the clock of this process."""
+    """A note, and when it changed and its replica used last, by the clock of this process."""
 
     facts: ReplicaStatus
-    told_at: float
+    changed_at: float
     used_at: float
 
 
@@ -207,9 +208,9 @@ def _use(facts: ReplicaStatus) -> tuple[int, int, float]:
     return facts.requests, facts.active, facts.used_at
 
 
-def _told(context: Any) -> dict[str, Any]:
-    told: dict[str, Any] = context.config.policy.policy_kwargs
-    return told
+def _policy_kwargs(context: Any) -> dict[str, Any]:
+    kwargs: dict[str, Any] = context.config.policy.policy_kwargs
+    return kwargs
 
 
 def _nodes() -> Iterator[tuple[str, Node]]:

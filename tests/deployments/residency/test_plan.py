@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.residency.plan import Model, Needs, Node, Plan, Resident, Rules, plan
+from deployments.residency.plan import LeaveKind, Model, Needs, Node, Plan, Resident, Rules, plan
 
 GB = 10**9
 RULES = Rules(idle_timeout=300, quiet=1, min_residence=5, patience=15, stall=15)
@@ -27,6 +27,10 @@ def on_gpu(alias: str, share: float, resident: Resident | None = None, **what: o
 
 def decide(*models: Model, nodes: dict[str, Node] = MACHINE, rules: Rules = RULES) -> Plan:
     return plan(models, nodes, rules)
+
+
+def texts(decided: Plan) -> dict[str, str]:
+    return {alias: reason.text for alias, reason in decided.reasons.items()}
 
 
 def loaded(decided: Plan) -> set[str]:
@@ -55,7 +59,7 @@ def test_an_idle_model_stays_until_its_time_is_over() -> None:
 def test_an_idle_model_leaves_when_its_time_is_over() -> None:
     decided = decide(model("a", resident=replace(IDLE, idle_for=300)))
     assert loaded(decided) == set()
-    assert decided.reasons == {"a": "idle for 300 s"}
+    assert texts(decided) == {"a": "idle for 300 s"}
 
 
 def test_a_model_that_has_been_busy_for_hours_is_not_idle() -> None:
@@ -76,7 +80,7 @@ def test_a_kept_model_stays_however_long_it_is_idle() -> None:
 
 def test_a_model_that_was_asked_to_leave_leaves() -> None:
     decided = decide(model("a", resident=replace(IDLE, is_dismissed=True)))
-    assert (loaded(decided), decided.reasons) == (set(), {"a": "was asked to leave"})
+    assert (loaded(decided), texts(decided)) == (set(), {"a": "was asked to leave"})
 
 
 def test_a_busy_model_that_was_asked_to_leave_leaves_after_its_work() -> None:
@@ -106,7 +110,7 @@ def test_two_models_that_fit_are_both_loaded() -> None:
 def test_an_idle_model_makes_room_for_one_that_does_not_fit_beside_it() -> None:
     decided = decide(model("a", resident=IDLE), model("b", waited=0.0))
     assert loaded(decided) == {"b"}
-    assert decided.reasons == {"a": "makes room for b"}
+    assert texts(decided) == {"a": "makes room for b"}
     assert decided.waits_for == {"b": ("a",)}
 
 
@@ -133,28 +137,28 @@ def test_a_small_model_is_not_sent_away_when_a_large_one_has_to_leave_anyway() -
 def test_a_busy_model_is_waited_for() -> None:
     decided = decide(model("a", resident=BUSY), model("b", waited=3.0))
     assert loaded(decided) == {"a", "b"}  # b stays wanted; Ray holds it until there is room
-    assert decided.reasons == {}
+    assert texts(decided) == {}
     assert decided.waits_for == {"b": ("a",)}
 
 
 def test_an_idle_model_leaves_rather_than_a_busy_one() -> None:
     decided = decide(model("a", 5, BUSY), model("b", 5, replace(IDLE, idle_for=2)), model("c", 5, waited=100.0))
-    assert decided.reasons == {"b": "makes room for c"}
+    assert texts(decided) == {"b": "makes room for c"}
 
 
 def test_a_busy_model_makes_room_for_who_has_waited_too_long() -> None:
     decided = decide(model("a", resident=BUSY), model("b", waited=15.0))
-    assert decided.reasons == {"a": "makes room for b"}
+    assert texts(decided) == {"a": "makes room for b"}
 
 
 def test_of_two_busy_models_the_one_that_has_been_there_longest_makes_room() -> None:
     decided = decide(model("a", 5, replace(BUSY, resident_for=40)), model("b", 5, BUSY), model("c", 5, waited=20.0))
-    assert decided.reasons == {"b": "makes room for c"}
+    assert texts(decided) == {"b": "makes room for c"}
 
 
 def test_a_busy_model_that_has_just_been_loaded_is_left_to_work() -> None:
     decided = decide(model("a", resident=replace(BUSY, resident_for=4)), model("b", waited=100.0))
-    assert decided.reasons == {}
+    assert texts(decided) == {}
 
 
 def test_a_busy_model_may_work_as_long_as_its_load_took() -> None:
@@ -175,17 +179,17 @@ def test_a_model_between_two_requests_of_one_caller_is_not_sent_away_when_it_has
 
 def test_a_model_that_has_just_come_and_is_not_used_makes_room() -> None:
     unused = replace(IDLE, idle_for=1.0, resident_for=1.0)
-    assert decide(model("a", resident=unused), model("b", waited=0.0)).reasons == {"a": "makes room for b"}
+    assert texts(decide(model("a", resident=unused), model("b", waited=0.0))) == {"a": "makes room for b"}
 
 
 def test_a_model_between_two_requests_makes_room_once_it_has_been_there_long_enough() -> None:
     between = replace(IDLE, idle_for=0.2, resident_for=5)
-    assert decide(model("a", resident=between), model("b", waited=2.0)).reasons == {"a": "makes room for b"}
+    assert texts(decide(model("a", resident=between), model("b", waited=2.0))) == {"a": "makes room for b"}
 
 
 def test_a_model_that_is_being_loaded_is_not_sent_away() -> None:
     decided = decide(model("a", resident=LOADING), model("b", waited=100.0))
-    assert (loaded(decided), decided.reasons) == ({"a", "b"}, {})
+    assert (loaded(decided), texts(decided)) == ({"a", "b"}, {})
 
 
 def test_nobody_else_leaves_while_room_is_about_to_be_free() -> None:
@@ -202,7 +206,7 @@ def test_an_idle_model_that_leaves_anyway_makes_the_room() -> None:
 
 def test_of_two_that_wait_the_one_that_has_waited_longer_gets_the_room() -> None:
     decided = decide(model("a", 9, IDLE), model("b", 9, waited=1.0), model("c", 9, waited=2.0))
-    assert decided.reasons == {"a": "makes room for c"}
+    assert texts(decided) == {"a": "makes room for c"}
     assert decided.waits_for["b"] == ("c",)
 
 
@@ -214,7 +218,7 @@ def test_two_that_wait_share_the_room_of_one() -> None:
 
 def test_a_kept_model_that_is_not_loaded_gets_room_too() -> None:
     decided = decide(model("a", resident=IDLE), model("b", keep=True))
-    assert decided.reasons == {"a": "makes room for b"}
+    assert texts(decided) == {"a": "makes room for b"}
 
 
 def test_models_whose_memory_is_not_counted_are_never_in_the_way() -> None:
@@ -224,7 +228,7 @@ def test_models_whose_memory_is_not_counted_are_never_in_the_way() -> None:
 def test_a_model_larger_than_the_machine_is_too_large_and_nobody_leaves_for_it() -> None:
     decided = decide(model("a", resident=IDLE), model("b", 11, waited=100.0))
     assert decided.too_large == ["b"]
-    assert decided.reasons == {}
+    assert texts(decided) == {}
 
 
 def test_a_model_that_does_not_fit_beside_the_kept_ones_is_too_large() -> None:
@@ -236,7 +240,7 @@ def test_the_idle_leave_when_a_load_ran_out_of_memory_though_the_figures_fit() -
     short = replace(LOADING, lacks_memory=True)
     decided = decide(model("a", 1, IDLE), model("b", 1, BUSY), model("c", 1, short), model("d", 1, IDLE, keep=True))
     assert loaded(decided) == {"b", "c", "d"}
-    assert decided.reasons == {"a": "makes room for c, whose load ran out of memory"}
+    assert texts(decided) == {"a": "makes room for c, whose load ran out of memory"}
 
 
 def test_a_load_that_ran_out_of_memory_sends_nobody_away_on_other_machines() -> None:
@@ -248,7 +252,7 @@ def test_a_load_that_ran_out_of_memory_sends_nobody_away_on_other_machines() -> 
 def test_what_should_fit_and_does_not_start_sends_the_longest_idle_away_one_at_a_time() -> None:
     idle = [model("a", 1, replace(IDLE, idle_for=9)), model("b", 1, replace(IDLE, idle_for=99))]
     assert decide(*idle, model("c", 1, waited=14.0)).reasons == {}
-    assert decide(*idle, model("c", 1, waited=15.0)).reasons == {"b": "makes room for c"}
+    assert texts(decide(*idle, model("c", 1, waited=15.0))) == {"b": "makes room for c"}
     idle[1] = model("b", 1, replace(IDLE, is_leaving=True))
     assert "a" not in decide(*idle, model("c", 1, waited=16.0)).reasons
 
@@ -308,7 +312,7 @@ def test_a_busy_machine_is_left_alone_when_another_has_an_idle_model() -> None:
     nodes = {"here": Node(10 * GB), "there": Node(10 * GB)}
     there = replace(IDLE, node="there", idle_for=2)
     decided = decide(model("a", resident=BUSY), model("b", resident=there), model("c", waited=99.0), nodes=nodes)
-    assert decided.reasons == {"b": "makes room for c"}
+    assert texts(decided) == {"b": "makes room for c"}
 
 
 # MODEL_CAPACITY
@@ -318,7 +322,7 @@ def test_a_busy_machine_is_left_alone_when_another_has_an_idle_model() -> None:
 def test_the_longest_idle_leaves_when_there_are_as_many_as_may_be(capacity: int) -> None:
     residents = [model(str(n), 0, replace(IDLE, idle_for=10 + n)) for n in range(capacity)]
     decided = decide(*residents, model("new", 0, waited=0.0), rules=replace(RULES, capacity=capacity))
-    assert decided.reasons == {str(capacity - 1): "makes room for new"}
+    assert texts(decided) == {str(capacity - 1): "makes room for new"}
 
 
 def test_as_many_as_may_be_are_left_alone_while_all_are_busy() -> None:
@@ -342,3 +346,16 @@ def test_the_limit_does_not_count_those_that_are_leaving() -> None:
         model("a", 0, leaving), model("b", 0, IDLE), model("c", 0, waited=1.0), rules=replace(RULES, capacity=2)
     )
     assert loaded(decided) == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("models", "kind"),
+    [
+        ([model("a", resident=replace(IDLE, idle_for=300))], LeaveKind.IDLE),
+        ([model("a", resident=replace(IDLE, is_dismissed=True))], LeaveKind.ASKED),
+        ([model("a", resident=IDLE), model("b", waited=0.0)], LeaveKind.ROOM),
+        ([model("a", resident=replace(IDLE, is_leaving=True))], LeaveKind.LEAVING),
+    ],
+)
+def test_each_reason_to_leave_is_counted_as_its_kind(models: list[Model], kind: LeaveKind) -> None:
+    assert decide(*models).reasons["a"].kind is kind
