@@ -15,5 +15,5 @@ def test_the_command_works_from_any_folder(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("nothing: 1\n")
     refused = subprocess.run([COMMAND, "check", str(wrong)], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert len(refused.stderr.splitlines() or refused.stdout.splitlines()) == 1
