@@ -81,7 +81,7 @@ class ReplicaStatusStore:
     def __init__(self, application: str) -> None:
         self._application = application
 
-    def tell(self, facts: ReplicaStatus) -> None:
+    def put(self, facts: ReplicaStatus) -> None:
         """Put up what a replica says, instead of what it said before."""
         self._put(f"facts:{facts.replica}", asdict(facts))
 

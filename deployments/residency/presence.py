@@ -26,7 +26,7 @@ from models.errors import ModelError
 
 logger = logging.getLogger("ray.serve")
 
-_TELL_SECONDS = 0.05
+_REPORT_SECONDS = 0.05
 """What changes more often is told together."""
 _LOOK_SECONDS = 0.1
 _BEAT_SECONDS = 5.0
@@ -51,13 +51,13 @@ class Presence:
             keep=keep,
         )
         self._changing = threading.Lock()
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
         self._changed = threading.Event()
         self._ended = False
         if board:
-            self._tell()
-            self._teller = threading.Thread(target=self._keep_telling, daemon=True, name=f"{alias}-presence")
-            self._teller.start()
+            self._report()
+            self._reporter = threading.Thread(target=self._report_loop, daemon=True, name=f"{alias}-presence")
+            self._reporter.start()
 
     @classmethod
     def here(cls, alias: str, *, keep: bool = False) -> Presence:
@@ -105,8 +105,8 @@ class Presence:
         if self._board and not self._ended:
             self._ended = True
             self._changed.set()
-            self._teller.join()
-            with self._telling:  # an engine that is still being loaded may have something to tell
+            self._reporter.join()
+            with self._reporting:  # an engine that is still being loaded may have something to tell
                 self._board.forget(self._facts.replica)
 
     @contextmanager
@@ -174,15 +174,15 @@ class Presence:
         with self._changing:
             self._facts = replace(self._facts, **what)  # type: ignore[arg-type]
         if self._board:
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         assert self._board is not None
-        with self._telling:  # of two who tell, the later one has the newer facts
+        with self._reporting:  # of two who tell, the later one has the newer facts
             if not self._ended:
-                self._board.tell(self._facts)
+                self._board.put(self._facts)
 
-    def _keep_telling(self) -> None:
+    def _report_loop(self) -> None:
         assert self._board is not None
         while not self._ended:
             if not self._changed.wait(_BEAT_SECONDS):
@@ -190,10 +190,10 @@ class Presence:
                     self._facts = replace(self._facts, beats=self._facts.beats + 1)
             self._changed.clear()
             try:
-                self._tell()
+                self._report()
             except Exception:  # whatever it is, the model goes on working, and the next change is told
                 logger.warning("the board could not be told of %s", self._facts.alias, exc_info=True)
-            time.sleep(_TELL_SECONDS)
+            time.sleep(_REPORT_SECONDS)
 
 
 def _lock(files: Sequence[IO[str]]) -> None:
