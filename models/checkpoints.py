@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ logger = logging.getLogger("ray.serve")
 _HUB_SECONDS: Final = 10.0
 _PROGRESS_SECONDS: Final = 0.5
 _TEXTS: Final = {".json", ".txt", ".model", ".py", ".jinja", ".tiktoken", ".vocab"}
-_VARIANTS: Final = (".fp16.", ".bf16.", ".fp32.", ".non_ema.", "consolidated")
+_VARIANT: Final = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)[.-]|^consolidated")
+_UNUSED: Final = "safety_checker"
+"""A component that the diffusion engine leaves out."""
 
 
 def local_folder(checkpoint: str) -> Path | None:
@@ -89,7 +92,9 @@ def download(entry: ModelEntry, note: Callable[[int, int], object]) -> bool:
         info = HfApi().model_info(name, revision=entry.revision, timeout=_HUB_SECONDS, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         components = _components(name, info.sha) if "model_index.json" in sizes else None
-        wanted = {file: sizes[file] for file in chosen_files(sizes, components)}
+        loading = entry.options.get("loading", {})
+        replaced = {_UNUSED, "transformer"} if loading.get("gguf") else {_UNUSED}
+        wanted = {file: sizes[file] for file in chosen_files(sizes, components, loading.get("variant"), replaced)}
         if wanted and _bytes_on_disk(name, info.sha, wanted) < sum(wanted.values()):
             logger.info("%s: %.1f MB are downloaded", entry.checkpoint, sum(wanted.values()) / 1e6)
             with _watched(lambda: note(_bytes_on_disk(name, info.sha, wanted), sum(wanted.values()))):
@@ -112,10 +117,16 @@ def without_hub() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def chosen_files(names: Collection[str], components: Collection[str] | None = None) -> list[str]:
+def chosen_files(
+    names: Collection[str],
+    components: Collection[str] | None = None,
+    variant: str | None = None,
+    replaced: Collection[str] = (),
+) -> list[str]:
     """Of a repository's files those that its libraries load: texts, and weights in one format.
 
-    `components` are the folders of a pipeline; other repositories have what counts on top.
+    `components` are the folders of a pipeline, those that are `replaced` without their weights; other repositories
+    have what counts on top. Of weights in several precisions those of the `variant`, where there are any.
     """
     folders = {"."} if components is None else {".", *components}
     kept = [path for name in sorted(names) if str((path := PurePosixPath(name)).parent) in folders]
@@ -123,9 +134,10 @@ def chosen_files(names: Collection[str], components: Collection[str] | None = No
     for folder in folders:
         mine = [path for path in kept if str(path.parent) == folder]
         chosen += [path for path in mine if path.suffix in _TEXTS]
-        if folder == "." and components is not None:
-            continue  # whole pipelines in one file, for other programs
-        weights = [path for path in mine if not any(variant in path.name for variant in _VARIANTS)]
+        if folder in replaced or (folder == "." and components is not None):
+            continue  # on top of a pipeline lie whole ones in one file, for other programs
+        plain = [path for path in mine if not _VARIANT.search(path.name)]
+        weights = [path for path in mine if variant and re.search(rf"\.{re.escape(variant)}[.-]", path.name)] or plain
         formats = ([path for path in weights if path.suffix == suffix] for suffix in (".safetensors", ".bin"))
         chosen += next((found for found in formats if found), [])
     return sorted(map(str, chosen))

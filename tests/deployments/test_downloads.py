@@ -135,3 +135,22 @@ def test_what_is_there_already_is_not_downloaded_again(hub: Hub) -> None:
 )
 def test_what_libraries_load_is_chosen(names: list[str], components: list[str] | None, chosen: list[str]) -> None:
     assert checkpoints.chosen_files(names, components) == chosen
+
+
+def test_a_variant_is_chosen_where_it_exists_and_weights_that_are_replaced_are_not() -> None:
+    names = [
+        "model_index.json",
+        "text_encoder/model.fp16-00001-of-00002.safetensors",
+        "text_encoder/model.fp16-00002-of-00002.safetensors",
+        "text_encoder/model.safetensors",
+        "transformer/config.json",
+        "transformer/model.safetensors",
+        "vae/model.safetensors",
+    ]
+    assert checkpoints.chosen_files(names, ["text_encoder", "transformer", "vae"], "fp16", ["transformer"]) == [
+        "model_index.json",
+        "text_encoder/model.fp16-00001-of-00002.safetensors",
+        "text_encoder/model.fp16-00002-of-00002.safetensors",
+        "transformer/config.json",
+        "vae/model.safetensors",
+    ]
