@@ -221,7 +221,7 @@ class Settings(BaseModel):
     public_files: bool = Field(True, description="/process answers with a URL; false: with base64")
     bearer_token: Key | None = Field(None, description="one more key, of /latest only")
     timezone: ZoneName = Field("+09:00", description="of the times in /latest")
-    strict: bool = Field(True, description="refuse unknown fields; false leaves them out and names them in a header")
+    strict: bool = Field(False, description="refuse unknown fields instead of naming them in a header")
     api_keys: Keys = Field((), description="keys of user scope; none = open")
     admin_keys: Keys = Field((), description="keys of admin scope")
     keys_file: HomePath | None = Field(

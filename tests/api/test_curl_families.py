@@ -262,7 +262,7 @@ KEYED = {"prompt": "a", "num_inference_steps": 1}
         ("generate", {"prompt": "a", "height": 2064}, "invalid_value", "height"),
         ("generate", {"prompt": "a", "num_inference_steps": 51}, "integer_above_max_value", "num_inference_steps"),
         ("generate", {"prompt": "a", "guidance_scale": 20.5}, "integer_above_max_value", "guidance_scale"),
-        ("generate", {"prompt": "a", "key": "x.png"}, "unsupported_parameter", "key"),
+        ("generate", {"prompt": "a", "promt": "x.png"}, "unsupported_parameter", "promt"),
         ("r2", {**KEYED, "key": "../x.png"}, "INVALID_KEY", "key"),
         ("r2", {**KEYED, "key": "/etc/passwd"}, "INVALID_KEY", "key"),
         ("r2", {**KEYED, "key": "image_search.db"}, "INVALID_KEY", "key"),

@@ -160,7 +160,7 @@ def test_a_form_gets_a_url_too(http: httpx.Client) -> None:
         ({"image": [data_url()] * 17}, "array_above_max_length", "image"),
         ({"image": [data_url(), data_url()]}, "unsupported_parameter", "image"),
         ({"images": [{"image_url": data_url()}]}, "invalid_value", "images"),
-        ({"image": None, "images": [{"file_id": "file-1"}]}, "unsupported_parameter", "images[0].file_id"),
+        ({"image": None, "images": [{"file_id": "file-1"}]}, "missing_required_parameter", "images[0].image_url"),
         ({"image": "http://127.0.0.1:1/x.png"}, "invalid_value", "image"),
         ({"image": "file:///etc/passwd"}, "invalid_value", "image"),
         ({"strength": 1.5}, "integer_above_max_value", "strength"),
@@ -169,7 +169,7 @@ def test_a_form_gets_a_url_too(http: httpx.Client) -> None:
         ({"mask": data_url(half_open(32, 64))}, "invalid_value", "mask"),
         ({"mask": data_url(png())}, "invalid_image", "mask"),
         ({"size": "100x100"}, "invalid_value", "size"),
-        ({"input_fidelity": "high"}, "unsupported_parameter", "input_fidelity"),
+        ({"strenght": 0.5}, "unsupported_parameter", "strenght"),
         ({"prompt": None}, "missing_required_parameter", "prompt"),
     ],
 )

@@ -131,7 +131,7 @@ def test_the_older_route_gives_png_bytes_with_seed_and_prompt(http: httpx.Client
         ({"stream": True, "partial_images": 4}, "integer_above_max_value", "partial_images"),
         ({"stream": True, "response_format": "url"}, "invalid_value", "response_format"),
         ({"loras": [{"name": "x"}]}, "invalid_value", "loras[0].name"),
-        ({"frame_count": 2}, "unsupported_parameter", "frame_count"),
+        ({"stpes": 2}, "unsupported_parameter", "stpes"),
         ({"model": "blip"}, "invalid_value", "model"),
     ],
 )

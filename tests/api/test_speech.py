@@ -98,14 +98,14 @@ def test_speed_divides_the_time_and_leaves_the_pitch(http: httpx.Client, speed: 
         ({"voice": None}, "missing_required_parameter", "voice"),
         ({"voice": "nobody"}, "invalid_value", "voice"),
         ({"voice": {"id": "voice_0"}}, "invalid_value", "voice"),
-        ({"voice": {"name": "alloy"}}, "unsupported_parameter", "voice.name"),
+        ({"voice": {"name": "alloy"}}, "missing_required_parameter", "voice.id"),
         ({"response_format": "midi"}, "invalid_value", "response_format"),
         ({"speed": 0.2}, "integer_below_min_value", "speed"),
         ({"speed": 4.1}, "integer_above_max_value", "speed"),
         ({"speed": "fast"}, "invalid_type", "speed"),
         ({"stream_format": "webrtc"}, "invalid_value", "stream_format"),
         ({"language": "Klingon"}, "invalid_value", "language"),
-        ({"emotion": "joy"}, "unsupported_parameter", "emotion"),
+        ({"voices": "joy"}, "unsupported_parameter", "voices"),
     ],
 )
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])

@@ -8,9 +8,10 @@ from __future__ import annotations
 import codecs
 import re
 import types
-from collections.abc import AsyncGenerator, Mapping
+import zlib
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -20,10 +21,12 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from starlette.requests import Request
 
 from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.requests.unknown_fields import known_fields, meant_by, names_of
 
 _FIELDS_LIMIT = 1 << 20
 """Bytes allowed beside the files: field names, texts, multipart framing."""
 _DRAIN_LIMIT = 64 << 20
+_URLENCODED: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,19 @@ class Upload:
 
 
 class Fields(BaseModel):
-    """Base of all request models: what is not named is refused, and `null` counts as absent."""
+    """Base of all request models. `null` counts as absent, and so do the `neutral` values of some fields."""
+
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Field → values by which clients say that they want nothing in particular."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, values: Any) -> Any:
-        return {name: v for name, v in values.items() if v is not None} if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        return {name: v for name, v in values.items() if v is not None and v not in cls.neutral.get(name, ())}
 
 
 F = TypeVar("F", bound=Fields)
@@ -79,24 +87,24 @@ async def read(request: Request, fields: type[F], *, max_bytes: int = 0, aliases
                 request.headers, _limited(request, limit), max_files=64, max_fields=200, max_part_size=limit
             ).parse()
             values = await _form_values(form, fields)
-        elif kind == "application/x-www-form-urlencoded":
-            values = await _form_values(await FormParser(request.headers, _limited(request, limit)).parse(), fields)
-        elif kind in ("application/json", "") or kind.endswith("+json"):
+        elif kind in (_URLENCODED, "text/plain", "application/json", "") or kind.endswith("+json"):
             content = b"".join([chunk async for chunk in _limited(request, limit)])
-            values = _json_object(content) if content or kind else {}  # `curl -X POST` says nothing at all
+            if kind in (_URLENCODED, "text/plain") and content.lstrip()[:1] == b"{":
+                kind = "application/json"  # of `curl -d`, or of a page that avoids a preflight request
+            if kind == "text/plain":
+                raise _unread(kind)
+            if kind == _URLENCODED:
+                values = await _form_values(await FormParser(request.headers, _one(content)).parse(), fields)
+            else:
+                values = _json_object(content) if content or kind else {}  # `curl -X POST` says nothing at all
         else:
-            raise ApiError(
-                415,
-                f"content type {kind!r} is not read here; send application/json, multipart/form-data "
-                "or application/x-www-form-urlencoded",
-                code="unsupported_media_type",
-            )
+            raise _unread(kind)
     except MultiPartException as error:
         raise invalid(None, f"the form cannot be read: {error.message}", "invalid_body") from error
-    is_form = kind in ("multipart/form-data", "application/x-www-form-urlencoded")
+    is_form = kind in ("multipart/form-data", _URLENCODED)
     request.state.is_form = is_form
     values, spelled = _without_aliases(values, aliases or {})
-    return validate(values, fields, request, is_form=is_form, spelled=spelled)
+    return validate(values, fields, request, is_form=is_form, spelled=spelled, others=(aliases or {}).keys())
 
 
 def note_ignored(request: Request, *names: str) -> None:
@@ -116,36 +124,80 @@ def validate(
     *,
     is_form: bool,
     spelled: Mapping[str, str] | None = None,
+    others: Collection[str] = (),
 ) -> F:
     """`values` checked: types strictly in JSON, from their text in forms; `null` counts as absent.
 
     In a form so does an empty text where no text is wanted: it is an input that was left empty. `spelled` says how
-    the caller wrote the names of fields, where otherwise.
+    the caller wrote the names of fields, where otherwise; `others` are spellings that the route knows as well.
+
+    What the route does not know is left out and named in a header. Under `strict`, or where a name at the top is one
+    slip away from one that the route has, it is refused.
     """
     given = {name: value for name, value in values.items() if value is not None}
     if is_form:
         given = {name: value for name, value in given.items() if value != "" or _may_be_text(fields, name)}
-    if not request.app.state.atelier.settings.strict:
-        known = _names(fields)
-        note_ignored(request, *sorted(given.keys() - known))
-        given = {name: value for name, value in given.items() if name in known}
+    given, unknown = known_fields(given, fields)
+    known = [*names_of(fields), *others]
+    for path in unknown:
+        meant = meant_by(path, known) if path in values else None
+        if meant or request.app.state.atelier.settings.strict:
+            hint = f"; {meant} may be meant" if meant else ""
+            raise invalid(path, f"{path} is not a parameter of this route{hint}", "unsupported_parameter")
+    note_ignored(request, *unknown)
     try:
         return fields.model_validate(given, strict=not is_form)
     except ValidationError as error:
         raise _first_fault(error, given, spelled or {}) from error
 
 
+def _unread(kind: str) -> ApiError:
+    message = f"content type {kind!r} is not read here; send application/json, multipart/form-data or {_URLENCODED}"
+    return ApiError(415, message, code="unsupported_media_type")
+
+
+async def _one(content: bytes) -> AsyncGenerator[bytes, None]:
+    yield content
+    yield b""
+
+
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body's chunks; past the limit the rest is read and dropped (clients lose the answer otherwise), then 413."""
-    received = 0
+    """The body's chunks, unpacked.
+
+    Past the limit, packed or not, the rest is read and dropped (clients lose the answer otherwise), then 413.
+    """
+    unpack = _unpacker(request.headers.get("content-encoding", "identity").strip().lower())
+    received = unpacked = 0
     async for chunk in request.stream():
         received += len(chunk)
-        if received <= limit:
-            yield chunk
-        elif received > limit + _DRAIN_LIMIT:
+        if received > limit + _DRAIN_LIMIT:
             break
-    if received > limit:
+        if max(received, unpacked) > limit:
+            continue
+        piece = unpack(chunk, limit - unpacked + 1)
+        unpacked += len(piece)
+        if unpacked <= limit:
+            yield piece
+    if max(received, unpacked) > limit:
         raise ApiError(413, f"the request body is larger than {limit} bytes", code="request_too_large")
+
+
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """What turns a chunk of the body into at most so many bytes."""
+    if encoding in ("", "identity"):
+        return lambda chunk, _: chunk
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        message = f"content encoding {encoding[:40]!r} is not read here; allowed are gzip and deflate"
+        raise ApiError(415, message, code="unsupported_media_type", param="Content-Encoding")
+    packed = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # of either head
+
+    def unpack(chunk: bytes, room: int) -> bytes:
+        try:
+            return packed.decompress(chunk, room)
+        except zlib.error as error:
+            raise invalid(None, f"the body is not {encoding}, as Content-Encoding says", "invalid_body") from error
+
+    return unpack
 
 
 _PART = re.compile(r"(?P<name>[^\[\]]+)(\[\])?(\[(?P<key>[^\[\]]+)\])?")
@@ -182,6 +234,8 @@ async def _form_values(form: FormData, fields: type[Fields]) -> dict[str, Any]:
 def _items(name: str, by_key: Mapping[str | None, list[str | Upload]], *, is_json: bool) -> list[Any]:
     """What the parts of one name say, in order."""
     whole = by_key.get(None)
+    if whole is None and all(str(key).isdecimal() for key in by_key) and not is_json:
+        return [item for key in sorted(by_key, key=lambda key: int(str(key))) for item in by_key[key]]  # `image[0]`
     if whole is None:
         if len({len(column) for column in by_key.values()}) > 1:  # which of the objects lacks it?
             keys = ", ".join(sorted(str(key) for key in by_key))
@@ -226,10 +280,6 @@ def _without_aliases(values: dict[str, Any], aliases: Mapping[str, str]) -> tupl
             spelled[name] = other
         values[name] = value
     return values, spelled
-
-
-def _names(fields: type[Fields]) -> set[str]:
-    return {field.alias or name for name, field in fields.model_fields.items()} | set(fields.model_fields)
 
 
 def _may_be_text(fields: type[Fields], name: str) -> bool:

@@ -131,7 +131,7 @@ def _usage(usages: Sequence[Usage]) -> dict[str, Any]:
 
 
 def _refuse_unsupported(params: ChatCompletion) -> None:
-    if params.top_logprobs is not None and not params.logprobs:
+    if params.top_logprobs and not params.logprobs:
         raise invalid("top_logprobs", "top_logprobs: it needs logprobs: true")
     if params.tool_choice not in (None, "none", "auto"):
         raise invalid("tool_choice", "tool_choice: this model calls no tools; allowed: none, auto", "unsupported_value")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -74,6 +74,8 @@ class ResponseFormat(Fields):
 
 class ChatCompletion(Fields):
     """`POST /v1/chat/completions`."""
+
+    neutral: ClassVar = {"seed": (-1,), "stop": ("",), "max_tokens": (-1,), "max_completion_tokens": (-1,)}
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)

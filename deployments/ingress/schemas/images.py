@@ -5,7 +5,7 @@ Whatever the dialect, a route's body becomes one of these; a field that several 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -53,6 +53,8 @@ class Lora(Fields):
 
 class Drawing(Fields):
     """What every picture route takes. Fields named as in `ImageRequest` (or an alias of such) say how it is drawn."""
+
+    neutral: ClassVar = {"seed": (-1, "-1"), "size": ("",)}
 
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="image i of n uses seed + i; chosen when absent")
     size: str = Field("auto", description=_SIZE)

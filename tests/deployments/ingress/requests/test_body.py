@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +37,9 @@ async def generation(request: Request) -> Response:
 
 
 async def chat(request: Request) -> Response:
-    return JSONResponse((await body.read(request, ChatCompletion)).model_dump())
+    read = (await body.read(request, ChatCompletion)).model_dump()
+    ignored = " ".join(getattr(request.state, "ignored_parameters", []))  # middleware writes the real header
+    return JSONResponse(read, headers={"x-ignored": ignored})
 
 
 async def files(request: Request) -> Response:
@@ -104,7 +109,7 @@ async def test_without_strictness_unknown_fields_are_left_out() -> None:
         ({"prompt": "a", "n": "2"}, "invalid_type", "n"),
         ({"prompt": "a", "n": 1.5}, "invalid_type", "n"),
         ({"prompt": "a", "n": True}, "invalid_type", "n"),
-        ({"prompt": "a", "seed": -1}, "integer_below_min_value", "seed"),
+        ({"prompt": "a", "seed": -2}, "integer_below_min_value", "seed"),
         ({"prompt": "a", "output_format": "gif"}, "invalid_value", "output_format"),
         ({"prompt": "a", "loras": [{"weight": 1}]}, "missing_required_parameter", "loras[0].name"),
         ({"prompt": "a", "steps": 4, "num_inference_steps": 5}, "invalid_value", "num_inference_steps"),
@@ -224,8 +229,87 @@ async def test_half_a_surrogate_pair_is_no_text_but_a_whole_one_is() -> None:
     assert read["messages"][0]["content"] == "😀"
 
 
-@pytest.mark.parametrize("seed", [-1, 2**53])
+@pytest.mark.parametrize("seed", [-2, 2**53])
 async def test_a_seed_of_a_chat_is_in_the_range_of_all_seeds(seed: int) -> None:
     asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], "seed": seed}
     status, _, param = await fault("/chat", json=asked)
     assert (status, param) == (400, "seed")
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        ({"role": "user", "content": "a", "reasoning_content": "b"}, "messages[0].reasoning_content"),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
+            "messages[0].content[0].cache_control",
+        ),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,", "format": "png"}}]},
+            "messages[0].content[0].image_url.format",
+        ),
+    ],
+)
+async def test_an_unknown_field_at_any_depth_is_left_out_and_named_by_its_own_path(
+    message: dict[str, Any], path: str
+) -> None:
+    asked = {"model": "m", "messages": [message], "keep_alive": 5, "top_k": 40, "logit_bias": {}}
+    async with client(strict=False) as c:
+        answer = await c.post("/chat", json=asked)
+    assert answer.status_code == 200
+    assert answer.headers["x-ignored"].split() == [path, "keep_alive", "top_k", "logit_bias"]
+    refused = await fault("/chat", json={"model": "m", "messages": [message]})
+    assert refused == (400, "unsupported_parameter", path)
+
+
+@pytest.mark.parametrize("slip", ["promt", "prompts", "pormpt", "promqt"])
+async def test_a_slip_of_the_pen_is_refused_with_the_name_that_is_meant(slip: str) -> None:
+    async with client(strict=False) as c:
+        answer = await c.post("/generation", json={"prompt": "a", slip: "b"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, slip)
+    assert "prompt may be meant" in error["message"]
+
+
+async def test_values_that_ask_for_nothing_in_particular_are_absent() -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+    async with client() as c:
+        plain = await c.post("/chat", json=asked)
+        neutral = await c.post("/chat", json={**asked, "seed": -1, "stop": "", "max_tokens": -1})
+        form = (await c.post("/generation", data={"prompt": "a", "size": "", "seed": "-1"})).json()
+    assert neutral.json() == plain.json()
+    assert (form["size"], form["seed"]) == ("auto", None)
+
+
+async def test_a_whole_number_with_a_point_is_an_integer() -> None:
+    async with client() as c:
+        assert (await c.post("/generation", json={"prompt": "a", "n": 2.0})).json()["n"] == 2
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
+async def test_an_object_under_the_content_type_of_curl_is_json(kind: str) -> None:
+    async with client() as c:
+        answer = await c.post("/generation", content=b' {"prompt": "a=b&c"}', headers={"content-type": kind})
+    assert answer.json()["prompt"] == "a=b&c"
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_packed_bodies_are_read_within_the_same_limits(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    async with client() as c:
+        answer = await c.post("/generation", content=pack(b'{"prompt": "a"}'), headers=headers)
+    assert answer.json()["prompt"] == "a"
+    bomb = pack(b'{"prompt": "' + b"a" * (100 << 20) + b'"}')
+    assert await fault("/generation", content=bomb, headers=headers) == (413, "request_too_large", None)
+    assert await fault("/generation", content=b"{}", headers=headers) == (400, "invalid_body", None)
+
+
+async def test_another_content_encoding_is_415_by_name() -> None:
+    answer = await fault("/generation", json={"prompt": "a"}, headers={"content-encoding": "br"})
+    assert answer == (415, "unsupported_media_type", "Content-Encoding")
+
+
+async def test_numbered_file_parts_are_a_list_in_their_order() -> None:
+    async with client() as c:
+        answer = await c.post("/files", files=[("image[1]", ("b", b"22")), ("image[0]", ("a", b"1"))])
+    assert answer.json() == [["a", 1], ["b", 2]]

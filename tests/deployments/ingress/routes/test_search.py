@@ -126,7 +126,8 @@ async def test_a_file_that_cannot_be_kept_is_refused_with_its_code(
 
 async def test_form_fields_that_do_not_belong_are_refused(http: httpx.AsyncClient) -> None:
     files = {"file": ("a.png", picture((1, 2, 3)))}
-    assert fault(await http.post("/v1/images", files=files, data={"tag": "x"})) == (400, "unsupported_parameter", "tag")
+    slip = await http.post("/v1/images", files=files, data={"files": "x"})
+    assert fault(slip) == (400, "unsupported_parameter", "files")
     missing = await http.post("/v1/images", files={"image": picture((1, 2, 3))})
     assert fault(missing)[0] == 400
     assert fault(await http.post("/v1/images", data={"file": "text"})) == (400, "invalid_type", "file")
@@ -144,7 +145,7 @@ async def test_form_fields_that_do_not_belong_are_refused(http: httpx.AsyncClien
         ({"query": "red", "limit": 101}, "integer_above_max_value", "limit"),
         ({"query": "red", "limit": "5"}, "invalid_type", "limit"),
         ({"query": "red", "min_score": 1.5}, "integer_above_max_value", "min_score"),
-        ({"query": "red", "k": 5}, "unsupported_parameter", "k"),
+        ({"query": "red", "limits": 5}, "unsupported_parameter", "limits"),
         ({"image_id": "7"}, "INVALID_ID", "image_id"),
         ({"image": "data:image/png;base64,aGVsbG8="}, "INVALID_IMAGE", "image"),
         ({"image": "data:image/png;base64,***"}, "invalid_base64", "image"),
@@ -174,7 +175,7 @@ async def test_unknown_and_impossible_names_are_told_apart(http: httpx.AsyncClie
         assert fault(await http.get(f"/v1/projects/{name}/images")) == (400, "INVALID_PROJECT", "project_id")
     assert fault(await http.get("/v1/images?after=x")) == (400, "INVALID_ID", "after")
     assert fault(await http.get(f"/v1/images?after={NOBODY}")) == (404, "NOT_FOUND", None)
-    assert fault(await http.get("/v1/images?offset=1")) == (400, "unsupported_parameter", "offset")
+    assert fault(await http.get("/v1/images?limits=1")) == (400, "unsupported_parameter", "limits")
     assert fault(await http.get("/v1/images?limit=1001")) == (400, "integer_above_max_value", "limit")
 
 

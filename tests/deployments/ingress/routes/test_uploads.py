@@ -81,8 +81,8 @@ async def test_a_picture_may_have_as_many_bytes_as_others_and_no_more(tmp_path: 
 
 async def test_an_upload_names_what_is_missing_or_too_much(http: httpx.AsyncClient) -> None:
     assert fault(await http.post("/upload", data={"x": "1"})) == (400, "missing_required_parameter", "file")
-    more = await http.post("/upload", files={"file": ("x", png())}, data={"x": "1"})
-    assert fault(more) == (400, "unsupported_parameter", "x")
+    more = await http.post("/upload", files={"file": ("x", png())}, data={"files": "1"})
+    assert fault(more) == (400, "unsupported_parameter", "files")
     two = [("file", ("a", png())), ("file", ("b", png()))]
     assert fault(await http.post("/upload", files=two)) == (400, "invalid_value", "file")
 

@@ -170,7 +170,7 @@ async def test_a_consent_stays_while_voices_rest_on_it(http: httpx.AsyncClient) 
         ({"name": "A", "prompt": "a deep voice", "type": "prompt"}, {}, "type"),
         ({"name": "A", "prompt": "a deep voice"}, {}, "prompt"),
         ({"name": "A", "consent": "GOOD", "model": "voice"}, {"audio_sample": SAMPLE}, "model"),
-        ({"name": "A", "consent": "GOOD", "colour": "red"}, {"audio_sample": SAMPLE}, "colour"),
+        ({"name": "A", "consent": "GOOD", "texts": "red"}, {"audio_sample": SAMPLE}, "texts"),
     ],
 )
 async def test_what_makes_no_voice_is_a_400_that_names_the_field_and_leaves_nothing(
@@ -323,7 +323,7 @@ async def test_recordings_in_the_store_speak_in_both_dialects(
         ({"user_id": "good", "key": "AI/VOICE/../a.mp3"}, 400, "INVALID_KEY", "key"),
         ({"voice": "nobody"}, 400, "invalid_value", "voice"),
         ({"user_id": "good", "language": "Klingon"}, 400, "invalid_value", "language"),
-        ({"user_id": "good", "response_format": "wav"}, 400, "unsupported_parameter", "response_format"),
+        ({"user_id": "good", "languages": "English"}, 400, "unsupported_parameter", "languages"),
     ],
 )
 async def test_each_mistake_in_a_stored_line_has_its_code(
