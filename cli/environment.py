@@ -76,6 +76,8 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
         ours |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY_WRAPPER),
+            # Three failed looks and it is started again: within 10 s of its death, and not 30.
+            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),

@@ -23,6 +23,11 @@ sed -i -e '/^ *option splice-/d' \
     -e 's/bind [*]\{0,1\}:\([0-9]\{1,\}\)$/bind 127.0.0.1:\1/' \
     -e "s/bind 127[.]0[.]0[.]1:$ATELIER_HAPROXY_PORT\$/$door/" \
     -e "s|^defaults\$|&\\n    errorfile 400 $folder/400.http|" "$3"
+# While no application is known (at the start, or when Serve has just started HAProxy again) no path is wrong: Serve's
+# template would say 404.
+if ! grep -q '^ *use_backend ' "$3"; then
+    sed -i "s|http-request return status 404 .*|http-request return status 503 errorfile $folder/500.http|" "$3"
+fi
 # What HAProxy says when no ingress answers: an error as every other, which clients try again.
 {
     printf 'HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n\r\n'

@@ -68,5 +68,13 @@ def test_the_configuration_in_use_has_what_the_wrapper_writes_and_no_splicing(se
 def test_rays_template_still_has_what_the_wrapper_edits() -> None:
     """When this fails after an upgrade of Ray, read `cli/haproxy.sh` line by line."""
     template = haproxy_templates.HAPROXY_CONFIG_TEMPLATE
-    for line in ("option splice-request", "option splice-response", "errorfile 503", "mode http"):
+    written = (
+        "option splice-request",
+        "option splice-response",
+        "errorfile 503",
+        "mode http",
+        "http-request return status 404 ",
+        "use_backend ",
+    )
+    for line in written:
         assert line in template
