@@ -55,6 +55,7 @@ def copy(tmp_path: Path) -> Path:
             shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__", "builtin"))
         else:
             shutil.copy(ROOT / f"{room}.py", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # which knows the version
     (tmp_path / "models" / "builtin").symlink_to(ROOT / "models" / "builtin")
     return tmp_path
 
