@@ -82,7 +82,8 @@ _BACKUP: Final = {
     "key": "image_search.db.versions/20261125T080000Z-2cd081f8.db",
     "sha256": "d2a84f4b8b650937ec8f73cd8be2c74add5a911ba64df27458ed8229da804a26", "size": 118784, "schema": 2,
     "rows": {
-        "projects": 2, "images": 12, "counters": 1, "embedders": 1, "vectors": 12, "graphs": 0, "tombstones": 0
+        "projects": 2, "images": 12, "counters": 1, "embedders": 1, "embedding_failures": 0, "vectors": 12,
+        "graphs": 0, "tombstones": 0,
     },
     "created_at": "2026-11-25T08:00:00Z", "asked": False,
 }  # fmt: skip
@@ -123,6 +124,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
                         "model_path": "builtin:image", "model_type": "image", "memory_gb": 0.712,
                         "uptime_seconds": 320.4, "idle_seconds": 12.1, "request_count": 41,
                         "pid": 4211, "state": "ready", "queue": 0, "loads": 1, "evictions": {}, "reason": None,
+                        "downloaded_bytes": 0, "download_bytes": 0,
                     }
                 },
                 "memory": {
@@ -132,6 +134,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
                 "config": {
                     "idle_timeout_seconds": 300.0, "max_requests_before_restart": 0, "safety_margin_gb": 10.1,
                 },
+                "known_seconds_ago": 0.3,
             }
         )
     },

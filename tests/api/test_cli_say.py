@@ -61,7 +61,6 @@ def test_it_speaks_like_a_recording(user: User, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["(laughs)"], "there is nothing to speak"),
         (["Hello.", "--voice", "nobody"], "voice: there is no voice 'nobody'"),
         (["Hello.", "--model", "blip"], "the model 'blip' is of kind"),
         (["Hello.", "--language", "Klingon"], "'Klingon' is no language"),
