@@ -17,7 +17,7 @@ from cli.up import fail
 def check(
     configs: Annotated[list[Path] | None, typer.Argument(help="Serve configuration files; the default one.")] = None,
 ) -> None:
-    """Check configuration files, and the environment over them; the first mistake is told in one line."""
+    """Check configuration files, and the environment over them; the first mistake is shown in one line."""
     for config in configs or [ROOT / "serve_config.yaml"]:
         try:
             models = settings.load(config, os.environ).models

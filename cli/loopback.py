@@ -22,7 +22,7 @@ def listen_on_node_address() -> None:
 def _replica_of_serve() -> Any:
     """The module of Ray Serve, which would import pandas only to know its tables if one were to be encoded as JSON.
 
-    That takes each process 0.4 s of a core and 66 MB. Whoever wants pandas later finds it.
+    That takes each process 0.4 s of a core and 66 MB. Code that imports pandas later finds it.
     """
     is_there = "pandas" in sys.modules
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # Python's own way to say: not there

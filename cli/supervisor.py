@@ -53,7 +53,7 @@ class Supervisor:
         self._stop.set()
 
     def _has_ended(self, pid: int) -> bool:
-        """Reap whoever has ended, adopted orphans too; whether the child is among them."""
+        """Reap every process that has ended, adopted orphans too; whether the child is among them."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
                 if ended[0] == pid:

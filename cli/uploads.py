@@ -129,7 +129,7 @@ def pictures_in(places: Iterable[Path], *, recursive: bool, unreadable: Callable
     """The files named, and what looks like a picture by its suffix in the folders named, in the order of names.
 
     Hidden files and folders are left out; links to folders are followed, but no folder is entered twice. A folder that
-    cannot be read is told to `unreadable`.
+    cannot be read is passed to `unreadable`.
     """
     for place in places:
         for path in _files_in(place, recursive, unreadable) if place.is_dir() else [place]:

@@ -37,8 +37,7 @@ def _fault_of_envelope(status: int, body: bytes) -> str | None:
         error = json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):
         return f"{status} without the error envelope: {body[:200]!r}"
-    # the family of /process tells its errors as its older clients read them: a text
-    if not isinstance(error, str) and not (isinstance(error, dict) and error.keys() >= _ENVELOPE):
+    if not (isinstance(error, dict) and error.keys() >= _ENVELOPE):
         return f"{status} with half an envelope: {body[:200]!r}"
     return None
 

@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ import ray
 from ray.serve.schema import DeploymentStatus
 
 from deployments import serve_internals
+from deployments.executors import CONTROL_PLANE, ExecutorFull
 from deployments.ingress.metrics import State
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
 
@@ -31,7 +31,6 @@ _PATIENCE_SECONDS: Final = 0.7
 """How long somebody waits for newer knowledge before he gets what is known."""
 ANSWER_SECONDS: Final = 5.0
 """How long the control plane may take; then it is asked again when somebody wants to know."""
-_CONTROL_THREADS: Final = 8
 
 
 class Reason(StrEnum):
@@ -99,7 +98,6 @@ class ModelStates:
         self._read = read
         self._standings = {alias: Standing("cold") for alias in aliases}
         self._search_state: State = "cold"
-        self._threads = ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control-plane")
         self._looking: asyncio.Future[None] | None = None
         self._look_began = -math.inf
         self._known_at = -math.inf
@@ -141,7 +139,7 @@ class ModelStates:
         """Bytes of main memory that Ray gives to replicas, over all machines; 0 where that was never known."""
         try:
             resources = await self.ask(ray.cluster_resources, patience=_PATIENCE_SECONDS)
-        except TimeoutError:
+        except (TimeoutError, ExecutorFull):
             return self._memory
         self._memory = int(resources.get("memory", 0))
         return self._memory
@@ -153,9 +151,9 @@ class ModelStates:
         return {alias for alias, verdict in verdicts.items() if verdict.held_for}
 
     async def ask(self, read: Callable[..., T], *args: Any, patience: float = ANSWER_SECONDS) -> T:
-        """What a blocking call to the control plane returns. Raises TimeoutError, and what it raises."""
+        """What a blocking call to the control plane returns. Raises TimeoutError, ExecutorFull, and what it raises."""
         async with asyncio.timeout(patience):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: read(*args))
+            return await CONTROL_PLANE.run(read, *args)
 
     def expire(self) -> None:
         """Have the next one who wants to know ask: something has changed."""
@@ -170,7 +168,7 @@ class ModelStates:
 
     async def _look(self, began: float) -> None:
         try:
-            snapshot = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
+            snapshot = await CONTROL_PLANE.run(self._read)
         except Exception as error:  # noqa: BLE001 - whatever it is, models that run go on answering
             if not self._is_silent:
                 logger.warning("the control plane does not answer; what was known before is given: %s", error)

@@ -57,6 +57,8 @@ def _peer(connection: HTTPConnection) -> Address | None:
     token, _, address = connection.headers.get(PEER, "").partition(" ")
     if (expected := os.environ.get(PROOF_VARIABLE)) and hmac.compare_digest(token.encode(), expected.encode()):
         return _address(address)
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":  # of whom nothing is known then, and nothing believed
+        return None
     return _address(connection.client.host if connection.client else "")
 
 

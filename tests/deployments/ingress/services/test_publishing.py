@@ -131,8 +131,8 @@ async def test_without_a_token_callers_cannot_choose_their_address(
 ) -> None:
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
     monkeypatch.delenv("ATELIER_PEER_TOKEN", raising=False)
-    async with publishing(tmp_path, peer="127.0.0.1", ATELIER_TRUSTED_PROXIES="192.0.2.1") as http:
-        for peer in ("192.0.2.1", " 192.0.2.1", "None 192.0.2.1"):
+    async with publishing(tmp_path, peer="127.0.0.1", ATELIER_TRUSTED_PROXIES="127.0.0.1,192.0.2.1") as http:
+        for peer in ("", "127.0.0.1", "192.0.2.1", " 192.0.2.1", "None 192.0.2.1"):
             answer = await http.get("/base", headers={"x-forwarded-host": "a.test", "x-atelier-peer": peer})
             assert answer.text == "http://atelier.test"
 
