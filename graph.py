@@ -27,7 +27,9 @@ from deployments.search.embedders import embedder_of
 from deployments.storage import open_backups, open_index, open_store
 from deployments.vision import Vision
 from deployments.voice import Voice
-from models.catalog import Kind, ModelEntry, estimated_bytes
+from models.catalog import engine_class, estimated_bytes
+from models.entry import ModelEntry
+from models.kinds import Kind
 from settings import Settings
 from stores.footprints import Footprints
 
@@ -86,7 +88,7 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
                 "num_cpus": 0,
                 "num_gpus": needs["gpus"],
                 "memory": needs["memory"] or None,
-                "runtime_env": _runtime_env(entry.environment),
+                "runtime_env": _runtime_env(engine_class(entry.engine).environment),
             },
             **logging_options(settings),
         )

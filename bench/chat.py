@@ -28,7 +28,7 @@ import settings
 from bench.overhead import ROOT, ROUNDS, STAMP, built, data_url, fresh, red_circle, running_server, times
 from cli.environment import free_ports
 from models.catalog import create_engine
-from models.engine import ChatEngine
+from models.chat.engine import ChatEngine
 from models.tasks import ChatJob, ImagePart, Message, TextPart
 
 CHECKPOINT = ROOT / "models" / "builtin" / "vlm"

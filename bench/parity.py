@@ -10,8 +10,9 @@ from collections import Counter
 
 import numpy as np
 
-from models.catalog import EngineName, ModelEntry, create_engine
-from models.engine import ChatEngine
+from models.catalog import create_engine
+from models.chat.engine import ChatEngine
+from models.entry import ModelEntry
 from models.pictures import encode
 from models.tasks import ChatJob, ImagePart, Message, TextPart
 from training.captions import LANGUAGES
@@ -56,7 +57,7 @@ def agreement(one: ChatEngine, other: ChatEngine, job: ChatJob) -> bool:
     return answers[0] == answers[1]
 
 
-def _loaded(name: EngineName) -> ChatEngine:
+def _loaded(name: str) -> ChatEngine:
     engine = create_engine(ModelEntry.model_validate({"engine": name, "checkpoint": "builtin:vlm", "device": "cpu"}))
     assert isinstance(engine, ChatEngine)
     engine.load()

@@ -32,8 +32,9 @@ from rich.table import Table
 from bench.overhead import running_server
 from cli.environment import LARGE_PAGES, ROOT
 from deployments.search.index_keeper import IndexKeeper
-from models.catalog import ModelEntry, create_engine
-from models.engine import EmbeddingEngine
+from models.catalog import create_engine
+from models.embedding.engine import EmbeddingEngine
+from models.entry import ModelEntry
 from models.pictures import encode, open_picture
 from stores.database import Vectors
 from stores.index.index import ImageIndex

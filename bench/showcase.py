@@ -11,7 +11,7 @@ from PIL import Image
 
 import settings
 from models.catalog import create_engine
-from models.engine import ImageEngine
+from models.image.engine import ImageEngine
 from models.pictures import encode
 from models.tasks import ImageJob
 

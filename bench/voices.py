@@ -10,7 +10,7 @@ from bench.overhead import ROOT
 from models.catalog import create_engine
 from models.speech import espeak_ng
 from models.speech.audio_writing import write_audio
-from models.speech.espeak import EspeakEngine
+from models.speech.engines.espeak import EspeakEngine
 from models.speech.speaker import change_voice, median_pitch
 from models.tasks import Audio, SpeechJob
 from settings import load

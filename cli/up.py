@@ -217,8 +217,7 @@ def install_environments(configured: settings.Settings) -> None:
     Raises:
         StartError: they cannot be installed.
     """
-    entries = [entry for alias, entry in configured.models.items() if configured.is_deployed(alias)]
-    for name in sorted({entry.environment for entry in entries if entry.environment}):
+    for name in configured.environments:
         if _run_script(ROOT / "deploy" / "environment.sh", name):
             raise StartError(f"requirements.{name}.lock could not be installed; see the lines above")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from deployments.batches import Batcher, HaveLeft
 from deployments.replica import ModelReplica
-from models.catalog import ModelEntry
-from models.engine import CaptionEngine
+from models.caption.engine import CaptionEngine
+from models.entry import ModelEntry
 from models.errors import Cancelled
 from models.pictures import open_picture
 

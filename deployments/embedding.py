@@ -9,8 +9,8 @@ import numpy as np
 
 from deployments.batches import Batcher, HaveLeft
 from deployments.replica import ModelReplica
-from models.catalog import ModelEntry
-from models.engine import EmbeddingEngine
+from models.embedding.engine import EmbeddingEngine
+from models.entry import ModelEntry
 from models.errors import InvalidInput
 from models.pictures import open_picture
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from deployments.replica import IsCancelled, ModelReplica
-from models.engine import ImageEngine, Step
 from models.errors import Cancelled
+from models.image.engine import ImageEngine, Step
 from models.pictures import encode
 from models.tasks import ImageJob
 

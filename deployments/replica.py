@@ -23,9 +23,10 @@ from typing import Generic, ParamSpec, TypeVar
 from deployments import serve_internals, tracing
 from deployments.logs import log_request_ids
 from deployments.residency.presence import Presence
-from models.catalog import ModelEntry, create_engine
+from models.catalog import create_engine
 from models.checkpoints import download, hub_id, without_hub
 from models.engine import Engine
+from models.entry import ModelEntry
 from models.errors import Cancelled, DeviceLost, InferenceFailed, ModelError, OutOfMemory
 
 logger = logging.getLogger("ray.serve")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployments.replica import ModelReplica
-from models.catalog import ModelEntry
-from models.engine import ChatEngine, PendingChat
+from models.chat.engine import ChatEngine, PendingChat
+from models.entry import ModelEntry
 from models.errors import InferenceFailed, ModelError
 from models.tasks import ChatDelta, ChatJob, TokenLogprob, Usage
 

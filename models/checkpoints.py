@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from models.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 logger = logging.getLogger("ray.serve")
 

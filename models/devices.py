@@ -14,7 +14,7 @@ from models.errors import DeviceLost, InferenceFailed, ModelError, OutOfMemory
 from models.quantizers import leave_out_unused
 
 if TYPE_CHECKING:
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|could not create a (primitive|memory object)$"

@@ -1,7 +1,8 @@
 """The base of every engine: loading, unloading, footprint, warm-up, in one place.
 
-An engine fills in the hooks `_load` and `_warm_up` and the method of its kind (`ImageEngine.generate` …). It imports
-its heavy libraries inside them, never at the top of its module, so that reading a configuration costs nothing.
+Each kind has a base of its own (`models/image/engine.py` …). An engine fills in the hooks `_load` and `_warm_up` and
+the method of its kind (`ImageEngine.stream` …). It imports its heavy libraries inside them, never at the top of its
+module, so that reading a configuration costs nothing.
 Engines are not re-entrant, but for those that say so: a replica calls its engine from one thread.
 """
 
@@ -12,42 +13,16 @@ import gc
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from models.checkpoints import local_folder
 from models.devices import first_line, free_device_cache, is_device_lost, is_out_of_memory
+from models.entry import ModelEntry
 from models.errors import CheckpointError, DeviceLost, ModelError, OutOfMemory
-from models.tasks import ChatDelta, ChatJob, ImageJob
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from models.catalog import ModelEntry
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where a job of pictures is: `done` of `total` denoising steps, counted over all its pictures.
-
-    `share` (0-1) is how much of the pictures in work is done, be it one of the job's or a batch of them. `peek()`
-    gives what they look like by now, as (number in the job, picture); empty where the model's latents cannot be read
-    midway. It costs a small decoding or less, so it is called only by who wants to see.
-    """
-
-    done: int
-    total: int
-    share: float
-    peek: Callable[[], list[tuple[int, Image.Image]]]
-
-
-StepCallback = Callable[[Step], None]
-"""Called after each step; what it raises (`Cancelled`) ends the work."""
 
 
 class Options(BaseModel):
@@ -66,6 +41,8 @@ class Engine(ABC):
     """Whether calls may overlap: a replica then has a thread for each request that it holds."""
     is_on_hub: ClassVar[bool] = True
     """Whether a checkpoint that is not on disk is one of the Hugging Face hub."""
+    is_remote: ClassVar[bool] = False
+    """Whether the model runs elsewhere: it takes no memory here, and a job that is done twice may be paid twice."""
     environment: ClassVar[str | None] = None
     """The NAME of requirements.NAME.lock, for an engine whose packages would not go together with the server's."""
 
@@ -155,128 +132,6 @@ class Engine(ABC):
 
     def _warm_up(self) -> None:
         return
-
-
-class ImageEngine(Engine):
-    """Makes and changes pictures."""
-
-    @classmethod
-    @abstractmethod
-    def refuse(cls, entry: ModelEntry, job: ImageJob) -> None:
-        """Refuse what the model plainly cannot do, without loading it; `stream` refuses whatever else it finds.
-
-        Raises:
-            InvalidInput: named by the field that asks for it.
-        """
-
-    @abstractmethod
-    def stream(self, job: ImageJob, on_step: StepCallback) -> Iterator[Image.Image]:
-        """The pictures of the job as they are finished, in order; picture i is what `seed + i` alone would give."""
-
-    def generate(self, job: ImageJob, on_step: StepCallback) -> list[Image.Image]:
-        """The pictures of the job all at once. Raises as `stream` does."""
-        return list(self.stream(job, on_step))
-
-
-@dataclass(frozen=True)
-class PendingChat:
-    """A chat job, who is told its answer, and whether anybody still waits for it.
-
-    `tell` gets the pieces in order, the last one with `finish_reason`; or, instead of what is left, the error that
-    ended the answer. A cancelled one is told nothing more.
-    """
-
-    job: ChatJob
-    tell: Callable[[ChatDelta | Exception], None]
-    is_cancelled: Callable[[], bool]
-
-
-TakeWaiting = Callable[[int], Sequence[PendingChat]]
-"""Gives up to so many jobs that have come meanwhile; each once, and from the thread of `answer` only."""
-
-
-class ChatEngine(Engine):
-    """Answers in words about pictures and text."""
-
-    @property
-    def max_batch(self) -> int:
-        """How many jobs `answer` works on at once."""
-        return 1
-
-    @abstractmethod
-    def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
-        """The answer piece by piece, whole characters only; ends early once `is_cancelled()` is true."""
-
-    def answer(self, asked: Sequence[PendingChat], take_waiting: TakeWaiting = lambda _: ()) -> None:  # noqa: ARG002
-        """Answer several jobs, side by side where the engine can.
-
-        One that can take in others midway asks for `take_waiting`, and answers them too.
-        """
-        for each in asked:
-            try:
-                for piece in self.stream(each.job, each.is_cancelled):
-                    each.tell(piece)
-            except ModelError as error:
-                each.tell(error)
-
-
-class CaptionEngine(Engine):
-    """Captions pictures, continuing a prefix where one is given."""
-
-    @property
-    @abstractmethod
-    def max_batch(self) -> int:
-        """How many pictures go through the model at once."""
-
-    @abstractmethod
-    def caption(
-        self,
-        images: Sequence[Image.Image],
-        prefix: str | None = None,
-        is_cancelled: Callable[[], bool] = lambda: False,
-    ) -> list[str]:
-        """One caption per RGB picture, in order. Raises `Cancelled` soon after `is_cancelled()` is true."""
-
-
-class EmbeddingEngine(Engine):
-    """Puts words and pictures in one space."""
-
-    @property
-    @abstractmethod
-    def max_batch(self) -> int:
-        """How many inputs go through the model at once."""
-
-    @property
-    @abstractmethod
-    def dimension(self) -> int:
-        """How many numbers a vector has; known once loaded."""
-
-    @property
-    @abstractmethod
-    def context_length(self) -> int:
-        """How many tokens of a text are read; known once loaded."""
-
-    @abstractmethod
-    def count_tokens(self, text: str) -> int:
-        """How many tokens a text has, with those that mark its ends; none is cut off, and padding is not counted."""
-
-    @abstractmethod
-    def embed_texts(self, texts: Sequence[str], is_cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
-        """Unit vectors, float32 [len(texts), dimension]; text beyond the model's context is cut off.
-
-        Raises:
-            Cancelled: `is_cancelled()` was true between two batches.
-        """
-
-    @abstractmethod
-    def embed_images(
-        self, images: Iterable[Image.Image], is_cancelled: Callable[[], bool] = lambda: False
-    ) -> np.ndarray:
-        """Unit vectors, float32 [number of images, dimension]; the pictures are taken, and let go of, one by one.
-
-        Raises:
-            Cancelled: `is_cancelled()` was true between two batches.
-        """
 
 
 @contextmanager

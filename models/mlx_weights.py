@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 
 def prepare_mlx(entry: ModelEntry, library: str, used: Collection[str] = ()) -> None:

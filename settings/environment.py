@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from settings.errors import ConfigurationError
 from settings.values import split_keys
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from models.catalog import Kind, ModelEntry, check_checkpoint
+from models.catalog import check_checkpoint, check_options, engine_class
+from models.entry import ModelEntry
 from models.errors import CheckpointError
+from models.kinds import Kind
 from models.picture_files import MAX_PIXELS
 from settings.values import (
     FolderPrefix,
@@ -183,7 +185,7 @@ class Settings(BaseModel):
 
     home: HomePath = Field(Path("~/.local/share/atelier"), validate_default=True, description="where state lives")
     least_free_bytes: int = Field(64 * 2**20, ge=0, description="bytes that must be free in `home` for a start")
-    models: dict[Annotated[str, Field(pattern=ALIAS)], ModelEntry] = Field(
+    models: dict[Annotated[str, Field(pattern=ALIAS)], Annotated[ModelEntry, AfterValidator(check_options)]] = Field(
         min_length=1, description="alias: what it loads"
     )
     routes: dict[str, str] = Field(
@@ -303,6 +305,12 @@ class Settings(BaseModel):
             "voice": self.voice_enabled,
         }
         return switches.get(self.models[alias].kind, True)
+
+    @property
+    def environments(self) -> list[str]:
+        """The names of the packages that engines in use need before the server's own, sorted."""
+        used = {engine_class(entry.engine).environment for a, entry in self.models.items() if self.is_deployed(a)}
+        return sorted(name for name in used if name is not None)
 
     def default_for(self, kind: Kind) -> str | None:
         """The alias of a kind that answers when none is named: the configured one, else the first."""

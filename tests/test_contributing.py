@@ -8,12 +8,41 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.environment import ROOT
 
 ROOMS = ("deployments", "models", "stores", "settings")
+
+ENGINE = """
+import json, tempfile
+from pathlib import Path
+import settings
+from models.catalog import create_engine
+from models.kinds import engines
+from models.tasks import ChatJob, Message, TextPart
+
+environ = {"ATELIER_HOME": tempfile.mkdtemp()}
+configured = settings.load(Path("serve_config.yaml"), environ)
+engine = create_engine(configured.models["echo"])
+engine.load()
+pieces = list(engine.stream(ChatJob((Message("user", (TextPart("Good morning."),)),)), lambda: False))
+text = Path("serve_config.yaml").read_text()
+def mistake(old, new):
+    Path("wrong.yaml").write_text(text.replace(old, new))
+    try:
+        settings.load(Path("wrong.yaml"), environ)
+    except settings.ConfigurationError as error:
+        return str(error)
+print(json.dumps([
+    "".join(piece.text for piece in pieces),
+    engines()["echo"],
+    mistake("times: 2", "times: 20"),
+    mistake("engine: echo", "engine: ecco"),
+]))
+"""
 
 SCRIPT = """
 import asyncio, json, sys, tempfile
@@ -55,23 +84,38 @@ def copy(tmp_path: Path) -> Path:
             shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__", "builtin"))
         else:
             shutil.copy(ROOT / f"{room}.py", tmp_path)
+    shutil.copy(ROOT / "serve_config.yaml", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)  # which knows the version
     (tmp_path / "models" / "builtin").symlink_to(ROOT / "models" / "builtin")
     return tmp_path
 
 
-def test_a_new_family_of_routes_is_a_file_of_routes_a_file_of_fields_and_a_line(copy: Path) -> None:
+def run_with(copy: Path, heading: str, script: str) -> list[Any]:
+    """What a script prints in a copy to which the diffs under a heading are applied."""
     applied = subprocess.run(
-        ["git", "apply", "-C1", "-"], input=diffs("A new family of routes"), cwd=copy, text=True, capture_output=True,
-        check=False,
-    )  # fmt: skip
+        ["git", "apply", "-C1", "-"], input=diffs(heading), cwd=copy, text=True, capture_output=True, check=False
+    )
     assert applied.returncode == 0, applied.stderr
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=copy, env={"PYTHONPATH": str(copy)}, text=True, capture_output=True,
+        [sys.executable, "-c", script], cwd=copy, env={"PYTHONPATH": str(copy)}, text=True, capture_output=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    said, param, example = json.loads(done.stdout.splitlines()[-1])
+    printed: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
+
+
+def test_a_new_engine_is_a_file_and_an_entry_of_the_configuration(copy: Path) -> None:
+    answer, kind, wrong_option, wrong_name = run_with(copy, "A new engine", ENGINE)
+    assert answer == "Good morning. Good morning. "
+    assert kind == "vlm"
+    assert "models.echo.options.times: 20: input should be less than or equal to 10" in wrong_option
+    assert "models.echo.engine: 'ecco': there is no such engine; allowed: diffusion, " in wrong_name
+    assert ", echo, " in wrong_name
+
+
+def test_a_new_family_of_routes_is_a_file_of_routes_a_file_of_fields_and_a_line(copy: Path) -> None:
+    said, param, example = run_with(copy, "A new family of routes", SCRIPT)
     assert said == {"text": "Hello.", "models": 0}
     assert param == "text"
     assert example == {"text": "Hello."}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import settings
-from models.image.diffusion import DiffusionOptions
-from models.image.diffusion_ways import main_class, ways_of
+from models.image.engines.diffusion import DiffusionOptions
+from models.image.pipeline_tasks import main_class, ways_of
 
 CONFIG = Path(__file__).parent.parent / "serve_config.gpu.yaml"
 

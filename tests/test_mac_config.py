@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import settings
-from models.image.diffusion import DiffusionOptions
-from models.image.diffusion_mlx import MlxDiffusionEngine
-from models.image.diffusion_ways import expected_ways, main_class, ways_of
+from models.image.engines.diffusion import DiffusionOptions
+from models.image.engines.diffusion_mlx import MlxDiffusionEngine
+from models.image.pipeline_tasks import expected_ways, main_class, ways_of
 
 CONFIG = Path(__file__).parent.parent / "serve_config.mac.yaml"
 

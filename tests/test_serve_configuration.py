@@ -13,7 +13,7 @@ import settings
 from cli.configuration import serve_configuration
 from cli.environment import ROOT
 from deployments.ingress.calls.model_calls import ModelCalls
-from models.catalog import Kind
+from models.kinds import Kind
 from settings import ConfigurationError
 
 

@@ -78,7 +78,7 @@ def test_a_wrong_variable_is_named_with_its_setting() -> None:
 def test_an_unknown_engine_lists_the_engines() -> None:
     text = mistake({"models": {"clip": {"engine": "clap", "checkpoint": "x"}}})
     assert text.startswith("models.clip.engine: 'clap':")
-    assert "'clip'" in text
+    assert ", clip" in text
 
 
 def test_a_missing_checkpoint_key_is_named() -> None:

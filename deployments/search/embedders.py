@@ -15,9 +15,10 @@ from cachetools import LRUCache
 from ray.serve.handle import DeploymentHandle
 
 from deployments.batches import Batcher, HaveLeft
-from models.catalog import ModelEntry, create_engine
+from models.catalog import create_engine
 from models.checkpoints import fingerprint
-from models.engine import EmbeddingEngine
+from models.embedding.engine import EmbeddingEngine
+from models.entry import ModelEntry
 from models.errors import CheckpointError, ModelError
 from models.pictures import open_picture
 from stores.database import Vectors

@@ -8,8 +8,8 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Literal
 
+from models.chat.engine import PendingChat
 from models.chat.streaming import TokenText
-from models.engine import PendingChat
 from models.tasks import ChatDelta, TokenLogprob, Usage
 
 

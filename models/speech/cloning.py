@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.engine import Options
 from models.errors import CheckpointError, InvalidInput
 from models.speech.engine import S, SpeechEngine
-from models.speech.espeak import stock_recording, stock_voices
+from models.speech.stock_voices import stock_recording, stock_voices
 
 if TYPE_CHECKING:
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 
 class VoiceSample(BaseModel):
@@ -37,7 +37,7 @@ class CloningEngine(SpeechEngine[S]):
     """An engine whose every voice is a recording's.
 
     OpenAI's voice names work from the start: those that the configuration does not name are its first voice, and where
-    it names none, recordings of the built-in synthesiser (`models.speech.espeak`), which sound like one.
+    it names none, recordings of the built-in synthesiser (`models.speech.stock_voices`), which sound like one.
     """
 
     Options: ClassVar[type[Options]] = CloningOptions

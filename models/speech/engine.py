@@ -27,7 +27,7 @@ from models.speech.text import (
 from models.tasks import Audio, SpeechJob
 
 if TYPE_CHECKING:
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 _SILENCE_SECONDS: Final = 0.2
 _SILENCE_RATE: Final = 24_000

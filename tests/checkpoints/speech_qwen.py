@@ -1,4 +1,4 @@
-"""Qwen3-TTS as qwen-tts saves it; to be written by a process that has qwen-tts (`models.speech.qwen`)."""
+"""Qwen3-TTS as qwen-tts saves it; to be written by a process that has qwen-tts (`models.speech.engines.qwen_tts`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.speech.qwen import import_qwen_tts
+from models.speech.engines.qwen_tts import import_qwen_tts
 from models.speech.text import LANGUAGES
 from tests.checkpoints.words import byte_level_bpe
 

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.ingress.requests.pictures import Picture
 from deployments.ingress.services.image_jobs import ImageRequest, plan
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.errors import InvalidInput
 
 PICTURE = Picture(b"never looked at", 64, 64)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deployments.captioning import Captioning
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.errors import InvalidImage
 from tests.api.pictures import TRUNCATED, many_scenes, png
 

@@ -15,8 +15,8 @@ from deployments.embedding import Embedding
 from deployments.residency.presence import Presence
 from deployments.voice import Voice
 from models import checkpoints
-from models.catalog import ModelEntry
 from models.checkpoints import download, local_folder
+from models.entry import ModelEntry
 from models.errors import CheckpointError
 from tests.hub import Hub, running_hub
 

@@ -14,8 +14,8 @@ from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer
 from PIL import Image
 
 from deployments.embedding import Embedding
-from models.catalog import ModelEntry
-from models.clip import OpenClipEngine
+from models.embedding.engines.clip import OpenClipEngine
+from models.entry import ModelEntry
 from models.errors import Cancelled, InvalidImage, InvalidInput
 from tests.api.pictures import TRUNCATED, many_scenes, png
 from tests.checkpoints.words import bert_tokenizer, t5_tokenizer

@@ -10,7 +10,7 @@ import pytest
 
 from deployments import serve_internals
 from deployments.embedding import Embedding
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.errors import DeviceLost, InferenceFailed, OutOfMemory
 
 ASSERT = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"

@@ -14,7 +14,7 @@ import pytest
 from deployments import replica
 from deployments.replica import IsCancelled
 from deployments.voice import Spoken, Voice
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.errors import InferenceFailed
 from models.tasks import SpeechJob
 

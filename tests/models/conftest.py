@@ -13,16 +13,17 @@ import diffusers  # noqa: F401
 import pytest
 import transformers  # noqa: F401
 
-from models.captioner import BlipEngine
-from models.catalog import EngineName, ModelEntry, create_engine
-from models.chat.vlm import TransformersVlmEngine
-from models.clip import OpenClipEngine
-from models.engine import ChatEngine, PendingChat
-from models.image.diffusion import DiffusionEngine
+from models.caption.engines.captioner import BlipEngine
+from models.catalog import create_engine
+from models.chat.engine import ChatEngine, PendingChat
+from models.chat.engines.vlm import TransformersVlmEngine
+from models.embedding.engines.clip import OpenClipEngine
+from models.entry import ModelEntry
+from models.image.engines.diffusion import DiffusionEngine
 from models.tasks import ChatDelta, ChatJob
 from tests import checkpoints
 
-WRITERS: dict[str, tuple[EngineName, Callable[[Path], None]]] = {
+WRITERS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "flux": ("diffusion", checkpoints.write_flux),
     "kontext": ("diffusion", checkpoints.write_kontext),
     "flux2_klein": ("diffusion", checkpoints.write_flux2_klein),
@@ -64,7 +65,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     return entry
 
 
-def entry_of(engine: EngineName, checkpoint: str | Path) -> ModelEntry:
+def entry_of(engine: str, checkpoint: str | Path) -> ModelEntry:
     """A catalogue entry for one CPU thread and small pictures."""
     small = {"width": 64, "height": 64, "steps": 2}
     return ModelEntry.model_validate(

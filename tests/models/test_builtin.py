@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.pictures import encode
 from models.tasks import ChatJob, ImageJob, ImagePart, Message, TextPart
 from tests.models.conftest import loaded

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.clip import OpenClipEngine
+from models.embedding.engines.clip import OpenClipEngine
 from models.errors import CheckpointError
 from tests.models.conftest import Shelf, entry_of, loaded, with_options
 

@@ -8,15 +8,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from models import devices, engine
-from models.catalog import EngineName, create_engine
+from models import devices
+from models.caption.engine import CaptionEngine
+from models.catalog import create_engine, engine_class
+from models.chat.engine import ChatEngine
+from models.engine import Engine
 from models.errors import Cancelled, CheckpointError, InferenceFailed, OutOfMemory
+from models.image.engine import ImageEngine
+from models.kinds import engines
 from models.pictures import encode
 from models.tasks import ChatJob, ImageJob, Message, TextPart
 from tests.models.conftest import WRITERS, Shelf, entry_of
@@ -28,11 +34,11 @@ EVERY_ENGINE = pytest.mark.parametrize("name", ["diffusion", "vlm", "captioner",
 def work(loaded: Any) -> object:
     """One small piece of work, whatever the engine does."""
     match loaded:
-        case engine.ImageEngine():
+        case ImageEngine():
             return loaded.generate(_job_for(loaded), lambda _step: None)[0].tobytes()
-        case engine.ChatEngine():
+        case ChatEngine():
             return list(loaded.stream(ChatJob((Message("user", (TextPart("hello"),)),), 3), lambda: False))
-        case engine.CaptionEngine():
+        case CaptionEngine():
             return loaded.caption([Image.new("RGB", (40, 40), "red")])
         case _:
             return loaded.embed_texts(["a red circle"]).tolist()
@@ -79,19 +85,19 @@ def test_the_footprint_is_the_size_of_the_weights(name: str, shelf: Shelf) -> No
 
 
 @EVERY_ENGINE
-def test_a_missing_checkpoint_is_named(name: EngineName, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nothing-here"):
         create_engine(entry_of(name, tmp_path / "nothing-here")).load()
 
 
 @EVERY_ENGINE
-def test_a_missing_builtin_is_named_with_those_there_are(name: EngineName) -> None:
+def test_a_missing_builtin_is_named_with_those_there_are(name: str) -> None:
     with pytest.raises(CheckpointError, match="'builtin:nothing-here'; there are: "):
         create_engine(entry_of(name, "builtin:nothing-here")).load()
 
 
 @EVERY_ENGINE
-def test_a_checkpoint_of_another_kind_is_refused_in_one_line(name: EngineName, shelf: Shelf) -> None:
+def test_a_checkpoint_of_another_kind_is_refused_in_one_line(name: str, shelf: Shelf) -> None:
     text_model = str(Path(shelf("z_image").checkpoint) / "text_encoder")
     loaded = create_engine(entry_of(name, text_model))
     with pytest.raises(CheckpointError) as caught:
@@ -128,7 +134,7 @@ def test_threads_are_those_of_the_entry(shelf: Shelf) -> None:
 
 def test_waiting_threads_leave_the_cores_to_others() -> None:
     program = (
-        "from models import devices; from models.catalog import ModelEntry;"
+        "from models import devices; from models.entry import ModelEntry;"
         "devices.prepare_torch(ModelEntry(engine='captioner', checkpoint='x'))"
     )
     environment = {**os.environ, "OMP_DISPLAY_ENV": "true"}
@@ -160,3 +166,33 @@ def test_errors_of_libraries_become_ours(raised: Exception, becomes: type[Except
     with pytest.raises(becomes) as caught, devices.inference():
         raise raised
     assert "more" not in str(caught.value)
+
+
+def test_finding_and_reading_of_every_engine_imports_no_library_that_computes() -> None:
+    script = (
+        "import sys; from models.catalog import engine_class; from models.kinds import engines;"
+        "before = [name for name in sys.modules if '.engines.' in name];"
+        "[engine_class(name) for name in engines()];"
+        "heavy = {'torch', 'transformers', 'diffusers', 'open_clip', 'mlx', 'mlx_vlm', 'mlx_audio', 'qwen_tts'};"
+        "print(len(engines()), before, sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.stdout.strip() == f"{len(engines())} [] []", done.stderr
+
+
+def test_a_file_with_no_engine_in_it_or_two_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class First(Engine):
+        pass
+
+    class Second(Engine):
+        pass
+
+    for classes in ((), (First, Second)):
+        file = ModuleType("models.chat.engines.double")
+        for each in classes:
+            each.__module__ = file.__name__
+            setattr(file, each.__name__, each)
+        monkeypatch.setitem(sys.modules, file.__name__, file)
+        monkeypatch.setattr("models.catalog.engines", lambda: {"double": "vlm"})
+        with pytest.raises(TypeError, match=rf"models\.chat\.engines\.double defines {len(classes)} classes"):
+            engine_class.__wrapped__("double")

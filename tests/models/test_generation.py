@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.captioner import BlipEngine
-from models.catalog import ModelEntry
-from models.chat.vlm import TransformersVlmEngine
-from models.engine import ChatEngine
+from models.caption.engines.captioner import BlipEngine
+from models.chat.engine import ChatEngine
+from models.chat.engines.vlm import TransformersVlmEngine
+from models.entry import ModelEntry
 from models.generation import neutral
 from models.pictures import encode
 from models.tasks import ChatJob, ImagePart, Message, SpeechJob, TextPart, TokenLogprob

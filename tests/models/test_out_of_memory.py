@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(
 PROGRAM = """
 import ctypes, gc, json, os, resource, sys
 from pathlib import Path
-from models.catalog import ModelEntry, create_engine
+from models.catalog import create_engine
+from models.entry import ModelEntry
 from models.errors import ModelError
 from models.tasks import ImageJob
 

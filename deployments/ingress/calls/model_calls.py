@@ -24,7 +24,9 @@ from deployments.ingress.calls.states import ModelStates, Standing
 from deployments.ingress.calls.turns import QueueFull, Turns, caller
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
-from models.catalog import Kind, ModelEntry
+from models.catalog import engine_class
+from models.entry import ModelEntry
+from models.kinds import Kind
 from settings import Settings
 
 logger = logging.getLogger("ray.serve")
@@ -58,7 +60,7 @@ class ModelCalls:
                 handles[alias],
                 self.known,
                 settings.start_timeout,
-                may_repeat=entry.engine != "upstream",
+                may_repeat=not engine_class(entry.engine).is_remote,
             )
             for alias, entry in self.entries.items()
         }

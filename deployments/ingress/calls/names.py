@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.request_context import note_model
-from models.catalog import Kind, ModelEntry
+from models.entry import ModelEntry
+from models.kinds import Kind
 from settings import Settings
 
 

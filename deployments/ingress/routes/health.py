@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.policy import policy
-from models.catalog import Kind
+from models.kinds import Kind
 from stores.errors import StoreError
 
 _STATE_SECONDS: Final = 1.0

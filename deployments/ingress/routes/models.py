@@ -12,7 +12,7 @@ from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import State
 from deployments.ingress.services.model_cards import ModelCard, model_card
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 
 router = APIRouter(prefix="/v1", tags=["models"])
 _CREATED = 1_760_000_000

@@ -14,7 +14,7 @@ from deployments.ingress.calls.states import Reason, Standing
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.policy import policy
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 
 router = APIRouter(prefix="/v1/system", tags=["system"])
 

@@ -16,7 +16,8 @@ from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import Picture
 from deployments.ingress.schemas.images import ALIASES, MAX_SEED, Drawing, Lora
 from deployments.ingress.services.jobs import Job
-from models.catalog import ModelEntry, refuse_impossible
+from models.catalog import refuse_impossible
+from models.entry import ModelEntry
 from models.tasks import ImageJob, LoraUse
 
 MIN_SIDE: Final = 64

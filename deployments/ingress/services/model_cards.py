@@ -10,8 +10,10 @@ from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, MAX_INPU
 from deployments.ingress.schemas.images import MAX_IMAGES, MAX_N
 from deployments.ingress.schemas.speech import MAX_CHARACTERS
 from deployments.ingress.services.image_jobs import MAX_PIXELS, MAX_SIDE, MIN_SIDE
-from models.catalog import Kind, ModelEntry, refuse_impossible
+from models.catalog import refuse_impossible
+from models.entry import ModelEntry
 from models.errors import InvalidInput
+from models.kinds import Kind
 from models.tasks import ImageJob
 
 _CAPABILITIES: Final[dict[Kind, tuple[str, ...]]] = {

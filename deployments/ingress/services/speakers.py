@@ -13,7 +13,8 @@ from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.schemas.speech import STOCK_VOICES
-from models.catalog import ModelEntry, engine_class
+from models.catalog import engine_class
+from models.entry import ModelEntry
 from models.errors import CheckpointError
 from models.speech.engine import SpeechEngine
 from stores.errors import KeyNotFound

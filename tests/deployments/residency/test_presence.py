@@ -11,10 +11,10 @@ import pytest
 from deployments import replica
 from deployments.replica import ModelReplica
 from deployments.residency.presence import Presence
-from models.catalog import ModelEntry
 from models.engine import Engine
+from models.entry import ModelEntry
 from models.errors import ModelError, OutOfMemory
-from models.speech.espeak import EspeakEngine
+from models.speech.engines.espeak import EspeakEngine
 
 ENTRY = ModelEntry(engine="espeak", checkpoint="builtin:voice")
 

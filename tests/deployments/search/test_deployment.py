@@ -22,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.embedding import Embedding
 from deployments.search.deployment import Search
 from deployments.search.embedders import embedder_of
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.errors import InvalidImage
 from models.pictures import open_picture
 from stores.backup import Backups

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.catalog import ModelEntry, check_checkpoint, create_engine
-from models.engine import ChatEngine
+from models.catalog import check_checkpoint, create_engine
+from models.chat.engine import ChatEngine
+from models.entry import ModelEntry
 from models.errors import CheckpointError, InvalidInput
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.chat.engines.vlm import TransformersVlmEngine
 from models.chat.streaming import TokenText
-from models.chat.vlm import TransformersVlmEngine
 
 KOREAN = "빨간색 원이 왼쪽에 있어요. 👩‍🎨 赤い円です"
 

@@ -16,8 +16,9 @@ from PIL import Image
 
 from cli.environment import free_ports
 from deployments.ingress.errors import from_exception
-from models.catalog import ModelEntry, check_checkpoint, create_engine
-from models.chat.upstream import UpstreamEngine
+from models.catalog import check_checkpoint, create_engine
+from models.chat.engines.upstream import UpstreamEngine
+from models.entry import ModelEntry
 from models.errors import CheckpointError, InvalidImage, InvalidInput, UpstreamBusy, UpstreamFailed
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage

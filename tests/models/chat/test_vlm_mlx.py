@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 
 from bench.parity import agreement, questions
-from models.catalog import ModelEntry, create_engine
+from models.catalog import create_engine
+from models.chat.engine import PendingChat
+from models.chat.engines.vlm import TransformersVlmEngine
+from models.chat.engines.vlm_mlx import MlxVlmEngine
 from models.chat.mlx_sampling import Choices
-from models.chat.vlm import TransformersVlmEngine
-from models.chat.vlm_mlx import MlxVlmEngine
 from models.checkpoints import local_folder
-from models.engine import PendingChat
+from models.entry import ModelEntry
 from models.errors import CheckpointError, InferenceFailed, InvalidImage, InvalidInput
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage

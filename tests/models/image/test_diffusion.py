@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from models.catalog import ModelEntry, create_engine
-from models.engine import Step, StepCallback
+from models.catalog import create_engine
+from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError, InvalidInput, OutOfMemory
-from models.image.diffusion import DiffusionEngine
-from models.image.diffusion_sources import drawn_size
+from models.image.engine import Step, StepCallback
+from models.image.engines.diffusion import DiffusionEngine
+from models.image.sources import drawn_size
 from models.tasks import ImageJob
 from tests import checkpoints
 from tests.models.conftest import Shelf, entry_of, loaded, with_options

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.engine import Step
 from models.errors import CheckpointError, InferenceFailed, InvalidImage, InvalidInput
-from models.image.diffusion import DiffusionEngine
+from models.image.engine import Step
+from models.image.engines.diffusion import DiffusionEngine
 from models.pictures import encode
 from models.tasks import ImageJob, LoraUse
 from tests import checkpoints

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.engine import Step
 from models.errors import Cancelled, CheckpointError
-from models.image.diffusion import DiffusionEngine
-from models.image.diffusion_loading import Loading
+from models.image.engine import Step
+from models.image.engines.diffusion import DiffusionEngine
+from models.image.loading import Loading
 from models.pictures import encode
 from models.quantizers import unused
 from models.tasks import ImageJob
@@ -141,7 +141,8 @@ def test_a_text_encoder_in_nf4_works_on_a_cpu(tmp_path: Path) -> None:
 def test_packages_of_quantised_weights_are_left_out_where_nothing_is_quantised(shelf: Shelf) -> None:
     program = """
 import sys
-from models.catalog import ModelEntry, create_engine
+from models.catalog import create_engine
+from models.entry import ModelEntry
 engine = create_engine(ModelEntry(engine="diffusion", checkpoint=sys.argv[1], device="cpu", threads=1))
 engine.load()
 print([name for name in ("bitsandbytes", "gguf", "scipy", "torchao") if sys.modules.get(name)])

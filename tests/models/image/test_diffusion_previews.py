@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from models.engine import Step
 from models.errors import Cancelled, OutOfMemory
-from models.image.diffusion import DiffusionEngine
-from models.image.diffusion_previews import LatentColours, _decoded
+from models.image.engine import Step
+from models.image.engines.diffusion import DiffusionEngine
+from models.image.previews import LatentColours, _decoded
 from models.pictures import encode
 from models.tasks import ImageJob
 from tests.models.conftest import Shelf, entry_of, loaded, with_options

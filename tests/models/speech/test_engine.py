@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.errors import InferenceFailed
 from models.speech.engine import SpeechEngine
 from models.tasks import Audio, SpeechJob

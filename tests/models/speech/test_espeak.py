@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.errors import CheckpointError, InvalidInput
 from models.speech import espeak_ng
-from models.speech.espeak import EspeakEngine
+from models.speech.engines.espeak import EspeakEngine
 from models.speech.speaker import Envelope, Speaker, change_voice, hear_speaker
 from models.tasks import Audio, SpeechJob
 from tests.models.sounds import encoded, praat_formants, praat_pitch, sine, vowels
@@ -113,7 +113,7 @@ def test_the_same_job_gives_the_same_samples(engine: EspeakEngine, language: str
 
 def test_another_process_gives_the_same_samples(engine: EspeakEngine) -> None:
     script = (
-        "import hashlib; from models.catalog import ModelEntry; from models.speech.espeak import EspeakEngine;"
+        "import hashlib; from models.entry import ModelEntry; from models.speech.engines.espeak import EspeakEngine;"
         "from models.tasks import SpeechJob; e = EspeakEngine(ModelEntry(engine='espeak', checkpoint='builtin:voice'));"
         f"e.load(); print(hashlib.sha256(e.speak(SpeechJob({TEXTS['en']!r}, voice='coral')).samples).hexdigest())"
     )
@@ -151,7 +151,7 @@ def test_a_reference_is_analysed_once(engine: EspeakEngine, monkeypatch: pytest.
         analysed += 1
         return hear_speaker(audio, known, param)
 
-    monkeypatch.setattr("models.speech.espeak.hear_speaker", counted)
+    monkeypatch.setattr("models.speech.engines.espeak.hear_speaker", counted)
     recording = encoded(vowels(177))
     for text in ("One.", "Two.", "Three."):
         engine.speak(SpeechJob(text, reference=recording))

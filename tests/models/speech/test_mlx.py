@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.catalog import ModelEntry, check_checkpoint, create_engine
+from models.catalog import check_checkpoint, create_engine
+from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError, InferenceFailed, InvalidInput
-from models.speech.espeak import stock_voices
-from models.speech.mlx import MlxSpeechEngine
+from models.speech.engines.mlx_audio import MlxSpeechEngine
+from models.speech.stock_voices import stock_voices
 from models.tasks import Audio, SpeechJob
 from tests.checkpoints.speech_mlx import write_qwen3_tts
 from tests.models.sounds import encoded, vowels

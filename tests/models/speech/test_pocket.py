@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.catalog import ModelEntry, check_checkpoint
+from models.catalog import check_checkpoint
+from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError, InvalidInput
-from models.speech.pocket import PocketTtsEngine
+from models.speech.engines.pocket_tts import PocketTtsEngine
 from models.tasks import Audio, SpeechJob
 from tests.checkpoints import write_pocket_tts
 from tests.models.conftest import entry_of, loaded, with_options
@@ -310,5 +311,7 @@ def test_nothing_heavy_is_imported_to_read_a_configuration() -> None:
     import subprocess
     import sys
 
-    script = "import sys, models.speech.pocket; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    script = (
+        "import sys, models.speech.engines.pocket_tts;sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[3], check=False).returncode == 0

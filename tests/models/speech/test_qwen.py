@@ -21,9 +21,10 @@ import soundfile
 import yaml
 
 from cli.environment import ROOT
-from models.catalog import ModelEntry, check_checkpoint, create_engine
+from models.catalog import check_checkpoint, create_engine
+from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError, InvalidInput
-from models.speech.espeak import stock_recording
+from models.speech.stock_voices import stock_recording
 from models.tasks import Audio, SpeechJob
 from tests.models.sounds import encoded, vowels
 from tests.servers import Server, environment_of, start_server

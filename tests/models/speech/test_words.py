@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 from models.speech.audio import resample
-from models.speech.espeak import EspeakEngine
+from models.speech.engines.espeak import EspeakEngine
 from models.tasks import Audio, SpeechJob
 from tests.models.sounds import encoded, vowels
 

@@ -7,7 +7,7 @@ import pytest
 from deployments.ingress.errors import ApiError
 from deployments.ingress.requests.pictures import Picture
 from deployments.ingress.services.image_jobs import ImageRequest, plan, size_of
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 
 DEFAULTS = (64, 128)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.ingress.services.model_cards import model_card
-from models.catalog import ModelEntry
+from models.entry import ModelEntry
 
 EVERYTHING = ("image.generate", "image.edit", "image.mask", "image.variation")
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
 from models.chat.answering import AnswerStream
 from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
+from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
 from models.chat.grammar import spelled, vocabulary_of
 from models.chat.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch, picker_for
 from models.chat.mlx_sampling import Choices
-from models.engine import PendingChat
+from models.engine import Options
 from models.errors import CheckpointError, DeviceLost, InvalidInput, ModelError
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
 from models.pictures import encode
@@ -33,7 +34,7 @@ _PLACEHOLDERS = ("<|placeholder|>", "<image>", "<video>")
 """What mlx-vlm's processors put pictures in the place of, though it is no special token of most checkpoints."""
 
 
-class MlxOptions(engine.Options):
+class MlxOptions(Options):
     """What the catalogue entry of a chat model on MLX can say."""
 
     processor: dict[str, Any] = Field(
@@ -42,10 +43,10 @@ class MlxOptions(engine.Options):
     max_batch: int = Field(8, ge=1, le=64, description="answers that are written side by side; 1 = one by one")
 
 
-class MlxVlmEngine(engine.ChatEngine):
+class MlxVlmEngine(ChatEngine):
     """A chat model of mlx-vlm with its own chat template, or one that answers single questions (Moondream)."""
 
-    Options: ClassVar[type[engine.Options]] = MlxOptions
+    Options: ClassVar[type[Options]] = MlxOptions
     options: MlxOptions
 
     @property
@@ -53,7 +54,7 @@ class MlxVlmEngine(engine.ChatEngine):
         """As the entry says; 1 for a model without turns."""
         return self.options.max_batch if not self.loaded or self._templates is not None else 1
 
-    def answer(self, asked: Sequence[PendingChat], take_waiting: engine.TakeWaiting = lambda _: ()) -> None:
+    def answer(self, asked: Sequence[PendingChat], take_waiting: TakeWaiting = lambda _: ()) -> None:
         """Answer several jobs side by side, take_waiting from the next token on; a job's own fault is its own."""
         if self.max_batch == 1:
             super().answer(asked)

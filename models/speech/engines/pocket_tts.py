@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import numpy as np
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
+from models.engine import Options
 from models.errors import Cancelled, CheckpointError
 from models.generation import keep_only_token_ids
 from models.speech.audio import resample
@@ -26,7 +27,7 @@ from models.tasks import Audio, SpeechJob
 if TYPE_CHECKING:
     import torch
 
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 _MODEL_TYPE: Final = "pocket_tts"
 _LONGEST_REFERENCE: Final = 15.0
@@ -59,7 +60,7 @@ class ClonePrompt:
 class PocketTtsEngine(CloningEngine[ClonePrompt]):
     """A PocketTTSForConditionalGeneration with its processor and audio tokenizer."""
 
-    Options: ClassVar[type[engine.Options]] = PocketTtsOptions
+    Options: ClassVar[type[Options]] = PocketTtsOptions
     options: PocketTtsOptions
     languages: ClassVar[tuple[str, ...]] = ("en", "fr", "de", "pt", "it", "es")
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
-from models import engine
+from models.chat.engine import ChatEngine
+from models.engine import Options
 from models.errors import CheckpointError, InvalidInput, UpstreamBusy, UpstreamFailed
 from models.outgoing import openai_client
 from models.picture_files import read_header
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice
 
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 _ASK_EVERY = 0.1
 """Seconds between two looks at whether the caller has gone, while the upstream says nothing."""
@@ -33,7 +34,7 @@ _TOKENS_AROUND_A_CHOICE = 16
 """What `{"answer": ""}` adds to an answer that is one of several texts."""
 
 
-class UpstreamOptions(engine.Options):
+class UpstreamOptions(Options):
     """Where the upstream is. The catalogue entry's `checkpoint` is what it calls the model."""
 
     base_url: str = Field(pattern=r"^https?://[^\s/]+", description="of its API, e.g. http://10.0.0.5:8000/v1")
@@ -51,12 +52,13 @@ class UpstreamOptions(engine.Options):
         return self
 
 
-class UpstreamEngine(engine.ChatEngine):
+class UpstreamEngine(ChatEngine):
     """A chat model that runs elsewhere. It takes no memory here, and loads whether or not the upstream is up."""
 
-    Options: ClassVar[type[engine.Options]] = UpstreamOptions
+    Options: ClassVar[type[Options]] = UpstreamOptions
     reentrant: ClassVar[bool] = True
     is_on_hub: ClassVar[bool] = False
+    is_remote: ClassVar[bool] = True
     options: UpstreamOptions
 
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
+from models.engine import Options
 from models.errors import CheckpointError, InvalidInput, OutOfMemory
-from models.image.diffusion_loading import Loading, alike_in_any_batch, load, step_cache, tune
-from models.image.diffusion_loras import Loras, LoraSource
-from models.image.diffusion_previews import LatentColours, Previewer
-from models.image.diffusion_sources import Sources, drawn_size
-from models.image.diffusion_ways import (
+from models.image.engine import ImageEngine, Step, StepCallback
+from models.image.loading import Loading, alike_in_any_batch, load, step_cache, tune
+from models.image.loras import Loras, LoraSource
+from models.image.pipeline_tasks import (
     GUIDED_ABOVE_0,
     ONE_BY_ONE,
     READS_NO_SLIPS,
@@ -32,11 +32,13 @@ from models.image.diffusion_ways import (
     sibling,
     ways_of,
 )
+from models.image.previews import LatentColours, Previewer
+from models.image.sources import Sources, drawn_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
     from models.tasks import ImageJob, LoraUse
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ _MOST_AT_ONCE = 4_194_304
 _WITHOUT_WORDS: dict[str, Any] = {"prompt": None, "prompt_2": None}
 
 
-class DiffusionOptions(engine.Options):
+class DiffusionOptions(Options):
     """What the catalogue entry of a diffusion model can say."""
 
     guidance_argument: GuidanceArgument | None = Field(
@@ -96,7 +98,7 @@ class DiffusionOptions(engine.Options):
     loading: Loading = Field(default_factory=lambda: Loading.model_validate({}))
 
 
-class DiffusionEngine(engine.ImageEngine):
+class DiffusionEngine(ImageEngine):
     """A diffusers checkpoint with one set of weights for all its pipelines.
 
     Randomness: picture i of a job starts from the noise of `seed + i`, drawn on the CPU on every device. With
@@ -107,10 +109,10 @@ class DiffusionEngine(engine.ImageEngine):
     """
 
     marker: ClassVar[str] = "model_index.json"
-    Options: ClassVar[type[engine.Options]] = DiffusionOptions
+    Options: ClassVar[type[Options]] = DiffusionOptions
     options: DiffusionOptions
 
-    def stream(self, job: ImageJob, on_step: engine.StepCallback) -> Iterator[Image.Image]:
+    def stream(self, job: ImageJob, on_step: StepCallback) -> Iterator[Image.Image]:
         """The pictures of the job, RGB, in order; those of a batch come together.
 
         Raises:
@@ -331,9 +333,7 @@ class DiffusionEngine(engine.ImageEngine):
 class _Progress:
     """The pipeline's step callback: counts the steps of all pictures of a job as one work."""
 
-    def __init__(
-        self, on_step: engine.StepCallback, previewer: Previewer, made: int, batch: int, job: ImageJob
-    ) -> None:
+    def __init__(self, on_step: StepCallback, previewer: Previewer, made: int, batch: int, job: ImageJob) -> None:
         self._on_step, self._previewer = on_step, previewer
         self._made, self._batch, self._pictures = made, batch, job.n
 
@@ -341,7 +341,7 @@ class _Progress:
         steps = pipeline.num_timesteps
         self._previewer.saw(tensors["latents"])
         done = self._made * steps + (step + 1) * self._batch
-        self._on_step(engine.Step(done, steps * self._pictures, (step + 1) / steps, self._peek))
+        self._on_step(Step(done, steps * self._pictures, (step + 1) / steps, self._peek))
         return tensors
 
     def _peek(self) -> list[tuple[int, Image.Image]]:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
 from models.chat.answering import AnswerStream, Listener
 from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
+from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
 from models.chat.grammar import vocabulary_of
 from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
 from models.chat.sampling import Choices
-from models.engine import PendingChat
+from models.engine import Options
 from models.errors import CheckpointError, DeviceLost, InferenceFailed, InvalidInput, ModelError, OutOfMemory
 from models.generation import keep_only_token_ids, neutral
 from models.pictures import encode
@@ -38,7 +39,7 @@ _MOST_TOKENS = 32_768
 """Prompts that are read at once have so many tokens together, padding included."""
 
 
-class VlmOptions(engine.Options):
+class VlmOptions(Options):
     """What the catalogue entry of a chat model can say."""
 
     processor: dict[str, Any] = Field(
@@ -63,10 +64,10 @@ class PreparedPrompt:
     pictures: Pictures
 
 
-class TransformersVlmEngine(engine.ChatEngine):
+class TransformersVlmEngine(ChatEngine):
     """A chat model of transformers with its own chat template."""
 
-    Options: ClassVar[type[engine.Options]] = VlmOptions
+    Options: ClassVar[type[Options]] = VlmOptions
     options: VlmOptions
 
     @property
@@ -88,7 +89,7 @@ class TransformersVlmEngine(engine.ChatEngine):
         begun = self._begun(PendingChat(job, listener.tell, listener.is_cancelled))
         return listener.pieces(lambda: self._write([begun]))
 
-    def answer(self, asked: Sequence[PendingChat], take_waiting: engine.TakeWaiting = lambda _: ()) -> None:  # noqa: ARG002
+    def answer(self, asked: Sequence[PendingChat], take_waiting: TakeWaiting = lambda _: ()) -> None:  # noqa: ARG002
         """Answer several jobs in one batch, each as if it were alone; a job's own fault is its own.
 
         TakeWaiting wait: transformers' continuous batching takes no pictures.

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
+from models.engine import Options
 from models.errors import CheckpointError, InvalidInput
-from models.image.diffusion_sources import Sources, drawn_size
-from models.image.diffusion_ways import Way, check_references, choose, expected_ways
+from models.image.engine import ImageEngine, Step, StepCallback
 from models.image.flux2_mlx import Flux2, Tokens, joined, latents_of, mask_of, noise, noise_levels, shown, tokens_of
+from models.image.pipeline_tasks import Way, check_references, choose, expected_ways
+from models.image.sources import Sources, drawn_size
 from models.mlx_weights import prepare_mlx
 from models.tasks import ImageJob
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import mlx.core as mx
     from PIL import Image
 
-    from models.catalog import ModelEntry
+    from models.entry import ModelEntry
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ _EMPTY: Final = ""
 """The prompt that guidance leads away from."""
 
 
-class MlxDiffusionOptions(engine.Options):
+class MlxDiffusionOptions(Options):
     """What the catalogue entry of a picture model on MLX can say."""
 
     bits: Literal[4, 8] | None = Field(
@@ -57,7 +59,7 @@ class MlxDiffusionOptions(engine.Options):
     )
 
 
-class MlxDiffusionEngine(engine.ImageEngine):
+class MlxDiffusionEngine(ImageEngine):
     """A FLUX.2 klein in diffusers' layout: words, instructions about several pictures, strength and masks.
 
     Each way is that of diffusers' pipelines of this model, and picture i starts from the same noise of `seed + i` as
@@ -67,10 +69,10 @@ class MlxDiffusionEngine(engine.ImageEngine):
     """
 
     marker: ClassVar[str] = "model_index.json"
-    Options: ClassVar[type[engine.Options]] = MlxDiffusionOptions
+    Options: ClassVar[type[Options]] = MlxDiffusionOptions
     options: MlxDiffusionOptions
 
-    def stream(self, job: ImageJob, on_step: engine.StepCallback) -> Iterator[Image.Image]:
+    def stream(self, job: ImageJob, on_step: StepCallback) -> Iterator[Image.Image]:
         """The pictures of the job, RGB, in order, each as it is finished.
 
         Raises:
@@ -248,7 +250,7 @@ class _Start:
 class _Steps:
     """Tells the steps of picture `number` of `pictures`, counted over all of them."""
 
-    def __init__(self, on_step: engine.StepCallback, flux2: Flux2, start: _Start, number: int, pictures: int) -> None:
+    def __init__(self, on_step: StepCallback, flux2: Flux2, start: _Start, number: int, pictures: int) -> None:
         self._on_step, self._flux2, self._start = on_step, flux2, start
         self._number, self._pictures, self._taken = number, pictures, 0
 
@@ -257,7 +259,7 @@ class _Steps:
         steps = len(self._start.levels) - 1
         self._taken += 1
         done, total = self._number * steps + self._taken, steps * self._pictures
-        self._on_step(engine.Step(done, total, self._taken / steps, lambda: self._peek(clean)))
+        self._on_step(Step(done, total, self._taken / steps, lambda: self._peek(clean)))
 
     def _peek(self, clean: mx.array) -> list[tuple[int, Image.Image]]:
         try:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
+from models.caption.engine import CaptionEngine
+from models.engine import Options
 from models.errors import Cancelled, CheckpointError
 from models.generation import keep_only_token_ids
 
@@ -21,7 +23,7 @@ _CLASSES = {
 """`model_type` of a checkpoint's config.json → model and processor."""
 
 
-class CaptionerOptions(engine.Options):
+class CaptionerOptions(Options):
     """What the catalogue entry of a captioner can say."""
 
     max_new_tokens: int = Field(default=40, ge=1, le=512, description="longest caption, prefix not counted")
@@ -29,10 +31,10 @@ class CaptionerOptions(engine.Options):
     max_batch: int = Field(default=16, ge=1, description="pictures that go through the model at once")
 
 
-class BlipEngine(engine.CaptionEngine):
+class BlipEngine(CaptionEngine):
     """A BLIP or BLIP-2 captioner, whichever the checkpoint is. Captions are greedy, so the same each time."""
 
-    Options: ClassVar[type[engine.Options]] = CaptionerOptions
+    Options: ClassVar[type[Options]] = CaptionerOptions
     options: CaptionerOptions
 
     @property

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
+from models.chat.engine import ChatEngine
 from models.chat.streaming import TokenText
+from models.engine import Options
 from models.errors import CheckpointError, InvalidInput
 from models.generation import keep_only_token_ids
 from models.pictures import encode, open_picture
@@ -18,7 +20,7 @@ _PATCHES = 729
 """Tokens that the model reads for a picture: 27 x 27 patches."""
 
 
-class MoondreamOptions(engine.Options):
+class MoondreamOptions(Options):
     """What the catalogue entry of a moondream2 can say."""
 
     trust_remote_code: bool = Field(
@@ -26,10 +28,10 @@ class MoondreamOptions(engine.Options):
     )
 
 
-class MoondreamEngine(engine.ChatEngine):
+class MoondreamEngine(ChatEngine):
     """moondream2 by the `query` of its own class (`AutoModelForCausalLM`, revisions of 2025 and later)."""
 
-    Options: ClassVar[type[engine.Options]] = MoondreamOptions
+    Options: ClassVar[type[Options]] = MoondreamOptions
     options: MoondreamOptions
 
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:

@@ -16,9 +16,9 @@ from models.errors import Cancelled, CheckpointError
 from models.generation import keep_only_token_ids
 from models.speech.audio import resample
 from models.speech.cloning import CloningEngine
-from models.speech.espeak import stock_recording, stock_voices
 from models.speech.qwen3_tts import MODEL_TYPE, SAMPLING, not_a_base
 from models.speech.speaker import change_voice
+from models.speech.stock_voices import stock_recording, stock_voices
 from models.speech.text import LANGUAGES, language_name, most_seconds, pronounceable
 from models.tasks import Audio, SpeechJob
 

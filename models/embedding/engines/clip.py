@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from models import checkpoints, devices, engine
+from models import checkpoints, devices
+from models.embedding.engine import EmbeddingEngine
+from models.engine import Options
 from models.errors import Cancelled, CheckpointError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 _PRECISIONS = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
 
 
-class ClipOptions(engine.Options):
+class ClipOptions(Options):
     """What the catalogue entry of a CLIP model can say."""
 
     pretrained: str | None = Field(
@@ -28,7 +30,7 @@ class ClipOptions(engine.Options):
     max_batch: int = Field(default=32, ge=1, description="inputs that go through the model at once")
 
 
-class OpenClipEngine(engine.EmbeddingEngine):
+class OpenClipEngine(EmbeddingEngine):
     """An open_clip model with the tokenizer and the pre-processing that belong to it.
 
     `checkpoint` is a built-in, a folder with `open_clip_config.json`, a hub id (`org/name`), or the name of an
@@ -36,7 +38,7 @@ class OpenClipEngine(engine.EmbeddingEngine):
     """
 
     marker: ClassVar[str] = "open_clip_config.json"
-    Options: ClassVar[type[engine.Options]] = ClipOptions
+    Options: ClassVar[type[Options]] = ClipOptions
     options: ClipOptions
 
     @property

@@ -10,7 +10,7 @@ from models.pictures import open_picture, repainted
 if TYPE_CHECKING:
     from PIL import Image
 
-    from models.image.diffusion_ways import Way
+    from models.image.pipeline_tasks import Way
     from models.tasks import ImageJob
 
 _MOST_DRAWN = 4_194_304

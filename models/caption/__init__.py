@@ -1,0 +1,1 @@
+"""Captions of pictures: the engine's base and the engines."""

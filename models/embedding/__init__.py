@@ -1,0 +1,1 @@
+"""Vectors of pictures and words: the engine's base and the engines."""
