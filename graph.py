@@ -22,7 +22,7 @@ from deployments.embedding import Embedding
 from deployments.imaging import Imaging
 from deployments.ingress.deployment import Ingress
 from deployments.logs import logging_options
-from deployments.search.deployment import Search
+from deployments.search.deployment import Model, Search
 from deployments.search.embedders import embedder_of
 from deployments.storage import open_backups, open_index, open_store
 from deployments.vision import Vision
@@ -163,7 +163,8 @@ def _search(settings: Settings, embedder: Application) -> Application:
         .options(
             name="search",
             num_replicas=search.replicas,
-            max_ongoing_requests=64,
+            # The ingress gives the turns; this is above what it sends, of all kinds and by several ingress replicas.
+            max_ongoing_requests=8 * search.max_ongoing,
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
             ray_actor_options={"num_cpus": 0.1},
             **logging_options(settings),
@@ -173,6 +174,7 @@ def _search(settings: Settings, embedder: Application) -> Application:
             partial(open_index, settings, configured),
             configured,
             embedder,
+            Model(search.embedder, settings.start_timeout),
             partial(open_backups, settings) if with_backups else None,
             search.database_in(settings.folder) if search.database_url is None else None,
             search.backup_interval_seconds,

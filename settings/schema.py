@@ -97,6 +97,11 @@ class Search(BaseModel):
     )
     backups_kept: int = Field(5, ge=1, description="backups kept, and as many of those asked for; the oldest go")
     max_bytes: int = Field(20 * 2**20, ge=1, description="largest accepted upload, bytes")
+    max_ongoing: int = Field(
+        32, ge=1, description="requests that one replica works on at once: so many look up, as many change, and so on"
+    )
+    max_queued: int = Field(256, ge=0, description="requests of a kind that may wait for that; more get 429")
+    max_queued_bytes: int = Field(256 * 2**20, ge=0, description="bytes of pictures that may wait with them")
     max_elements: int = Field(50_000, ge=1, description="first capacity of a project's index; it grows")
 
     @model_validator(mode="after")

@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends
-from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 
 from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.metrics import Metrics
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.services.caption_writer import CaptionWriter
@@ -35,7 +35,7 @@ class Atelier:
     settings: Settings
     models: ModelCalls
     files: PublicStore
-    search: DeploymentHandle | None
+    search: SearchCalls | None
 
     @property
     def metrics(self) -> Metrics:

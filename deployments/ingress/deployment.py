@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.dependencies import Atelier
 from deployments.logs import log_request_ids
 from deployments.storage import open_store
@@ -25,7 +26,9 @@ class Ingress:
         self, settings: Settings, models: Mapping[str, DeploymentHandle], search: DeploymentHandle | None
     ) -> None:
         log_request_ids()
-        self._atelier = Atelier(settings, ModelCalls(settings, models), open_store(settings), search)
+        calls = ModelCalls(settings, models)
+        search_calls = SearchCalls(settings, search, calls.known, calls.metrics) if search else None
+        self._atelier = Atelier(settings, calls, open_store(settings), search_calls)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, built where the handles are."""

@@ -41,10 +41,13 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         detail: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(status, message)  # so that it is picklable: image search calls a model in its own process
         self.status, self.message, self.code, self.param = status, message, code, param
         self.detail = detail or message
         self.headers = dict(headers or {})
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def type(self) -> str:

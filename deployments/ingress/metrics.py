@@ -51,6 +51,8 @@ class ModelFacts:
     loads: int | None = None
     """Since the server started; as `evictions`."""
     evictions: int | None = None
+    calls_of_embedder: Mapping[str, int] | None = None
+    """Of image search: how its own calls of the embedding model ended, by `Outcome`."""
 
 
 class Metrics:
@@ -269,7 +271,12 @@ def _families(facts: Mapping[str, ModelFacts]) -> list[Metric]:
     resident = GaugeMetricFamily("atelier_model_resident_bytes", "Bytes that a loaded model takes.", labels=["alias"])
     loads = CounterMetricFamily("atelier_model_loads", "Times that a model was loaded.", labels=["alias"])
     evictions = CounterMetricFamily("atelier_model_evictions", "Times that a model left for another.", labels=["alias"])
+    embedding = CounterMetricFamily(
+        "atelier_search_embedder_calls", "Calls of its embedding model by image search.", labels=["outcome"]
+    )
     for alias, each in facts.items():
+        for outcome, count in (each.calls_of_embedder or {}).items():
+            embedding.add_metric([outcome], count)
         for name in get_args(State):
             state.add_metric([alias, name], float(name == each.state))
         requests.add_metric([alias, "running"], each.running)
@@ -277,7 +284,7 @@ def _families(facts: Mapping[str, ModelFacts]) -> list[Metric]:
         for family, value in ((resident, each.resident_bytes), (loads, each.loads), (evictions, each.evictions)):
             if value is not None:
                 family.add_metric([alias], value)
-    return [state, requests, resident, loads, evictions]
+    return [state, requests, resident, loads, evictions, embedding]
 
 
 def _memory() -> list[Metric]:

@@ -8,11 +8,14 @@ import os
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ray.serve.handle import DeploymentHandle
 
+from deployments.ingress.calls.model_handle import ModelHandle
+from deployments.ingress.calls.states import ModelStates
 from deployments.logs import log_request_ids
 from deployments.search.duties import repeat
 from deployments.search.embedders import Embedders
@@ -20,16 +23,20 @@ from deployments.search.files import ImageFiles
 from deployments.search.garbage import GarbageCollection, Strays
 from deployments.search.index_keeper import IndexKeeper
 from deployments.search.reembedding import Reembedding
+from deployments.search.report import Report
 from deployments.search.uploading import Uploading
 from models.picture_files import check
+from models.pictures import THUMBNAIL_SIDE, open_picture, thumbnail
 from stores.backup import Backup, Backups
 from stores.database import Vectors
 from stores.errors import EmbedderChanged, StoreError
 from stores.index.index import Hits, ImageIndex
-from stores.index.records import NO_FILTER, Embedder, ImageFilter, ImageRecord, Page, Project
+from stores.index.records import NO_FILTER, Embedder, ImageFilter, ImageRecord, Page, Project, thumbnail_key
 from stores.objects import ObjectStore
 
 logger = logging.getLogger("ray.serve")
+
+T = TypeVar("T")
 
 _FILE_THREADS: Final = 8
 _UPKEEP_THREADS: Final = 2
@@ -38,6 +45,14 @@ _REOPEN_SECONDS: Final = 10.0
 _SWEEP_SECONDS: Final = 1.0
 _EMBED_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """The deployment that embeds: its alias, and how many seconds a request waits for it to start."""
+
+    alias: str
+    start_timeout: float
 
 
 class Search:
@@ -58,13 +73,15 @@ class Search:
         index: Callable[[], ImageIndex],
         configured: Embedder,
         embedder: DeploymentHandle,
+        model: Model,
         backups: Callable[[ObjectStore], Backups] | None = None,
         database: Path | None = None,
         backup_seconds: float = 1800,
     ) -> None:
         """`files` opens the store of the pictures, `index` the index for the `configured` embedder.
 
-        `embedder` has that one's `embed_texts` and `embed_images`. For `backups` and `database` see `IndexKeeper`.
+        `embedder` has that one's `embed_texts` and `embed_images`, and `model` says what is known of its deployment.
+        For `backups` and `database` see `IndexKeeper`.
         """
         log_request_ids()
         store = files()
@@ -75,7 +92,8 @@ class Search:
         )
         self._index = IndexKeeper(index, backups(store) if backups else None, database)
         self._call = self._index.call
-        self._embedders = Embedders(configured, embedder, lambda: self._call(_serving))
+        handle = ModelHandle(model.alias, embedder, ModelStates([model.alias]), model.start_timeout)
+        self._embedders = Embedders(configured, handle, lambda: self._call(_serving))
         self._garbage = GarbageCollection(self._index, self._upkeep_files)
         self._reembedding = Reembedding(self._index, self._upkeep_files, self._embedders, self._garbage)
         self._uploading = Uploading(
@@ -132,6 +150,10 @@ class Search:
                 state["why"] = self._embedders.old_failure
         return state | ({"failed": progress.failed} if progress.failed else {})
 
+    async def report(self) -> Report:
+        """What an ingress wants to know every second at most."""
+        return Report(await self.state(), dict(self._embedders.calls))
+
     # --- pictures ---
 
     async def add(self, project: str, filename: str, content: bytes) -> tuple[ImageRecord, bool]:
@@ -145,6 +167,18 @@ class Search:
     async def get(self, project: str, image_id: str) -> ImageRecord:
         """One record."""
         return await self._call(ImageIndex.get, project, image_id)
+
+    async def thumbnail(self, project: str, image_id: str, size: int) -> bytes:
+        """The picture as WebP, upright, its longer side `size` pixels, or as large as it is where that is less."""
+        record = await self.get(project, image_id)
+        kept = await self._files.find(thumbnail_key(record.r2_key))
+        if kept is None:  # it was added before thumbnails were kept
+            original = await self._files.get(record.r2_key)
+            kept = await self._decode(lambda: thumbnail(open_picture(original, side=THUMBNAIL_SIDE), THUMBNAIL_SIDE))
+            await self._files.put({thumbnail_key(record.r2_key): kept})
+        if size >= min(THUMBNAIL_SIDE, max(record.width, record.height)):
+            return kept
+        return await self._decode(lambda: thumbnail(open_picture(kept), size))
 
     async def delete(self, project: str, image_id: str) -> None:
         """Delete a picture and its files; those that cannot be deleted now are later."""
@@ -183,7 +217,7 @@ class Search:
         Raises:
             InvalidImage: not a picture that we read.
         """
-        await asyncio.get_running_loop().run_in_executor(self._decoding, check, image, "image")
+        await self._decode(lambda: check(image, "image"))
 
         async def embed(embedder: Embedder) -> Vectors:
             return await self._embedders.image(embedder, image)
@@ -204,7 +238,7 @@ class Search:
 
     # --- for administrators ---
 
-    async def strays(self, *, remove: bool, forget_set_aside: bool = False) -> Strays:
+    async def strays(self, remove: bool, forget_set_aside: bool = False) -> Strays:
         """What objects and records do not have of each other; see `GarbageCollection.strays`."""
         return await self._garbage.strays(remove=remove, forget_set_aside=forget_set_aside)
 
@@ -225,6 +259,9 @@ class Search:
         return restored
 
     # --- what these share ---
+
+    async def _decode(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
 
     async def _nearest(
         self,

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 import numpy as np
 from cachetools import LRUCache
-from ray.serve.handle import DeploymentHandle
 
 from deployments.batches import Batcher, HaveLeft
+from deployments.ingress.calls.model_handle import ModelHandle
+from deployments.ingress.errors import ApiError
+from deployments.ingress.metrics import Outcome, outcome_of
 from models.catalog import create_engine
 from models.checkpoints import fingerprint
 from models.embedding.engine import EmbeddingEngine
 from models.entry import ModelEntry
-from models.errors import CheckpointError, ModelError
+from models.errors import CheckpointError, InvalidImage, ModelError
 from models.pictures import open_picture
 from stores.database import Vectors
 from stores.errors import EmbedderChanged
@@ -39,14 +43,19 @@ _LOAD_AGAIN_SECONDS: Final = 60.0
 class Embedders:
     """Words and pictures into vectors, by the configured embedder or the one that serves.
 
+    Methods raise `ApiError` when the deployment does not start in time, does not fit or dies twice, as any call of a
+    model does.
+
     The configured one is a deployment. One that serves while pictures are embedded again is loaded in this process,
     once, on the CPU, when it is first needed; it is freed when it is seen that it serves no longer.
     """
 
-    def __init__(self, configured: Embedder, handle: DeploymentHandle, look: Callable[[], Awaitable[Embedder]]) -> None:
-        """`look` asks the index which embedder serves."""
+    def __init__(self, configured: Embedder, model: ModelHandle, look: Callable[[], Awaitable[Embedder]]) -> None:
+        """`model` is the deployment of the configured one; `look` asks the index which embedder serves."""
         self.configured = configured
-        self._handle = handle
+        self._model = model
+        self.calls: Counter[str] = Counter()
+        """Calls of the configured one's deployment, by how they ended, as `Metrics` has it."""
         self._look = look
         self._serving: Embedder | None = None
         self._texts: LRUCache[tuple[str, str], Vectors] = LRUCache(_MAX_TEXTS)
@@ -74,7 +83,7 @@ class Embedders:
         vector: Vectors | None = self._texts.get(key)
         if vector is None:
             if embedder.name == self.configured.name:
-                vectors: Vectors = await self._handle.embed_texts.remote([text])
+                vectors: Vectors = await self._call("embed_texts", [text])
             else:
                 vectors = await self._old.run(embedder, lambda engine: engine.embed_texts([text]))
             vector = self._texts[key] = vectors[0]
@@ -90,12 +99,27 @@ class Embedders:
 
     async def images(self, images: list[bytes]) -> Vectors:
         """The configured embedder's vectors of several pictures, float32 [pictures, dimension]."""
-        vectors: Vectors = await self._handle.embed_images.remote(images)
+        vectors: Vectors = await self._call("embed_images", images)
         return vectors
 
     def close(self) -> None:
         """End; nothing is asked any more."""
         self._old.close()
+
+    async def _call(self, method: str, *args: Any) -> Vectors:
+        """What a method of the deployment gives. Raises `InvalidImage` for what is the picture's fault."""
+        outcome: Outcome = "cancelled"
+        try:
+            vectors: Vectors = await self._model.call(method, *args)
+            outcome = "ok"
+        except ApiError as error:
+            outcome = outcome_of(error)
+            if error.status == HTTPStatus.BAD_REQUEST:
+                raise InvalidImage(error.message, error.param, error.code or "invalid_image") from error
+            raise
+        finally:
+            self.calls[outcome] += 1
+        return vectors
 
     async def _embed(self, images: list[bytes], _: HaveLeft) -> list[Vectors]:
         # in a context of its own: when a caller leaves, Serve cancels what was called in the context of its request

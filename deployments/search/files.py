@@ -39,6 +39,17 @@ class ImageFiles:
 
         await self._run(put)
 
+    async def get(self, key: str) -> bytes:
+        """The object of that key. Raises `KeyNotFound`."""
+        return await self._run(lambda: self._store.get(key))
+
+    async def find(self, key: str) -> bytes | None:
+        """The object of that key, if there is one."""
+        try:
+            return await self.get(key)
+        except NotFound:
+            return None
+
     async def exists(self, key: str) -> bool:
         """Whether there is an object of that key."""
         return await self._run(lambda: self._store.exists(key))

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from deployments.ingress.errors import ApiError
 from deployments.search.embedders import Embedders
 from deployments.search.files import ImageFiles
 from deployments.search.garbage import GarbageCollection
@@ -51,7 +52,10 @@ class Reembedding:
         self._progress = Progress(0, 0, 0)
 
     async def progress(self) -> Progress:
-        """How far it is, as of a minute ago at most and with what was embedded since: counting takes a while."""
+        """How far it is, as of a minute ago at most and with what was embedded since: counting takes a while.
+
+        Counts itself only where nobody has since the index was opened.
+        """
         if self._counted_opening != self._index.openings:
             await self._count()
         return self._progress
@@ -73,7 +77,8 @@ class Reembedding:
 
     async def _embed_all(self, opening: int) -> bool:
         """Whether nothing is left to be done for this opening."""
-        await self._count()
+        if self._counted_opening != opening or time.monotonic() > self._counted_at + _COUNT_SECONDS:
+            await self._count()
         lacking = await self._index.call(lambda index: index.reembedding.lacking(MAX_BATCH))
         is_pending = await self._index.call(lambda index: index.reembedding.is_pending)
         if not lacking and not is_pending:
@@ -121,6 +126,8 @@ class Reembedding:
             return
         try:
             vectors = await self._embedders.images([content for _, content in pictures.values()])
+        except ApiError:  # the embedder does not start, or does not fit
+            raise
         except Exception as error:
             if len(pictures) > 1:
                 for label, picture in pictures.items():

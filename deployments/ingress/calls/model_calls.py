@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
@@ -17,12 +15,11 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments import tracing
+from deployments.ingress.calls.admission import Admission
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.names import ModelNames
 from deployments.ingress.calls.single_flight import side_by_side
 from deployments.ingress.calls.states import ModelStates, Standing
-from deployments.ingress.calls.turns import QueueFull, Turns, caller
-from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
 from models.catalog import engine_class
 from models.entry import ModelEntry
@@ -34,8 +31,6 @@ logger = logging.getLogger("ray.serve")
 _SCRAPE_SECONDS = 60.0
 """How old the states may be that `/metrics` tells: those of the scrape before, and never from before a pause."""
 _LEAVING_SECONDS = 0.25
-_AWAKE_SECONDS = 30.0
-"""How long a model that has answered is taken to be awake, at most."""
 
 
 class ModelCalls:
@@ -44,7 +39,6 @@ class ModelCalls:
     def __init__(
         self, settings: Settings, handles: Mapping[str, DeploymentHandle], metrics: Metrics | None = None
     ) -> None:
-        self._settings = settings
         self.names = ModelNames(settings, handles)
         self.metrics = metrics or Metrics()
         for alias in self.entries:
@@ -64,9 +58,15 @@ class ModelCalls:
             )
             for alias, entry in self.entries.items()
         }
-        self._turns = {alias: Turns(entry.max_ongoing, entry.max_queued) for alias, entry in self.entries.items()}
-        self._seconds: dict[str, float] = {}
-        self._awake_at: dict[str, float] = {}
+        self._admissions = {
+            alias: Admission(
+                f"the model {alias!r}",
+                at_once=entry.max_ongoing,
+                longest=entry.max_queued,
+                patience=settings.queue_timeout,
+            )
+            for alias, entry in self.entries.items()
+        }
 
     @property
     def entries(self) -> Mapping[str, ModelEntry]:
@@ -125,53 +125,13 @@ class ModelCalls:
         finally:
             self._held = set()
 
-    @asynccontextmanager
-    async def _turn(self, alias: str) -> AsyncIterator[None]:
-        """While it is the caller's turn at a model.
+    def _turn(self, alias: str) -> AbstractAsyncContextManager[None]:
+        """While it is the caller's turn at a model. Raises as `Admission.turn`."""
+        return self._admissions[alias].turn(until=lambda: self._until_not_held(alias))
 
-        Raises:
-            ApiError: 429 with Retry-After when too many wait for it, 503 when the turn did not come in time.
-        """
-        turns = self._turns[alias]
-        try:
-            async with asyncio.timeout(self._settings.queue_timeout):
-                await turns.take(caller.get())
-                try:
-                    while alias in self._held and self._watching:
-                        await asyncio.wait([self._watching], timeout=_LEAVING_SECONDS)
-                except asyncio.CancelledError:
-                    turns.give()
-                    raise
-        except QueueFull:
-            seconds = turns.waiting * self._seconds.get(alias, 1.0) / self.entries[alias].max_ongoing
-            raise ApiError(
-                429,
-                f"too many requests are waiting for the model {alias!r}",
-                code="rate_limit_exceeded",
-                headers={"Retry-After": str(min(60, max(1, math.ceil(seconds))))},
-            ) from None
-        except TimeoutError:
-            raise ApiError(
-                503,
-                f"the turn of this request at the model {alias!r} did not come within "
-                f"{self._settings.queue_timeout:g} s",
-                code="queue_timeout",
-                headers={"Retry-After": "10"},
-            ) from None
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            turns.give()
-            seconds = time.monotonic() - begun
-            self._seconds[alias] = 0.8 * self._seconds.get(alias, seconds) + 0.2 * seconds
-
-    async def wake(self, alias: str) -> None:
-        """Return once the model answers, which it is not asked when it has lately. Errors as in `call`."""
-        seconds = min(_AWAKE_SECONDS, self._settings.idle_timeout / 2)
-        if time.monotonic() - self._awake_at.get(alias, -math.inf) > seconds:
-            await self.call(alias, "ready")
-            self._awake_at[alias] = time.monotonic()
+    async def _until_not_held(self, alias: str) -> None:
+        while alias in self._held and self._watching:
+            await asyncio.wait([self._watching], timeout=_LEAVING_SECONDS)
 
     async def stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
         """What a generator method of the model's replica yields. Errors as in `call`."""
@@ -248,4 +208,4 @@ class ModelCalls:
     async def standings(self, at_most: float = 1.0) -> dict[str, Standing]:
         """What is known of every alias, at most so many seconds old where that can be had at once. Asks no model."""
         found = await self.known.standings(at_most)
-        return {alias: replace(standing, queue=self._turns[alias].waiting) for alias, standing in found.items()}
+        return {alias: replace(found[alias], queue=self._admissions[alias].waiting) for alias in self.entries}

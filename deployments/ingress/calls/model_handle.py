@@ -1,4 +1,4 @@
-"""Calls of one model: its replica is started, waited for no longer than that may take, and replaced when it dies."""
+"""Calls of one deployment: its replica is started, waited for no longer than that may take, replaced when it dies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_RETRY: Final = {"x-should-retry": "false"}
 
 
 class ModelHandle:
-    """Calls of one model, without turns. `states` says whether it can be expected to start.
+    """Calls of one model, or of image search, without turns. `states` says whether it can be expected to start.
 
     A call whose replica dies is given to the next one, once: that makes the same of the same request. With
     `may_repeat` false it is not: what went to another server may have been worked on there, and cost something.
@@ -38,9 +38,12 @@ class ModelHandle:
         start_timeout: float,
         *,
         may_repeat: bool = True,
+        what: str | None = None,
     ) -> None:
+        """`what` it is called in errors, where it is no model."""
         self._alias, self._handle, self._states = alias, handle, states
         self._start_timeout, self._may_repeat = start_timeout, may_repeat
+        self._what = what or f"the model {alias!r}"
 
     async def call(self, method: str, *args: Any) -> Any:
         """The result of a method of the replica.
@@ -139,14 +142,12 @@ class ModelHandle:
                 await asyncio.wait([waiting], timeout=self._start_timeout)
                 begun = time.monotonic()
             elif standing.verdict.is_too_large:
-                raise ApiError(
-                    503, f"the model {self._alias!r} {standing.reason}", code="model_too_large", headers=NO_RETRY
-                )
+                raise ApiError(503, f"{self._what} {standing.reason}", code="model_too_large", headers=NO_RETRY)
             elif time.monotonic() - begun > self._start_timeout:
                 reason = f": it {standing.reason}" if standing.reason else ""
                 raise ApiError(
                     503,
-                    f"the model {self._alias!r} did not start within {self._start_timeout:g} s{reason}",
+                    f"{self._what} did not start within {self._start_timeout:g} s{reason}",
                     code="model_starting",
                     headers={"Retry-After": "10"},
                 )

@@ -26,6 +26,8 @@ from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, Resid
 logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
 
+SEARCH: Final = "search"
+"""The deployment that is no model and of which the same is asked: whether it runs, or can be expected to."""
 _FRESH_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 0.7
 """How long somebody waits for newer knowledge before he gets what is known."""
@@ -89,15 +91,14 @@ def read_control_plane() -> Snapshot:
 
 
 class ModelStates:
-    """The standings of some aliases, as of the last time that the control plane answered.
+    """The standings of some aliases, and of image search, as of the last time that the control plane answered.
 
     To be used from one event loop. `read` blocks, and is never called twice at a time.
     """
 
     def __init__(self, aliases: Collection[str], read: Callable[[], Snapshot] = read_control_plane) -> None:
         self._read = read
-        self._standings = {alias: Standing("cold") for alias in aliases}
-        self._search_state: State = "cold"
+        self._standings = {alias: Standing("cold") for alias in (*aliases, SEARCH)}
         self._looking: asyncio.Future[None] | None = None
         self._look_began = -math.inf
         self._known_at = -math.inf
@@ -114,7 +115,7 @@ class ModelStates:
     async def standings(
         self, at_most: float = _FRESH_SECONDS, patience: float = _PATIENCE_SECONDS
     ) -> dict[str, Standing]:
-        """What is known of every alias: at most so many seconds old, or what can be had with so much patience."""
+        """What is known of each: at most so many seconds old, or what can be had with so much patience."""
         since = time.monotonic() - at_most
         if self._known_at == -math.inf:
             patience = ANSWER_SECONDS
@@ -129,11 +130,6 @@ class ModelStates:
                 break
             await asyncio.wait([self._looking], timeout=left)
         return dict(self._standings)
-
-    async def search_can_serve(self) -> bool:
-        """Whether the search deployment runs."""
-        await self.standings()
-        return self._search_state == "ready"
 
     async def memory_for_models(self) -> int:
         """Bytes of main memory that Ray gives to replicas, over all machines; 0 where that was never known."""
@@ -162,7 +158,7 @@ class ModelStates:
     def has_answered(self, alias: str) -> None:
         """Know at once that a model is ready, which has just said so itself."""
         standing = self._standings[alias]
-        if standing.state != "ready" or standing.facts is None:
+        if standing.state != "ready" or (standing.facts is None and alias != SEARCH):  # which notes nothing of itself
             self._standings[alias] = replace(standing, state="ready")
             self.expire()
 
@@ -178,7 +174,6 @@ class ModelStates:
             logger.info("the control plane answers again")
         self._is_silent = False
         self._known_at = began
-        self._search_state = _state(snapshot.deployments["search"]) if "search" in snapshot.deployments else "cold"
         self._standings = {alias: _standing(alias, snapshot) for alias in self._standings}
 
 

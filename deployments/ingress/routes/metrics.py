@@ -7,6 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from ray import serve
 from starlette.responses import Response
 
+from deployments.ingress.calls.states import SEARCH
 from deployments.ingress.dependencies import AtelierDep
 
 router = APIRouter(tags=["health"])
@@ -19,6 +20,8 @@ async def scrape(atelier: AtelierDep) -> Response:
     Where there are several ingress replicas, a label names the one that was reached.
     """
     facts = await atelier.models.facts()
+    if atelier.search is not None:
+        facts[SEARCH] = await atelier.search.facts()
     replica = serve.get_replica_context()
     labels = {"ingress": str(replica.rank.rank)} if replica.world_size > 1 else {}
     return Response(atelier.metrics.render(facts, labels), media_type=CONTENT_TYPE_PLAIN_0_0_4)

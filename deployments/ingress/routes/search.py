@@ -9,18 +9,17 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
-from ray.serve.handle import DeploymentHandle
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from deployments.executors import DECODING
+from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts, parameter, query
 from deployments.ingress.policy import policy
 from deployments.ingress.requests import body
-from deployments.ingress.requests.pictures import base64_room, read_url
+from deployments.ingress.requests.pictures import base64_room, check_picture, read_url
 from deployments.ingress.schemas.search import (
     GcRequest,
     ImageUpload,
@@ -31,12 +30,8 @@ from deployments.ingress.schemas.search import (
 )
 from deployments.search.garbage import Strays
 from models.errors import InvalidImage
-from models.picture_files import check
-from models.pictures import THUMBNAIL_SIDE, open_picture, thumbnail
 from stores.backup import Backup
-from stores.errors import NotFound
-from stores.index.records import DEFAULT_PROJECT, PROJECT_NAME, ImageFilter, ImageRecord, Page, Project, thumbnail_key
-from stores.objects import PublicStore
+from stores.index.records import DEFAULT_PROJECT, PROJECT_NAME, ImageFilter, ImageRecord, Page, Project
 
 router = APIRouter(tags=["image search"])
 
@@ -108,9 +103,8 @@ async def add(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     if len(upload.data) > limit:
         raise _too_large(limit)
     with _image_refusals("file"):
-        check(upload.data, "file", settings.image_max_pixels)
-        await _start_embedder(atelier)
-        record, is_duplicate = await _index(atelier).add.remote(project, upload.filename, upload.data)
+        data = await check_picture(upload.data, settings, "file")
+        record, is_duplicate = await _index(atelier).call("add", project, upload.filename, data, size=len(data))
     return {**record._asdict(), **({"duplicate": True} if is_duplicate else {})}
 
 
@@ -122,7 +116,7 @@ async def page(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     after = params.after
     if after is not None and not _CURSOR.fullmatch(after):
         after = _uuid(after, "after")
-    found: Page = await _index(atelier).page.remote(project, params.limit, after)
+    found: Page = await _index(atelier).call("page", project, params.limit, after)
     return {
         "images": [record._asdict() for record in found.images],
         "has_more": found.next is not None,
@@ -148,15 +142,13 @@ async def search(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     only = ImageFilter(tuple(params.content_type or ()), params.created_after, params.created_before)
     how = (params.limit, params.min_score, only)
     if params.image_id is not None:
-        hits = await index.search_id.remote(project, _uuid(params.image_id, "image_id"), *how)
+        hits = await index.call("search_id", project, _uuid(params.image_id, "image_id"), *how)
     elif params.image is not None:
         with _image_refusals("image"):
             image = await read_url(params.image, settings, "image")
-            await _start_embedder(atelier)
-            hits = await index.search_image.remote(project, image, *how)
+            hits = await index.call("search_image", project, image, *how, size=len(image))
     else:
-        await _start_embedder(atelier)
-        hits = await index.search_text.remote(project, params.query, *how)
+        hits = await index.call("search_text", project, params.query, *how)
     return {"results": [record._asdict() | {"score": score} for record, score in hits]}
 
 
@@ -177,35 +169,22 @@ async def redirect_to_file(request: Request, atelier: AtelierDep) -> Response:
 async def small(request: Request, atelier: AtelierDep) -> Response:
     """A WebP of the image, upright, its longer side `size` pixels, or as large as the image where that is less."""
     size = body.query(request, ThumbnailQuery).size
-    record = await _record(request, atelier)
-    content = await DECODING.run(_thumbnail, atelier.files, record, size)
+    content = await _index(atelier).call("thumbnail", _project(request), _image_id(request), size)
     headers = {"Cache-Control": f"private, max-age={_YEAR_SECONDS}, immutable", "X-Content-Type-Options": "nosniff"}
     return Response(content, media_type="image/webp", headers=headers)
-
-
-def _thumbnail(files: PublicStore, record: ImageRecord, size: int) -> bytes:
-    key = thumbnail_key(record.r2_key)
-    try:
-        kept = files.get(key)
-    except NotFound:  # the image was added before thumbnails were kept
-        kept = thumbnail(open_picture(files.get(record.r2_key), side=THUMBNAIL_SIDE), THUMBNAIL_SIDE)
-        files.put(key, kept)
-    if size >= min(THUMBNAIL_SIDE, max(record.width, record.height)):
-        return kept
-    return thumbnail(open_picture(kept), size)
 
 
 @_in_both_trees("DELETE", "/{image_id:image_id}", "Delete an image", [_IMAGE], status=204)
 async def delete(request: Request, atelier: AtelierDep) -> Response:
     """Deletes record, vector and file."""
-    await _index(atelier).delete.remote(_project(request), _image_id(request))
+    await _index(atelier).call("delete", _project(request), _image_id(request))
     return Response(status_code=204)
 
 
 @router.get("/v1/projects", summary="List the projects")
 async def projects(atelier: AtelierDep) -> dict[str, Any]:
     """All projects by name, with their numbers of images."""
-    found: list[Project] = await _index(atelier).projects.remote()
+    found: list[Project] = await _index(atelier).call("projects")
     return {"projects": [asdict(project) for project in found]}
 
 
@@ -219,7 +198,7 @@ async def projects(atelier: AtelierDep) -> dict[str, Any]:
 @policy(audience="admins")
 async def delete_project(request: Request, atelier: AtelierDep) -> Response:
     """Deletes the project with all its images (admin). The project `default` stays, empty."""
-    await _index(atelier).delete_project.remote(_project(request))
+    await _index(atelier).call("delete_project", _project(request))
     return Response(status_code=204)
 
 
@@ -236,7 +215,7 @@ async def collect_garbage(request: Request, atelier: AtelierDep) -> dict[str, An
         raise ApiError(
             400, "forget_set_aside: it removes indexes for good, so it needs delete: true", param="forget_set_aside"
         )
-    found: Strays = await _index(atelier).strays.remote(remove=params.delete, forget_set_aside=params.forget_set_aside)
+    found: Strays = await _index(atelier).call("strays", params.delete, params.forget_set_aside)
     return {
         "orphans": found.orphans,
         "deleted": found.deleted,
@@ -250,7 +229,7 @@ async def collect_garbage(request: Request, atelier: AtelierDep) -> dict[str, An
 @policy(audience="admins", errors="openai", is_repeatable=False)
 async def backups(atelier: AtelierDep) -> dict[str, Any]:
     """The verified backups that are kept, newest first, with their numbers of rows."""
-    found: list[Backup] = await _index(atelier).backups.remote()
+    found: list[Backup] = await _index(atelier).call("backups")
     return {"backups": [asdict(backup) for backup in found]}
 
 
@@ -258,7 +237,7 @@ async def backups(atelier: AtelierDep) -> dict[str, Any]:
 @policy(audience="admins", errors="openai", is_repeatable=False)
 async def back_up(atelier: AtelierDep) -> dict[str, Any]:
     """Makes and verifies a backup, whether anything has changed or not."""
-    return asdict(await _index(atelier).back_up.remote())
+    return asdict(await _index(atelier).call("back_up"))
 
 
 @router.post("/api/admin/search/restore", summary="Go back to a backup", openapi_extra=accepts(RestoreRequest))
@@ -266,21 +245,16 @@ async def back_up(atelier: AtelierDep) -> dict[str, Any]:
 async def restore(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """Puts a verified backup in the place of the index, which is kept beside it; where it fails, nothing changes."""
     params = await body.read(request, RestoreRequest)
-    return asdict(await _index(atelier).restore.remote(params.version))
+    return asdict(await _index(atelier).call("restore", params.version))
 
 
-def _index(atelier: Atelier) -> DeploymentHandle:
+def _index(atelier: Atelier) -> SearchCalls:
     assert atelier.search is not None, "these routes are there only where image search is deployed"
     return atelier.search
 
 
-async def _start_embedder(atelier: Atelier) -> None:
-    """Wake the embedding model within the time a request waits for a start; the index itself would wait longer."""
-    await atelier.models.wake(atelier.settings.search.embedder)
-
-
 async def _record(request: Request, atelier: Atelier) -> ImageRecord:
-    record: ImageRecord = await _index(atelier).get.remote(_project(request), _image_id(request))
+    record: ImageRecord = await _index(atelier).call("get", _project(request), _image_id(request))
     return record
 
 

@@ -23,7 +23,7 @@ _GB: Final = 1e9
 
 @router.get("/status", summary="What is loaded")
 async def status(atelier: AtelierDep) -> dict[str, Any]:
-    """The models that are loaded or being loaded, the machine's memory, and when models leave."""
+    """The models that are loaded or being loaded, what waits for image search, the memory, and when models leave."""
     standings = await atelier.models.standings()
     entries = atelier.models.entries
     workers = {
@@ -33,6 +33,7 @@ async def status(atelier: AtelierDep) -> dict[str, Any]:
     settings = atelier.settings
     return {
         "workers": workers,
+        "image_search": atelier.search.queues if atelier.search else None,
         "known_seconds_ago": round(atelier.models.known.age, 1),
         "memory": {
             "total_gb": _gb(memory.total),

@@ -20,7 +20,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.embedding import Embedding
-from deployments.search.deployment import Search
+from deployments.search.deployment import Model, Search
 from deployments.search.embedders import embedder_of
 from models.entry import ModelEntry
 from models.errors import InvalidImage
@@ -100,6 +100,7 @@ def open_search(
         index,
         embedder,
         handle,
+        Model("colours", 60),
         (lambda store: Backups(FileStore(folder / "backups"))) if with_backups else None,
         database if with_backups else None,
     )

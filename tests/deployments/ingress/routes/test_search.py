@@ -17,8 +17,9 @@ from ray import serve
 import settings as configuration
 from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.dependencies import Atelier
-from deployments.search.deployment import Search
+from deployments.search.deployment import Model, Search
 from deployments.storage import open_index, open_store
 from stores.objects import FileStore
 from tests.deployments.search.test_deployment import COLOUR_EMBEDDER, COLOURS, ColourEmbedder, picture
@@ -32,15 +33,17 @@ ARGS = {"models": {"clip": {"engine": "clip", "checkpoint": "builtin:clip"}}, "i
 async def http(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     environment = {"ATELIER_HOME": str(tmp_path), "IMAGE_SEARCH_MAX_BYTES": "100000", **getattr(request, "param", {})}
     settings = configuration.validate(ARGS, environment)
-    embedder = serve.run(serve.deployment(ColourEmbedder).bind(), name="embedder", _local_testing_mode=True)
     search = serve.deployment(Search).bind(
         partial(open_store, settings),
         partial(open_index, settings, COLOUR_EMBEDDER),
         COLOUR_EMBEDDER,
         serve.deployment(ColourEmbedder).bind(),
+        Model("clip", 60),
     )
     handle = serve.run(search, name="search", _local_testing_mode=True)
-    app = create_app(Atelier(settings, ModelCalls(settings, {"clip": embedder}), FileStore(tmp_path / "files"), handle))
+    calls = ModelCalls(settings, {})
+    search_calls = SearchCalls(settings, handle, calls.known, calls.metrics)
+    app = create_app(Atelier(settings, calls, FileStore(tmp_path / "files"), search_calls))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
     await handle.close.remote()
