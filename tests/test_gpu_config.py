@@ -8,17 +8,17 @@ import pytest
 
 import settings
 from models.image.engines.diffusion import DiffusionOptions
-from models.image.pipeline_tasks import main_class, ways_of
+from models.image.pipeline_tasks import main_class, pipeline_classes
 
 CONFIG = Path(__file__).parent.parent / "serve_config.gpu.yaml"
 
 # What the released checkpoints' model_index.json names; nothing is fetched here.
 CLASSES = {
-    "klein": ("Flux2KleinPipeline", {"text", "edit", "image", "inpaint"}),
-    "z-image": ("ZImagePipeline", {"text", "image", "inpaint"}),
-    "schnell": ("FluxPipeline", {"text", "image", "inpaint"}),
-    "dev": ("FluxPipeline", {"text", "image", "inpaint"}),
-    "kontext": ("FluxKontextPipeline", {"text", "edit", "image", "inpaint"}),
+    "klein": ("Flux2KleinPipeline", {"text2img", "edit", "img2img", "inpaint"}),
+    "z-image": ("ZImagePipeline", {"text2img", "img2img", "inpaint"}),
+    "schnell": ("FluxPipeline", {"text2img", "img2img", "inpaint"}),
+    "dev": ("FluxPipeline", {"text2img", "img2img", "inpaint"}),
+    "kontext": ("FluxKontextPipeline", {"text2img", "edit", "img2img", "inpaint"}),
 }
 
 
@@ -35,7 +35,7 @@ def test_every_picture_model_can_be_made_by_the_installed_diffusers(loaded: sett
     for alias, entry in pictures.items():
         name, ways = CLASSES[alias]
         options = DiffusionOptions.model_validate(entry.options)
-        assert set(ways_of(main_class({"_class_name": name}), options.pipelines)) == ways
+        assert set(pipeline_classes(main_class({"_class_name": name}), options.pipelines)) == ways
         assert options.redux is None or diffusers.FluxPriorReduxPipeline
         assert options.loading.quantization == "nf4"
     assert diffusers.PipelineQuantizationConfig

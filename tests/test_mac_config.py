@@ -10,14 +10,14 @@ import pytest
 import settings
 from models.image.engines.diffusion import DiffusionOptions
 from models.image.engines.diffusion_mlx import MlxDiffusionEngine
-from models.image.pipeline_tasks import expected_ways, main_class, ways_of
+from models.image.pipeline_tasks import expected_classes, main_class, pipeline_classes
 
 CONFIG = Path(__file__).parent.parent / "serve_config.mac.yaml"
 
 # What the released checkpoints' model_index.json and config.json name; nothing is fetched here.
 PICTURES = {
-    "klein": ("Flux2KleinPipeline", {"text", "edit", "image", "inpaint"}),
-    "sdxl-turbo": ("StableDiffusionXLPipeline", {"text", "image", "inpaint"}),
+    "klein": ("Flux2KleinPipeline", {"text2img", "edit", "img2img", "inpaint"}),
+    "sdxl-turbo": ("StableDiffusionXLPipeline", {"text2img", "img2img", "inpaint"}),
 }
 CHAT = {"vlm-fast": "qwen2_5_vl", "moondream": "moondream1"}
 
@@ -34,11 +34,11 @@ def test_every_picture_model_can_be_made_by_the_installed_libraries(loaded: sett
         name, ways = PICTURES[alias]
         if entry.engine == "diffusion_mlx":
             assert MlxDiffusionEngine._mismatch({"_class_name": name}) is None
-            assert set(expected_ways({"_class_name": name}, {}) or ()) == ways
+            assert set(expected_classes({"_class_name": name}, {}) or ()) == ways
             assert find_spec("mlx_vlm.models.flux2")
             continue
         options = DiffusionOptions.model_validate(entry.options)
-        assert set(ways_of(main_class({"_class_name": name}), options.pipelines)) == ways
+        assert set(pipeline_classes(main_class({"_class_name": name}), options.pipelines)) == ways
         assert (options.loading.quantization, options.loading.offload) == ("none", "none")  # both are for CUDA
         assert entry.device == "mps"
 

@@ -52,8 +52,8 @@ class Loading(BaseModel):
         None,
         gt=0,
         le=1,
-        description="reuse a step's result while its first block changes less than this (0.08-0.15), in the ways whose "
-        "pipelines can",
+        description="reuse a step's result while its first block changes less than this (0.08-0.15), in the tasks "
+        "whose pipelines can",
     )
     compile: bool = Field(
         False, description="torch.compile the transformer's blocks: a slow first picture, then faster"

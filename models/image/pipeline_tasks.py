@@ -1,4 +1,4 @@
-"""What a diffusers checkpoint can do besides text to image, and with which pipeline classes.
+"""The tasks that a diffusers checkpoint can do, and the pipeline class of each.
 
 A checkpoint names one class; its siblings run on the same weights. AutoPipeline knows most of them too, but imports
 every pipeline there is (seconds), so the families that Atelier names are written down here and AutoPipeline is asked
@@ -18,58 +18,62 @@ if TYPE_CHECKING:
 
     from models.tasks import ImageJob
 
-Way = Literal["text", "edit", "image", "inpaint"]
+PipelineTask = Literal["text2img", "edit", "img2img", "inpaint"]
 """From words; by an instruction about a picture; from a picture by strength; within a mask.
 
-Where a class of `image` inpaints, it is given a mask of the whole picture, which is the same thing.
+Where a class of `img2img` inpaints, it is given a mask of the whole picture, which is the same thing.
 """
 
 _ITSELF: Final = ""
-_FAMILIES: Final[dict[str, dict[Way, str]]] = {
-    "FluxPipeline": {"text": _ITSELF, "image": "FluxImg2ImgPipeline", "inpaint": "FluxInpaintPipeline"},
+_FAMILIES: Final[dict[str, dict[PipelineTask, str]]] = {
+    "FluxPipeline": {"text2img": _ITSELF, "img2img": "FluxImg2ImgPipeline", "inpaint": "FluxInpaintPipeline"},
     "FluxKontextPipeline": {
-        "text": _ITSELF,
+        "text2img": _ITSELF,
         "edit": _ITSELF,
-        "image": "FluxImg2ImgPipeline",
+        "img2img": "FluxImg2ImgPipeline",
         "inpaint": "FluxKontextInpaintPipeline",
     },
-    "Flux2Pipeline": {"text": _ITSELF, "edit": _ITSELF},
+    "Flux2Pipeline": {"text2img": _ITSELF, "edit": _ITSELF},
     "Flux2KleinPipeline": {
-        "text": _ITSELF,
+        "text2img": _ITSELF,
         "edit": _ITSELF,
-        "image": "Flux2KleinInpaintPipeline",
+        "img2img": "Flux2KleinInpaintPipeline",
         "inpaint": "Flux2KleinInpaintPipeline",
     },
-    "QwenImagePipeline": {"text": _ITSELF, "image": "QwenImageImg2ImgPipeline", "inpaint": "QwenImageInpaintPipeline"},
+    "QwenImagePipeline": {
+        "text2img": _ITSELF,
+        "img2img": "QwenImageImg2ImgPipeline",
+        "inpaint": "QwenImageInpaintPipeline",
+    },
     "QwenImageEditPipeline": {
         "edit": _ITSELF,
-        "image": "QwenImageEditInpaintPipeline",
+        "img2img": "QwenImageEditInpaintPipeline",
         "inpaint": "QwenImageEditInpaintPipeline",
     },
     "QwenImageEditPlusPipeline": {"edit": _ITSELF},
     "StableDiffusionXLPipeline": {
-        "text": _ITSELF,
-        "image": "StableDiffusionXLImg2ImgPipeline",
+        "text2img": _ITSELF,
+        "img2img": "StableDiffusionXLImg2ImgPipeline",
         "inpaint": "StableDiffusionXLInpaintPipeline",
     },
-    "ZImagePipeline": {"text": _ITSELF, "image": "ZImageImg2ImgPipeline", "inpaint": "ZImageInpaintPipeline"},
+    "ZImagePipeline": {"text2img": _ITSELF, "img2img": "ZImageImg2ImgPipeline", "inpaint": "ZImageInpaintPipeline"},
 }
-_HOMES: Final[dict[str, str]] = {
-    sibling: name for name, ways in _FAMILIES.items() for sibling in ways.values() if sibling
+_FAMILY_OF_SIBLING: Final[dict[str, str]] = {
+    sibling: name for name, classes in _FAMILIES.items() for sibling in classes.values() if sibling
 }
 """A sibling's family, for checkpoints that name the sibling."""
-_ABLE: Final[dict[Way, str]] = {
-    "text": "make pictures from words",
+_MEANINGS: Final[dict[PipelineTask, str]] = {
+    "text2img": "make pictures from words",
     "edit": "follow an instruction about a picture",
-    "image": "start from a picture by strength",
+    "img2img": "start from a picture by strength",
     "inpaint": "repaint within a mask",
 }
 _SEVERAL_REFERENCES: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "QwenImageEditPlusPipeline"})
 """Pipelines whose edits may look at more than one picture."""
-READS_NO_SLIPS: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
+REFUSES_SMALL_REFERENCES: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
 """Pipelines that take no reference that is very small or long."""
-_LEAST_SIDE: Final = 64
-_LONGEST: Final = 8
+_MIN_SIDE: Final = 64
+_MAX_ASPECT_RATIO: Final = 8
 """Times as long as wide."""
 ONE_BY_ONE: Final = frozenset({"QwenImageEditInpaintPipeline"})
 """Pipelines that take a list of pictures for pictures of one prompt, not of one each."""
@@ -87,20 +91,20 @@ def main_class(index: Mapping[str, Any]) -> Any:
     import diffusers
 
     said = str(index.get("_class_name"))
-    name = _HOMES.get(said, said)
+    name = _FAMILY_OF_SIBLING.get(said, said)
     found = getattr(diffusers, name, None)
     if found is None:
         raise CheckpointError(f"diffusers {diffusers.__version__} has no pipeline {name!r}; a newer one may")
     if name in _FAMILIES:
         return found
     try:
-        return _auto("text", name)
+        return _auto("text2img", name)
     except ValueError:
         raise CheckpointError(f"{name} is not a pipeline that makes pictures from text or changes them") from None
 
 
-def ways_of(main: Any, given: Mapping[Way, str]) -> dict[Way, Any]:
-    """The class for each way that a checkpoint of class `main` has; `given` names classes that the operator chose.
+def pipeline_classes(main: Any, given: Mapping[PipelineTask, str]) -> dict[PipelineTask, Any]:
+    """The class for each task that a checkpoint of class `main` can do; `given` names classes that the operator chose.
 
     Raises:
         CheckpointError: diffusers has no class of a given name.
@@ -108,87 +112,88 @@ def ways_of(main: Any, given: Mapping[Way, str]) -> dict[Way, Any]:
     import diffusers
 
     name = main.__name__
-    found: dict[Way, Any] = {}
+    found: dict[PipelineTask, Any] = {}
     if name in _FAMILIES:
-        found = {way: getattr(diffusers, sibling or name) for way, sibling in _FAMILIES[name].items()}
+        found = {task: getattr(diffusers, sibling or name) for task, sibling in _FAMILIES[name].items()}
     else:
-        for way in ("text", "image", "inpaint"):
+        for task in ("text2img", "img2img", "inpaint"):
             try:
-                found[way] = _auto(way, name)
+                found[task] = _auto(task, name)
             except ValueError:
                 continue
-    for way, chosen in given.items():
+    for task, chosen in given.items():
         cls = getattr(diffusers, chosen, None)
         if cls is None:
-            raise CheckpointError(f"options.pipelines.{way}: diffusers {diffusers.__version__} has no {chosen!r}")
-        found[way] = cls
+            raise CheckpointError(f"options.pipelines.{task}: diffusers {diffusers.__version__} has no {chosen!r}")
+        found[task] = cls
     return found
 
 
-def expected_ways(index: Mapping[str, Any], given: Mapping[Way, str]) -> dict[Way, str] | None:
-    """The names of the classes that `ways_of` gives, without diffusers; None where only diffusers could tell."""
+def expected_classes(index: Mapping[str, Any], given: Mapping[PipelineTask, str]) -> dict[PipelineTask, str] | None:
+    """The names of what `pipeline_classes` gives, without diffusers; None where only diffusers could tell."""
     said = str(index.get("_class_name"))
-    name = _HOMES.get(said, said)
+    name = _FAMILY_OF_SIBLING.get(said, said)
     if name not in _FAMILIES:
         return None
-    return {way: sibling or name for way, sibling in _FAMILIES[name].items()} | dict(given)
+    return {task: sibling or name for task, sibling in _FAMILIES[name].items()} | dict(given)
 
 
-def choose(job: ImageJob, ways: Mapping[Way, str], *, by_likeness: bool) -> Way:
-    """Which way a job asks for, of those that a model has (with the names of their classes).
+def choose_task(job: ImageJob, classes: Mapping[PipelineTask, str], *, uses_redux: bool = False) -> PipelineTask:
+    """The task that a job asks for, of those that a model has (with the names of their classes).
 
-    `by_likeness`: it is a variation that Redux makes, from words that describe the picture.
+    `uses_redux`: it is a variation that Redux makes, in place of a prompt.
 
     Raises:
-        InvalidInput: none of them, named by the field that asks for it.
+        InvalidInput: the model cannot do it; it names the field that asks for it.
     """
     if not job.images:
-        if "text" not in ways:
+        if "text2img" not in classes:
             raise InvalidInput("this model changes pictures, so it needs one", "image", "missing_required_parameter")
-        return "text"
-    if by_likeness:
-        wanted: Way = "text"
+        return "text2img"
+    wanted: PipelineTask
+    if uses_redux:
+        wanted = "text2img"
     elif job.mask is not None:
         wanted = "inpaint"
-    elif job.strength is not None or (job.is_variation and "image" in ways):
-        wanted = "image"
+    elif job.strength is not None or (job.is_variation and "img2img" in classes):
+        wanted = "img2img"
     else:
-        wanted = "edit" if "edit" in ways else "image"
-    if wanted not in ways:
+        wanted = "edit" if "edit" in classes else "img2img"
+    if wanted not in classes:
         param = "mask" if job.mask is not None else "image" if job.strength is None else "strength"
-        able = ", ".join(_ABLE[way] for way in ways)
-        raise InvalidInput(f"this model cannot {_ABLE[wanted]}; it can {able}", param, "unsupported_parameter")
-    several = wanted == "edit" and ways[wanted] in _SEVERAL_REFERENCES
+        able = ", ".join(_MEANINGS[task] for task in classes)
+        raise InvalidInput(f"this model cannot {_MEANINGS[wanted]}; it can {able}", param, "unsupported_parameter")
+    several = wanted == "edit" and classes[wanted] in _SEVERAL_REFERENCES
     if len(job.images) > 1 and not several:
         raise InvalidInput("this model works on one picture at a time", "image", "unsupported_parameter")
     return wanted
 
 
 def check_references(pictures: Sequence[Image.Image]) -> None:
-    """Refuse what pipelines of `READS_NO_SLIPS` would; `pictures` are in the sizes in which they are shown to them.
+    """Refuse what pipelines of `REFUSES_SMALL_REFERENCES` would; `pictures` have the sizes that these see.
 
     Raises:
         InvalidInput: `image`.
     """
     for i, picture in enumerate(pictures):
-        if min(picture.size) < _LEAST_SIDE or max(picture.size) > _LONGEST * min(picture.size):
+        if min(picture.size) < _MIN_SIDE or max(picture.size) > _MAX_ASPECT_RATIO * min(picture.size):
             width, height = picture.size
             raise InvalidInput(
                 f"image: picture {i} is {width}x{height} as this model sees it; it reads none with less than "
-                f"{_LEAST_SIDE} pixels a side, or more than {_LONGEST} times as long as wide",
+                f"{_MIN_SIDE} pixels a side, or more than {_MAX_ASPECT_RATIO} times as long as wide",
                 "image",
             )
 
 
-def _auto(way: Way, name: str) -> Any:
+def _auto(task: PipelineTask, name: str) -> Any:
     """AutoPipeline's class; raises ValueError where it has none."""
     from diffusers.pipelines import auto_pipeline as auto
 
     mapping = {
-        "text": auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-        "image": auto.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "text2img": auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        "img2img": auto.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
         "inpaint": auto.AUTO_INPAINT_PIPELINES_MAPPING,
-    }[way]
+    }[task]
     return auto._get_task_class(mapping, name)
 
 

@@ -10,7 +10,7 @@ from models.pictures import open_picture, repainted
 if TYPE_CHECKING:
     from PIL import Image
 
-    from models.image.pipeline_tasks import Way
+    from models.image.pipeline_tasks import PipelineTask
     from models.tasks import ImageJob
 
 _MOST_DRAWN = 4_194_304
@@ -38,7 +38,7 @@ class Sources:
     picture is changed, and `steps` how many denoising steps a whole picture has, of which it leaves at least one.
     """
 
-    def __init__(self, job: ImageJob, drawn: tuple[int, int], way: Way, default_strength: float) -> None:
+    def __init__(self, job: ImageJob, drawn: tuple[int, int], task: PipelineTask, default_strength: float) -> None:
         """Raises InvalidImage where a picture or the mask cannot be read, named by its field."""
         self.drawn = drawn
         self._size = (job.width, job.height)
@@ -46,8 +46,8 @@ class Sources:
         self._pictures = [open_picture(data, name) for data, name in zip(job.images, names, strict=True)]
         self._mask = None if job.mask is None else repainted(job.mask)
         self.strength, self.steps = 1.0, job.steps
-        if way in ("image", "inpaint"):
-            whole = default_strength if way == "image" else 1.0
+        if task in ("img2img", "inpaint"):
+            whole = default_strength if task == "img2img" else 1.0
             self.strength = whole if job.strength is None else job.strength
         if 0 < self.strength < 1:
             self.strength = max(self.strength, _LEAST_STRENGTH)

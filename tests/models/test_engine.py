@@ -47,7 +47,7 @@ def work(loaded: Any) -> object:
 def _job_for(loaded: Any) -> ImageJob:
     """A picture from words, or of a model that only changes pictures, a changed one."""
     job = ImageJob("a red circle", 64, 64, 1, 1.0, 7)
-    only_changes = "text" not in loaded._ways
+    only_changes = "text2img" not in loaded._classes
     return replace(job, images=(encode(Image.new("RGB", (64, 64), "red")),)) if only_changes else job
 
 

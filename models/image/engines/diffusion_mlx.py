@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
+from cachetools import LRUCache, cached
 from pydantic import Field
 
 from models import checkpoints, devices
@@ -18,7 +17,8 @@ from models.engine import Options
 from models.errors import CheckpointError, InvalidInput
 from models.image.engine import ImageEngine, Step, StepCallback
 from models.image.flux2_mlx import Flux2, Tokens, joined, latents_of, mask_of, noise, noise_levels, shown, tokens_of
-from models.image.pipeline_tasks import Way, check_references, choose, expected_ways
+from models.image.pipeline_tasks import PipelineTask, check_references, choose_task, expected_classes
+from models.image.progress import previews
 from models.image.sources import Sources, drawn_size
 from models.mlx_weights import prepare_mlx
 from models.tasks import ImageJob
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from models.entry import ModelEntry
-
-logger = logging.getLogger(__name__)
 
 _KLEIN: Final = "Flux2KleinPipeline"
 _CLASSES: Final = (_KLEIN, "Flux2KleinInpaintPipeline")
@@ -62,10 +60,10 @@ class MlxDiffusionOptions(Options):
 class MlxDiffusionEngine(ImageEngine):
     """A FLUX.2 klein in diffusers' layout: words, instructions about several pictures, strength and masks.
 
-    Each way is that of diffusers' pipelines of this model, and picture i starts from the same noise of `seed + i` as
-    theirs does in the same dtype, so that a seed means the same picture here and by the engine `diffusion`, but for
-    rounding. Pictures are made one after the other. Distilled checkpoints ignore `guidance`; base ones use it above 1,
-    which takes twice the time. There are no negative prompts and no LoRAs.
+    Each task is done as diffusers' pipelines of this model do it, and picture i starts from the same noise of
+    `seed + i` as theirs does in the same dtype, so that a seed means the same picture here and by the engine
+    `diffusion`, but for rounding. Pictures are made one after the other. Distilled checkpoints ignore `guidance`; base
+    ones use it above 1, which takes twice the time. There are no negative prompts and no LoRAs.
     """
 
     marker: ClassVar[str] = "model_index.json"
@@ -79,17 +77,17 @@ class MlxDiffusionEngine(ImageEngine):
             InvalidInput: what this model cannot do, named by the field that asks for it.
             OutOfMemory: a picture of this size does not fit.
         """
-        way = _way(job)
+        task = _task_of(job)
         with devices.inference():
             drawn = drawn_size(job.width, job.height, self.options.native_pixels)
-            sources = Sources(job, drawn, way, self.options.default_strength)
-            if way == "edit":
+            sources = Sources(job, drawn, task, self.options.default_strength)
+            if task == "edit":
                 check_references(sources.references)
         if sources.strength == 0:
             yield from [sources.original] * job.n
             return
         with devices.inference():
-            start = self._start(job, way, sources)
+            start = self._start(job, task, sources)
         for number in range(job.n):
             with devices.inference():
                 steps = _Steps(on_step, self._flux2, start, number, job.n)
@@ -100,41 +98,30 @@ class MlxDiffusionEngine(ImageEngine):
     @classmethod
     def refuse(cls, entry: ModelEntry, job: ImageJob) -> None:  # noqa: ARG003 - all checkpoints can do the same
         """See `ImageEngine.refuse`."""
-        _way(job)
+        _task_of(job)
 
-    def _start(self, job: ImageJob, way: Way, sources: Sources) -> _Start:
+    def _start(self, job: ImageJob, task: PipelineTask, sources: Sources) -> _Start:
         width, height = sources.drawn
         rows, columns = height // 16, width // 16
         original: mx.array | None = None
         references: list[Tokens] = []
-        if way == "edit":
+        if task == "edit":
             encoded = [self._flux2.encode(shown(picture)) for picture in sources.references]
             references = [tokens_of(latents, i) for i, latents in enumerate(encoded)]
-        elif way != "text":
+        elif task != "text2img":
             latents = self._flux2.encode(sources.picture)
             original, references = tokens_of(latents).values, [tokens_of(latents, 0)]
         return _Start(
             rows=rows,
             columns=columns,
             levels=noise_levels(rows * columns, sources.steps, sources.strength),
-            prompt=self._read(job.prompt),
-            empty=None if self._is_distilled or job.guidance <= 1 else self._read(_EMPTY),
+            prompt=self._encode_prompt(job.prompt),
+            empty=None if self._is_distilled or job.guidance <= 1 else self._encode_prompt(_EMPTY),
             guidance=job.guidance,
             references=joined(references) if references else None,
             original=original,
-            mask=mask_of(sources.mask, self._flux2.dtype) if way == "inpaint" else None,
+            mask=mask_of(sources.mask, self._flux2.dtype) if task == "inpaint" else None,
         )
-
-    def _read(self, prompt: str) -> Tokens:
-        """What the text encoder makes of a prompt, remembered: prompts come again with another seed."""
-        kept = self._embeddings
-        if prompt not in kept:
-            kept[prompt] = self._flux2.read(prompt)
-        found = kept[prompt]
-        kept.move_to_end(prompt)
-        while len(kept) > self.options.prompt_cache:
-            kept.popitem(last=False)
-        return found
 
     def _draw(self, start: _Start, seed: int, steps: _Steps) -> Image.Image:
         """One picture: Euler's method along the noise levels, as diffusers does it."""
@@ -181,9 +168,9 @@ class MlxDiffusionEngine(ImageEngine):
         from mlx_vlm.models.flux2.download import DOWNLOAD_PATTERNS
 
         self._is_distilled = bool(index.get("is_distilled", False))
-        self._embeddings: OrderedDict[str, Tokens] = OrderedDict()
         folder = self._found([*DOWNLOAD_PATTERNS, "scheduler/*.json"])
         self._flux2 = Flux2(folder, self._dtype(), self.options.bits)
+        self._encode_prompt = cached(LRUCache[str, Tokens](self.options.prompt_cache))(self._flux2.read)
 
     def _found(self, patterns: list[str]) -> Path:
         """The checkpoint's folder; of one on the hub, the files with these names are downloaded first."""
@@ -262,26 +249,21 @@ class _Steps:
         self._on_step(Step(done, total, self._taken / steps, lambda: self._peek(clean)))
 
     def _peek(self, clean: mx.array) -> list[tuple[int, Image.Image]]:
-        try:
-            latents = latents_of(clean, self._start.rows, self._start.columns)
-            return [(self._number, self._flux2.preview(latents))]
-        except Exception:  # out of memory, say: a preview is not worth the picture
-            logger.warning("a preview could not be made", exc_info=True)
-            devices.free_device_cache()
-            return []
+        rows, columns = self._start.rows, self._start.columns
+        return previews(lambda: [(self._number, self._flux2.preview(latents_of(clean, rows, columns)))])
 
 
-def _way(job: ImageJob) -> Way:
-    """Which way a job asks for.
+def _task_of(job: ImageJob) -> PipelineTask:
+    """The task that a job asks for.
 
     Raises:
         InvalidInput: this model cannot do what it asks for, named by the field.
     """
-    ways = expected_ways({"_class_name": _KLEIN}, {})
-    assert ways is not None
-    way = choose(job, ways, by_likeness=False)
+    classes = expected_classes({"_class_name": _KLEIN}, {})
+    assert classes is not None
+    task = choose_task(job, classes)
     if job.negative_prompt:
         raise InvalidInput("this model takes no negative prompt", "negative_prompt", "unsupported_parameter")
     if job.loras:
         raise InvalidInput("this model takes no LoRAs", "loras", "unsupported_parameter")
-    return way
+    return task

@@ -16,7 +16,7 @@ from PIL import Image
 
 from cli.environment import free_ports
 from deployments.ingress.errors import from_exception
-from models.catalog import check_checkpoint, create_engine
+from models.catalog import check_checkpoint, check_options, create_engine
 from models.chat.engines.upstream import UpstreamEngine
 from models.entry import ModelEntry
 from models.errors import CheckpointError, InvalidImage, InvalidInput, UpstreamBusy, UpstreamFailed
@@ -396,7 +396,7 @@ def test_a_key_is_read_from_the_environment_variable_that_is_named(monkeypatch: 
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        ModelEntry.model_validate({"engine": "upstream", "checkpoint": "m", "options": options})
+        check_options(ModelEntry.model_validate({"engine": "upstream", "checkpoint": "m", "options": options}))
 
 
 def test_a_damaged_picture_is_named_by_its_place() -> None:

@@ -31,27 +31,27 @@ def short(name: str) -> dict[str, Any]:
 
 
 FAMILIES: dict[str, set[str]] = {
-    "flux": {"text", "image", "inpaint"},
-    "kontext": {"text", "edit", "image", "inpaint"},
-    "flux2_klein": {"text", "edit", "image", "inpaint", "several"},
-    "z_image": {"text", "image", "inpaint"},
-    "qwen_image": {"text", "image", "inpaint"},
-    "qwen_image_edit": {"edit", "image", "inpaint"},
+    "flux": {"text2img", "img2img", "inpaint"},
+    "kontext": {"text2img", "edit", "img2img", "inpaint"},
+    "flux2_klein": {"text2img", "edit", "img2img", "inpaint", "several"},
+    "z_image": {"text2img", "img2img", "inpaint"},
+    "qwen_image": {"text2img", "img2img", "inpaint"},
+    "qwen_image_edit": {"edit", "img2img", "inpaint"},
     "qwen_image_edit_plus": {"edit", "several"},
-    "sdxl": {"text", "image", "inpaint"},
+    "sdxl": {"text2img", "img2img", "inpaint"},
 }
 SLOW = {"qwen_image_edit", "qwen_image_edit_plus"}
 """Work at a megapixel whatever is asked for: they are asked less."""
 
 EVERY_FAMILY = pytest.mark.parametrize("name", FAMILIES)
 EVERY_WAY = pytest.mark.parametrize(
-    ("name", "way"), [(name, way) for name, ways in FAMILIES.items() for way in sorted(ways) if name not in SLOW]
+    ("name", "task"), [(name, task) for name, tasks in FAMILIES.items() for task in sorted(tasks) if name not in SLOW]
 )
 
 
-def those(way: str, *, slow: bool = True) -> pytest.MarkDecorator:
+def those(task: str, *, slow: bool = True) -> pytest.MarkDecorator:
     """The families that can do something."""
-    able = [name for name, ways in FAMILIES.items() if way in ways and (slow or name not in SLOW)]
+    able = [name for name, tasks in FAMILIES.items() if task in tasks and (slow or name not in SLOW)]
     return pytest.mark.parametrize("name", able)
 
 
@@ -73,16 +73,16 @@ def mask_of(width: int = 64, height: int = 64) -> Image.Image:
     return mask
 
 
-def job_of(way: str) -> ImageJob:
-    """The plain job, done in one way."""
+def job_of(task: str) -> ImageJob:
+    """The plain job, done in one task."""
     changed: dict[str, dict[str, Any]] = {
-        "text": {},
+        "text2img": {},
         "edit": {"images": (PICTURE,)},
-        "image": {"images": (PICTURE,), "strength": 0.6},
+        "img2img": {"images": (PICTURE,), "strength": 0.6},
         "inpaint": {"images": (PICTURE,), "mask": encode(mask_of())},
         "several": {"images": (PICTURE, OTHER)},
     }
-    return replace(JOB, **changed[way])
+    return replace(JOB, **changed[task])
 
 
 def on_step(_step: Step) -> None:
@@ -126,9 +126,9 @@ def test_each_family_does_what_it_can_and_refuses_the_rest_by_the_field_that_ask
     name: str, engines: Engines
 ) -> None:
     engine, able = engines(name), FAMILIES[name]
-    for way, param in {"text": "image", "image": "strength", "inpaint": "mask", "several": "image"}.items():
-        job = replace(job_of(way), steps=1)
-        if way in able:
+    for task, param in {"text2img": "image", "img2img": "strength", "inpaint": "mask", "several": "image"}.items():
+        job = replace(job_of(task), steps=1)
+        if task in able:
             (picture,) = engine.generate(job, on_step)
             assert (picture.mode, picture.size) == ("RGB", (64, 64))
         else:
@@ -167,9 +167,9 @@ def test_the_default_strength_is_the_entrys(shelf: Shelf, engines: Engines) -> N
     assert made(engine, job_of("edit")) == made(engines("flux"), replace(job_of("edit"), strength=0.5))
 
 
-@those("image")
+@those("img2img")
 def test_strength_0_gives_the_original_back(name: str, engines: Engines) -> None:
-    job = replace(job_of("image"), strength=0.0, n=2)
+    job = replace(job_of("img2img"), strength=0.0, n=2)
     assert made(engines(name), job) == [picture_of(1).tobytes()] * 2
 
 
@@ -177,9 +177,9 @@ def test_strength_0_with_a_mask_gives_the_original_back(engines: Engines) -> Non
     assert made(engines("flux"), replace(job_of("inpaint"), strength=0.0)) == [picture_of(1).tobytes()]
 
 
-@those("image", slow=False)
+@those("img2img", slow=False)
 def test_a_larger_strength_changes_more(name: str, engines: Engines) -> None:
-    engine, job = engines(name), replace(job_of("image"), steps=8, guidance=1.0)
+    engine, job = engines(name), replace(job_of("img2img"), steps=8, guidance=1.0)
 
     def away(strength: float) -> float:
         """How far pictures of two seeds are from each other: what of the original is left is in both."""
@@ -196,7 +196,7 @@ def test_a_larger_strength_changes_more(name: str, engines: Engines) -> None:
 @pytest.mark.parametrize("name", ["flux", "sdxl", "flux2_klein"])
 def test_any_strength_does_at_least_one_step(name: str, strength: float, engines: Engines) -> None:
     steps: list[Step] = []
-    engines(name).generate(replace(job_of("image"), strength=strength), steps.append)
+    engines(name).generate(replace(job_of("img2img"), strength=strength), steps.append)
     assert 1 <= len(steps) <= 2
     assert [(step.done, step.total) for step in steps] == [(i + 1, len(steps)) for i in range(len(steps))]
 
@@ -246,34 +246,34 @@ def test_a_mask_that_leaves_nothing_open_is_refused(engines: Engines) -> None:
 
 
 @EVERY_WAY
-def test_picture_i_of_n_is_what_its_seed_alone_gives_in_every_way(name: str, way: str, engines: Engines) -> None:
-    engine, job = engines(name), job_of(way)
+def test_picture_i_of_n_is_what_its_seed_alone_gives_in_every_way(name: str, task: str, engines: Engines) -> None:
+    engine, job = engines(name), job_of(task)
     assert made(engine, replace(job, n=2)) == made(engine, job) + made(engine, replace(job, seed=8))
 
 
 @pytest.mark.parametrize("name", sorted({name for name in FAMILIES if name not in SLOW}))
 def test_batches_are_nearly_the_single_pictures_in_every_way(name: str, engines: Engines, shelf: Shelf) -> None:
     batches = loaded(with_options(shelf(name), **short(name), max_batch=2))
-    for way in FAMILIES[name]:
-        together = batches.generate(replace(job_of(way), n=2), on_step)
-        alone = [engines(name).generate(replace(job_of(way), seed=seed), on_step)[0] for seed in (7, 8)]
-        assert [difference(*pair) < 0.5 for pair in zip(together, alone, strict=True)] == [True, True], way
+    for task in FAMILIES[name]:
+        together = batches.generate(replace(job_of(task), n=2), on_step)
+        alone = [engines(name).generate(replace(job_of(task), seed=seed), on_step)[0] for seed in (7, 8)]
+        assert [difference(*pair) < 0.5 for pair in zip(together, alone, strict=True)] == [True, True], task
 
 
 def test_batches_of_models_that_work_at_a_megapixel(shelf: Shelf) -> None:
     batches = loaded(with_options(shelf("qwen_image_edit"), max_batch=2))
-    for way in ("edit", "inpaint"):
-        assert len(set(made(batches, replace(job_of(way), n=2, steps=1, guidance=1.0)))) == 2
+    for task in ("edit", "inpaint"):
+        assert len(set(made(batches, replace(job_of(task), n=2, steps=1, guidance=1.0)))) == 2
 
 
 @EVERY_FAMILY
 def test_a_negative_prompt_acts_or_is_refused(name: str, engines: Engines) -> None:
     engine = engines(name)
     acts = name in {"z_image", "qwen_image", "qwen_image_edit", "qwen_image_edit_plus", "sdxl"}
-    for way in FAMILIES[name] - {"several"} if name not in SLOW else {"edit"}:
-        job = replace(job_of(way), steps=1)
+    for task in FAMILIES[name] - {"several"} if name not in SLOW else {"edit"}:
+        job = replace(job_of(task), steps=1)
         if acts:
-            assert made(engine, replace(job, negative_prompt="three small blue stars")) != made(engine, job), way
+            assert made(engine, replace(job, negative_prompt="three small blue stars")) != made(engine, job), task
         else:
             assert refused(engine, replace(job, negative_prompt="three small blue stars")) == "negative_prompt"
 
@@ -307,8 +307,8 @@ def test_redux_makes_variations_in_batches(redux: DiffusionEngine) -> None:
 def test_a_variation_with_a_strength_starts_from_the_picture_all_the_same(
     redux: DiffusionEngine, engines: Engines
 ) -> None:
-    job = replace(job_of("image"), is_variation=True)
-    assert made(redux, job) == made(engines("flux"), job_of("image"))
+    job = replace(job_of("img2img"), is_variation=True)
+    assert made(redux, job) == made(engines("flux"), job_of("img2img"))
 
 
 def test_redux_counts_towards_the_footprint_and_its_text_encoders_do_not_count_twice(
@@ -368,9 +368,9 @@ def test_loras_act_by_name_and_weight_alone_and_together(inked: DiffusionEngine)
 
 
 def test_a_lora_acts_in_every_way(inked: DiffusionEngine) -> None:
-    for way in FAMILIES["flux"]:
-        job = job_of(way)
-        assert made(inked, replace(job, loras=(LoraUse("ink.v1"),))) != made(inked, job), way
+    for task in FAMILIES["flux"]:
+        job = job_of(task)
+        assert made(inked, replace(job, loras=(LoraUse("ink.v1"),))) != made(inked, job), task
 
 
 @pytest.mark.parametrize("name", ["flux", "kontext", "flux2_klein", "z_image", "qwen_image", "sdxl"])
@@ -461,14 +461,14 @@ def test_a_lora_that_is_not_there_is_told_when_the_model_is_loaded(shelf: Shelf,
 
 
 @those("inpaint")
-def test_all_ways_share_one_set_of_weights(name: str, shelf: Shelf) -> None:
+def test_all_tasks_share_one_set_of_weights(name: str, shelf: Shelf) -> None:
     engine = loaded(with_options(shelf(name), **short(name)))
     before, own = engine.footprint, {id(p) for module in engine._modules() for p in module.parameters()}
-    for way in ("text", "edit", "image", "inpaint"):
-        if way in engine._ways:
-            pipeline = engine._pipeline_for(way)
+    for task in ("text2img", "edit", "img2img", "inpaint"):
+        if task in engine._classes:
+            pipeline = engine._pipeline_for(task)
             used = {id(p) for part in pipeline.components.values() for p in getattr(part, "parameters", list)()}
-            assert used == own, way
+            assert used == own, task
     assert engine.footprint == before
 
 
@@ -493,19 +493,19 @@ def test_remembered_prompts_are_bounded_and_the_oldest_goes(shelf: Shelf) -> Non
     for prompt in ("a", "b", "a", "c", "a", "b"):
         made(engine, replace(JOB, prompt=prompt, steps=1))
     assert len(runs) == 4  # a, b, c, and b once more
-    assert len(engine._embeddings) == 2
+    assert len(engine._prompts) == 2
 
 
 def test_nothing_is_remembered_where_the_cache_is_0(shelf: Shelf, engines: Engines) -> None:
     engine = loaded(with_options(shelf("flux"), **SHORT, prompt_cache=0))
     assert made(engine, replace(JOB, n=2)) == made(engines("flux"), replace(JOB, n=2))
-    assert not engine._embeddings
+    assert not engine._prompts
 
 
 def test_the_picture_of_an_edit_is_never_taken_for_another(engines: Engines) -> None:
     engine, job = engines("qwen_image_edit_plus"), replace(job_of("edit"), steps=1, guidance=1.0)
     made(engine, job)
-    assert not engine._embeddings
+    assert not engine._prompts
 
 
 # Previews
@@ -513,11 +513,11 @@ def test_the_picture_of_an_edit_is_never_taken_for_another(engines: Engines) -> 
 
 @EVERY_FAMILY
 def test_previews_come_nearer_to_the_picture(name: str, engines: Engines) -> None:
-    way = "text" if "text" in FAMILIES[name] else "edit"
+    task = "text2img" if "text2img" in FAMILIES[name] else "edit"
     n = 2 if name not in SLOW else 1
     seen: list[list[tuple[int, Image.Image]]] = []
     pictures = engines(name).generate(
-        replace(job_of(way), steps=5, n=n, guidance=1.0), lambda step: seen.append(step.peek())
+        replace(job_of(task), steps=5, n=n, guidance=1.0), lambda step: seen.append(step.peek())
     )
     for number, picture in enumerate(pictures):
         shown = [preview for peeked in seen for i, preview in peeked if i == number]
@@ -556,9 +556,9 @@ def test_the_built_in_model_works_in_all_four_ways() -> None:
     options = {"guidance_argument": "true_cfg_scale", "call": {"max_sequence_length": 40}, "native_pixels": 4096}
     entry = with_options(entry_of("diffusion", "builtin:image"), **options, pipelines={"edit": "FluxKontextPipeline"})
     engine = loaded(entry)
-    assert set(engine._ways) == {"text", "edit", "image", "inpaint"}
-    for way in engine._ways:
-        (picture,) = engine.generate(replace(job_of(way), width=128, height=96), on_step)
+    assert set(engine._classes) == {"text2img", "edit", "img2img", "inpaint"}
+    for task in engine._classes:
+        (picture,) = engine.generate(replace(job_of(task), width=128, height=96), on_step)
         assert picture.size == (128, 96)
 
 

@@ -95,7 +95,7 @@ def test_the_step_cache_skips_work_and_leaves_nothing_for_the_next_picture(shelf
     assert (drawn(cached, job) == first).all()
 
 
-def test_the_step_cache_leaves_ways_alone_that_cannot_use_it(shelf: Shelf) -> None:
+def test_the_step_cache_leaves_tasks_alone_that_cannot_use_it(shelf: Shelf) -> None:
     picture = encode(Image.new("RGB", (64, 64), "red"))
     job = replace(JOB, images=(picture,), strength=0.9)
     assert (drawn(flux(shelf, step_cache=1.0), job) == drawn(flux(shelf), job)).all()

@@ -38,17 +38,17 @@ JOB = ImageJob("a red circle", width=64, height=64, steps=2, guidance=3.0, seed=
 PICTURE = encode(picture_of(1))
 WIDE = encode(picture_of(2, 144, 64))
 MASK = encode(mask_of())
-WAYS: dict[str, dict[str, Any]] = {
-    "text": {},
+TASKS: dict[str, dict[str, Any]] = {
+    "text2img": {},
     "edit": {"images": (PICTURE,)},
     "several": {"images": (PICTURE, WIDE), "width": 112, "height": 80},
-    "image": {"images": (PICTURE,), "strength": 0.6, "steps": 5},
+    "img2img": {"images": (PICTURE,), "strength": 0.6, "steps": 5},
     "variation": {"images": (PICTURE,), "is_variation": True, "steps": 4},
     "inpaint": {"images": (PICTURE,), "mask": MASK},
     "inpaint by strength": {"images": (PICTURE,), "mask": MASK, "strength": 0.7, "steps": 4},
 }
 ENGINES: tuple[str, ...] = ("diffusion_mlx", "diffusion")
-EVERY_WAY = pytest.mark.parametrize("way", WAYS)
+EVERY_WAY = pytest.mark.parametrize("task", TASKS)
 Changed = Callable[..., ModelEntry]
 
 
@@ -128,8 +128,10 @@ def made(engine: MlxDiffusionEngine, job: ImageJob) -> list[bytes]:
 
 
 @EVERY_WAY
-def test_each_way_gives_the_picture_of_diffusers(way: str, mlx: MlxDiffusionEngine, diffusers: DiffusionEngine) -> None:
-    job = replace(JOB, **WAYS[way])
+def test_each_way_gives_the_picture_of_diffusers(
+    task: str, mlx: MlxDiffusionEngine, diffusers: DiffusionEngine
+) -> None:
+    job = replace(JOB, **TASKS[task])
     ours, theirs = drawn(mlx, job), drawn(diffusers, job)
     assert ours.shape == theirs.shape == (job.height, job.width, 3)
     assert np.abs(ours - theirs).max() <= 1
@@ -138,7 +140,7 @@ def test_each_way_gives_the_picture_of_diffusers(way: str, mlx: MlxDiffusionEngi
 
 
 def test_what_a_job_says_matters_more_than_the_library(mlx: MlxDiffusionEngine) -> None:
-    jobs = {way: replace(JOB, **WAYS[way]) for way in ("text", "edit", "image", "inpaint")}
+    jobs = {task: replace(JOB, **TASKS[task]) for task in ("text2img", "edit", "img2img", "inpaint")}
     jobs |= {"seed": replace(JOB, seed=8), "prompt": replace(JOB, prompt="three small blue stars")}
     jobs |= {"steps": replace(JOB, steps=3), "reference": replace(jobs["edit"], images=(encode(picture_of(2)),))}
     pictures = {name: drawn(mlx, job) for name, job in jobs.items()}
@@ -165,8 +167,8 @@ def test_in_bfloat16_it_is_nearly_the_picture_of_diffusers(klein: Path, mlx: Mlx
     entries = [entry_of(engine, klein) for engine in ENGINES]
     ours, theirs = (loaded(entry.model_copy(update={"dtype": "bfloat16"})) for entry in entries)
     assert ours.footprint == pytest.approx(mlx.footprint / 2, rel=0.001)
-    for way in ("edit", "inpaint by strength"):
-        job = replace(JOB, **WAYS[way])
+    for task in ("edit", "inpaint by strength"):
+        job = replace(JOB, **TASKS[task])
         assert difference(drawn(ours, job), drawn(theirs, job)) < 3
     assert ours._flux2.read("a").values.dtype == ours._flux2.dtype
 
@@ -181,8 +183,8 @@ def test_the_eps_of_norms_is_the_one_of_the_checkpoint(changed: Changed, mlx: Ml
 def test_a_base_model_is_guided_as_diffusers_guides_it(changed: Changed) -> None:
     entry = changed(is_distilled=False)
     base, theirs = loaded(entry), loaded(entry.model_copy(update={"engine": "diffusion"}))
-    for way in ("text", "edit", "inpaint"):
-        job = replace(JOB, **WAYS[way])
+    for task in ("text2img", "edit", "inpaint"):
+        job = replace(JOB, **TASKS[task])
         assert np.abs(drawn(base, job) - drawn(theirs, job)).max() <= 1
     none, little, much = (drawn(base, replace(JOB, guidance=guidance)) for guidance in (1.0, 1.5, 6.0))
     assert difference(none, much) > difference(none, little) > 0.2
@@ -219,8 +221,8 @@ def test_references_are_shown_as_diffusers_shows_them(size: tuple[int, int]) -> 
 
 
 def test_picture_i_of_n_is_what_its_seed_alone_gives(mlx: MlxDiffusionEngine) -> None:
-    for way in ("text", "image"):
-        job = replace(JOB, **WAYS[way], width=32, height=32)
+    for task in ("text2img", "img2img"):
+        job = replace(JOB, **TASKS[task], width=32, height=32)
         alone = [made(mlx, replace(job, seed=7 + i))[0] for i in range(3)]
         assert made(mlx, replace(job, n=3)) == alone
         assert len(set(alone)) == 3
@@ -275,10 +277,10 @@ def test_a_failure_inside_is_told_and_the_next_job_works(mlx: MlxDiffusionEngine
     assert len(made(mlx, JOB)) == 1
 
 
-@pytest.mark.parametrize("way", ["text", "inpaint by strength"])
-def test_a_preview_after_each_step_comes_nearer_to_the_picture(way: str, mlx: MlxDiffusionEngine) -> None:
+@pytest.mark.parametrize("task", ["text2img", "inpaint by strength"])
+def test_a_preview_after_each_step_comes_nearer_to_the_picture(task: str, mlx: MlxDiffusionEngine) -> None:
     seen: list[tuple[int, Image.Image]] = []
-    job = replace(JOB, **WAYS[way], n=2) if way == "text" else replace(JOB, **WAYS[way])
+    job = replace(JOB, **TASKS[task], n=2) if task == "text2img" else replace(JOB, **TASKS[task])
     pictures = mlx.generate(job, lambda step: seen.extend(step.peek()))
     steps = len(seen) // job.n
     assert [number for number, _ in seen] == [i for i in range(job.n) for _ in range(steps)]
@@ -318,7 +320,7 @@ def test_prompts_are_remembered_up_to_a_number(klein: Path, changed: Changed) ->
 
 def test_strength_0_gives_the_picture_back_and_a_mask_keeps_what_it_does_not_repaint(mlx: MlxDiffusionEngine) -> None:
     assert np.array_equal(drawn(mlx, replace(JOB, images=(PICTURE,), strength=0.0)), np.asarray(picture_of(1), int))
-    changed = np.abs(drawn(mlx, replace(JOB, **WAYS["inpaint"])) - np.asarray(picture_of(1), int)).max(axis=2) > 0
+    changed = np.abs(drawn(mlx, replace(JOB, **TASKS["inpaint"])) - np.asarray(picture_of(1), int)).max(axis=2) > 0
     assert changed[16:32, 16:32].mean() > 0.9
     assert changed.sum() == changed[16:32, 16:32].sum()
 
@@ -401,7 +403,7 @@ def test_a_checkpoint_that_was_quantised_for_mlx_stays_as_it_is(
     config.write_text(text.replace('"num_hidden_layers": 28', '"num_hidden_layers": 27'))
     engine = loaded(with_options(entry, bits=8))
     assert engine._flux2.footprint == four_bits._flux2.footprint
-    job = replace(JOB, **WAYS["edit"])
+    job = replace(JOB, **TASKS["edit"])
     assert made(engine, job) == made(four_bits, job)
 
 
