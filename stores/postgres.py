@@ -8,16 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from stores.database import Database, Value
+from stores.database import Value
 from stores.errors import EmbedderChanged, ProjectNotFound, StoreError, StoreFull, StoreUnavailable, StoreUnusable
-from stores.postgres_vectors import PgVectors
+from stores.postgres_vectors import Connection, PgVectors
 from stores.vectors import EXACT_UP_TO
 
 _CONNECT_SECONDS: Final = 5
@@ -115,7 +115,7 @@ class _Connection(psycopg.Connection[dict[str, Any]]):
             raise
 
 
-class Postgres(Database):
+class Postgres(Connection):
     """A PostgreSQL database; the next call connects again after a connection broke.
 
     A statement may take `statement_seconds` (None: any time).
@@ -189,9 +189,9 @@ class Postgres(Database):
         """The vectors of one embedder."""
         return PgVectors(self, embedder, self._exact_up_to)
 
-    def another(self) -> Postgres:
+    def another(self) -> Self:
         """A connection of its own to the same database, for statements that may take any time."""
-        return Postgres(self._url, exact_up_to=self._exact_up_to, statement_seconds=None)
+        return type(self)(self._url, exact_up_to=self._exact_up_to, statement_seconds=None)
 
     def cancel(self) -> None:
         """Break off what another thread has executed here."""

@@ -8,15 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol, Self
 
 import numpy as np
 
-from stores.database import VectorIndex, Vectors
+from stores.database import Database, VectorIndex, Vectors
 from stores.errors import StoreError
-
-if TYPE_CHECKING:
-    from stores.postgres import Postgres
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +22,26 @@ _ADDED_PER_LOOK: Final = 1000
 _BUILDING: Final = "building search graphs"
 
 
+class Connection(Database, Protocol):
+    """A connection to the database, beside which another can be opened."""
+
+    def another(self) -> Self:
+        """A connection of its own to the same database, for statements that may take any time."""
+
+    def cancel(self) -> None:
+        """Break off what another thread has executed here."""
+
+
 class PgVectors(VectorIndex):
     """One embedder's vectors, where pgvector searches them."""
 
-    def __init__(self, db: Postgres, embedder: int, exact_up_to: int) -> None:
+    def __init__(self, db: Connection, embedder: int, exact_up_to: int) -> None:
         self.embedder = embedder
         self._db = db
         self._exact_up_to = exact_up_to
         self._added = _ADDED_PER_LOOK
         self._building: threading.Thread | None = None
-        self._builder: Postgres
+        self._builder: Connection
         self._is_stopping = threading.Event()
 
     def keep(self, project: int, label: int, vector: Vectors) -> None:
@@ -126,7 +133,7 @@ class PgVectors(VectorIndex):
         """Close, of an embedder that is deleted."""
         self.close()
 
-    def _build(self, db: Postgres) -> None:
+    def _build(self, db: Connection) -> None:
         try:
             if db.claim(_BUILDING):  # another process looks after itself, and after everybody
                 self._build_with(db)
@@ -137,7 +144,7 @@ class PgVectors(VectorIndex):
         finally:
             db.close()
 
-    def _build_with(self, db: Postgres) -> None:
+    def _build_with(self, db: Connection) -> None:
         rows = db.all(
             "SELECT c.relname AS name, x.indisvalid AS is_whole "
             "FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid "

@@ -8,8 +8,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from deployments.ingress.calls.turns import QueueFull, Turns, caller
+from deployments.ingress.calls.turns import QueueFull, Turns
 from deployments.ingress.errors import ApiError
+from deployments.ingress.middleware.access import current_caller
 
 
 async def _nothing() -> None:
@@ -53,7 +54,7 @@ class Admission:
         """
         try:
             async with asyncio.timeout(self._patience):
-                await self._turns.take(caller.get(), size)
+                await self._turns.take(current_caller.get(), size)
                 try:
                     await until()
                 except BaseException:

@@ -18,9 +18,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.ingress.calls import turns
 from deployments.ingress.errors import ApiError, response
-from deployments.ingress.middleware.access import caller_of
+from deployments.ingress.middleware.access import caller_of, current_caller
 from deployments.ingress.middleware.authentication import is_always_open
 from deployments.ingress.middleware.peers import Networks, origin
 
@@ -51,7 +50,7 @@ class CallerLimits:
             return
         caller = caller_of(scope)
         who = caller.digest if caller.scope else origin(HTTPConnection(scope), self._trusted_proxies)
-        turns.caller.set(who)
+        current_caller.set(who)
         headers: dict[str, str] = {}
 
         async def send_with_headers(message: Message) -> None:

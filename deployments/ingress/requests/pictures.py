@@ -10,17 +10,28 @@ import binascii
 import re
 from dataclasses import dataclass, field
 
+from pydantic import Field
+
 from deployments.executors import COMPUTING
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.requests import remote_pictures
-from deployments.ingress.requests.body import Upload
-from deployments.ingress.schemas.images import ImageReference
+from deployments.ingress.requests.body import Fields, Upload
 from models.picture_files import check
 from settings import Settings
 
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*?)(?P<base64>;base64)?,", re.IGNORECASE)
 
 _URL_SAFE = str.maketrans("-_", "+/")
+
+
+class ImageReference(Fields):
+    """A picture in a JSON body as OpenAI writes it: a data URL, or http(s) where fetching is allowed."""
+
+    image_url: str = Field(min_length=1)
+
+
+ImageSource = Upload | ImageReference | str
+"""A file part, `{"image_url": …}`, or text: a data URL, base64, or http(s) where fetching is allowed."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +43,7 @@ class Picture:
     height: int
 
 
-async def read_picture(
-    source: Upload | ImageReference | str, settings: Settings, param: str, bearer_token: str | None = None
-) -> Picture:
+async def read_picture(source: ImageSource, settings: Settings, param: str, bearer_token: str | None = None) -> Picture:
     """The picture of a file part, of OpenAI's `{"image_url": …}`, of a data URL, of base64, or behind a URL.
 
     Raises:

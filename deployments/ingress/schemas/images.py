@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.body import Fields, Upload
+from deployments.ingress.requests.pictures import ImageReference, ImageSource
 
 MAX_SEED = 2**53 - 1
 MAX_IMAGES = 16
@@ -29,18 +30,10 @@ OLD_ALIASES = {name: other for other, name in ALIASES.items()}
 """The same for the routes of families C and D, whose own spellings are the long ones."""
 
 
-class ImageReference(Fields):
-    """A picture in a JSON body as OpenAI writes it: a data URL, or http(s) where fetching is allowed."""
-
-    image_url: str = Field(min_length=1)
-
-
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) or value is None else [value]
 
 
-ImageSource = Upload | ImageReference | str
-"""A file part, `{"image_url": …}`, or text: a data URL, base64, or http(s) where fetching is allowed."""
 ImageSources = Annotated[list[ImageSource], BeforeValidator(_as_list), Field(min_length=1, max_length=MAX_IMAGES)]
 
 

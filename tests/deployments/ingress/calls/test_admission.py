@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from deployments.ingress.calls.admission import Admission
-from deployments.ingress.calls.turns import caller
 from deployments.ingress.errors import ApiError
+from deployments.ingress.middleware.access import current_caller
 
 
 class Part:
@@ -19,7 +19,7 @@ class Part:
         self.may_end = asyncio.Event()
 
     async def work(self, who: str = "ann", size: int = 0) -> str:
-        caller.set(who)
+        current_caller.set(who)
         async with self.admission.turn(size):
             await self.may_end.wait()
         return who

@@ -22,14 +22,20 @@ import settings as configuration
 from deployments.ingress.errors import ApiError
 from deployments.ingress.requests import body
 from deployments.ingress.requests.body import Fields, Upload
-from deployments.ingress.requests.pictures import Picture, from_base64, from_url, from_url_or_base64, read_picture
+from deployments.ingress.requests.pictures import (
+    ImageReference,
+    Picture,
+    from_base64,
+    from_url,
+    from_url_or_base64,
+    read_picture,
+)
 from deployments.ingress.schemas.images import (
     ALIASES,
     MAX_SEED,
     OLD_ALIASES,
     Edit,
     Generation,
-    ImageReference,
     OnePicture,
     Process,
     StoredPicture,
