@@ -66,7 +66,7 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # What `runtime_env: {worker_process_setup_hook: …}` sets; set here, it holds for every worker, and the workers
         # that Ray starts in advance can be used.
-        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cli.loopback.listen_on_node_address",
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cli.ray_internals.listen_on_node_address",
         # Threads that wait for work sleep instead of spinning, which takes the cores from each other's replicas.
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),

@@ -22,11 +22,10 @@ from typing import Any, TextIO
 
 import ray
 from ray import serve
-from ray.serve._private.api import serve_start
-from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
 import settings
+from cli import ray_internals
 from cli.configuration import serve_configuration
 from cli.environment import LOG, MISTAKE
 
@@ -62,7 +61,7 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
     if not stop.is_set():
         print(f"Atelier is ready at {url} (docs at /docs)", file=terminal)
         stop.wait()
-    shut_down_serve(client)
+    ray_internals.shut_down_serve(client)
 
 
 def keep_terminal(log: Path) -> TextIO:
@@ -113,12 +112,7 @@ def start_serve(config: ServeDeploySchema) -> Any:
         DeployError: HAProxy cannot listen.
     """
     try:
-        return serve_start(
-            http_options=config.http_options.model_dump(),
-            proxy_location=config.proxy_location,
-            grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
-            controller_options=config.controller_options,
-        )
+        return ray_internals.start_serve(config)
     except ray.exceptions.RayTaskError as error:
         if said := re.search(r"cannot bind socket .*", str(error)):
             raise DeployError(f"HAProxy {said[0]}") from None
@@ -195,18 +189,6 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
-
-
-def shut_down_serve(client: Any) -> None:
-    """Let replicas finish and run their shutdown hooks; returns when the controller is gone."""
-    controller = client._controller
-    ray.get(controller.graceful_shutdown.remote(wait=False))
-    try:
-        while True:
-            ray.get(controller.check_alive.remote(), timeout=5)
-            time.sleep(0.1)
-    except ray.exceptions.RayError:
-        pass
 
 
 if __name__ == "__main__":

@@ -1,24 +1,12 @@
-"""Log lines: of a request's, every one bears its id, in whichever process it is written."""
+"""The form of log lines. That those of a request bear its id is `serve_internals.log_request_ids`."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from ray.serve._private.logging_utils import ServeContextFilter
 from ray.serve.schema import LoggingConfig
 
 from settings import Settings
-
-
-def log_request_ids() -> None:
-    """Let this replica's lines bear the id of the request that they are about.
-
-    Serve does so by itself only where its own line for each call is switched on, or where lines are JSON.
-    """
-    logger = logging.getLogger("ray.serve")
-    if not any(isinstance(each, ServeContextFilter) for each in logger.filters):
-        logger.addFilter(ServeContextFilter())
 
 
 def logging_options(settings: Settings) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from contextvars import copy_context
 from typing import Generic, ParamSpec, TypeVar
 
 from deployments import serve_internals, tracing
-from deployments.logs import log_request_ids
 from deployments.residency.presence import Presence
+from deployments.serve_internals import log_request_ids
 from models.catalog import create_engine
 from models.checkpoints import download, hub_id, without_hub
 from models.engine import Engine

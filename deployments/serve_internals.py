@@ -1,20 +1,23 @@
 """What is used of the insides of Ray and Ray Serve, which no document promises.
 
 Everything of that kind stands here, so that another version of Ray is checked in one place
-(tests/deployments/test_serve_internals.py).
+(tests/deployments/test_serve_internals.py, docs/upgrading.md); what starts and ends Serve is in cli/ray_internals.py.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import Context, copy_context
 from dataclasses import replace
 from typing import Any, cast
 
 import ray
 from ray import serve
+from ray.experimental import internal_kv
+from ray.serve._private.logging_utils import ServeContextFilter
+from ray.serve._private.thirdparty.get_asgi_route_name import get_asgi_route_name
 from ray.serve.context import _get_global_client, _get_serve_request_context, _serve_request_context
 from ray.serve.exceptions import RayServeException
 
@@ -63,3 +66,51 @@ def context_outliving_the_request() -> Context:
     context = copy_context()
     context.run(_serve_request_context.set, replace(_get_serve_request_context(), _internal_request_id=""))
     return context
+
+
+def begin_request(request_id: str, route: str) -> None:
+    """Give the request that this context answers an id and a route, which Serve takes along with every call."""
+    _serve_request_context.set(replace(_get_serve_request_context(), request_id=request_id, route=route))
+
+
+def route_template(app: Any, scope: MutableMapping[str, Any]) -> str | None:
+    """The template of the route of an ASGI application that takes a request; None where none does.
+
+    Sub-applications and prefixes count, which Starlette itself tells only once the request has been answered.
+    """
+    template: str | None = get_asgi_route_name(app, scope)
+    return template
+
+
+def log_request_ids() -> None:
+    """Let this replica's log lines bear the id of the request that they are about.
+
+    Serve does so by itself only where its own line for each call is switched on, or where lines are JSON.
+    """
+    logger = logging.getLogger("ray.serve")
+    if not any(isinstance(each, ServeContextFilter) for each in logger.filters):
+        logger.addFilter(ServeContextFilter())
+
+
+class KeyValueStore:
+    """Ray's own key-value store, on its head node. Each call is a round trip of some 0.3 ms, and blocks."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace.encode()
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write a value, over another where there is one."""
+        internal_kv._internal_kv_put(key.encode(), value, True, namespace=self._namespace)
+
+    def get(self, key: str) -> bytes | None:
+        """The value, None where there is none."""
+        value: bytes | None = internal_kv._internal_kv_get(key.encode(), namespace=self._namespace)
+        return value
+
+    def delete(self, key: str) -> None:
+        """Remove a value, if there is one."""
+        internal_kv._internal_kv_del(key.encode(), namespace=self._namespace)
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin so."""
+        return [key.decode() for key in internal_kv._internal_kv_list(prefix.encode(), namespace=self._namespace)]

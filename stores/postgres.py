@@ -109,7 +109,7 @@ class _Connection(psycopg.Connection[dict[str, Any]]):
         """What psycopg calls to have a statement executed."""
         try:
             return super().wait(gen, *args, **{"timeout": self.seconds, **kwargs})
-        except psycopg.errors._WaitTimeout:
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001 - what `wait` raises has no other name
             self.timed_out_at = time.monotonic()
             self.pgconn.finish()  # the answer, if it comes, would be taken for that of another statement
             raise

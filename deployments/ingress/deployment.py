@@ -13,7 +13,7 @@ from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.dependencies import Atelier
-from deployments.logs import log_request_ids
+from deployments.serve_internals import log_request_ids
 from deployments.storage import open_store
 from settings import Settings
 

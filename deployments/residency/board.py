@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from ray.experimental import internal_kv
-
-_NAMESPACE = b"atelier"
+from deployments.serve_internals import KeyValueStore
 
 N = TypeVar("N")
 
@@ -80,6 +78,7 @@ class ReplicaStatusStore:
 
     def __init__(self, application: str) -> None:
         self._application = application
+        self._notes = KeyValueStore("atelier")
 
     def put(self, facts: ReplicaStatus) -> None:
         """Put up what a replica says, instead of what it said before."""
@@ -88,7 +87,7 @@ class ReplicaStatusStore:
     def forget(self, replica: str) -> None:
         """Take down what a replica said, and that it shall leave."""
         for room in ("facts", "leave"):
-            internal_kv._internal_kv_del(self._key(f"{room}:{replica}"), namespace=_NAMESPACE)
+            self._notes.delete(self._key(f"{room}:{replica}"))
 
     def facts(self) -> list[ReplicaStatus]:
         """What the replicas say, those of processes that were killed included."""
@@ -112,19 +111,18 @@ class ReplicaStatusStore:
         notes = self._get("verdicts") or {}
         return {alias: from_note(ResidencyStatus, note) for alias, note in notes.items()}
 
-    def _key(self, name: str) -> bytes:
-        return f"{self._application}:{name}".encode()
+    def _key(self, name: str) -> str:
+        return f"{self._application}:{name}"
 
     def _put(self, name: str, value: Any) -> None:
-        internal_kv._internal_kv_put(self._key(name), json.dumps(value).encode(), True, namespace=_NAMESPACE)
+        self._notes.put(self._key(name), json.dumps(value).encode())
 
     def _get(self, name: str) -> Any:
-        value = internal_kv._internal_kv_get(self._key(name), namespace=_NAMESPACE)
+        value = self._notes.get(self._key(name))
         return None if value is None else json.loads(value)
 
     def _names(self, prefix: str) -> list[str]:
-        keys = internal_kv._internal_kv_list(self._key(prefix), namespace=_NAMESPACE)
-        return [key.decode().removeprefix(f"{self._application}:") for key in keys]
+        return [key.removeprefix(f"{self._application}:") for key in self._notes.keys(self._key(prefix))]
 
 
 def _replica_status(note: Mapping[str, Any]) -> ReplicaStatus | None:

@@ -16,7 +16,6 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.states import ModelStates
-from deployments.logs import log_request_ids
 from deployments.search.duties import repeat
 from deployments.search.embedders import Embedders
 from deployments.search.files import ImageFiles
@@ -25,6 +24,7 @@ from deployments.search.index_keeper import IndexKeeper
 from deployments.search.reembedding import Reembedding
 from deployments.search.report import Report
 from deployments.search.uploading import Uploading
+from deployments.serve_internals import log_request_ids
 from models.picture_files import check
 from models.pictures import THUMBNAIL_SIDE, open_picture, thumbnail
 from stores.backup import Backup, Backups

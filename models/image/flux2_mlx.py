@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from models.errors import CheckpointError
+from models.mlx_internals import unpack_from_channels
 from models.mlx_weights import parameter_bytes
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Flux2:
         import torch
 
         self._keep_to_dtype()
-        grid = self._vae._unpatchify_latents(latents * self._spread + self._mean)
+        grid = unpack_from_channels(self._vae, latents * self._spread + self._mean)
         side = max(grid.shape[-2:])
         if side > _PREVIEW:
             whole = torch.from_numpy(np.array(grid.astype(mx.float32)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.devices import first_line
 from models.errors import CheckpointError
+from models.image.diffusers_internals import has_repeated_blocks, separates_passes
 
 Quantization = Literal["none", "nf4", "int8", "fp8"]
 
@@ -106,12 +106,12 @@ def tune(pipeline: Any, loading: Loading) -> None:
         except (AttributeError, ValueError, RuntimeError, ImportError) as error:
             raise CheckpointError(f"options.loading.attention: {loading.attention!r}: {first_line(error)}") from error
     if loading.step_cache is not None:
-        if not _says_its_passes(pipeline) or type(denoiser).__name__ in _UNCACHED:
+        if not separates_passes(pipeline) or type(denoiser).__name__ in _UNCACHED:
             raise CheckpointError(f"options.loading.step_cache: a {type(pipeline).__name__} has no such cache")
         if loading.compile:  # the cache's hooks come and go with each run, and a compiled block would start anew
             raise CheckpointError("options.loading: step_cache and compile cannot be used together; choose one")
     if loading.compile:
-        if not getattr(denoiser, "_repeated_blocks", None):
+        if not has_repeated_blocks(denoiser):
             raise CheckpointError("options.loading.compile: this model's transformer cannot be compiled by blocks")
         denoiser.compile_repeated_blocks()
 
@@ -147,7 +147,7 @@ def step_cache(pipeline: Any, loading: Loading) -> Iterator[None]:
     Only for this run, so that what a cancelled one leaves behind never reaches the next, and only in pipelines that
     tell their guided and unguided passes apart; the others (FLUX.1's image-to-image, say) would mix them.
     """
-    if loading.step_cache is None or not _says_its_passes(pipeline):
+    if loading.step_cache is None or not separates_passes(pipeline):
         yield
         return
     from diffusers import FirstBlockCacheConfig
@@ -158,10 +158,6 @@ def step_cache(pipeline: Any, loading: Loading) -> Iterator[None]:
         yield
     finally:
         denoiser.disable_cache()
-
-
-def _says_its_passes(pipeline: Any) -> bool:
-    return "cache_context(" in inspect.getsource(type(pipeline).__call__)
 
 
 def _denoiser(pipeline: Any) -> Any:

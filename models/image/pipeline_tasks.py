@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from models.errors import CheckpointError, InvalidInput
+from models.image.diffusers_internals import auto_class
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,7 +99,7 @@ def main_class(index: Mapping[str, Any]) -> Any:
     if name in _FAMILIES:
         return found
     try:
-        return _auto("text2img", name)
+        return auto_class("text2img", name)
     except ValueError:
         raise CheckpointError(f"{name} is not a pipeline that makes pictures from text or changes them") from None
 
@@ -118,7 +119,7 @@ def pipeline_classes(main: Any, given: Mapping[PipelineTask, str]) -> dict[Pipel
     else:
         for task in ("text2img", "img2img", "inpaint"):
             try:
-                found[task] = _auto(task, name)
+                found[task] = auto_class(task, name)
             except ValueError:
                 continue
     for task, chosen in given.items():
@@ -183,18 +184,6 @@ def check_references(pictures: Sequence[Image.Image]) -> None:
                 f"{_MIN_SIDE} pixels a side, or more than {_MAX_ASPECT_RATIO} times as long as wide",
                 "image",
             )
-
-
-def _auto(task: PipelineTask, name: str) -> Any:
-    """AutoPipeline's class; raises ValueError where it has none."""
-    from diffusers.pipelines import auto_pipeline as auto
-
-    mapping = {
-        "text2img": auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-        "img2img": auto.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
-        "inpaint": auto.AUTO_INPAINT_PIPELINES_MAPPING,
-    }[task]
-    return auto._get_task_class(mapping, name)
 
 
 def sibling(pipeline: Any, cls: Any) -> Any:

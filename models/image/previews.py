@@ -10,6 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from models.image.diffusers_internals import (
+    computing_device,
+    is_offloaded,
+    pack_into_channels,
+    packs_into_channels,
+    unpack_from_channels,
+    unpack_tokens,
+)
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -39,7 +48,7 @@ class LatentColours:
         if self._matrix is not None:
             return
         with torch.inference_mode():
-            latents = self._smooth().to(self._pipeline._execution_device)
+            latents = self._smooth().to(computing_device(self._pipeline))
             colours = _decoded(self._pipeline, latents).float().clamp(-1, 1)
             colours = torch.nn.functional.adaptive_avg_pool2d(colours, latents.shape[-2:])
             seen, made = (grid.movedim(1, -1).flatten(0, -2).float().cpu() for grid in (latents, colours))
@@ -61,8 +70,8 @@ class LatentColours:
         channels = vae.config.get("z_dim") or vae.config.latent_channels
         corners = torch.randn(_FITTED, channels, 2, 2, generator=torch.Generator().manual_seed(0))
         latents = torch.nn.functional.interpolate(corners, size=(16, 16), mode="bicubic")
-        if hasattr(self._pipeline, "_unpatchify_latents"):
-            packed = self._pipeline._patchify_latents(latents).flatten(2).transpose(1, 2)
+        if packs_into_channels(self._pipeline):
+            packed = pack_into_channels(self._pipeline, latents).flatten(2).transpose(1, 2)
             latents = _unpatched(self._pipeline, packed, 8, 8)
         return latents
 
@@ -99,7 +108,7 @@ class Previewer:
 
         side = max(latents.shape[-2:])
         # an offloaded autoencoder would take the transformer's place on the device in the middle of its run
-        if side > _LARGE or hasattr(self._pipeline.vae, "_hf_hook"):
+        if side > _LARGE or is_offloaded(self._pipeline.vae):
             return self._colours(latents)
         if side > _SIDE:
             latents = torch.nn.functional.interpolate(latents, scale_factor=_SIDE / side, mode="area")
@@ -119,13 +128,11 @@ class Previewer:
             side = 2 * self._pipeline.vae_scale_factor
             if latents.shape[1] != (self._height // side) * (self._width // side):
                 return None  # drawn in another size than the one asked for
-            if hasattr(self._pipeline, "_unpatchify_latents"):
+            if packs_into_channels(self._pipeline):
                 return _unpatched(self._pipeline, latents, self._height // side, self._width // side)
-            if not hasattr(self._pipeline, "_unpack_latents"):
+            latents = unpack_tokens(self._pipeline, latents, self._height, self._width)
+            if latents is None:
                 return None
-            latents = self._pipeline._unpack_latents(
-                latents, self._height, self._width, self._pipeline.vae_scale_factor
-            )
         if latents.ndim == 5 and latents.shape[2] == 1:  # of an autoencoder for videos
             latents = latents[:, :, 0]
         return latents if latents.ndim == 4 else None
@@ -137,7 +144,7 @@ def _unpatched(pipeline: Any, latents: Any, height: int, width: int) -> Any:
     mean, variance = norm.running_mean.to(latents.device), norm.running_var.to(latents.device)
     latents = latents * (variance + pipeline.vae.config.batch_norm_eps).sqrt() + mean
     latents = latents.transpose(1, 2)
-    return pipeline._unpatchify_latents(latents.reshape(*latents.shape[:2], height, width))
+    return unpack_from_channels(pipeline, latents.reshape(*latents.shape[:2], height, width))
 
 
 def _decoded(pipeline: Any, latents: Any) -> Any:

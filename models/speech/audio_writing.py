@@ -13,7 +13,6 @@ from models.speech.audio import read_voice, resample
 from models.tasks import Audio
 
 if TYPE_CHECKING:
-    import av
     import av.container
     import soundfile
     from typing_extensions import Buffer

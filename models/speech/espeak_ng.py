@@ -6,7 +6,7 @@ it afresh and lets it go again (2 ms, against some 2 ms for a sentence): the sam
 
 from __future__ import annotations
 
-import _ctypes
+import _ctypes  # noqa: PLC2701 - ctypes has no other way
 import ctypes
 import threading
 from typing import Any
@@ -66,5 +66,5 @@ def speak(text: str, voice: str, speed: float = 1.0, pause: bool = False) -> Aud
                 raise InferenceFailed("espeak-ng refused the text")
             library.espeak_Terminate()
         finally:
-            _ctypes.dlclose(library._handle)
+            _ctypes.dlclose(library._handle)  # noqa: SLF001 - ctypes has no other way
     return Audio(np.frombuffer(b"".join(blocks), "<i2").astype(np.float32) / 32768, int(rate))

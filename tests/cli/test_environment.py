@@ -36,7 +36,7 @@ def test_two_servers_that_start_at_once_choose_different_ports() -> None:
 def test_a_worker_does_not_import_pandas_for_ray_serve_and_may_import_it_later() -> None:
     program = """
 import sys
-from cli.loopback import listen_on_node_address
+from cli.ray_internals import listen_on_node_address
 listen_on_node_address()
 assert "ray.serve" in sys.modules
 assert "pandas" not in sys.modules

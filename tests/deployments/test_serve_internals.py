@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from dataclasses import fields
 
+from fastapi import APIRouter, FastAPI
 from ray.experimental import internal_kv
 from ray.serve._private.client import ServeControllerClient
 from ray.serve._private.controller import ServeController
@@ -59,3 +61,29 @@ def test_rays_key_value_store_takes_what_the_store_of_notes_gives_it() -> None:
         "_internal_kv_list": {"prefix", "namespace"},
     }.items():
         assert given <= inspect.signature(getattr(internal_kv, name)).parameters.keys()
+
+
+def test_a_request_has_the_id_and_route_that_it_is_given_in_every_line_of_the_log() -> None:
+    logger = logging.getLogger("ray.serve")
+    before, token = list(logger.filters), _serve_request_context.set(_RequestContext())
+    try:
+        serve_internals.log_request_ids()
+        serve_internals.log_request_ids()
+        assert len(logger.filters) <= len(before) + 1
+        serve_internals.begin_request("for-people", "/v1/models")
+        record = logger.makeRecord("ray.serve", logging.INFO, __file__, 1, "a line", (), None)
+        assert logger.filter(record)
+        assert (vars(record)["request_id"], vars(record)["route"]) == ("for-people", "/v1/models")
+    finally:
+        _serve_request_context.reset(token)
+        logger.filters = before
+
+
+def test_the_template_of_a_route_is_found_below_a_prefix() -> None:
+    app = FastAPI()
+    router = APIRouter(prefix="/v1")
+    router.add_api_route("/models/{model:path}", lambda: None)
+    app.include_router(router)
+    scope = {"type": "http", "method": "GET", "path": "/v1/models/a/b", "root_path": "", "headers": []}
+    assert serve_internals.route_template(app, scope) == "/v1/models/{model:path}"
+    assert serve_internals.route_template(app, {**scope, "path": "/elsewhere"}) is None

@@ -8,16 +8,13 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import replace
 from urllib.parse import quote
 
-from ray.serve._private.thirdparty.get_asgi_route_name import get_asgi_route_name
-from ray.serve.context import _get_serve_request_context, _serve_request_context
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments import tracing
+from deployments import serve_internals, tracing
 from deployments.ingress.errors import from_exception, response
 from deployments.ingress.middleware.access import Caller
 
@@ -48,8 +45,7 @@ class RequestContext:
         request_id = given if is_sane else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         # what log lines bear, here and in the models' replicas; behind Serve's proxy, Serve does not know the route
-        known = replace(_get_serve_request_context(), request_id=request_id, route=route_of(scope))
-        _serve_request_context.set(known)
+        serve_internals.begin_request(request_id, route_of(scope))
         state["request_id"] = request_id
         noted: dict[str, str] = {}
         _noted.set(noted)
@@ -102,7 +98,7 @@ def route_of(scope: Scope) -> str:
     state: dict[str, str] = scope.setdefault("state", {})
     if "route" not in state:
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        state["route"] = get_asgi_route_name(scope["app"], asked) or _NO_ROUTE
+        state["route"] = serve_internals.route_template(scope["app"], asked) or _NO_ROUTE
     return state["route"]
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from cachetools import LRUCache, cached
+from cachetools import LRUCache, cachedmethod
 from pydantic import Field
 
 from models import checkpoints, devices
@@ -115,13 +115,18 @@ class MlxDiffusionEngine(ImageEngine):
             rows=rows,
             columns=columns,
             levels=noise_levels(rows * columns, sources.steps, sources.strength),
-            prompt=self._encode_prompt(job.prompt),
-            empty=None if self._is_distilled or job.guidance <= 1 else self._encode_prompt(_EMPTY),
+            prompt=self._read(job.prompt),
+            empty=None if self._is_distilled or job.guidance <= 1 else self._read(_EMPTY),
             guidance=job.guidance,
             references=joined(references) if references else None,
             original=original,
             mask=mask_of(sources.mask, self._flux2.dtype) if task == "inpaint" else None,
         )
+
+    @cachedmethod(lambda self: self._prompts)
+    def _read(self, prompt: str) -> Tokens:
+        """What the text encoder makes of a prompt, remembered: prompts come again with another seed."""
+        return self._flux2.read(prompt)
 
     def _draw(self, start: _Start, seed: int, steps: _Steps) -> Image.Image:
         """One picture: Euler's method along the noise levels, as diffusers does it."""
@@ -170,7 +175,7 @@ class MlxDiffusionEngine(ImageEngine):
         self._is_distilled = bool(index.get("is_distilled", False))
         folder = self._found([*DOWNLOAD_PATTERNS, "scheduler/*.json"])
         self._flux2 = Flux2(folder, self._dtype(), self.options.bits)
-        self._encode_prompt = cached(LRUCache[str, Tokens](self.options.prompt_cache))(self._flux2.read)
+        self._prompts: LRUCache[Any, Tokens] = LRUCache(self.options.prompt_cache)
 
     def _found(self, patterns: list[str]) -> Path:
         """The checkpoint's folder; of one on the hub, the files with these names are downloaded first."""

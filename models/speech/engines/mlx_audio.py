@@ -15,6 +15,7 @@ import numpy as np
 
 from models import checkpoints
 from models.errors import Cancelled, CheckpointError
+from models.mlx_internals import use_speaker
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
 from models.speech.audio import resample
 from models.speech.cloning import CloningEngine
@@ -129,9 +130,7 @@ class MlxSpeechEngine(CloningEngine[Reference]):
     def _generate(self, text: str, language: str, speaker: Reference) -> Generator[Any, None, None]:
         """Pieces of sound, [samples] or [1, samples], as the model makes them."""
         if speaker.embedding is not None:
-            # mlx-audio itself would keep the codes of every recording for good, and embed it anew for each sentence
-            self._model._icl_cache = speaker.codes
-            self._model.extract_speaker_embedding = lambda *_: speaker.embedding
+            use_speaker(self._model, speaker.codes, speaker.embedding)
         arguments: dict[str, Any] = {
             "ref_audio": speaker.samples,
             "ref_text": speaker.text,

@@ -314,7 +314,7 @@ def test_prompts_are_remembered_up_to_a_number(klein: Path, changed: Changed) ->
         engine._flux2.read = lambda prompt, read=read, said=said: said.append(prompt) or read(prompt)
         for prompt in "abbca" if most == 2 else "aa":
             engine.generate(replace(JOB, width=16, height=16, steps=1, prompt=prompt), on_step)
-            assert len(engine._embeddings) <= most
+            assert len(engine._prompts) <= most
         assert said == list(expected)
 
 

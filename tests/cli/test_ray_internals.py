@@ -1,0 +1,27 @@
+"""The insides of Ray Serve that the command relies upon are still there, and still mean the same."""
+
+from __future__ import annotations
+
+import inspect
+
+from ray.serve._private import replica
+from ray.serve._private.api import serve_start
+from ray.serve._private.client import ServeControllerClient
+from ray.serve._private.controller import ServeController
+
+
+def test_serve_is_started_with_what_it_takes() -> None:
+    taken = inspect.signature(serve_start).parameters.keys()
+    assert {"http_options", "proxy_location", "grpc_options", "controller_options"} <= taken
+
+
+def test_the_controller_ends_gracefully_and_says_whether_it_is_there() -> None:
+    assert "wait" in inspect.signature(ServeController.graceful_shutdown).parameters
+    assert callable(ServeController.check_alive)
+    assert "self._controller.graceful_shutdown.remote(" in inspect.getsource(ServeControllerClient.shutdown)
+
+
+def test_a_replica_opens_its_port_by_the_function_that_is_replaced() -> None:
+    """That the port is on the node's own address only is seen in tests/test_launch.py, of the running server."""
+    assert callable(replica.add_port_to_grpc_server)
+    assert "add_port_to_grpc_server(" in inspect.getsource(replica)
