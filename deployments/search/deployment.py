@@ -19,11 +19,11 @@ from deployments.ingress.calls.states import ModelStates
 from deployments.search.duties import repeat
 from deployments.search.embedders import Embedders
 from deployments.search.files import ImageFiles
-from deployments.search.garbage import GarbageCollection, Strays
+from deployments.search.garbage import GarbageCollection
 from deployments.search.index_keeper import IndexKeeper
 from deployments.search.reembedding import Reembedding
-from deployments.search.report import Report
 from deployments.search.uploading import Uploading
+from deployments.search_answers import Report, Strays
 from deployments.serve_internals import log_request_ids
 from models.picture_files import check
 from models.pictures import THUMBNAIL_SIDE, open_picture, thumbnail

@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from deployments.search.files import ImageFiles
 from deployments.search.index_keeper import IndexKeeper
+from deployments.search_answers import Strays
 from stores.errors import ProjectNotFound, StoreError
 from stores.index.index import ImageIndex
 from stores.index.records import Abandoned, ImageRecord, Page
@@ -20,20 +20,6 @@ logger = logging.getLogger("ray.serve")
 
 _PAGE_SIZE: Final = 1000
 _SWEEP_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True)
-class Strays:
-    """Objects that no record has, by their keys, and records whose object is gone, by project and id."""
-
-    orphans: list[str]
-    missing: list[tuple[str, str]]
-    deleted: int
-    """Orphans that were removed."""
-    set_aside: int
-    """Objects of an index that a restore has set aside: no orphans while its file is there, to go back to."""
-    indexes_set_aside: list[str]
-    """The names of those files, beside the index."""
 
 
 class GarbageCollection:

@@ -20,7 +20,7 @@ from deployments.ingress.calls.single_flight import SingleFlight
 from deployments.ingress.calls.states import SEARCH, ModelStates
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Metrics, ModelFacts
-from deployments.search.report import Report
+from deployments.search_answers import Report
 from settings import Settings
 from stores.errors import StoreError
 

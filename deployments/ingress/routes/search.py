@@ -28,7 +28,7 @@ from deployments.ingress.schemas.search import (
     SearchBody,
     ThumbnailQuery,
 )
-from deployments.search.garbage import Strays
+from deployments.search_answers import Strays
 from models.errors import InvalidImage
 from stores.backup import Backup
 from stores.index.records import DEFAULT_PROJECT, PROJECT_NAME, ImageFilter, ImageRecord, Page, Project

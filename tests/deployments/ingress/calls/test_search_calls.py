@@ -16,7 +16,7 @@ from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.calls.states import ModelStates, Snapshot
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Metrics
-from deployments.search.report import Report
+from deployments.search_answers import Report
 from models.errors import InvalidImage
 from stores.errors import NotFound, StoreUnavailable
 from tests.deployments.apps import ARGS
