@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -24,11 +24,11 @@ from deployments.imaging import Made
 from deployments.ingress.errors import LOAD_FAILED, ApiError
 from deployments.ingress.middleware.idempotency import REPLAYED
 from deployments.ingress.middleware.request_context import route_of
+from deployments.states import ModelState
 from deployments.vision import Answer
 from deployments.voice import Spoken
 from models.tasks import ChatDelta, Usage
 
-State = Literal["cold", "starting", "ready", "failed"]
 Outcome = Literal["ok", "refused", "queue_full", "load_failed", "unavailable", "failed", "cancelled"]
 
 _SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -42,7 +42,7 @@ _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "POST")
 class ModelFacts:
     """What is known of a model at this moment; what is None is not known, and left out."""
 
-    state: State
+    state: ModelState
     running: int
     """Calls that its replica holds, of those that this ingress replica has made."""
     waiting: int
@@ -277,7 +277,7 @@ def _families(facts: Mapping[str, ModelFacts]) -> list[Metric]:
     for alias, each in facts.items():
         for outcome, count in (each.calls_of_embedder or {}).items():
             embedding.add_metric([outcome], count)
-        for name in get_args(State):
+        for name in ModelState:
             state.add_metric([alias, name], float(name == each.state))
         requests.add_metric([alias, "running"], each.running)
         requests.add_metric([alias, "waiting"], each.waiting)

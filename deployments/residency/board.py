@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from deployments.serve_internals import KeyValueStore
+from deployments.states import ReplicaState
 
 N = TypeVar("N")
-
-ReplicaState = Literal["waiting", "downloading", "loading", "ready", "failed", "out_of_memory"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ class ReplicaStatusStore:
 def _replica_status(note: Mapping[str, Any]) -> ReplicaStatus | None:
     """None for one of a version that does not say what this one cannot do without."""
     try:
-        return from_note(ReplicaStatus, {**note, "gpus": tuple(note.get("gpus", ()))})
-    except TypeError:
+        state = ReplicaState(note.get("state", ""))
+        return from_note(ReplicaStatus, {**note, "state": state, "gpus": tuple(note.get("gpus", ()))})
+    except (TypeError, ValueError):
         return None

@@ -18,6 +18,7 @@ import ray
 
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus, from_note
 from deployments.residency.plan import Leave, Model, Needs, Node, Plan, Resident, Rules, plan, resident_of
+from deployments.states import ReplicaState
 from stores.footprints import Footprints
 
 logger = logging.getLogger("ray.serve")
@@ -108,7 +109,7 @@ class Residency:
             del self._seen[replica]
         self._facts = [seen.facts for seen in self._seen.values()]
         if published_before:
-            self._loaded = {facts.replica for facts in self._facts if facts.state == "ready"}
+            self._loaded = {facts.replica for facts in self._facts if facts.state == ReplicaState.READY}
 
     def _model(self, context: Any, now: float) -> Model:
         kwargs = _policy_kwargs(context)
@@ -125,7 +126,7 @@ class Residency:
             keep=kwargs.get("keep", False),
             waited=waited,
             resident=self._resident(context, kwargs.get("max_requests", 0), now),
-            is_draining=context.target_num_replicas > 0 and any(each.state == "ready" for each in mine),
+            is_draining=context.target_num_replicas > 0 and any(each.state == ReplicaState.READY for each in mine),
         )
 
     def _resident(self, context: Any, max_requests: int, now: float) -> Resident | None:
@@ -133,8 +134,8 @@ class Residency:
         running = {each.unique_id for each in context.running_replicas}
         mine = [each for each in self._facts if each.alias == context.deployment_name]
         if context.target_num_replicas:
-            mine = [each for each in mine if each.replica in running or each.state != "ready"]
-        mine = [each for each in mine if each.state != "waiting"]
+            mine = [each for each in mine if each.replica in running or each.state != ReplicaState.READY]
+        mine = [each for each in mine if each.state != ReplicaState.WAITING]
         if not mine:
             # Serve knows of it and the board does not yet: it is not to be touched
             return Resident("", active=1) if running else None
@@ -147,17 +148,19 @@ class Residency:
             idle_for=0.0 if facts.active else now - idle_since,
             resident_for=max(0.0, time.time() - facts.since),
             load_seconds=facts.load_seconds,
-            is_loading=facts.state in ("downloading", "loading") or facts.replica not in running,
+            is_loading=facts.state in (ReplicaState.DOWNLOADING, ReplicaState.LOADING) or facts.replica not in running,
             is_leaving=context.target_num_replicas == 0,
             is_dismissed=facts.replica in self._dismissed or 0 < max_requests <= facts.requests,
-            lacks_memory=facts.state == "out_of_memory",
+            lacks_memory=facts.state == ReplicaState.OUT_OF_MEMORY,
         )
 
     def _keep_footprints(self, by_alias: Mapping[str, tuple[Any, Any]]) -> None:
         """Count what has been loaded since the last look, and keep what it takes for the next start."""
-        self._were_ready |= {facts.alias for facts in self._facts if facts.state in ("ready", "failed")}
+        self._were_ready |= {
+            facts.alias for facts in self._facts if facts.state in (ReplicaState.READY, ReplicaState.FAILED)
+        }
         for facts in self._facts:
-            if facts.state != "ready" or facts.replica in self._loaded or facts.alias not in by_alias:
+            if facts.state != ReplicaState.READY or facts.replica in self._loaded or facts.alias not in by_alias:
                 continue
             self._loaded.add(facts.replica)
             self._loads[facts.alias] = self._loads.get(facts.alias, 0) + 1

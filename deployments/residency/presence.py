@@ -22,6 +22,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore
+from deployments.states import ReplicaState
 from models.errors import ModelError
 
 logger = logging.getLogger("ray.serve")
@@ -45,7 +46,7 @@ class Presence:
             replica=replica,
             node=runtime.get_node_id() if runtime else "",
             pid=os.getpid(),
-            state="waiting",
+            state=ReplicaState.WAITING,
             since=time.time(),
             gpus=tuple(runtime.get_accelerator_ids().get("GPU", ())) if runtime else (),
             keep=keep,
@@ -93,12 +94,17 @@ class Presence:
         now = time.time()
         main, gpu = _resident_bytes()
         self._become(
-            state="ready", since=now, used_at=now, load_seconds=load_seconds, resident_bytes=main + gpu, main_bytes=main
+            state=ReplicaState.READY,
+            since=now,
+            used_at=now,
+            load_seconds=load_seconds,
+            resident_bytes=main + gpu,
+            main_bytes=main,
         )
 
     def failed(self) -> None:
         """The model cannot be loaded."""
-        self._become(state="failed", since=time.time())
+        self._become(state=ReplicaState.FAILED, since=time.time())
 
     def end(self) -> None:
         """Take the note down: the replica is about to exit."""
@@ -126,27 +132,27 @@ class Presence:
                     fcntl.flock(lock, fcntl.LOCK_UN)
                 time.sleep(_LOOK_SECONDS)
                 _lock(locks)
-            self._become(state="loading", since=time.time())
+            self._become(state=ReplicaState.LOADING, since=time.time())
             yield
 
     @contextmanager
     def downloading(self) -> Iterator[Callable[[int, int], None]]:
         """While its checkpoint is downloaded; to be given the bytes that are there, and those in all."""
-        self._become(state="downloading", since=time.time())
+        self._become(state=ReplicaState.DOWNLOADING, since=time.time())
         try:
             yield lambda done, total: self._become(downloaded_bytes=done, download_bytes=total)
         finally:
-            self._become(state="waiting", since=time.time())
+            self._become(state=ReplicaState.WAITING, since=time.time())
 
     def wait_for_room(self) -> None:
         """Have the idle models of this machine leave, after a load that ran out of memory; return when they have."""
         if self._board is None:
             return
-        self._become(state="out_of_memory", since=time.time())
+        self._become(state=ReplicaState.OUT_OF_MEMORY, since=time.time())
         deadline = time.monotonic() + _ROOM_SECONDS
         while self._others(lambda other: not (other.active or other.keep)) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
-        self._become(state="loading", since=time.time())
+        self._become(state=ReplicaState.LOADING, since=time.time())
 
     def _others(self, counts: Callable[[ReplicaStatus], bool]) -> list[ReplicaStatus]:
         """Other replicas on this machine that hold, or held until they leave, a model."""
@@ -157,7 +163,7 @@ class Presence:
             for other in self._board.facts()
             if other.node == mine.node
             and other.replica != mine.replica
-            and other.state not in ("waiting", "downloading")
+            and other.state not in (ReplicaState.WAITING, ReplicaState.DOWNLOADING)
             and psutil.pid_exists(other.pid)
             and counts(other)
         ]

@@ -25,6 +25,7 @@ from deployments.search.reembedding import Reembedding
 from deployments.search.uploading import Uploading
 from deployments.search_answers import Report, Strays
 from deployments.serve_internals import log_request_ids
+from deployments.states import SearchState
 from models.picture_files import check
 from models.pictures import THUMBNAIL_SIDE, open_picture, thumbnail
 from stores.backup import Backup, Backups
@@ -141,11 +142,11 @@ class Search:
         """
         failure = self._index.failure or self._failure
         if failure is not None:
-            return {"state": "unavailable", "why": str(failure)}
+            return {"state": SearchState.UNAVAILABLE, "why": str(failure)}
         progress = await self._reembedding.progress()
-        state: dict[str, Any] = {"state": "ready"}
+        state: dict[str, Any] = {"state": SearchState.READY}
         if (await self._embedders.serving()).name != self._embedders.configured.name:
-            state = {"state": "embedding", "done": progress.done, "total": progress.total}
+            state = {"state": SearchState.EMBEDDING, "done": progress.done, "total": progress.total}
             if self._embedders.old_failure is not None:
                 state["why"] = self._embedders.old_failure
         return state | ({"failed": progress.failed} if progress.failed else {})

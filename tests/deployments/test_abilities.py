@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from deployments.ingress.requests.pictures import Picture
-from deployments.ingress.services.image_jobs import ImageRequest, plan
+from deployments.ingress.schemas.images import Drawing, Edit, Generation
+from deployments.ingress.services.image_jobs import image_job
 from models.entry import ModelEntry
 from models.errors import InvalidInput
 
 PICTURE = Picture(b"never looked at", 64, 64)
+EDIT = Edit(prompt="a cat", image=["read before"])
 
 
 def entry(folder: Path, pipeline: str) -> ModelEntry:
@@ -21,23 +23,23 @@ def entry(folder: Path, pipeline: str) -> ModelEntry:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "image_request", "param"),
+    ("pipeline", "body", "images", "mask", "param"),
     [
-        ("QwenImageEditPlusPipeline", ImageRequest("a cat", 64, 64), "image"),
-        ("QwenImageEditPlusPipeline", ImageRequest("a cat", 64, 64, images=[PICTURE], mask=PICTURE), "mask"),
-        ("Flux2Pipeline", ImageRequest("a cat", 64, 64, images=[PICTURE], strength=0.5), "strength"),
-        ("FluxKontextPipeline", ImageRequest("a cat", 64, 64, images=[PICTURE, PICTURE]), "image"),
+        ("QwenImageEditPlusPipeline", Generation(prompt="a cat"), [], None, "image"),
+        ("QwenImageEditPlusPipeline", EDIT, [PICTURE], PICTURE, "mask"),
+        ("Flux2Pipeline", EDIT.model_copy(update={"strength": 0.5}), [PICTURE], None, "strength"),
+        ("FluxKontextPipeline", EDIT, [PICTURE, PICTURE], None, "image"),
     ],
 )
 async def test_what_a_model_cannot_do_is_refused_without_loading_it(
-    tmp_path: Path, pipeline: str, image_request: ImageRequest, param: str
+    tmp_path: Path, pipeline: str, body: Drawing, images: list[Picture], mask: Picture | None, param: str
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        plan(image_request, entry(tmp_path, pipeline))
+        image_job(body, entry(tmp_path, pipeline), (64, 64), "a cat", images, mask)
     assert refused.value.param == param
 
 
 async def test_what_it_can_do_is_planned_and_so_is_what_only_diffusers_knows(tmp_path: Path) -> None:
     for pipeline in ("Flux2KleinPipeline", "SomethingNewPipeline"):
-        job = plan(ImageRequest("a cat", 64, 64, images=[PICTURE, PICTURE]), entry(tmp_path, pipeline))
+        job = image_job(EDIT, entry(tmp_path, pipeline), (64, 64), "a cat", [PICTURE, PICTURE])
         assert len(job.images) == 2

@@ -12,6 +12,7 @@ from deployments.ingress.calls.model_handle import NO_RETRY
 from deployments.ingress.calls.states import ANSWER_SECONDS
 from deployments.ingress.errors import ApiError
 from deployments.residency.board import ReplicaStatusStore
+from deployments.states import ReplicaState
 
 _LOOK_SECONDS: Final = 0.25
 _LONGEST_EVICTION_SECONDS: Final = 600.0
@@ -36,7 +37,7 @@ async def evict(models: ModelCalls, alias: str) -> None:
         raise ApiError(409, message, code="model_kept", headers=NO_RETRY)
     ask, store = models.known.ask, ReplicaStatusStore(serve_internals.application_name())
     facts = (await models.known.standings(at_most=0.0, patience=ANSWER_SECONDS))[alias].facts
-    if facts is None or facts.state == "waiting":
+    if facts is None or facts.state == ReplicaState.WAITING:
         raise ApiError(404, f"the model {alias!r} is not loaded", code="model_not_loaded")
     await ask(store.ask_to_leave, facts.replica)
     deadline = time.monotonic() + _LONGEST_EVICTION_SECONDS

@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from contextvars import Context
 from dataclasses import replace
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments import tracing
 from deployments.ingress.calls.admission import Admission
+from deployments.ingress.calls.kinds import CaptionCalls, ChatCalls, EmbeddingCalls, ImageCalls, VoiceCalls
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.names import ModelNames
 from deployments.ingress.calls.single_flight import side_by_side
 from deployments.ingress.calls.states import ModelStates, Standing
-from deployments.ingress.metrics import Call, Metrics, ModelFacts, State
+from deployments.ingress.metrics import Call, Metrics, ModelFacts
+from deployments.states import ModelState
 from models.catalog import engine_class
 from models.entry import ModelEntry
 from models.kinds import Kind
 from settings import Settings
 
 logger = logging.getLogger("ray.serve")
+P = ParamSpec("P")
+J = TypeVar("J")
+T = TypeVar("T")
 
 _SCRAPE_SECONDS = 60.0
 """How old the states may be that `/metrics` tells: those of the scrape before, and never from before a pause."""
@@ -85,16 +90,39 @@ class ModelCalls:
         """A model past whose queue calls go."""
         return self._handles[alias]
 
-    async def call(self, alias: str, method: str, *args: Any) -> Any:
-        """The result of a method of the model's replica, which is started if none runs.
+    def images(self, alias: str) -> ImageCalls:
+        """Calls of an image model."""
+        return ImageCalls(self, alias)
+
+    def chats(self, alias: str) -> ChatCalls:
+        """Calls of a chat model."""
+        return ChatCalls(self, alias)
+
+    def captions(self, alias: str) -> CaptionCalls:
+        """Calls of a captioner."""
+        return CaptionCalls(self, alias)
+
+    def embeddings(self, alias: str) -> EmbeddingCalls:
+        """Calls of an embedding model."""
+        return EmbeddingCalls(self, alias)
+
+    def voices(self, alias: str) -> VoiceCalls:
+        """Calls of a voice model."""
+        return VoiceCalls(self, alias)
+
+    async def call(
+        self, alias: str, method: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The result of a method of the model's deployment, whose replica is started if none runs.
 
         Raises:
             ApiError: 503 with Retry-After when the model does not start in time or its process ends twice, 429 when
                 its queue is full, and what the model itself refused.
         """
-        with self._counted(alias) as call, tracing.span(f"call {alias}", {"model": alias, "method": method}):
+        name = method.__name__
+        with self._counted(alias) as call, tracing.span(f"call {alias}", {"model": alias, "method": name}):
             async with self._turn(alias):
-                result = await self._handles[alias].call(method, *args)
+                result: T = await self._handles[alias].call(name, *args, **kwargs)
             call.end()
         self.metrics.made(alias, result)
         return result
@@ -133,20 +161,24 @@ class ModelCalls:
         while alias in self._held and self._watching:
             await asyncio.wait([self._watching], timeout=_LEAVING_SECONDS)
 
-    async def stream(self, alias: str, method: str, *args: Any) -> AsyncGenerator[Any, None]:
-        """What a generator method of the model's replica yields. Errors as in `call`."""
+    async def stream(
+        self, alias: str, method: Callable[Concatenate[Any, P], AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        """What a generator method of the model's deployment yields. Errors as in `call`."""
+        name = method.__name__
         with (
             self._counted(alias) as call,
-            tracing.split_span(f"call {alias}", {"model": alias, "method": method}) as span,
+            tracing.split_span(f"call {alias}", {"model": alias, "method": name}) as span,
         ):
-            async with self._turn(alias), aclosing(self._handles[alias].stream(method, *args, within=span)) as pieces:
+            answers = self._handles[alias].stream(name, *args, within=span, **kwargs)
+            async with self._turn(alias), aclosing(answers) as pieces:
                 async for piece in pieces:
                     call.piece()
                     self.metrics.made(alias, piece)
                     yield piece
             call.end()
 
-    async def call_each(self, alias: str, method: str, jobs: Sequence[Any]) -> list[Any]:
+    async def call_each(self, alias: str, method: Callable[[Any, J], Awaitable[T]], jobs: Sequence[J]) -> list[T]:
         """The results of several calls, in order; the first failure ends the others. Errors as in `call`.
 
         A request alone never overflows the model's queue.
@@ -154,7 +186,9 @@ class ModelCalls:
         at_once = self.entries[alias].max_ongoing
         return await side_by_side(lambda job: self.call(alias, method, job), jobs, at_once)
 
-    async def stream_each(self, alias: str, method: str, jobs: Sequence[Any]) -> AsyncGenerator[tuple[int, Any], None]:
+    async def stream_each(
+        self, alias: str, method: Callable[[Any, J], AsyncIterator[T]], jobs: Sequence[J]
+    ) -> AsyncGenerator[tuple[int, T], None]:
         """What several streams yield, as it comes, with the number of the job. Errors as in `call`."""
         if len(jobs) == 1:
             async with aclosing(self.stream(alias, method, jobs[0])) as pieces:
@@ -162,9 +196,9 @@ class ModelCalls:
                     yield 0, piece
             return
         room = asyncio.Semaphore(self.entries[alias].max_ongoing)
-        queue: asyncio.Queue[tuple[int, Any] | None] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[int, T] | None] = asyncio.Queue()
 
-        async def one(number: int, job: Any) -> None:
+        async def one(number: int, job: J) -> None:
             async with room, aclosing(self.stream(alias, method, job)) as pieces:
                 async for piece in pieces:
                     queue.put_nowait((number, piece))
@@ -173,15 +207,15 @@ class ModelCalls:
         ended = asyncio.gather(*streams)
         ended.add_done_callback(lambda _: queue.put_nowait(None))
         try:
-            while (piece := await queue.get()) is not None:
-                yield piece
+            while (numbered := await queue.get()) is not None:
+                yield numbered
             await ended
         finally:
             for each in streams:
                 each.cancel()
             await asyncio.wait(streams)
 
-    async def states(self) -> dict[str, State]:
+    async def states(self) -> dict[str, ModelState]:
         """The state of every alias, at most a second old."""
         return {alias: standing.state for alias, standing in (await self.standings()).items()}
 
@@ -194,7 +228,8 @@ class ModelCalls:
         self._looking = asyncio.ensure_future(self.standings())
         found = {}
         for alias, standing in standings.items():
-            running = min(self._calls[alias], self.entries[alias].max_ongoing) if standing.state == "ready" else 0
+            at_most = self.entries[alias].max_ongoing if standing.state == ModelState.READY else 0
+            running = min(self._calls[alias], at_most)
             found[alias] = ModelFacts(
                 standing.state,
                 running=running,

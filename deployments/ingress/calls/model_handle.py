@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.imaging import Progress
 from deployments.ingress.calls.states import ModelStates
 from deployments.ingress.errors import ApiError, from_exception
+from deployments.states import ModelState
 
 logger = logging.getLogger("ray.serve")
 
@@ -45,7 +46,7 @@ class ModelHandle:
         self._start_timeout, self._may_repeat = start_timeout, may_repeat
         self._what = what or f"the model {alias!r}"
 
-    async def call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """The result of a method of the replica.
 
         Raises:
@@ -54,7 +55,7 @@ class ModelHandle:
         """
         has_died = False
         while True:
-            answer = getattr(self._handle, method).remote(*args)
+            answer = getattr(self._handle, method).remote(*args, **kwargs)
             waiting = asyncio.ensure_future(_result(answer))
             try:
                 await self._started(waiting)
@@ -85,7 +86,7 @@ class ModelHandle:
         return from_exception(error)
 
     async def stream(
-        self, method: str, *args: Any, within: AbstractContextManager[Any] | None = None
+        self, method: str, *args: Any, within: AbstractContextManager[Any] | None = None, **kwargs: Any
     ) -> AsyncGenerator[Any, None]:
         """What a generator method of the replica yields; the calls are made `within` a context. Errors as in `call`.
 
@@ -94,7 +95,7 @@ class ModelHandle:
         has_died = False
         while True:
             with within or nullcontext():
-                answers = getattr(self._handle.options(stream=True), method).remote(*args)
+                answers = getattr(self._handle.options(stream=True), method).remote(*args, **kwargs)
                 waiting = asyncio.ensure_future(_first(answers))
             has_begun = finished = False
             try:
@@ -138,7 +139,7 @@ class ModelHandle:
                 looking.cancel()
                 return
             standing = looking.result()[self._alias]
-            if standing.state == "ready":
+            if standing.state == ModelState.READY:
                 await asyncio.wait([waiting], timeout=self._start_timeout)
                 begun = time.monotonic()
             elif standing.verdict.is_too_large:

@@ -21,6 +21,7 @@ from deployments.ingress.calls.states import SEARCH, ModelStates
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Metrics, ModelFacts
 from deployments.search_answers import Report
+from deployments.states import ModelState, SearchState
 from settings import Settings
 from stores.errors import StoreError
 
@@ -147,14 +148,14 @@ class SearchCalls:
         return {SEARCH: self._told}
 
     async def _ask(self) -> dict[str, Any]:
-        if (await self._states.standings())[SEARCH].state != "ready":
-            return {"state": "starting"}
+        if (await self._states.standings())[SEARCH].state != ModelState.READY:
+            return {"state": SearchState.STARTING}
         try:
             async with asyncio.timeout(_STATE_SECONDS):
                 report: Report = await self._handle.report.remote()
         except TimeoutError:
-            return {"state": "busy"}
+            return {"state": SearchState.BUSY}
         except (RayError, StoreError):
-            return {"state": "failed"}
+            return {"state": SearchState.FAILED}
         self._embedder_calls = report.embedder_calls
         return report.state

@@ -20,8 +20,8 @@ from ray.serve.schema import DeploymentStatus
 
 from deployments import serve_internals
 from deployments.executors import CONTROL_PLANE, ExecutorFull
-from deployments.ingress.metrics import State
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
+from deployments.states import ModelState, ReplicaState
 
 logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
@@ -36,20 +36,33 @@ ANSWER_SECONDS: Final = 5.0
 
 
 class Reason(StrEnum):
-    """Why a model cannot serve right now; `{}` stands for the models that are in its way."""
+    """Why a model cannot serve right now."""
 
-    TOO_LARGE = "needs more memory or GPU than there is beside the models that are kept"
-    FAILED = "could not be loaded; the server's log says why"
-    WAITS = "waits for {} to leave"
-    DOWNLOADING = "is being downloaded"
-    LOADING = "is being loaded"
+    TOO_LARGE = "too_large"
+    FAILED = "failed"
+    WAITS = "waits"
+    DOWNLOADING = "downloading"
+    LOADING = "loading"
+
+    def text(self, waits_for: str = "") -> str:
+        """The reason in words; `waits_for` are the models that are in its way."""
+        return _REASONS[self].format(waits_for)
+
+
+_REASONS: Final = {
+    Reason.TOO_LARGE: "needs more memory or GPU than there is beside the models that are kept",
+    Reason.FAILED: "could not be loaded; the server's log says why",
+    Reason.WAITS: "waits for {} to leave",
+    Reason.DOWNLOADING: "is being downloaded",
+    Reason.LOADING: "is being loaded",
+}
 
 
 @dataclass(frozen=True)
 class Standing:
     """What is known of a model: `facts` of its replica, if one is there; `queue` requests wait for their turn."""
 
-    state: State
+    state: ModelState
     facts: ReplicaStatus | None = None
     verdict: ResidencyStatus = field(default_factory=ResidencyStatus)
     queue: int = 0
@@ -59,10 +72,10 @@ class Standing:
         """Why it cannot serve right now; None when it can, or could if it were asked."""
         if self.verdict.is_too_large:
             return Reason.TOO_LARGE
-        if self.state == "failed":
+        if self.state == ModelState.FAILED:
             return Reason.FAILED
-        if self.state == "starting":
-            if self.facts is not None and self.facts.state == "downloading":
+        if self.state == ModelState.STARTING:
+            if self.facts is not None and self.facts.state == ReplicaState.DOWNLOADING:
                 return Reason.DOWNLOADING
             return Reason.WAITS if self.verdict.waits_for else Reason.LOADING
         return None
@@ -70,7 +83,7 @@ class Standing:
     @property
     def reason(self) -> str | None:
         """`why` in words."""
-        return None if self.why is None else self.why.format(self.verdict.waits_for)
+        return None if self.why is None else self.why.text(self.verdict.waits_for)
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ class ModelStates:
 
     def __init__(self, aliases: Collection[str], read: Callable[[], Snapshot] = read_control_plane) -> None:
         self._read = read
-        self._standings = {alias: Standing("cold") for alias in (*aliases, SEARCH)}
+        self._standings = {alias: Standing(ModelState.COLD) for alias in (*aliases, SEARCH)}
         self._looking: asyncio.Future[None] | None = None
         self._look_began = -math.inf
         self._known_at = -math.inf
@@ -158,8 +171,9 @@ class ModelStates:
     def has_answered(self, alias: str) -> None:
         """Know at once that a model is ready, which has just said so itself."""
         standing = self._standings[alias]
-        if standing.state != "ready" or (standing.facts is None and alias != SEARCH):  # which notes nothing of itself
-            self._standings[alias] = replace(standing, state="ready")
+        is_noted = standing.facts is not None or alias == SEARCH  # which notes nothing of itself
+        if standing.state != ModelState.READY or not is_noted:
+            self._standings[alias] = replace(standing, state=ModelState.READY)
             self.expire()
 
     async def _look(self, began: float) -> None:
@@ -180,7 +194,7 @@ class ModelStates:
 def _standing(alias: str, snapshot: Snapshot) -> Standing:
     """Of the newest of the replicas that Serve has and does not stop."""
     deployment = snapshot.deployments.get(alias)
-    state: State = _state(deployment) if deployment else "cold"
+    state: ModelState = _state(deployment) if deployment else ModelState.COLD
     there = {
         replica["replica_id"]
         for replica in (deployment["replicas"] if deployment else ())
@@ -188,15 +202,15 @@ def _standing(alias: str, snapshot: Snapshot) -> Standing:
     }
     mine = [each for each in snapshot.facts if each.alias == alias and each.replica in there]
     newest = max(mine, key=lambda each: each.since, default=None)
-    if newest is not None and newest.state in ("ready", "failed"):  # Serve hears of it a moment later
-        state = newest.state
+    if newest is not None and newest.state in (ReplicaState.READY, ReplicaState.FAILED):
+        state = ModelState(newest.state)  # Serve hears of it a moment later
     return Standing(state, newest, snapshot.verdicts.get(alias, ResidencyStatus()))
 
 
-def _state(deployment: Mapping[str, Any]) -> State:
+def _state(deployment: Mapping[str, Any]) -> ModelState:
     replicas = {replica["state"] for replica in deployment["replicas"]}
     if "RUNNING" in replicas:
-        return "ready"
+        return ModelState.READY
     if deployment["status"] in (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY):
-        return "failed"
-    return "starting" if "STARTING" in replicas else "cold"
+        return ModelState.FAILED
+    return ModelState.STARTING if "STARTING" in replicas else ModelState.COLD

@@ -60,12 +60,12 @@ async def completions(request: Request, atelier: AtelierDep) -> Response:
     jobs = [job if job.seed is None else replace(job, seed=job.seed + i) for i in range(params.n)]
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": params.model}
     if not params.stream:
-        answers: list[Answer] = await models.call_each(alias, "chat", jobs)
+        answers = await models.chats(alias).answer_each(jobs)
         choices = [_choice(i, answer, params.logprobs) for i, answer in enumerate(answers)]
         usage = _usage([answer.usage for answer in answers])
         return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
     with_usage = params.stream_options is not None and params.stream_options.include_usage
-    deltas = models.stream_each(alias, "chat_stream", jobs)
+    deltas = models.chats(alias).stream_each(jobs)
     stream = await started(deltas)
     return EventStream(_events(head, stream, len(jobs), with_usage=with_usage), stream)
 

@@ -18,7 +18,6 @@ from deployments.ingress.schemas.speech import GeneratedVoice, StoredVoiceLine
 from deployments.ingress.services.object_keys import voice_key
 from deployments.ingress.services.retention import SPOKEN
 from deployments.ingress.services.speakers import renamed
-from deployments.voice import Spoken
 from models.speech.audio import MAX_BYTES
 from models.speech.audio_writing import MEDIA_TYPES, AudioFormat
 from models.tasks import SpeechJob
@@ -87,7 +86,7 @@ async def _spoken(
         fields = {"reference": "voice", "reference_text": "voice"}
     mark = MARK if atelier.settings.voice_marked else None
     try:
-        spoken: Spoken = await atelier.models.call(alias, "speak", job, audio_format, mark)
+        spoken = await atelier.models.voices(alias).speak(job, audio_format, mark)
     except ApiError as error:
         raise renamed(error, fields) from None
     return spoken.data

@@ -30,7 +30,7 @@ async def embeddings(request: Request, atelier: AtelierDep) -> Response:
     params = await body.read(request, Embeddings, max_bytes=base64_room(settings, MAX_EMBEDDED_IMAGES))
     alias = models.resolve(params.model, ["clip"])
     inputs = await _inputs(params.input, settings)
-    embedded: Embedded = await models.call(alias, "embed", inputs, params.dimensions)
+    embedded = await models.embeddings(alias).embed(inputs, params.dimensions)
     # thousands of vectors as JSON take a second, in which others shall be answered
     answer = await COMPUTING.run(_answer, embedded, params.model or alias, params.encoding_format)
     return Response(answer, media_type="application/json")

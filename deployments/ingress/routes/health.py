@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.policy import policy
+from deployments.states import ModelState, SearchState
 from models.kinds import Kind
 
 router = APIRouter(tags=["health"])
@@ -31,11 +32,11 @@ async def readyz(atelier: AtelierDep) -> JSONResponse:
 
     def can_serve(kind: Kind) -> bool:
         mine = [states[alias] for alias, k in kinds.items() if k == kind]
-        return bool(mine) and "failed" not in mine
+        return bool(mine) and ModelState.FAILED not in mine
 
-    search = {"state": "off"} if atelier.search is None else await atelier.search.state()
-    is_up = can_serve("clip") and search["state"] in ("ready", "embedding", "busy")
-    ready = "failed" not in states.values() and (is_up or atelier.search is None)
+    search = {"state": SearchState.OFF} if atelier.search is None else await atelier.search.state()
+    is_up = can_serve("clip") and search["state"] in (SearchState.READY, SearchState.EMBEDDING, SearchState.BUSY)
+    ready = ModelState.FAILED not in states.values() and (is_up or atelier.search is None)
     searchable = is_up and "why" not in search  # for a while nothing can be found, which is no reason to send all away
     body = {
         "ready": ready,

@@ -34,10 +34,11 @@ from deployments.ingress.schemas.images import (
     StoredPicture,
     Variation,
 )
-from deployments.ingress.services.image_jobs import image_request, make, make_all, plan, size_like
+from deployments.ingress.services.image_jobs import image_job, make, make_all, size_like
 from deployments.ingress.services.jobs import Job
 from deployments.ingress.services.object_keys import image_key
 from deployments.ingress.services.retention import GENERATED
+from deployments.states import JobState
 from models.tasks import ImageJob
 
 router = APIRouter(tags=["images"])
@@ -110,14 +111,14 @@ async def _prompted(atelier: Atelier, work: Job, params: OnePicture) -> tuple[Ma
     entry = atelier.models.entries[work.model]
     defaults = entry.image
     default_size = (defaults.width, defaults.height) if params.titled is None else _TITLED_SIZE
-    wanted = image_request(params, default_size, params.prompt or "")
+    job = image_job(params, entry, default_size, params.prompt or "")
     headers = {}
     if titled := params.titled:
         written = await work.unless_cancelled(lambda: atelier.prompt_writer.write(*titled))
-        wanted = replace(wanted, prompt=written.prompt)
+        job = replace(job, prompt=written.prompt)
         headers["X-Prompt-Writer"] = written.source
-    (made,) = await make_all(atelier.models, work, plan(wanted, entry))
-    return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(wanted.prompt)}
+    (made,) = await make_all(atelier.models, work, job)
+    return made, {**headers, "X-Seed": str(made.seed), "X-Prompt": quote(job.prompt)}
 
 
 async def _answer(
@@ -132,8 +133,7 @@ async def _answer(
         default_size = size_like(images[0])
     else:  # what may not change comes back pixel for pixel
         default_size = (images[0].width, images[0].height)
-    wanted = image_request(params, default_size, prompt, images, mask, is_variation=isinstance(params, Variation))
-    job = plan(wanted, entry)
+    job = image_job(params, entry, default_size, prompt, images, mask, is_variation=isinstance(params, Variation))
     formats = _response_formats(params, is_form=request.state.is_form)
     if "url" in formats and not params.stream:
         await atelier.publishing.check()
@@ -212,7 +212,7 @@ async def _pieces(
             async for piece in pieces:
                 left -= isinstance(piece, Made)
                 if not left:  # who has the last picture need not wait for the end of the stream
-                    jobs.end(work, "done")
+                    jobs.end(work, JobState.DONE)
                 yield piece
 
 

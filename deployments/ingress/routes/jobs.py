@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from deployments.ingress.dependencies import AtelierDep
+from deployments.states import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -23,6 +24,6 @@ async def cancel(request: Request, atelier: AtelierDep, job_id: str) -> dict[str
     """Stop the work within one step; the request that began it is answered with 400 `cancelled`."""
     job = atelier.jobs.find(request, job_id)
     if job.ended_at is None:
-        atelier.jobs.end(job, "cancelled")
+        atelier.jobs.end(job, JobState.CANCELLED)
         job.cancelled.set()
     return job.shown()

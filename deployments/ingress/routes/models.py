@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from deployments.executors import COMPUTING
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
-from deployments.ingress.metrics import State
 from deployments.ingress.services.model_cards import ModelCard, model_card
+from deployments.states import ModelState
 from models.entry import ModelEntry
 
 router = APIRouter(prefix="/v1", tags=["models"])
@@ -43,7 +43,7 @@ async def get_model(atelier: AtelierDep, name: str) -> dict[str, Any]:
     return {**_model(alias, entry, states[alias], card), "id": unquote(name)}
 
 
-def _model(alias: str, entry: ModelEntry, state: State, card: ModelCard) -> dict[str, Any]:
+def _model(alias: str, entry: ModelEntry, state: ModelState, card: ModelCard) -> dict[str, Any]:
     return {
         "id": alias,
         "object": "model",

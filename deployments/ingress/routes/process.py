@@ -18,7 +18,7 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import Picture, read_picture
 from deployments.ingress.schemas.images import OLD_ALIASES, Process
-from deployments.ingress.services.image_jobs import image_request, make_all, plan, size_like
+from deployments.ingress.services.image_jobs import image_job, make_all, size_like
 from deployments.ingress.services.jobs import Job
 from models.errors import InvalidImage
 from models.tasks import ImageJob
@@ -108,9 +108,7 @@ async def _process(atelier: Atelier, work: Job, params: Process) -> _Done:
     mode: Mode = "generate" if source is None else "variation" if params.prompt is None else "edit"
     default_size = (defaults.width, defaults.height) if source is None else size_like(source)
     images = [] if source is None else [source]
-    job = plan(
-        image_request(params, default_size, params.prompt or "", images, is_variation=mode == "variation"), entry
-    )
+    job = image_job(params, entry, default_size, params.prompt or "", images, is_variation=mode == "variation")
     try:
         (made,) = await make_all(atelier.models, work, job)
     except InvalidImage as error:  # found by the model, which knows no fields of this route

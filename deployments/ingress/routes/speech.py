@@ -46,7 +46,7 @@ async def speech(request: Request, atelier: AtelierDep) -> Response:
     if reference := await atelier.speakers.reference(request, alias, params.voice_name):
         job = replace(job, voice=None, reference=reference.sample, reference_text=reference.text)
     mark = MARK if atelier.settings.voice_marked else None
-    parts = _renamed(atelier.models.stream(alias, "stream_speech", job, params.response_format, mark))
+    parts = _renamed(atelier.models.voices(alias).stream(job, params.response_format, mark))
     stream = await started(parts)
     if params.stream_format == "sse":
         return EventStream(_events(params.input, stream), stream)

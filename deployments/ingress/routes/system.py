@@ -14,6 +14,7 @@ from deployments.ingress.calls.states import Reason, Standing
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.policy import policy
+from deployments.states import ModelState, ReplicaState
 from models.entry import ModelEntry
 
 router = APIRouter(prefix="/v1/system", tags=["system"])
@@ -57,7 +58,7 @@ async def load(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     """Return once the model is ready. Others that are idle make room for it, as they would for a request."""
     _require(atelier.models.entries, alias)
     seconds = await manual_controls.load(atelier.models, alias)
-    return {"status": "ready", "alias": alias, "seconds": round(seconds, 3)}
+    return {"status": ModelState.READY, "alias": alias, "seconds": round(seconds, 3)}
 
 
 @router.post("/evict/{alias}", summary="Unload a model")
@@ -89,11 +90,11 @@ def _worker(entry: ModelEntry, standing: Standing) -> dict[str, Any]:
         "memory_gb": _gb(facts.resident_bytes),
         "uptime_seconds": round(max(0.0, now - facts.since), 1),
         "idle_seconds": 0.0
-        if facts.active or facts.state in ("downloading", "loading")
+        if facts.active or facts.state in (ReplicaState.DOWNLOADING, ReplicaState.LOADING)
         else round(max(0.0, now - facts.used_at), 1),
         "request_count": facts.requests,
         "pid": facts.pid,
-        "state": "downloading" if standing.why is Reason.DOWNLOADING else standing.state,
+        "state": ReplicaState.DOWNLOADING if standing.why is Reason.DOWNLOADING else standing.state,
         "downloaded_bytes": facts.downloaded_bytes,
         "download_bytes": facts.download_bytes,
         "queue": standing.queue + max(0, facts.active - 1),

@@ -56,7 +56,7 @@ async def analyze(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     messages = (Message("user", (ImagePart(picture.data, "image"), TextPart(question))),)
     job = ChatJob(messages, max_tokens=params.max_tokens, form=params.json_schema)
     begun = time.monotonic()
-    answer = await atelier.models.call(alias, "chat", job)
+    answer = await atelier.models.chats(alias).answer(job)
     text = answer.text.strip()
     result: dict[str, Any] = {
         "task": params.task,

@@ -45,7 +45,7 @@ class Lora(Fields):
 
 
 class Drawing(Fields):
-    """What every picture route takes. Fields named as in `ImageRequest` (or an alias of such) say how it is drawn."""
+    """What every picture route takes. Fields named as in `ImageJob` (or an alias of such) say how it is drawn."""
 
     neutral: ClassVar = {"seed": (-1, "-1"), "size": ("",)}
 

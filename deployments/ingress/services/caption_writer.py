@@ -128,7 +128,7 @@ class CaptionWriter:
     async def _ask_each(self, alias: str, wording: Wording, images: Sequence[ImagePart]) -> list[Caption]:
         if self._models.entries[alias].kind == "captioner":
             named = {str(image.name): image.image for image in images}
-            texts: list[str] = await self._models.call(alias, "caption", named, wording.prompt)
+            texts = await self._models.captions(alias).caption(named, wording.prompt)
             flags = [False] * len(texts)
         else:
             answers = await side_by_side(lambda image: self._ask(alias, wording, [image]), images, _AT_ONCE)
@@ -160,8 +160,7 @@ class CaptionWriter:
         parts: list[ImagePart | TextPart] = [*images, TextPart(question)]
         tokens = _MAX_TOKENS if form is None else _FLAG_TOKENS
         job = ChatJob((*system, Message("user", tuple(parts))), max_tokens=tokens, form=form)
-        text: str = (await self._models.call(alias, "chat", job)).text
-        return text.strip()
+        return (await self._models.chats(alias).answer(job)).text.strip()
 
     async def _weights_of(self, alias: str) -> str:
         """What tells one model's captions from another's: its files, as of its first request, and its options."""

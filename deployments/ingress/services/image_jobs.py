@@ -1,4 +1,4 @@
-"""From a route's body to pictures: the request, the model's job, its pictures and its progress meanwhile."""
+"""From a route's body to pictures: the model's job, its pictures and its progress meanwhile."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, fields
 from typing import Final
 
 from deployments.imaging import ImageEvent, Made, Output, OutputFormat, Partial, Progress
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import Picture
-from deployments.ingress.schemas.images import ALIASES, MAX_SEED, Drawing, Lora
+from deployments.ingress.schemas.images import ALIASES, MAX_N, MAX_SEED, Drawing
 from deployments.ingress.services.jobs import Job
 from models.catalog import refuse_impossible
 from models.entry import ModelEntry
@@ -26,90 +25,66 @@ MAX_PIXELS: Final = 4_194_304
 STEPS_BY_QUALITY: Final = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 2.0}
 
 
-@dataclass(frozen=True)
-class ImageRequest:
-    """What is to be made; where a value is None, the model's own default holds. The one list of these fields."""
-
-    prompt: str
-    width: int
-    height: int
-    n: int = 1
-    seed: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    quality: str = "medium"
-    negative_prompt: str | None = None
-    images: Sequence[Picture] = ()
-    mask: Picture | None = None
-    strength: float | None = None
-    is_variation: bool = False
-    loras: Sequence[Lora] = ()
-
-
-_FIELDS: Final = {field.name for field in fields(ImageRequest)}
-_READ_ELSEWHERE: Final = {"prompt", "width", "height", "images", "mask"}
-"""Of these a body has the sources, or several that say the same."""
-
-
-def image_request(
+def image_job(
     params: Drawing,
+    entry: ModelEntry,
     default_size: tuple[int, int],
     prompt: str,
     images: Sequence[Picture] = (),
     mask: Picture | None = None,
     *,
     is_variation: bool = False,
-) -> ImageRequest:
-    """The request of a route's body, whose fields are found by their names. Raises as `size_of` does."""
-    width, height = size_of(params.size, params.width, params.height, default_size)
-    named = {ALIASES.get(name, name): getattr(params, name) for name in type(params).model_fields}
-    said = {name: value for name, value in named.items() if name in _FIELDS and name not in _READ_ELSEWHERE}
-    return ImageRequest(
-        prompt=prompt, width=width, height=height, images=images, mask=mask, is_variation=is_variation, **said
-    )
+) -> ImageJob:
+    """The job of a route's body, checked against the model's limits and abilities before anything is queued.
 
-
-def plan(image_request: ImageRequest, entry: ModelEntry) -> ImageJob:
-    """The job for a request, checked against the model's limits and abilities before anything is queued.
+    What the body says of how a picture is drawn it calls as `ImageJob` does, or by one of the `ALIASES`; where it says
+    nothing, the model's own default holds.
 
     Raises:
-        ApiError: 400 naming `seed`, `n`, `size` or `loras[i].name`.
+        ApiError: 400 naming `size`, `width`, `height`, `seed`, `n` or `loras[i].name`.
         InvalidInput: the model cannot do that.
     """
-    defaults, loras = entry.image, tuple(entry.options.get("loras", {}))
-    seed = image_request.seed if image_request.seed is not None else secrets.randbelow(MAX_SEED - image_request.n)
-    if seed + image_request.n - 1 > MAX_SEED:
-        raise invalid("seed", f"seed: {seed} + n - 1 is larger than {MAX_SEED}")
-    # a masked photograph may be larger than what is drawn of it
-    if min(image_request.width * image_request.height, MAX_PIXELS) * image_request.n > defaults.max_pixels:
-        param = "n" if image_request.n > 1 else "size" if image_request.mask is None else "image"
-        params = f"{image_request.n} x {image_request.width}x{image_request.height}"
-        message = f"{param}: {params} pixels; at most {defaults.max_pixels} in one request"
-        raise invalid(param, message)
-    for i, lora in enumerate(image_request.loras):
-        if lora.name not in loras:
-            where = f"loras[{i}].name"
-            raise invalid(where, f"{where}: {lora.name!r} is not configured; there are: {', '.join(loras) or 'none'}")
-        if lora.name in [other.name for other in image_request.loras[:i]]:
-            where = f"loras[{i}].name"
-            raise invalid(where, f"{where}: {lora.name!r} is named twice")
+    defaults = entry.image
+    width, height = size_of(params.size, params.width, params.height, default_size)
+    named = {ALIASES.get(name, name): getattr(params, name) for name in type(params).model_fields}
+    said = {name: value for name, value in named.items() if value is not None}
+    steps = math.ceil(defaults.steps * STEPS_BY_QUALITY[said.get("quality", "medium")])
     job = ImageJob(
-        prompt=image_request.prompt,
-        negative_prompt=image_request.negative_prompt,
-        width=image_request.width,
-        height=image_request.height,
-        steps=image_request.steps or math.ceil(defaults.steps * STEPS_BY_QUALITY[image_request.quality]),
-        guidance=defaults.guidance if image_request.guidance is None else image_request.guidance,
-        seed=seed,
-        n=image_request.n,
-        images=tuple(picture.data for picture in image_request.images),
-        mask=None if image_request.mask is None else image_request.mask.data,
-        strength=image_request.strength,
-        is_variation=image_request.is_variation,
-        loras=tuple(LoraUse(lora.name, lora.weight) for lora in image_request.loras),
+        prompt=prompt,
+        width=width,
+        height=height,
+        steps=said.get("steps", steps),
+        guidance=said.get("guidance", defaults.guidance),
+        seed=said.get("seed", secrets.randbelow(MAX_SEED - MAX_N)),
+        n=said.get("n", 1),
+        negative_prompt=said.get("negative_prompt"),
+        images=tuple(picture.data for picture in images),
+        mask=None if mask is None else mask.data,
+        strength=said.get("strength"),
+        is_variation=is_variation,
+        loras=tuple(LoraUse(lora.name, lora.weight) for lora in said.get("loras", ())),
     )
+    _check_limits(job, entry)
     refuse_impossible(entry, job)  # looks at the disk for a moment, which takes less than another thread would
     return job
+
+
+def _check_limits(job: ImageJob, entry: ModelEntry) -> None:
+    if job.seed + job.n - 1 > MAX_SEED:
+        raise invalid("seed", f"seed: {job.seed} + n - 1 is larger than {MAX_SEED}")
+    # a masked photograph may be larger than what is drawn of it
+    if min(job.width * job.height, MAX_PIXELS) * job.n > entry.image.max_pixels:
+        param = "n" if job.n > 1 else "size" if job.mask is None else "image"
+        message = f"{param}: {job.n} x {job.width}x{job.height} pixels; at most {entry.image.max_pixels} in one request"
+        raise invalid(param, message)
+    configured = tuple(entry.options.get("loras", {}))
+    for i, lora in enumerate(job.loras):
+        where = f"loras[{i}].name"
+        if lora.name not in configured:
+            there = ", ".join(configured) or "none"
+            raise invalid(where, f"{where}: {lora.name!r} is not configured; there are: {there}")
+        if lora.name in [other.name for other in job.loras[:i]]:
+            raise invalid(where, f"{where}: {lora.name!r} is named twice")
 
 
 async def make(
@@ -126,7 +101,7 @@ async def make(
         ApiError: what `ModelCalls.stream` raises, and 400 `cancelled`.
     """
     output = Output(output_format, quality, partials)
-    events: AsyncGenerator[ImageEvent, None] = models.stream(work.model, "generate", job, output)
+    events = models.images(work.model).generate(job, output)
     async with aclosing(_until_cancelled(work, events)) as pieces:
         async for piece in pieces:
             work.note(piece)

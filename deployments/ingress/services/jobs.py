@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
+from cachetools import TTLCache
 from starlette.requests import Request
 
 from deployments.imaging import ImageEvent, Progress
 from deployments.ingress.errors import ApiError
 from deployments.ingress.middleware.access import caller_of
+from deployments.states import JobState
 
 T = TypeVar("T")
-State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _KEPT_SECONDS: Final = 600.0
 _MAX_JOBS: Final = 10_000
@@ -36,7 +36,7 @@ class Job:
     id: str
     owner: str
     model: str
-    state: State = "queued"
+    state: JobState = JobState.QUEUED
     step: int = 0
     steps: int = 0
     preview: bytes | None = None
@@ -47,7 +47,7 @@ class Job:
     def note(self, piece: ImageEvent) -> None:
         """Take note of what has come from the model."""
         if self.ended_at is None:
-            self.state = "running"
+            self.state = JobState.RUNNING
         if isinstance(piece, Progress):
             self.step, self.steps = piece.done, piece.total
             self.preview = piece.preview or self.preview
@@ -71,10 +71,10 @@ class Job:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
-    def end(self, state: State) -> None:
+    def end(self, state: JobState) -> None:
         """Note how it ended."""
         self.state, self.ended_at = state, time.monotonic()
-        if state == "done":
+        if state == JobState.DONE:
             self.step = self.steps  # a quick job may report none of its steps
 
     def shown(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Job:
             "id": self.id,
             "object": "job",
             "state": self.state,
-            "progress": 1.0 if self.state == "done" else round(self.step / self.steps, 4) if self.steps else 0.0,
+            "progress": 1.0 if self.state == JobState.DONE else round(self.step / self.steps, 4) if self.steps else 0.0,
             "step": self.step,
             "steps": self.steps,
             "model": self.model,
@@ -99,7 +99,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, str], Job] = {}
-        self._ended: OrderedDict[tuple[str, str], Job] = OrderedDict()
+        self._ended: TTLCache[tuple[str, str], Job] = TTLCache(_MAX_JOBS, _KEPT_SECONDS)
 
     @asynccontextmanager
     async def working(self, request: Request, model: str) -> AsyncIterator[Job]:
@@ -114,14 +114,14 @@ class Jobs:
             yield job
             if job.cancelled.is_set():
                 raise cancelled()
-            self.end(job, "done")
+            self.end(job, JobState.DONE)
         except Exception:
-            self.end(job, "failed")
+            self.end(job, JobState.FAILED)
             raise
         finally:  # the caller went away
-            self.end(job, "cancelled")
+            self.end(job, JobState.CANCELLED)
 
-    def end(self, job: Job, state: State) -> None:
+    def end(self, job: Job, state: JobState) -> None:
         """Note how a job ended; what was noted first stays."""
         if job.ended_at is not None:
             return
@@ -130,8 +130,6 @@ class Jobs:
         if self._running.get(key) is job:
             del self._running[key]
             self._ended[key] = job
-            self._ended.move_to_end(key)
-        self._forget()
 
     def find(self, request: Request, job_id: str) -> Job:
         """The caller's own job of this id; for an admin, anybody's.
@@ -139,23 +137,14 @@ class Jobs:
         Raises:
             ApiError: 404.
         """
-        self._forget()
         caller = caller_of(request)
         key = (caller.owner, job_id)
         job = self._running.get(key) or self._ended.get(key)
         if job is None and caller.is_admin:
-            of_everybody = (*self._running.values(), *reversed(self._ended.values()))
+            of_everybody = (*self._running.values(), *reversed(list(self._ended.values())))
             job = next((each for each in of_everybody if each.id == job_id), None)
         if job is None:
             raise ApiError(
                 404, f"there is no job {job_id[:128]!r}; jobs are kept for ten minutes", code="job_not_found"
             )
         return job
-
-    def _forget(self) -> None:
-        oldest = time.monotonic() - _KEPT_SECONDS
-        while self._ended:
-            job = next(iter(self._ended.values()))
-            if len(self._ended) <= _MAX_JOBS and job.ended_at is not None and job.ended_at > oldest:
-                break
-            self._ended.popitem(last=False)

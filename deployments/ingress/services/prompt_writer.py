@@ -115,11 +115,10 @@ class PromptWriter:
     async def _ask_alias(self, texts: str) -> str | None:
         messages = (Message("system", (TextPart(INSTRUCTION),)), Message("user", (TextPart(texts),)))
         assert self._settings.alias is not None
-        answer = await self._models.call(self._settings.alias, "chat", ChatJob(messages, max_tokens=_MAX_TOKENS))
+        answer = await self._models.chats(self._settings.alias).answer(ChatJob(messages, max_tokens=_MAX_TOKENS))
         if answer.finish_reason == "length":
             raise UnusableAnswer("it is cut off")
-        text: str | None = answer.text
-        return text
+        return answer.text
 
     def _endpoint(self) -> AsyncOpenAI:
         if self._client is None:

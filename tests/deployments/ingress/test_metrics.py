@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deployments.imaging import Made, Progress
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Metrics, ModelFacts
+from deployments.states import ModelState
 from deployments.vision import Answer
 from deployments.voice import Spoken
 from models.tasks import ChatDelta, Usage
@@ -121,8 +122,8 @@ def test_what_models_make_is_counted_from_their_results() -> None:
 
 def test_facts_of_models_are_told_as_far_as_they_are_known() -> None:
     facts = {
-        "here": ModelFacts("ready", running=8, waiting=2, resident_bytes=1000, loads=3, evictions=1),
-        "there": ModelFacts("cold", running=0, waiting=0),
+        "here": ModelFacts(ModelState.READY, running=8, waiting=2, resident_bytes=1000, loads=3, evictions=1),
+        "there": ModelFacts(ModelState.COLD, running=0, waiting=0),
     }
     found = samples(Metrics().render(facts, {}))
     assert found["atelier_model_state", frozenset({("alias", "here"), ("state", "ready")})] == 1
@@ -136,5 +137,5 @@ def test_facts_of_models_are_told_as_far_as_they_are_known() -> None:
 def test_one_of_several_ingress_replicas_says_which_it_is_on_every_sample() -> None:
     metrics = Metrics()
     metrics.expect("m")
-    for _, labels in samples(metrics.render({"m": ModelFacts("cold", 0, 0)}, {"ingress": "1"})):
+    for _, labels in samples(metrics.render({"m": ModelFacts(ModelState.COLD, 0, 0)}, {"ingress": "1"})):
         assert ("ingress", "1") in labels

@@ -9,8 +9,9 @@ import pytest
 from deployments.residency import board
 from deployments.residency.board import ReplicaStatus, ResidencyStatus, from_note
 from deployments.residency.plan import Needs, Rules
+from deployments.states import ReplicaState
 
-STATUS = ReplicaStatus("a", "a-1", "here", 1, "ready", since=1.0, gpus=("0", "1"), requests=3)
+STATUS = ReplicaStatus("a", "a-1", "here", 1, ReplicaState.READY, since=1.0, gpus=("0", "1"), requests=3)
 
 
 @pytest.mark.parametrize("kind", [ResidencyStatus, Rules, Needs])
@@ -30,7 +31,9 @@ def test_a_replica_of_a_newer_version_is_still_known() -> None:
 def test_a_replica_of_an_older_version_is_still_known() -> None:
     note = asdict(STATUS)
     del note["beats"], note["keep"], note["gpus"]
-    assert board._replica_status(note) == ReplicaStatus("a", "a-1", "here", 1, "ready", since=1.0, requests=3)
+    assert board._replica_status(note) == ReplicaStatus(
+        "a", "a-1", "here", 1, ReplicaState.READY, since=1.0, requests=3
+    )
 
 
 def test_a_replica_that_does_not_say_its_state_is_left_out() -> None:

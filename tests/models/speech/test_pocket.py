@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.catalog import check_checkpoint
+from models.catalog import check_checkpoint, check_options
 from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError, InvalidInput
 from models.speech.engines.pocket_tts import PocketTtsEngine
@@ -263,7 +263,7 @@ def test_a_checkpoint_speaks_its_own_language_and_no_other(entry: ModelEntry) ->
 
 def test_a_language_that_it_has_no_checkpoint_of_is_refused_as_an_option(entry: ModelEntry) -> None:
     with pytest.raises(ValueError, match="language"):
-        with_options(entry, language="ko")
+        check_options(with_options(entry, language="ko"))
 
 
 def test_the_footprint_counts_the_model_and_its_audio_tokenizer(entry: ModelEntry) -> None:

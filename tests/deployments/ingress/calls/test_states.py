@@ -12,8 +12,9 @@ from ray.exceptions import GetTimeoutError
 
 from deployments.ingress.calls.states import ModelStates, Reason, Snapshot, Standing
 from deployments.residency.board import ReplicaStatus, ResidencyStatus
+from deployments.states import ModelState, ReplicaState
 
-READY = ReplicaStatus("a", "a-1", "here", 1, "ready", since=1.0)
+READY = ReplicaStatus("a", "a-1", "here", 1, ReplicaState.READY, since=1.0)
 
 
 def deployment(*replicas: str, status: str = "HEALTHY") -> dict[str, Any]:
@@ -85,8 +86,8 @@ async def test_a_control_plane_that_fails_leaves_what_was_known_and_is_asked_aga
 async def test_a_failed_look_is_not_repeated_by_the_one_who_waits_for_it(control_plane: ControlPlane) -> None:
     control_plane.snapshot = GetTimeoutError("no answer")
     states = ModelStates(["a"], control_plane)
-    assert (await states.standings())["a"] == Standing("cold")
-    assert (await states.standings())["a"] == Standing("cold")
+    assert (await states.standings())["a"] == Standing(ModelState.COLD)
+    assert (await states.standings())["a"] == Standing(ModelState.COLD)
     assert control_plane.asked == 1
 
 
@@ -155,12 +156,20 @@ async def test_a_state_is_what_serve_says_or_the_replica_has_said_since(
 @pytest.mark.parametrize(
     ("standing", "why", "words"),
     [
-        (Standing("cold"), None, None),
-        (Standing("ready"), None, None),
-        (Standing("starting"), Reason.LOADING, "is being loaded"),
-        (Standing("starting", verdict=ResidencyStatus(waits_for="b, c")), Reason.WAITS, "waits for b, c to leave"),
-        (Standing("cold", verdict=ResidencyStatus(is_too_large=True)), Reason.TOO_LARGE, Reason.TOO_LARGE.value),
-        (Standing("failed"), Reason.FAILED, Reason.FAILED.value),
+        (Standing(ModelState.COLD), None, None),
+        (Standing(ModelState.READY), None, None),
+        (Standing(ModelState.STARTING), Reason.LOADING, "is being loaded"),
+        (
+            Standing(ModelState.STARTING, verdict=ResidencyStatus(waits_for="b, c")),
+            Reason.WAITS,
+            "waits for b, c to leave",
+        ),
+        (
+            Standing(ModelState.COLD, verdict=ResidencyStatus(is_too_large=True)),
+            Reason.TOO_LARGE,
+            Reason.TOO_LARGE.text(),
+        ),
+        (Standing(ModelState.FAILED), Reason.FAILED, Reason.FAILED.text()),
     ],
 )
 def test_a_model_that_cannot_serve_says_why(standing: Standing, why: Reason | None, words: str | None) -> None:

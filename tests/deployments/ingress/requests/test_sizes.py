@@ -6,8 +6,10 @@ import pytest
 
 from deployments.ingress.errors import ApiError
 from deployments.ingress.requests.pictures import Picture
-from deployments.ingress.services.image_jobs import ImageRequest, plan, size_of
+from deployments.ingress.schemas.images import Edit
+from deployments.ingress.services.image_jobs import image_job, size_of
 from models.entry import ModelEntry
+from models.tasks import ImageJob
 
 DEFAULTS = (64, 128)
 
@@ -36,10 +38,11 @@ async def test_a_masked_photograph_may_be_larger_than_what_is_drawn_of_it() -> N
     )
     photograph = Picture(b"", 4032, 3024)
 
-    def image_request(n: int) -> ImageRequest:
-        return ImageRequest("a cat", 4032, 3024, n=n, images=[photograph], mask=photograph)
+    def job(n: int) -> ImageJob:
+        body = Edit(prompt="a cat", image=["read before"], n=n)
+        return image_job(body, entry, (4032, 3024), "a cat", [photograph], photograph)
 
-    assert plan(image_request(1), entry).width == 4032
+    assert job(1).width == 4032
     with pytest.raises(ApiError) as refused:
-        plan(image_request(2), entry)
+        job(2)
     assert (refused.value.status, refused.value.param) == (400, "n")

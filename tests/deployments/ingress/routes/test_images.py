@@ -18,8 +18,10 @@ from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.dependencies import Atelier
 from deployments.ingress.schemas.images import ALIASES, Drawing, Edit, Generation, Process, StoredPicture, Variation
-from deployments.ingress.services.image_jobs import ImageRequest, image_request
+from deployments.ingress.services.image_jobs import image_job
 from deployments.storage import open_store
+from models.entry import ModelEntry
+from models.tasks import ImageJob, LoraUse
 from tests.deployments.apps import client, fault
 from tests.upstreams import pretending
 
@@ -33,7 +35,7 @@ OF_THE_RESPONSE = {
     "safety_identifier", "moderation", "style", "key",
 }  # fmt: skip
 """What says nothing of how a picture is drawn."""
-SOURCES = {"size", "image", "title", "description", "input_image_url", "input_file", "bearer_token"}
+SOURCES = {"size", "quality", "image", "title", "description", "input_image_url", "input_file", "bearer_token"}
 """What becomes a field of the request only after it has been read, written or compared."""
 
 
@@ -47,7 +49,7 @@ def http_of(home: Path, environ: dict[str, str]) -> httpx.AsyncClient:
 @pytest.mark.parametrize("body", [Generation, Edit, Variation, StoredPicture, Process])
 def test_every_field_of_a_body_says_how_a_picture_is_drawn_or_is_known_not_to(body: type[Drawing]) -> None:
     names = {ALIASES.get(name, name) for name in body.model_fields}
-    assert names <= {field.name for field in fields(ImageRequest)} | OF_THE_RESPONSE | SOURCES
+    assert names <= {field.name for field in fields(ImageJob)} | OF_THE_RESPONSE | SOURCES
 
 
 def test_a_body_becomes_a_request_by_the_names_of_its_fields() -> None:
@@ -55,12 +57,20 @@ def test_a_body_becomes_a_request_by_the_names_of_its_fields() -> None:
         {"prompt": "a", "seed": 3, "steps": 4, "guidance": 2.5, "n": 2, "quality": "hd", "negative_prompt": "b",
          "loras": [{"name": "x", "weight": 0.5}], "size": "128x64"}
     )  # fmt: skip
-    wanted = image_request(asked, (512, 512), "a")
-    assert wanted == ImageRequest(
-        "a", 128, 64, n=2, seed=3, steps=4, guidance=2.5, quality="high", negative_prompt="b", loras=asked.loras
+    entry = ModelEntry.model_validate(
+        {
+            "engine": "diffusion",
+            "checkpoint": "not/there",
+            "image": {"steps": 10},
+            "options": {"loras": {"x": {"checkpoint": "x"}}},
+        }
     )
+    assert image_job(asked, entry, (512, 512), "a") == ImageJob(
+        "a", 128, 64, n=2, seed=3, steps=4, guidance=2.5, negative_prompt="b", loras=(LoraUse("x", 0.5),)
+    )
+    assert image_job(asked.model_copy(update={"steps": None}), entry, (512, 512), "a").steps == 15  # as `hd` says
     older = Process.model_validate({"num_inference_steps": 4, "guidance_scale": 0.0, "seed": 0})
-    assert image_request(older, (512, 512), "") == ImageRequest("", 512, 512, seed=0, steps=4, guidance=0.0)
+    assert image_job(older, entry, (512, 512), "") == ImageJob("", 512, 512, seed=0, steps=4, guidance=0.0)
 
 
 async def test_a_job_whose_prompt_is_being_written_is_stopped_at_once(tmp_path: Path) -> None:
