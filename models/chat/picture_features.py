@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
+
+from cachetools import LRUCache
 
 from models.tasks import ImagePart, Message
 
@@ -33,16 +34,14 @@ class PictureFeatures:
     """The features of the pictures that were looked at last, up to `most` bytes. For one thread."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[_Key, tuple[Any, int]] = OrderedDict()
-        self._bytes = 0
+        self._kept: LRUCache[_Key, Any] = LRUCache(most, getsizeof=_bytes)
         self._pictures: Pictures = ()
         self._calls = 0
 
     @property
     def nbytes(self) -> int:
         """How many bytes are kept."""
-        return self._bytes
+        return int(self._kept.currsize)
 
     @contextmanager
     def of(self, pictures: Pictures) -> Iterator[None]:
@@ -67,11 +66,11 @@ class PictureFeatures:
             key = (self._pictures, self._calls, _shapes(args), _shapes(tuple(kwargs.values())))
             self._calls += 1
             if key in self._kept:
-                self._kept.move_to_end(key)
-                known: T = self._kept[key][0]
+                known: T = self._kept[key]
                 return known
             made = needed(encode(*args, **kwargs))
-            self._keep(key, made)
+            with suppress(ValueError):  # one that is larger than the cache
+                self._kept[key] = made
             return made
 
         return look
@@ -80,18 +79,7 @@ class PictureFeatures:
         """Give all memory back; whether there was any."""
         had = bool(self._kept)
         self._kept.clear()
-        self._bytes = 0
         return had
-
-    def _keep(self, key: _Key, made: object) -> None:
-        size = _bytes(made)
-        if size > self._most:
-            return
-        self._kept[key] = made, size
-        self._bytes += size
-        while self._bytes > self._most:
-            _, (_, freed) = self._kept.popitem(last=False)
-            self._bytes -= freed
 
 
 def _bytes(value: Any) -> int:

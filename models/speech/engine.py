@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
+
+from cachetools import LRUCache
 
 from models.devices import inference
 from models.engine import Engine
@@ -144,16 +145,13 @@ class SpeechEngine(Engine, Generic[S]):
         """The speaker of an encoded recording; the last ones are remembered."""
         from models.speech.audio import read_voice
 
-        heard: OrderedDict[tuple[str, str | None], S] = self.__dict__.setdefault("_heard", OrderedDict())
+        speakers: LRUCache[tuple[str, str | None], S] = vars(self).setdefault("_speakers", LRUCache(self.kept_speakers))
         key = (hashlib.sha256(recording).hexdigest(), text)
-        if key not in heard:
+        if key not in speakers:
             voice = read_voice(recording, "reference")
             with inference():
-                heard[key] = self._encode_speaker(voice, text)
-            if len(heard) > self.kept_speakers:
-                heard.popitem(last=False)
-        heard.move_to_end(key)
-        return heard[key]
+                speakers[key] = self._encode_speaker(voice, text)
+        return speakers[key]
 
 
 def _or_refused(spoken: Iterator[Audio]) -> Iterator[Audio]:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 
 from models.errors import InvalidInput
 from models.tasks import SpeechJob
 
 LANGUAGES: dict[str, tuple[str, ...]] = {
-    "zh": ("Chinese", "中文", "汉语", "漢語", "Mandarin", "zho", "cmn"),
-    "en": ("English", "eng"),
-    "ja": ("Japanese", "日本語", "jpn"),
-    "ko": ("Korean", "한국어", "kor"),
-    "de": ("German", "Deutsch", "deu"),
-    "fr": ("French", "Français", "fra"),
-    "ru": ("Russian", "Русский", "rus"),
-    "pt": ("Portuguese", "Português", "por"),
-    "es": ("Spanish", "Español", "spa"),
-    "it": ("Italian", "Italiano", "ita"),
+    "zh": ("Chinese", "中文", "汉语", "漢語", "Mandarin", "cmn"),
+    "en": ("English",),
+    "ja": ("Japanese", "日本語"),
+    "ko": ("Korean", "한국어"),
+    "de": ("German", "Deutsch"),
+    "fr": ("French", "Français"),
+    "ru": ("Russian", "Русский"),
+    "pt": ("Portuguese", "Português"),
+    "es": ("Spanish", "Español"),
+    "it": ("Italian", "Italiano"),
 }
-"""Primary BCP 47 subtag → names and codes that callers use for it, the English name first."""
+"""Primary BCP 47 subtag → names that callers use for it, the English one first."""
 
 LATIN = "en"
 """What a text in Latin script is taken for."""
@@ -31,7 +32,6 @@ _SECONDS = 4.0
 _SECONDS_PER_BYTE = 0.25
 
 _BY_NAME = {name.casefold(): tag for tag, names in LANGUAGES.items() for name in names}
-_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?")
 
 _ROUND, _SQUARE, _CURLY = r"[(（][^()（）]*[)）]", r"[\[［【][^\[\]［］【】]*[\]］】]", r"[{｛][^{}｛｝]*[}｝]"
 _STAGE_DIRECTION = re.compile(f"{_ROUND}|{_SQUARE}|{_CURLY}")
@@ -52,16 +52,17 @@ def normalise_language(value: str | None, allowed: Iterable[str], param: str = "
     if given.casefold() in ("", "auto"):
         return "auto"
     allowed = tuple(allowed)
-    name = given.casefold()
-    parts = _TAG.fullmatch(given)
-    region = None
-    if name not in _BY_NAME and parts:
-        name, region = parts[1].casefold(), parts[3]
-    tag = _BY_NAME.get(name, name)
+    tag, region = _BY_NAME.get(given.casefold()), None
+    if tag is None:
+        import langcodes  # slow, and only needed where a tag is given
+
+        with suppress(langcodes.tag_parser.LanguageTagError):
+            parsed = langcodes.Language.get(given)
+            tag, region = parsed.language, parsed.territory
     if tag not in allowed:
         listed = ", ".join(f"{known} ({language_name(known)})" for known in allowed)
         raise InvalidInput(f"{given!r} is no language that this voice speaks; allowed are auto, {listed}", param)
-    return f"{tag}-{region.upper()}" if region else tag
+    return f"{tag}-{region}" if region else tag
 
 
 def detect_language(text: str) -> str:

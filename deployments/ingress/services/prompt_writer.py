@@ -10,9 +10,10 @@ import asyncio
 import logging
 import re
 import unicodedata
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from cachetools import LRUCache
 
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.single_flight import SingleFlight
@@ -62,7 +63,7 @@ class PromptWriter:
         self._models = models
         self._seconds = seconds
         self._client: AsyncOpenAI | None = None
-        self._cache: OrderedDict[tuple[str, str, str], WrittenPrompt] = OrderedDict()
+        self._cache: LRUCache[tuple[str, str, str], WrittenPrompt] = LRUCache(_CACHE_SIZE)
         self._flights = SingleFlight[tuple[str, str, str], WrittenPrompt]()
 
     async def write(self, title: str, description: str) -> WrittenPrompt:
@@ -75,7 +76,6 @@ class PromptWriter:
             return WrittenPrompt(join_texts(title, description), "joined")
         key = (model, title, description)
         if key in self._cache:
-            self._cache.move_to_end(key)
             return self._cache[key]
         return (await self._flights.board([key], self._write_all))[key]
 
@@ -97,8 +97,6 @@ class PromptWriter:
             logger.warning("the prompt writer fell back to the joined texts: %s", _reason(error))
             return WrittenPrompt(join_texts(title, description), "fallback")
         self._cache[key] = written
-        if len(self._cache) > _CACHE_SIZE:
-            self._cache.popitem(last=False)
         return written
 
     async def _ask_endpoint(self, texts: str) -> str | None:
