@@ -128,7 +128,7 @@ def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings)
 
 
 def _residency(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> dict[str, Any]:
-    """What the residency policy is told of a model; see `deployments.residency.policy.Residency`."""
+    """The residency policy's arguments for a model; see `deployments.residency.policy.Residency`."""
     rules = settings.residency
     return {
         "needs": needs,

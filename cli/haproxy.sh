@@ -1,5 +1,5 @@
 #!/bin/sh
-# HAProxy the way Ray Serve calls it, `haproxy -db -f CONFIG ...`, but listening only where the server was told to.
+# HAProxy the way Ray Serve calls it, `haproxy -db -f CONFIG ...`, but listening only on HOST and PORT.
 # Serve writes `bind :PORT` and `bind *:PORT` for metrics and statistics: they go to loopback. The front door is
 # written as 127.0.0.1 (so that replicas stay on loopback) and opened here on HOST, and on FILE_SERVER_PORT if set.
 set -eu

@@ -28,7 +28,7 @@ PATIENCE_SECONDS: Final = 120.0
 
 # A request may wait for a model to start; the server itself gives up after ATELIER_START_TIMEOUT (120 s).
 _TIMEOUT = httpx.Timeout(300, connect=10)
-_TELL_SECONDS = 15.0
+_NOTE_SECONDS = 15.0
 _COMES_BACK = (429, 502, 503, 504)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -80,7 +80,7 @@ class Server:
         self.url = url
         self._patience = patience
         self._has_answered = False
-        self._told_at = -math.inf
+        self._noted_at = -math.inf
         self._http = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -149,8 +149,8 @@ class Server:
             deadline = min(deadline, now + self._patience)
             if now >= deadline:
                 raise CommandError(f"{reason}, for {self._patience:g} s now")
-            if now - self._told_at > _TELL_SECONDS:
-                self._told_at = now
+            if now - self._noted_at > _NOTE_SECONDS:
+                self._noted_at = now
                 print(f"{reason}; waiting", file=sys.stderr, flush=True)
             await sleep(min(seconds, deadline - now))
         raise AssertionError("pauses never end")

@@ -133,7 +133,7 @@ def pictures_in(places: Iterable[Path], *, recursive: bool, unreadable: Callable
     """
     for place in places:
         for path in _files_in(place, recursive, unreadable) if place.is_dir() else [place]:
-            # A name on the disk may be no UTF-8, which a server could not be told.
+            # A name on the disk may not be UTF-8, which JSON cannot carry.
             yield Picture(path, os.fsencode(path.name).decode(errors="replace"))
 
 

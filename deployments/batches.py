@@ -81,7 +81,7 @@ class Batcher(Generic[Q, A]):
                 [call.question for call in calls], lambda: all(call.answer.cancelled() for call in calls)
             )
             answered = list(zip(calls, answers, strict=True))
-        except BaseException as error:  # noqa: BLE001 - a library's panic too: whatever it is, the askers shall hear it
+        except BaseException as error:  # noqa: BLE001 - a library's panic too: whatever it is, every caller gets it
             calls = [call for call in calls if not call.answer.done()]
             if len(calls) > 1:
                 for call in calls:

@@ -14,8 +14,8 @@ from models.pictures import open_picture
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """A caller's encoded pictures, by the names that errors shall call them."""
+class _CaptionRequest:
+    """A caller's encoded pictures, by the names that errors use for them."""
 
     images: Mapping[str, bytes]
     prefix: str | None
@@ -35,18 +35,18 @@ class Captioning(ModelReplica[CaptionEngine]):
             InvalidImage: one of them is not a picture that we read, by its name.
         """
         with self.presence.in_use():
-            return await self._batches.ask(_Wanted(images, prefix))
+            return await self._batches.ask(_CaptionRequest(images, prefix))
 
-    def _fits(self, taken: list[_Wanted], more: _Wanted) -> bool:
-        pictures = sum(len(wanted.images) for wanted in (*taken, more))
+    def _fits(self, taken: list[_CaptionRequest], more: _CaptionRequest) -> bool:
+        pictures = sum(len(request.images) for request in (*taken, more))
         return more.prefix == taken[0].prefix and pictures <= self.engine.max_batch
 
-    async def _captions(self, batch: list[_Wanted], have_left: HaveLeft) -> list[list[str]]:
+    async def _captions(self, batch: list[_CaptionRequest], have_left: HaveLeft) -> list[list[str]]:
         def work() -> list[list[str]]:
             if have_left():
                 raise Cancelled
-            images = [open_picture(image, name) for wanted in batch for name, image in wanted.images.items()]
+            images = [open_picture(image, name) for request in batch for name, image in request.images.items()]
             captions = iter(self.engine.caption(images, batch[0].prefix, have_left))
-            return [[next(captions) for _ in wanted.images] for wanted in batch]
+            return [[next(captions) for _ in request.images] for request in batch]
 
         return await self.run(lambda _: work())

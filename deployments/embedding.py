@@ -16,7 +16,7 @@ from models.pictures import open_picture
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddingResult:
     """`vectors` of unit length, float32 [inputs, dimension], and how many tokens the texts among the inputs have."""
 
     vectors: np.ndarray
@@ -56,8 +56,8 @@ class Embedding(ModelReplica[EmbeddingEngine]):
         with self.presence.in_use():
             return await self._image_batches.ask({f"image[{i}]": image for i, image in enumerate(images)})
 
-    async def embed(self, inputs: Mapping[str, str | bytes], dimension: int | None = None) -> Embedded:
-        """The vectors of whole texts and of encoded pictures, in order, by the names that errors shall call them.
+    async def embed(self, inputs: Mapping[str, str | bytes], dimension: int | None = None) -> EmbeddingResult:
+        """The vectors of whole texts and of encoded pictures, in order, by the names that errors use for them.
 
         Raises:
             InvalidInput: a text is longer than the model reads (by its name), or the vectors have another
@@ -69,7 +69,7 @@ class Embedding(ModelReplica[EmbeddingEngine]):
                 await self.run(lambda _: self._require(dimension))
             return await self._embed(inputs)
 
-    async def _embed(self, inputs: Mapping[str, str | bytes]) -> Embedded:
+    async def _embed(self, inputs: Mapping[str, str | bytes]) -> EmbeddingResult:
         texts = {name: each for name, each in inputs.items() if isinstance(each, str)}
         images = {name: each for name, each in inputs.items() if isinstance(each, bytes)}
         vectors: dict[str, np.ndarray] = {}
@@ -80,7 +80,7 @@ class Embedding(ModelReplica[EmbeddingEngine]):
             tokens = read.tokens
         if images:
             vectors |= zip(images, await self._image_batches.ask(images), strict=True)
-        return Embedded(np.stack([vectors[name] for name in inputs]), tokens)
+        return EmbeddingResult(np.stack([vectors[name] for name in inputs]), tokens)
 
     def _require(self, dimension: int) -> None:
         if dimension != self.engine.dimension:
@@ -93,11 +93,11 @@ class Embedding(ModelReplica[EmbeddingEngine]):
     def _fit(self, taken: Sequence[Sized], more: Sized) -> bool:
         return sum(map(len, taken)) + len(more) <= self.engine.max_batch
 
-    async def _embed_texts(self, batch: list[_Texts], have_left: HaveLeft) -> list[Embedded]:
-        def work() -> list[Embedded]:
+    async def _embed_texts(self, batch: list[_Texts], have_left: HaveLeft) -> list[EmbeddingResult]:
+        def work() -> list[EmbeddingResult]:
             tokens = [self._count(each) for each in batch]
             vectors = self.engine.embed_texts([text for each in batch for text in each.texts], have_left)
-            return [Embedded(*own) for own in zip(_shares(vectors, batch), tokens, strict=True)]
+            return [EmbeddingResult(*own) for own in zip(_shares(vectors, batch), tokens, strict=True)]
 
         return await self.run(lambda _: work())
 

@@ -17,7 +17,7 @@ from models.tasks import ImageJob
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 _PROGRESS_SECONDS: Final = 0.5
-"""ImageEvent at most this often, so that small pictures are not slowed by talk about them."""
+"""Progress is reported at most this often, so that reports do not slow small pictures."""
 _PREVIEW_SECONDS: Final = 2.0
 _PREVIEW_SIDE: Final = 256
 
@@ -50,14 +50,14 @@ class Partial:
 
 
 @dataclass(frozen=True)
-class Made:
+class FinishedImage:
     """One made picture, encoded, and the seed that gives it again."""
 
     data: bytes
     seed: int
 
 
-ImageEvent = Progress | Partial | Made
+ImageEvent = Progress | Partial | FinishedImage
 
 
 class Imaging(ModelReplica[ImageEngine]):
@@ -71,7 +71,7 @@ class Imaging(ModelReplica[ImageEngine]):
             for i, picture in enumerate(self.engine.stream(job, reporter)):
                 if is_cancelled():
                     raise Cancelled
-                tell(Made(encode(picture, output.format, output.quality), job.seed + i))
+                tell(FinishedImage(encode(picture, output.format, output.quality), job.seed + i))
 
         with self.presence.in_use():
             async with aclosing(self.listen(work)) as events:
@@ -80,34 +80,34 @@ class Imaging(ModelReplica[ImageEngine]):
 
 
 class _Reporter:
-    """The engine's step callback: tells progress now and then, and partial pictures at even distances."""
+    """The engine's step callback: reports progress now and then, and partial pictures at even distances."""
 
     def __init__(
         self, job: ImageJob, output: Output, is_cancelled: IsCancelled, tell: Callable[[ImageEvent], None]
     ) -> None:
         self._job, self._output, self._is_cancelled, self._tell = job, output, is_cancelled, tell
         self._partials, self._share = 0, 0.0
-        self._told_at = self._previewed_at = time.monotonic()
+        self._reported_at = self._previewed_at = time.monotonic()
         tell(Progress(0, job.steps * job.n))
 
     def __call__(self, step: Step) -> None:
         if self._is_cancelled():
             raise Cancelled
         if self._output.partials:
-            self._tell_partials(step)
+            self._report_partials(step)
         now = time.monotonic()
-        if now - self._told_at < _PROGRESS_SECONDS or step.done == step.total:
+        if now - self._reported_at < _PROGRESS_SECONDS or step.done == step.total:
             return
-        self._told_at = now
+        self._reported_at = now
         preview = None
         if now - self._previewed_at >= _PREVIEW_SECONDS:
             preview = self._preview(step)
             self._previewed_at = time.monotonic()
         self._tell(Progress(step.done, step.total, preview))
 
-    def _tell_partials(self, step: Step) -> None:
+    def _report_partials(self, step: Step) -> None:
         if step.share < self._share:
-            self._partials = 0  # the job's next pictures begin, or these anew in a smaller batch
+            self._partials = 0  # the job's next pictures begin, or the same ones again in a smaller batch
         self._share = step.share
         if step.share == 1:
             return

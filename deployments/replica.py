@@ -38,7 +38,7 @@ P = ParamSpec("P")
 IsCancelled = Callable[[], bool]
 
 
-_MOST_AHEAD = 32
+_MAX_AHEAD = 32
 """Pieces of a stream that may wait for their reader."""
 _PATIENCE_SECONDS = 120.0
 """How long it waits for who reads nothing: longer than a sentence lasts, for those who play what they read."""
@@ -50,7 +50,7 @@ _NICENESS = 10
 
 
 def _yield_to_others() -> None:
-    """Let whoever answers clients go before this thread, and before those that it starts (Linux).
+    """Give threads that answer clients priority over this thread, and over those that it starts (Linux).
 
     A model that takes every core would otherwise hold up what takes a millisecond: health, lists, refusals.
     """
@@ -166,7 +166,7 @@ class ModelReplica(Generic[E]):
         Raises:
             InferenceFailed: the reader stood still for so long that others would have waited for nothing.
         """
-        room = threading.Semaphore(_MOST_AHEAD)
+        room = threading.Semaphore(_MAX_AHEAD)
 
         def tell_all(is_cancelled: IsCancelled, tell: Callable[[T], None]) -> None:
             for piece in work(is_cancelled):
@@ -182,7 +182,7 @@ class ModelReplica(Generic[E]):
                     room.release()
                     yield piece
         finally:
-            room.release()  # whoever waits for room finds that nobody reads any more
+            room.release()  # a thread that waits for room finds that nobody reads any more
 
     async def listen(self, work: Callable[[IsCancelled, Callable[[T], None]], None]) -> AsyncGenerator[T, None]:
         """What `work` tells (by its second argument) in the engine's thread, as it comes. Cancellation as in `run`."""
@@ -231,7 +231,7 @@ class ModelReplica(Generic[E]):
             milliseconds = (time.perf_counter() - begun) * 1000
             extra = {"model": self.alias, "milliseconds": round(milliseconds, 1)}
             logger.info("%s worked %.1f ms", self.alias, milliseconds, extra=extra)
-            if self._failures == failures:  # else it has told its callers one by one
+            if self._failures == failures:  # else each caller got its own error
                 self._failures = 0
             return result
         except InferenceFailed as error:
@@ -246,7 +246,7 @@ class ModelReplica(Generic[E]):
             raise failure from None
 
     def note_failure(self, error: InferenceFailed) -> None:
-        """Log why a request failed, which its caller is told to look for; in the engine's thread.
+        """Log why a request failed: the response refers to the log. In the engine's thread.
 
         Ends the process when the device is lost, or when the engine fails on its own warm-up after several requests.
         """

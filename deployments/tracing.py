@@ -2,7 +2,7 @@
 
 Ray Serve starts a trace where a request arrives (it takes up the caller's `traceparent`), takes it along with every
 call to another replica, and makes spans of its own of both. Here is where the spans are sent to, and what makes ours.
-Whoever is not traced costs a look at a context variable.
+A request that is not traced costs a look at a context variable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _tracer = trace.get_tracer("atelier")
 
 
 def exporters() -> list[SpanProcessor]:
-    """Where Ray Serve shall send spans: to what the standard variables `OTEL_EXPORTER_OTLP_…` name.
+    """Where Ray Serve sends spans: to what the standard variables `OTEL_EXPORTER_OTLP_…` name.
 
     Serve calls it in every replica when `RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH` names it.
     """
@@ -78,7 +78,7 @@ def span(name: str, attributes: Attributes) -> Iterator[None]:
 def split_span(name: str, attributes: Attributes) -> Iterator[AbstractContextManager[object]]:
     """The same for generators, whose parts run in several contexts: what is given is the parent where it is entered.
 
-    An error is told by its type alone: its words may be the caller's.
+    Of an error only the type is recorded: its message may quote the caller.
     """
     begun = begin(name, attributes)
     if begun is INVALID_SPAN:

@@ -61,8 +61,8 @@ class Vision(ModelReplica[ChatEngine]):
                 return
             assert last.finish_reason is not None
             assert last.usage is not None
-            told = tuple(logprob for piece in pieces for logprob in piece.logprobs)
-            whole.set_result(Answer("".join(p.text for p in pieces), last.finish_reason, last.usage, told))
+            logprobs = tuple(logprob for piece in pieces for logprob in piece.logprobs)
+            whole.set_result(Answer("".join(p.text for p in pieces), last.finish_reason, last.usage, logprobs))
 
         with self._asking(job, tell):
             return await whole

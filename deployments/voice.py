@@ -15,7 +15,7 @@ from models.tasks import SpeechJob
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SpeechChunk:
     """A part of an encoded file, and how many seconds are spoken in it."""
 
     data: bytes
@@ -25,35 +25,35 @@ class Spoken:
 class Voice(ModelReplica[SpeechEngine[Any]]):
     """Speaks."""
 
-    async def speak(self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None) -> Spoken:
+    async def speak(self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None) -> SpeechChunk:
         """The spoken text as an encoded file with a comment in its metadata; cancelled between two sentences."""
 
-        def work(is_cancelled: IsCancelled) -> Spoken:
+        def work(is_cancelled: IsCancelled) -> SpeechChunk:
             check_writable(audio_format)
             audio = self.engine.speak(job, is_cancelled)
-            return Spoken(write_audio(audio, audio_format, comment), audio.seconds)
+            return SpeechChunk(write_audio(audio, audio_format, comment), audio.seconds)
 
         with self.presence.in_use():
             return await self.run(work)
 
     async def stream_speech(
         self, job: SpeechJob, audio_format: AudioFormat = "mp3", comment: str | None = None
-    ) -> AsyncIterator[Spoken]:
+    ) -> AsyncIterator[SpeechChunk]:
         """The same in parts, as the sentences are spoken.
 
         A text of one sentence is one whole file. So is FLAC always: common readers refuse one of unknown length.
         """
 
-        def work(is_cancelled: IsCancelled) -> Iterator[Spoken]:
+        def work(is_cancelled: IsCancelled) -> Iterator[SpeechChunk]:
             check_writable(audio_format)
             if audio_format == "flac" or is_one_sentence(job):
                 audio = self.engine.speak(job, is_cancelled)
-                yield Spoken(write_audio(audio, audio_format, comment), audio.seconds)
+                yield SpeechChunk(write_audio(audio, audio_format, comment), audio.seconds)
                 return
             file = AudioStream(audio_format, comment)
             for sentence in self.engine.stream(job, is_cancelled):
-                yield Spoken(file.add(sentence), sentence.seconds)
-            yield Spoken(file.end(), 0.0)
+                yield SpeechChunk(file.add(sentence), sentence.seconds)
+            yield SpeechChunk(file.end(), 0.0)
 
         with self.presence.in_use():
             async with aclosing(self.stream(work)) as parts:

@@ -26,7 +26,7 @@ from models.errors import CheckpointError, DeviceLost, ModelError, OutOfMemory
 
 
 class Options(BaseModel):
-    """What an engine can be told in the catalogue entry's `options`; each engine has its own subclass."""
+    """The `options` of an engine in the catalogue entry; each engine has its own subclass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -63,7 +63,7 @@ _LIST: Final = TypeAdapter(list[Backup])
 class Backups:
     """The backups of one database. One process makes them.
 
-    Of those that were asked for, and of all others, the newest `keep` stay, at least 1: whoever asks for many in a row
+    Of those that were asked for, and of all others, the newest `keep` stay, at least 1: many in a row
     pushes out none of the days before.
     """
 
@@ -133,7 +133,7 @@ class Backups:
             if next(iter(self._store.keys(self._folder)), None) is not None:
                 raise RestoreFailed(
                     f"there are backups under {self._folder}, but their list {self._list} is gone; "
-                    "put it back, or move them away to begin anew"
+                    "put it back, or move them away to start over"
                 )
             return None
         backup = next((each for each in versions if version in (None, each.key)), None)
@@ -240,7 +240,7 @@ def _copy(database: Path, copy: Path) -> None:
         closing(_open_to_read(database)) as source,
         closing(sqlite3.connect(copy, isolation_level=None)) as target,
     ):
-        # One snapshot for the whole of it: otherwise every commit of the writer would begin the copy anew. Nobody waits
+        # One snapshot for the whole of it: otherwise every commit of the writer would restart the copy. Nobody waits
         # for a reader of a write-ahead log.
         source.execute("BEGIN")
         source.execute("SELECT 1 FROM sqlite_schema").fetchone()

@@ -1,6 +1,6 @@
 """What was made once and can be made again, remembered for a while: in memory, or in a Redis that others may share.
 
-Whoever asks a cache never fails by it and hardly waits for it: what it does not have in time counts as absent.
+A cache fails no request and hardly delays one: what it does not have in time counts as absent.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Cache(ABC):
             try:
                 found[key] = kind.model_validate_json(text)
             except ValidationError:
-                logger.warning("what the cache has under %s was not written by this server; it is made anew", key)
+                logger.warning("what the cache has under %s was not written by this server, and is replaced", key)
         return found
 
     async def keep(self, values: Mapping[str, BaseModel]) -> None:

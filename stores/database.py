@@ -104,7 +104,7 @@ class VectorIndex(Protocol):
         """Whether searches are as fast as they will be: nothing is to be tended, nor being made in the background."""
 
     def save(self) -> None:
-        """Keep what would have to be made anew at the next start."""
+        """Save what would have to be computed again at the next start."""
 
     def close(self) -> None:
         """Save, and stop what goes on in the background."""

@@ -213,7 +213,7 @@ class SqliteVectors(VectorIndex):
             total -= self._sets.pop(number).nbytes
 
     def _load_graph(self, number: int, vectors: VectorSet, live: LabelSet) -> LabelSet:
-        """The labels that the saved graph brought; none when there is none or it is damaged: it is built anew then.
+        """The labels that the saved graph brought; none when there is none or it is damaged: it is rebuilt then.
 
         The row names one file, and labels are never used twice, so whatever the file has was once true of this
         database; a database restored from a backup names the file that fits it, or one that is gone.

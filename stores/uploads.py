@@ -1,4 +1,4 @@
-"""Pictures under random names that anybody may fetch who was told them, and which of them came last."""
+"""Pictures under random names, which work as passwords, and which of them came last."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def start_server(home: Path, config: Path | None = None, **environ: str) -> Serv
 
 
 def try_server(home: Path, config: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Start a server that is expected to refuse, on a free port unless it is told another."""
+    """Start a server that is expected to refuse, on a free port unless another is given."""
     return subprocess.run(
         command(config),
         env=environment(home, **{"PORT": str(free_ports(1)[0]), **environ}),

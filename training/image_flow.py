@@ -211,7 +211,7 @@ def train_flow(
     """Train the transformer in place (log: `.runs/image/flow`).
 
     From the step `edits_from` on, `edited` of the pictures of a step are changed ones. Each change is learnt in both
-    directions, and prompts are worded anew each time. The encoders stay as they are.
+    directions, and prompts are worded differently each time. The encoders stay as they are.
     """
     task = FlowTask(transformer, 4 * _KINDS, F.binary_cross_entropy_with_logits)
     encoders.eval()

@@ -92,7 +92,7 @@ class Work:
         return time.perf_counter() - begun
 
     def forget_peak(self) -> None:
-        """Begin to measure the most memory anew."""
+        """Restart the measurement of the most memory."""
         if not self.tiny:
             import torch
 

@@ -124,7 +124,7 @@ def with_cancelled_sdk(url: str) -> None:
 
 
 def with_curl(url: str) -> None:
-    """`curl -F` is told to wait no longer than half a second."""
+    """`curl -F` waits no longer than half a second."""
     fields = ("image=@-;filename=a.png", "prompt=make it blue", "steps=150", "n=4")
     command = [
         "curl",

@@ -19,14 +19,14 @@ from prometheus_client.metrics_core import Metric
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.embedding import Embedded
-from deployments.imaging import Made
+from deployments.embedding import EmbeddingResult
+from deployments.imaging import FinishedImage
 from deployments.ingress.errors import LOAD_FAILED, ApiError
 from deployments.ingress.middleware.idempotency import REPLAYED
 from deployments.ingress.middleware.request_context import route_of
 from deployments.states import ModelState
 from deployments.vision import Answer
-from deployments.voice import Spoken
+from deployments.voice import SpeechChunk
 from models.tasks import ChatDelta, Usage
 
 Outcome = Literal["ok", "refused", "queue_full", "load_failed", "unavailable", "failed", "cancelled"]
@@ -136,14 +136,14 @@ class Metrics:
     def made(self, alias: str, result: object) -> None:
         """Count what is in a model's result, or in a piece of one."""
         match result:
-            case Made():
+            case FinishedImage():
                 self._images.labels(alias).inc()
             case Answer(usage=Usage() as usage) | ChatDelta(usage=Usage() as usage):
                 self._tokens.labels(alias, "in").inc(usage.prompt_tokens)
                 self._tokens.labels(alias, "out").inc(usage.completion_tokens)
-            case Embedded(tokens=tokens):
+            case EmbeddingResult(tokens=tokens):
                 self._tokens.labels(alias, "in").inc(tokens)
-            case Spoken(seconds=seconds):
+            case SpeechChunk(seconds=seconds):
                 self._audio_seconds.labels(alias).inc(seconds)
 
     def captioned(self, alias: str, captions: int) -> None:
@@ -185,7 +185,7 @@ class Call:
     """One call of a model while it goes on."""
 
     outcome: Outcome = "cancelled"
-    """Until something else is known: whoever leaves breaks a call off without a word."""
+    """The outcome of a call that its caller breaks off, which reports nothing."""
     first_piece_at: float | None = None
 
     def __post_init__(self) -> None:
@@ -244,7 +244,7 @@ class Measured:
 
 
 class _Page:
-    """Families of metrics as they are told: with `labels`, and without the time at which each series began."""
+    """Families of metrics as they are exposed: with `labels`, and without the time at which each series began."""
 
     def __init__(self, families: list[Metric], labels: Mapping[str, str]) -> None:
         self._families, self._labels = families, labels
@@ -252,13 +252,13 @@ class _Page:
     def collect(self) -> Iterator[Metric]:
         """What `generate_latest` asks for."""
         for family in self._families:
-            told = Metric(family.name, family.documentation, family.type, family.unit)
-            told.samples = [
+            exposed = Metric(family.name, family.documentation, family.type, family.unit)
+            exposed.samples = [
                 sample._replace(labels={**sample.labels, **self._labels}) if self._labels else sample
                 for sample in family.samples
                 if not sample.name.endswith("_created")
             ]
-            yield told
+            yield exposed
 
 
 def _families(facts: Mapping[str, ModelFacts]) -> list[Metric]:

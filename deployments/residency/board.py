@@ -1,7 +1,7 @@
-"""What model replicas, the residency policy and the ingress tell each other, in Ray's own key-value store.
+"""The statuses that model replicas, the residency policy and the ingress exchange, in Ray's own key-value store.
 
-A replica says what it holds and whether it works; the policy reads that before it decides, and says what it did; the
-ingress reads both. Nobody is called, so that looking at a model neither wakes it nor counts as its use.
+A replica writes what it holds and whether it works; the policy reads that before it decides, and writes what it did;
+the ingress reads both. Nobody is called, so that looking at a model neither wakes it nor counts as its use.
 """
 
 from __future__ import annotations
@@ -80,16 +80,16 @@ class ReplicaStatusStore:
         self._notes = KeyValueStore("atelier")
 
     def put(self, facts: ReplicaStatus) -> None:
-        """Put up what a replica says, instead of what it said before."""
+        """Write a replica's status, over the one before."""
         self._put(f"facts:{facts.replica}", asdict(facts))
 
     def forget(self, replica: str) -> None:
-        """Take down what a replica said, and that it shall leave."""
+        """Remove a replica's status, and the request that it leave."""
         for room in ("facts", "leave"):
             self._notes.delete(self._key(f"{room}:{replica}"))
 
     def facts(self) -> list[ReplicaStatus]:
-        """What the replicas say, those of processes that were killed included."""
+        """The statuses of replicas, those of processes that were killed included."""
         notes = [note for key in self._names("facts:") if (note := self._get(key))]
         return [status for note in notes if (status := _replica_status(note))]
 
@@ -98,15 +98,15 @@ class ReplicaStatusStore:
         self._put(f"leave:{replica}", True)
 
     def asked_to_leave(self) -> set[str]:
-        """Replicas that shall be unloaded."""
+        """Replicas that are to be unloaded."""
         return {name.partition(":")[2] for name in self._names("leave:")}
 
     def publish(self, verdicts: dict[str, ResidencyStatus]) -> None:
-        """Say what the policy did and thinks, by alias."""
+        """Write the policy's status of each model, by alias."""
         self._put("verdicts", {alias: asdict(verdict) for alias, verdict in verdicts.items()})
 
     def verdicts(self) -> dict[str, ResidencyStatus]:
-        """What the policy said last."""
+        """The policy's statuses as last written, by alias."""
         notes = self._get("verdicts") or {}
         return {alias: from_note(ResidencyStatus, note) for alias, note in notes.items()}
 

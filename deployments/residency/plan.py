@@ -1,4 +1,4 @@
-"""Which models shall be resident, decided from what is known of each: a pure function, without I/O or logging."""
+"""Which models are to be resident, decided from what is known of each: a pure function, without I/O or logging."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Leave:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who shall be resident, why others leave, what each waiting model waits for, and who fits nowhere at all."""
+    """Which models are to be resident, why others leave, what each waiting model waits for, and which fit nowhere."""
 
     targets: Mapping[str, int]
     reasons: Mapping[str, Leave]
@@ -139,10 +139,10 @@ def plan(models: Sequence[Model], nodes: Mapping[str, Node], rules: Rules) -> Pl
 
 
 def _reason_to_leave(model: Model, rules: Rules) -> Leave | None:
-    """Why a resident model leaves whoever else is there."""
+    """Why a resident model leaves, regardless of the others."""
     resident = model.resident
     if resident is None or resident.is_leaving:
-        return None if resident is None else Leave(LeaveKind.LEAVING, "has been told to leave")
+        return None if resident is None else Leave(LeaveKind.LEAVING, "is leaving already")
     if resident.is_loading:
         return None
     if resident.is_dismissed:

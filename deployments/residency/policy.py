@@ -1,8 +1,8 @@
 """Who is loaded: models leave when they have been idle, or when another one is wanted that does not fit beside them.
 
 `plan` decides, purely; `Residency` is the application-level autoscaling policy that gives Ray Serve its decisions.
-Serve starts a replica for whoever has requests waiting, and Ray keeps it pending until its memory and GPU share are
-free: a new model is never loaded on top of an old one. What is decided here is who makes room.
+Serve starts a replica for each model that has requests waiting, and Ray keeps it pending until its memory and GPU share
+are free: a new model is never loaded on top of an old one. What is decided here is who makes room.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Residency:
         self._dismissed: set[str] = set()
         self._looked_at = 0.0
         self._waiting_since: dict[str, float] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _Observation] = {}
         self._loaded: set[str] = set()
         self._loads: dict[str, int] = {}
         self._were_ready: set[str] = set()
@@ -103,7 +103,9 @@ class Residency:
         for replica, facts in statuses.items():
             seen = self._seen.get(replica)
             used_at = now if seen is None or _use(seen.facts) != _use(facts) else seen.used_at
-            self._seen[replica] = _Seen(facts, now if seen is None or seen.facts != facts else seen.changed_at, used_at)
+            self._seen[replica] = _Observation(
+                facts, now if seen is None or seen.facts != facts else seen.changed_at, used_at
+            )
         for replica in [each for each, seen in self._seen.items() if now - seen.changed_at > _STALE_SECONDS]:
             self._board.forget(replica)
             del self._seen[replica]
@@ -178,7 +180,7 @@ class Residency:
                 kinds = self._evictions.setdefault(model.alias, {})
                 kinds[reason.kind] = kinds.get(reason.kind, 0) + 1
         self._reasons = dict(decided.reasons)
-        # Serve starts whoever is asked for, and Ray gives the room to whomever it likes of those that wait for it.
+        # Serve starts every model that has requests, and Ray gives the room to any of those that wait for it.
         waiting = {model.alias for model in models if model.waited is not None and model.resident is None}
         given = {alias: other for other, leaving in decided.waits_for.items() for alias in leaving}
         left = {alias: other for alias, other in given.items() if alias in decided.reasons}
@@ -199,7 +201,7 @@ class Residency:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Observation:
     """A note, and when it changed and its replica used last, by the clock of this process."""
 
     facts: ReplicaStatus

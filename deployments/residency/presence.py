@@ -28,7 +28,7 @@ from models.errors import ModelError
 logger = logging.getLogger("ray.serve")
 
 _REPORT_SECONDS = 0.05
-"""What changes more often is told together."""
+"""Changes within this time are reported together."""
 _LOOK_SECONDS = 0.1
 _BEAT_SECONDS = 5.0
 _ROOM_SECONDS = 20.0
@@ -197,13 +197,13 @@ class Presence:
             self._changed.clear()
             try:
                 self._report()
-            except Exception:  # whatever it is, the model goes on working, and the next change is told
-                logger.warning("the board could not be told of %s", self._facts.alias, exc_info=True)
+            except Exception:  # whatever it is, the model goes on working, and the next change is reported
+                logger.warning("the status of %s could not be written", self._facts.alias, exc_info=True)
             time.sleep(_REPORT_SECONDS)
 
 
 def _lock(files: Sequence[IO[str]]) -> None:
-    """One after the other, in an order that is the same for all: nobody waits for who waits for him."""
+    """One after the other, in an order that is the same for all: no two wait for each other."""
     for file in files:
         fcntl.flock(file, fcntl.LOCK_EX)
 

@@ -35,12 +35,12 @@ class AnswerStream:
         self.asked = asked
         self._ends, self._image_tokens, self._logprob = ends, image_tokens, logprob
         self._text = TokenText(decode, asked.job.stop)
-        self._told: list[TokenLogprob] = []
+        self._logprobs: list[TokenLogprob] = []
         self._written = 0
 
     @property
     def untouched(self) -> bool:
-        """Whether it may begin anew: nothing has been written."""
+        """Whether it may be started again: nothing has been written."""
         return not self.done and self._written == 0
 
     def take(self, token: int) -> bool:
@@ -52,17 +52,17 @@ class AnswerStream:
         if not ended:
             piece = self._text.push(token)
             if (logprob := self._logprob(token)) is not None:
-                self._told.append(logprob)
+                self._logprobs.append(logprob)
             if self._text.stopped:
-                self._told = _within(piece, self._told)
+                self._logprobs = _within(piece, self._logprobs)
             if piece:
-                self.asked.tell(ChatDelta(piece, logprobs=tuple(self._told)))
-                self._told.clear()
+                self.asked.tell(ChatDelta(piece, logprobs=tuple(self._logprobs)))
+                self._logprobs.clear()
         ended = ended or self._text.stopped
         if ended or self._written == self.limit:
             usage = Usage(self.read, self._written, self._image_tokens)
             reason: Literal["stop", "length"] = "stop" if ended else "length"
-            self.asked.tell(ChatDelta(self._text.finish(), reason, usage, tuple(self._told)))
+            self.asked.tell(ChatDelta(self._text.finish(), reason, usage, tuple(self._logprobs)))
             self.done = True
         else:
             self.done = self.asked.is_cancelled()
@@ -75,20 +75,20 @@ class AnswerStream:
             self.asked.tell(error)
 
 
-def _within(text: str, told: list[TokenLogprob]) -> list[TokenLogprob]:
+def _within(text: str, logprobs: list[TokenLogprob]) -> list[TokenLogprob]:
     """Those of the tokens that the text is made of, without those of a stop text behind it."""
-    ends = itertools.accumulate(len(one.token) for one in told)
-    return [one for one, end in zip(told, ends, strict=True) if end <= len(text)]
+    ends = itertools.accumulate(len(one.token) for one in logprobs)
+    return [one for one, end in zip(logprobs, ends, strict=True) if end <= len(text)]
 
 
 class Listener:
-    """Whoever is told an answer and reads it as an iterator: for `PendingChat.tell` and `PendingChat.is_cancelled`."""
+    """Reads an answer as an iterator: its methods are `PendingChat.tell` and `PendingChat.is_cancelled`."""
 
     def __init__(self, is_cancelled: Callable[[], bool]) -> None:
-        self._told: SimpleQueue[ChatDelta | BaseException | None] = SimpleQueue()
+        self._pieces: SimpleQueue[ChatDelta | BaseException | None] = SimpleQueue()
         self._stop = Event()
         self._has_left = is_cancelled
-        self.tell: Callable[[ChatDelta | Exception], None] = self._told.put
+        self.tell: Callable[[ChatDelta | Exception], None] = self._pieces.put
 
     def is_cancelled(self) -> bool:
         """Whether nobody reads on."""
@@ -103,14 +103,14 @@ class Listener:
         def run() -> None:
             try:
                 work()
-                self._told.put(None)
+                self._pieces.put(None)
             except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
-                self._told.put(error)
+                self._pieces.put(error)
 
         thread = Thread(target=run, name="answer", daemon=True)
         thread.start()
         try:
-            while (piece := self._told.get()) is not None:
+            while (piece := self._pieces.get()) is not None:
                 if isinstance(piece, BaseException):
                     raise piece
                 yield piece

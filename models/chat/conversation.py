@@ -19,7 +19,7 @@ READS_PICTURES = re.compile(r"vision|visual|image|vq_|_vl\b")
 
 
 def rendered(render: Callable[[Sequence[Turn]], T], turns: Sequence[Turn], *, drops_system: bool) -> T:
-    """What `render` makes of the turns by a chat template, told more plainly where the template wants it so.
+    """What `render` makes of the turns by a chat template, in a plainer form where the template needs one.
 
     Raises:
         InvalidInput: the template refuses the conversation either way.

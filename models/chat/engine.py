@@ -13,10 +13,10 @@ from models.tasks import ChatDelta, ChatJob
 
 @dataclass(frozen=True)
 class PendingChat:
-    """A chat job, who is told its answer, and whether anybody still waits for it.
+    """A chat job, where its answer goes, and whether anybody still waits for it.
 
     `tell` gets the pieces in order, the last one with `finish_reason`; or, instead of what is left, the error that
-    ended the answer. A cancelled one is told nothing more.
+    ended the answer. A cancelled job gets nothing more.
     """
 
     job: ChatJob

@@ -65,7 +65,7 @@ def vocabulary_of(tokenizer: Any, size: int, ends: list[int]) -> Any:
 
 
 def spelled(vocabulary: Any, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-    """A token as it is told to a caller; `vocabulary` is what `vocabulary_of` gives."""
+    """A token as callers see it; `vocabulary` is what `vocabulary_of` gives."""
     data = bytes(vocabulary.decode_bytes([token]))
     return TokenLogprob(data.decode("utf-8", "replace"), logprob, data, top)
 
@@ -87,7 +87,7 @@ def satisfies(form: Form, value: Any) -> bool:
     """Whether a JSON value is an answer of a form, its properties in the form's order.
 
     Time and memory are linear in the value, whatever the form says; a validator that follows references and patterns
-    as they are written can be kept busy for ever by whoever wrote them.
+    as they are written can be made to run for ever by their author.
     """
     from llguidance import LLMatcher
 

@@ -21,7 +21,7 @@ _NEVER = -1e9
 
 
 @dataclass(frozen=True)
-class Begun:
+class PreparedPrompt:
     """An answer to be: what the model reads for it, and how its tokens are chosen.
 
     `seen` is where `row` finds the log-probabilities [vocabulary] of its token's place, if it is to tell them.
@@ -40,9 +40,9 @@ class TokenPicker:
     token ahead, so log-probabilities wait until their token is reported. An answer's failure is its own.
     """
 
-    def __init__(self, begun: Begun) -> None:
+    def __init__(self, prompt: PreparedPrompt) -> None:
         self.failure: ModelError | None = None
-        self._begun = begun
+        self._prompt = prompt
         self._ahead: deque[mx.array] = deque()
 
     def __call__(self, _: mx.array, logits: mx.array) -> mx.array:
@@ -51,10 +51,10 @@ class TokenPicker:
 
         if self.failure is not None:
             return logits
-        if self._begun.choices.wants_logprobs:
+        if self._prompt.choices.wants_logprobs:
             self._ahead.append((logits - mx.logsumexp(logits, axis=-1, keepdims=True))[0])
         try:
-            token = self._begun.choices(logits)
+            token = self._prompt.choices(logits)
         except ModelError as error:
             self.failure = error
             return logits
@@ -70,12 +70,12 @@ class TokenPicker:
     def show(self) -> None:
         """Let the answer see the log-probabilities in the place of the token that it takes now."""
         if self._ahead:
-            self._begun.seen[:] = [self._ahead.popleft()]
+            self._prompt.seen[:] = [self._ahead.popleft()]
 
 
-def picker_for(begun: Begun) -> TokenPicker | None:
+def picker_for(prompt: PreparedPrompt) -> TokenPicker | None:
     """What picks an answer's tokens; None where mlx-vlm's own argmax does, which is faster."""
-    return None if begun.choices.are_plain and not begun.choices.wants_logprobs else TokenPicker(begun)
+    return None if prompt.choices.are_plain and not prompt.choices.wants_logprobs else TokenPicker(prompt)
 
 
 class MlxBatch:
@@ -99,20 +99,20 @@ class MlxBatch:
         """The answers at work."""
         return [row for row, _ in self._rows.values()]
 
-    def add(self, begun: Begun) -> None:
+    def add(self, prompt: PreparedPrompt) -> None:
         """Look at the pictures of a prompt, and let it join."""
-        pixels, mask = begun.inputs.get("pixel_values"), begun.inputs.get("attention_mask")
-        rest = {name: value for name, value in begun.inputs.items() if name not in OWN_ARGUMENTS}
-        embedded = self._model.get_input_embeddings(begun.inputs["input_ids"], pixels, mask=mask, **rest)
+        pixels, mask = prompt.inputs.get("pixel_values"), prompt.inputs.get("attention_mask")
+        rest = {name: value for name, value in prompt.inputs.items() if name not in OWN_ARGUMENTS}
+        embedded = self._model.get_input_embeddings(prompt.inputs["input_ids"], pixels, mask=mask, **rest)
         rest |= {name: value for name, value in embedded.to_dict().items() if value is not None}
-        chosen = picker_for(begun)
+        chosen = picker_for(prompt)
         (number,) = self._generator.insert(
-            [begun.inputs["input_ids"][0].tolist()],
-            max_tokens=[begun.row.limit],
+            [prompt.inputs["input_ids"][0].tolist()],
+            max_tokens=[prompt.row.limit],
             prompt_kwargs=[rest],
             logits_processors=[[chosen] if chosen else None],
         )
-        self._rows[number] = begun.row, chosen
+        self._rows[number] = prompt.row, chosen
 
     def step(self) -> None:
         """Write the next token of every answer whose prompt is read, or read on in a prompt."""

@@ -53,7 +53,7 @@ class PictureFeatures:
             self._pictures = ()
 
     def remembered(self, encode: Callable[P, T], needed: Callable[[T], T] = lambda made: made) -> Callable[P, T]:
-        """An encoder that is not asked for what it has told of the same pictures before.
+        """An encoder that is not run again for the same pictures.
 
         A model may call it several times in a run; it does so in the same way whenever it sees the same pictures.
         `needed` leaves out what of its output nobody reads.

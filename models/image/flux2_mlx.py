@@ -36,7 +36,7 @@ _TILE: Final = 512
 """Pixels a side, from which on a picture is decoded in tiles of this size where it may be."""
 _PREVIEW: Final = 64
 """Latents a side, before their 2x2 patches are packed, to which they are shrunk for a preview of 512 pixels."""
-_MOST_OF_REFERENCE: Final = 1024 * 1024
+MAX_REFERENCE_PIXELS: Final = 1024 * 1024
 """Pixels. diffusers shows the model no larger reference."""
 _OTHER_LEVELS: Final = (
     "shift_terminal", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas",
@@ -248,8 +248,8 @@ def shown(reference: Image.Image) -> Image.Image:
     from PIL import Image
 
     width, height = reference.size
-    if width * height > _MOST_OF_REFERENCE:
-        scale = (_MOST_OF_REFERENCE / (width * height)) ** 0.5
+    if width * height > MAX_REFERENCE_PIXELS:
+        scale = (MAX_REFERENCE_PIXELS / (width * height)) ** 0.5
         reference = reference.resize((int(width * scale), int(height * scale)), Image.Resampling.LANCZOS)
         width, height = reference.size
     left, top = width % 16 // 2, height % 16 // 2

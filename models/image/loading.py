@@ -108,7 +108,7 @@ def tune(pipeline: Any, loading: Loading) -> None:
     if loading.step_cache is not None:
         if not separates_passes(pipeline) or type(denoiser).__name__ in _UNCACHED:
             raise CheckpointError(f"options.loading.step_cache: a {type(pipeline).__name__} has no such cache")
-        if loading.compile:  # the cache's hooks come and go with each run, and a compiled block would start anew
+        if loading.compile:  # the cache's hooks come and go with each run, and a block would be compiled again
             raise CheckpointError("options.loading: step_cache and compile cannot be used together; choose one")
     if loading.compile:
         if not has_repeated_blocks(denoiser):

@@ -189,7 +189,7 @@ def check_references(pictures: Sequence[Image.Image]) -> None:
 def sibling(pipeline: Any, cls: Any) -> Any:
     """A pipeline of another class over the same modules.
 
-    Not `from_pipe`, which casts the shared modules to float32 unless told their dtype, and cannot move quantised ones.
+    Not `from_pipe`: it casts the shared modules to float32 unless it gets their dtype, and cannot move quantised ones.
     """
     if type(pipeline) is cls:
         return pipeline

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from models.image.pipeline_tasks import PipelineTask
     from models.tasks import ImageJob
 
-_MOST_DRAWN = 4_194_304
+MAX_DRAWN_PIXELS = 4_194_304
 """Pixels. An answer is larger only where a mask keeps most of a larger original."""
-_LEAST_STRENGTH = 0.001
+MIN_STRENGTH = 0.001
 """Schedulers know 1000 noise levels; the first is no change that could be seen."""
 
 
@@ -25,7 +25,7 @@ def drawn_size(width: int, height: int, native_pixels: int | None) -> tuple[int,
     It is the one asked for, up to 4 million pixels, or one of its shape with about `native_pixels`.
     """
     if native_pixels is None:
-        scale = min(1.0, (_MOST_DRAWN / (width * height)) ** 0.5)
+        scale = min(1.0, (MAX_DRAWN_PIXELS / (width * height)) ** 0.5)
         return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
     scale = (native_pixels / (width * height)) ** 0.5
     return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
@@ -50,7 +50,7 @@ class Sources:
             whole = default_strength if task == "img2img" else 1.0
             self.strength = whole if job.strength is None else job.strength
         if 0 < self.strength < 1:
-            self.strength = max(self.strength, _LEAST_STRENGTH)
+            self.strength = max(self.strength, MIN_STRENGTH)
             # a pipeline does strength x steps of them, rounded down, and fails on none
             self.steps = max(job.steps, math.ceil(1 / self.strength))
             self.steps += int(self.steps * self.strength) < 1  # 49 * (1 / 49) is less than 1

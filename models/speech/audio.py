@@ -19,7 +19,7 @@ MIN_SECONDS, MAX_SECONDS = 0.5, 60.0
 _SNDFILE = ("mp3", "wav", "flac", "ogg")
 _FFMPEG_FORMATS = {"m4a": "mov", "aac": "aac", "webm": "matroska"}
 _FFMPEG = tuple(_FFMPEG_FORMATS)
-_LEAST_RATE, _MOST_RATE, _MOST_CHANNELS = 4_000, 192_000, 8
+_MIN_RATE, _MAX_RATE, _MAX_CHANNELS = 4_000, 192_000, 8
 _SILENCE = 0.003  # RMS of a 20 ms frame: -50 dB below full scale
 _MIN_SOUNDING_SECONDS = 0.3
 _MAX_CLIPPED_SHARE = 0.005
@@ -144,7 +144,7 @@ def _by_sndfile(data: bytes) -> tuple[np.ndarray, int]:
 
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         rate = int(file.samplerate)
-        if not (_LEAST_RATE <= rate <= _MOST_RATE and file.channels <= _MOST_CHANNELS):
+        if not (_MIN_RATE <= rate <= _MAX_RATE and file.channels <= _MAX_CHANNELS):
             raise ValueError("no recording of a voice is like that")
         # A header may promise any length: read what is allowed and one sample more, never what it says.
         samples = file.read(int(MAX_SECONDS * rate) + 1, dtype="float32", always_2d=True)
@@ -154,7 +154,7 @@ def _by_sndfile(data: bytes) -> tuple[np.ndarray, int]:
 def _by_ffmpeg(data: bytes, kind: str) -> tuple[np.ndarray, int]:
     """The same, of what only FFmpeg reads.
 
-    The kind is told to it: left to itself, it would take some files for descriptions of streams elsewhere.
+    The format is given: FFmpeg would guess, and take some files for playlists of streams elsewhere.
     """
     import av
 
@@ -162,7 +162,7 @@ def _by_ffmpeg(data: bytes, kind: str) -> tuple[np.ndarray, int]:
         if not container.streams.audio:
             raise ValueError("there is no sound in it")
         stream = container.streams.audio[0]
-        if stream.codec_context is None or not _LEAST_RATE <= (stream.rate or 0) <= _MOST_RATE:
+        if stream.codec_context is None or not _MIN_RATE <= (stream.rate or 0) <= _MAX_RATE:
             raise ValueError("nothing here can decode it")
         rate = stream.rate
         to_floats = av.AudioResampler(format="fltp", layout="mono", rate=rate)

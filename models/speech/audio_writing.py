@@ -32,7 +32,7 @@ MEDIA_TYPES: Final[dict[AudioFormat, str]] = {
 PCM_RATE: Final = 24_000
 """Hz of headerless PCM and of Opus; OpenAI's players expect exactly this."""
 
-_MOST_SAMPLE_RATE: Final = 48_000
+_MAX_SAMPLE_RATE: Final = 48_000
 _MPEG_RATES: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _UNKNOWN_SIZE: Final = b"\xff\xff\xff\xff"
 _SOFTWARE: Final = "Atelier"
@@ -74,7 +74,7 @@ def write_sample(data: bytes, param: str | None = None) -> bytes:
         InvalidInput: as `read_voice`.
     """
     voice = read_voice(data, param)
-    voice = resample(voice, min(voice.rate, _MOST_SAMPLE_RATE))
+    voice = resample(voice, min(voice.rate, _MAX_SAMPLE_RATE))
     peak = float(np.abs(voice.samples).max())
     # MP3 swings beyond full level; cut off there, it would look like a recording that was clipped
     sample = write_audio(Audio(voice.samples / max(1.0, peak), voice.rate), "flac")

@@ -11,7 +11,7 @@ from models.tasks import Audio
 _LOUDNESS: Final = 0.1
 """RMS of what sounds: -20 dB below full scale, the usual level of speech for listening."""
 _PEAK: Final = 0.97
-_MOST_GAIN: Final = 30.0
+_MAX_GAIN: Final = 30.0
 _SOUNDING: Final = 10 ** (-30 / 20)
 """Of the loudest frame; what is quieter does not count towards the loudness."""
 _SILENT: Final = 10 ** (-50 / 20)
@@ -61,7 +61,7 @@ def levelled(audio: Audio) -> Audio:
     sounding = levels[levels > _SOUNDING * loudest]
     loudness = float(np.sqrt(np.square(sounding).mean()))
     peak = float(np.abs(audio.samples).max())
-    gain = min(_LOUDNESS / loudness, _PEAK / peak, _MOST_GAIN)
+    gain = min(_LOUDNESS / loudness, _PEAK / peak, _MAX_GAIN)
     return Audio((audio.samples * gain).astype(np.float32), audio.rate)
 
 

@@ -238,7 +238,7 @@ def test_looking_at_a_model_neither_wakes_it_nor_keeps_it(http: httpx.Client) ->
         return "b" not in there
 
     wait_until(has_left)
-    idle = [seconds for seconds in idle if seconds > 2]  # what is told may be a second old
+    idle = [seconds for seconds in idle if seconds > 2]  # the state may be a second old
     assert idle == sorted(idle)
     assert idle[-1] > 5
     time.sleep(2)

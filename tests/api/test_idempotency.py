@@ -41,8 +41,8 @@ def test_another_body_is_422_and_without_a_key_a_new_picture_is_made(http: httpx
     first = http.post("/v1/images/generations", json=PICTURE, headers=headers).raise_for_status()
     other = http.post("/v1/images/generations", json={**PICTURE, "prompt": "a star"}, headers=headers)
     assert fault(other) == (422, "idempotency_key_reused", "Idempotency-Key")
-    anew = http.post("/v1/images/generations", json=PICTURE).raise_for_status()
-    assert anew.json()["usage"]["seed"] != first.json()["usage"]["seed"]
+    repeated = http.post("/v1/images/generations", json=PICTURE).raise_for_status()
+    assert repeated.json()["usage"]["seed"] != first.json()["usage"]["seed"]
 
 
 def test_two_at_the_same_time_are_one_generation(http: httpx.Client) -> None:

@@ -168,7 +168,7 @@ def test_an_error_has_its_class_and_names_the_field(
 
 
 def until(http: httpx.Client, job: str, states: set[str], step: int = 0) -> dict[str, Any]:
-    """What is told of the job once it is in one of the states and has come so far."""
+    """The job's description once it is in one of the states and has come so far."""
     deadline = time.monotonic() + 60
     told: dict[str, Any] = {}
     while time.monotonic() < deadline:

@@ -25,7 +25,7 @@ class Answer(BaseModel):
 
 @contextmanager
 def saying(say: Say) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server's URL and the headers it has received; `say` answers a request, whose number it is told."""
+    """A server's URL and the headers it has received; `say` answers a request, given its number."""
     received: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):

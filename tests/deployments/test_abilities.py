@@ -17,7 +17,7 @@ EDIT = Edit(prompt="a cat", image=["read before"])
 
 
 def entry(folder: Path, pipeline: str) -> ModelEntry:
-    """A model of which nothing but its name is there: whoever tries to load it fails otherwise."""
+    """A model of which nothing but its name is there: loading it would fail."""
     (folder / "model_index.json").write_text(f'{{"_class_name": "{pipeline}"}}')
     return ModelEntry.model_validate({"engine": "diffusion", "checkpoint": str(folder)})
 

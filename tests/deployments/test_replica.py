@@ -13,12 +13,12 @@ import pytest
 
 from deployments import replica
 from deployments.replica import IsCancelled
-from deployments.voice import Spoken, Voice
+from deployments.voice import SpeechChunk, Voice
 from models.entry import ModelEntry
 from models.errors import InferenceFailed
 from models.tasks import SpeechJob
 
-MOST_AHEAD = replica._MOST_AHEAD
+MOST_AHEAD = replica._MAX_AHEAD
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ async def test_a_reader_who_stands_still_does_not_hold_up_others_for_good(
 
 async def test_a_text_of_very_many_sentences_comes_whole_at_the_readers_pace(voice: Voice) -> None:
     job = SpeechJob("This is a sentence that is long enough. " * 2 * MOST_AHEAD)
-    parts: list[Spoken] = []
+    parts: list[SpeechChunk] = []
     async for part in voice.stream_speech(job, "pcm"):
         parts.append(part)
         await asyncio.sleep(0)

@@ -1,6 +1,6 @@
 """Words in many letterings: masks of words and numbers drawn once in the fonts of Debian, kept for every picture after.
 
-Words are kept as pictures, so that whoever composes scenes needs no font: a machine that only trains has none.
+Words are kept as pictures, so that composing scenes needs no font: a machine that only trains has none.
 Some fonts never train: they measure how well a model reads lettering that it never saw.
 """
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from deployments.captioning import Captioning
-from deployments.embedding import Embedded, Embedding
+from deployments.embedding import Embedding, EmbeddingResult
 from deployments.imaging import ImageEvent, Imaging, Output
 from deployments.vision import Answer, Vision
-from deployments.voice import Spoken, Voice
+from deployments.voice import SpeechChunk, Voice
 from models.speech.audio_writing import AudioFormat
 from models.tasks import ChatDelta, ChatJob, ImageJob, SpeechJob
 
@@ -92,7 +92,7 @@ class EmbeddingCalls:
     calls: Calls
     alias: str
 
-    async def embed(self, inputs: Mapping[str, str | bytes], dimension: int | None = None) -> Embedded:
+    async def embed(self, inputs: Mapping[str, str | bytes], dimension: int | None = None) -> EmbeddingResult:
         """The vectors of texts and encoded pictures, in order; `inputs` by the names that errors call them."""
         return await self.calls.call(self.alias, Embedding.embed, inputs, dimension)
 
@@ -104,10 +104,12 @@ class VoiceCalls:
     calls: Calls
     alias: str
 
-    async def speak(self, job: SpeechJob, audio_format: AudioFormat, comment: str | None) -> Spoken:
+    async def speak(self, job: SpeechJob, audio_format: AudioFormat, comment: str | None) -> SpeechChunk:
         """The spoken text as one encoded file, with a comment in its metadata."""
         return await self.calls.call(self.alias, Voice.speak, job, audio_format, comment)
 
-    def stream(self, job: SpeechJob, audio_format: AudioFormat, comment: str | None) -> AsyncGenerator[Spoken, None]:
+    def stream(
+        self, job: SpeechJob, audio_format: AudioFormat, comment: str | None
+    ) -> AsyncGenerator[SpeechChunk, None]:
         """The same file in parts, as the sentences are spoken."""
         return self.calls.stream(self.alias, Voice.stream_speech, job, audio_format, comment)

@@ -19,7 +19,7 @@ _LONGEST_EVICTION_SECONDS: Final = 600.0
 
 
 async def load(models: ModelCalls, alias: str) -> float:
-    """Have a model loaded, past whoever waits for it; the seconds that it took. Errors as in `call`."""
+    """Load a model, ahead of all requests that wait for it; the seconds that it took. Errors as in `call`."""
     begun = time.monotonic()
     await models.handle(alias).call("ready")
     models.known.expire()

@@ -141,14 +141,14 @@ class ModelCalls:
     async def _watch(self) -> None:
         """While anything is asked, know which models have given their room to another that is not there yet."""
         try:
-            with suppress(RayServeException):  # nothing is told where Serve does not run
+            with suppress(RayServeException):  # nothing is known where Serve does not run
                 while self._calls.total():
                     try:
                         self._held = await self.known.held()
-                    except TimeoutError:  # nobody is to be held back for what may have changed since
+                    except TimeoutError:  # no call is held back by what may have changed since
                         self._held = set()
                     await asyncio.sleep(_LEAVING_SECONDS)
-        except Exception:  # whatever it is, nobody is to be held back for what was told before
+        except Exception:  # whatever it is, no call is held back by old statuses
             logger.warning("the board could not be read", exc_info=True)
         finally:
             self._held = set()

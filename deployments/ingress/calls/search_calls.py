@@ -26,7 +26,7 @@ from settings import Settings
 from stores.errors import StoreError
 
 _STATE_SECONDS: Final = 1.0
-"""How old the state may be that is told, and how long search may take to say it."""
+"""How old a reported state may be, and how long search may take to give it."""
 _UPKEEP_AT_ONCE: Final = 2
 
 
@@ -84,8 +84,8 @@ class SearchCalls:
         self._flight: SingleFlight[str, dict[str, Any]] = SingleFlight()
         self._is_alone = bounds.replicas == 1  # else each scrape would tell of another replica
         self._embedder_calls: dict[str, int] = {}
-        self._told: dict[str, Any] = {}
-        self._told_at = -math.inf
+        self._state: dict[str, Any] = {}
+        self._state_at = -math.inf
         metrics.expect(SEARCH)
 
     async def call(self, method: str, *args: Any, size: int = 0) -> Any:
@@ -138,14 +138,14 @@ class SearchCalls:
         However many want to know, it is asked once. One that does not answer within a second has much to do, and is
         not taken for dead: `busy`.
         """
-        if time.monotonic() - self._told_at >= _STATE_SECONDS:
-            await self._flight.board([SEARCH], self._look)
-        return self._told
+        if time.monotonic() - self._state_at >= _STATE_SECONDS:
+            await self._flight.get([SEARCH], self._look)
+        return self._state
 
     async def _look(self, _: list[str]) -> dict[str, dict[str, Any]]:
-        self._told = await self._ask()
-        self._told_at = time.monotonic()
-        return {SEARCH: self._told}
+        self._state = await self._ask()
+        self._state_at = time.monotonic()
+        return {SEARCH: self._state}
 
     async def _ask(self) -> dict[str, Any]:
         if (await self._states.standings())[SEARCH].state != ModelState.READY:

@@ -40,7 +40,7 @@ class SingleFlight(Generic[K, T]):
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[K, T]] = {}
 
-    async def board(self, keys: Iterable[K], make: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> dict[K, T]:
+    async def get(self, keys: Iterable[K], make: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> dict[K, T]:
         """The value of each key; `make` is called once, with those that are not on their way yet, if there are any."""
         keys = list(dict.fromkeys(keys))
         if new := [key for key in keys if key not in self._flights]:

@@ -30,7 +30,7 @@ SEARCH: Final = "search"
 """The deployment that is no model and of which the same is asked: whether it runs, or can be expected to."""
 _FRESH_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 0.7
-"""How long somebody waits for newer knowledge before he gets what is known."""
+"""How long a call waits for a newer state before it gets the last known one."""
 ANSWER_SECONDS: Final = 5.0
 """How long the control plane may take; then it is asked again when somebody wants to know."""
 

@@ -24,7 +24,7 @@ class _Request:
 class Turns:
     """At most `slots` are at work; of those who wait, the callers take turns, and each caller's own go in order.
 
-    Whoever sends a thousand requests delays himself only: the others are next after each of his. When `longest` are
+    A caller of a thousand requests delays only itself: the others are next after each of its own. When `longest` are
     waiting, or they hold `most_bytes`, the newest request of the caller who has most of that is turned away. A request
     that is larger by itself may wait alone. To be used from one event loop.
     """
@@ -65,7 +65,7 @@ class Turns:
             raise
 
     def _make_room(self, who: str, size: int) -> None:
-        """Let a request of `who` wait. Raises QueueFull if nobody has more waiting than he would have."""
+        """Let a request of `who` wait. Raises QueueFull if no caller has more waiting than it would have."""
         if self.waiting >= self._longest:
             self._turn_one_away(who, len, 1)
         if self._waiting and self.waiting_bytes + size > self._most_bytes:
@@ -79,7 +79,7 @@ class Turns:
             raise QueueFull
         newest = self._waiting[most][-1]
         self._forget(most, newest)
-        if not newest.turn.done():  # else its owner is leaving by himself
+        if not newest.turn.done():  # else its caller is leaving already
             newest.turn.set_exception(QueueFull())
 
     def give(self) -> None:
@@ -90,7 +90,7 @@ class Turns:
             del self._waiting[who]
             if requests:
                 self._waiting[who] = requests  # to the end: the others are next
-            if not turn.done():  # else its owner has been told to leave, and has not come to it yet
+            if not turn.done():  # else its owner is being cancelled
                 turn.set_result(None)
                 return
         self._free += 1

@@ -52,7 +52,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownKeys:
     digest: str
     scope: KeyScope
     limits: Limits
@@ -127,11 +127,11 @@ class Access:
             limits=found.limits if found else self._limits,
         )
 
-    def _of(self, keys: Iterable[SecretStr], scope: KeyScope) -> list[_Known]:
-        return [_Known(digest_of(key.get_secret_value()), scope, self._limits) for key in keys]
+    def _of(self, keys: Iterable[SecretStr], scope: KeyScope) -> list[_KnownKeys]:
+        return [_KnownKeys(digest_of(key.get_secret_value()), scope, self._limits) for key in keys]
 
-    def _of_file(self, keys: Iterable[ApiKey]) -> list[_Known]:
-        return [_Known(key.sha256, "admin" if key.admin else "user", key.limits.over(self._limits)) for key in keys]
+    def _of_file(self, keys: Iterable[ApiKey]) -> list[_KnownKeys]:
+        return [_KnownKeys(key.sha256, "admin" if key.admin else "user", key.limits.over(self._limits)) for key in keys]
 
 
 current_caller: ContextVar[str] = ContextVar("caller", default="")

@@ -33,7 +33,7 @@ _LONGEST_WAIT: Final = 60
 
 
 class CallerLimits:
-    """Refuses with 429 what is too much. Stands inside `Keys`: whoever comes here was let in."""
+    """Refuses with 429 what is too much. Stands inside `Keys`, so every request here has been let in."""
 
     def __init__(self, app: ASGIApp, trusted_proxies: Networks) -> None:
         self.app = app

@@ -3,7 +3,7 @@
 A request is known by who sends it, where to, and its key. While it runs its claim is held (`stores/claims.py`), so that
 a second one waits, in whichever ingress replica of this machine it arrives; its answer is kept (`stores/answers.py`)
 before its last byte is sent, so that a caller whose connection broke meanwhile finds it. Only what was made is kept: an
-answer below 400 that came to its end. After anything else the next request with the key runs anew.
+answer below 400 that came to its end. After anything else the next request with the key is executed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DESCRIPTION: Final = (
     "An answer of more than 64 MiB is not kept."
 )
 MAX_ANSWER_BYTES: Final = 64 * 2**20
-"""A longer answer is sent but not kept, so a second request makes it anew."""
+"""A longer response is sent but not stored, so a second request is executed again."""
 _SECONDS: Final = 24 * 3600.0
 _MAX_ANSWERS: Final = 10_000
 _LOOK_AGAIN_SECONDS: Final = 0.1
@@ -81,7 +81,7 @@ class Ledger:
         try:
             self._answers.keep(name, answer)
         except StoreError as error:
-            logger.warning("an answer could not be kept, so a second request will be made anew: %s", error)
+            logger.warning("a response could not be stored, so a second request will be executed again: %s", error)
         finally:
             claim.release()
 
@@ -91,7 +91,7 @@ class Ledger:
 
 
 class Idempotency:
-    """Gives POSTs with an `Idempotency-Key` their meaning. Stands inside `Keys`: whoever comes here was let in."""
+    """Gives POSTs with an `Idempotency-Key` their meaning. Stands inside `Keys`, which has checked their callers."""
 
     def __init__(self, app: ASGIApp, ledger: Ledger, max_body: int) -> None:
         self.app = app
@@ -206,7 +206,7 @@ class _Recorder:
         headers += ignored_parameters(self._scope)  # added outside of here, from what a replay will not know
         answer = Answer(self._digest, self._start["status"], tuple(headers), body)
         self._handed_over = True
-        # Shielded: the answer is whole, and shall be kept even if its caller leaves now.
+        # Shielded: the response is complete, and is stored even if its caller leaves now.
         await asyncio.shield(IDEMPOTENCY.run(self._ledger.end, self._name, self._claim, answer))
 
 
@@ -271,10 +271,10 @@ def _tells_an_error(events: bytes) -> bool:
             return True
         if name == b"data" and b'"error"' in value:
             try:
-                told = json.loads(value)
+                event = json.loads(value)
             except ValueError:
                 continue  # of one event's several lines, or no JSON: not how our routes tell errors
-            if isinstance(told, dict) and told.get("error"):
+            if isinstance(event, dict) and event.get("error"):
                 return True
     return False
 

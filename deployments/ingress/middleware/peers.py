@@ -42,7 +42,7 @@ def origin(connection: HTTPConnection, trusted: Networks) -> str:
 
 
 def last_said(connection: HTTPConnection, header: str) -> str:
-    """What the nearest proxy said: it appends to what it was told."""
+    """The nearest proxy's entry: it appends to what it received."""
     said = _all_said(connection, header)
     return said[-1] if said else ""
 

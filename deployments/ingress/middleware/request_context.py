@@ -74,16 +74,16 @@ class RequestContext:
                 await response(from_exception(error), scope)(scope, receive, send_with_headers)
             finally:
                 milliseconds = (time.perf_counter() - begun) * 1000
-                told = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}
+                fields = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}
                 caller: Caller | None = state.get("caller")
                 if caller and caller.owner and caller.scope:
-                    told["caller"] = caller.owner
-                span.update_name(f"{scope['method']} {told['route']}")
-                span.set_attributes({f"atelier.{name}": value for name, value in told.items()})
+                    fields["caller"] = caller.owner
+                span.update_name(f"{scope['method']} {fields['route']}")
+                span.set_attributes({f"atelier.{name}": value for name, value in fields.items()})
                 logger.info(
                     "%s %s %s %.1fms %s",
                     scope["method"], quote(scope["path"]), status, milliseconds, request_id,
-                    extra={**told, "milliseconds": round(milliseconds, 1)},
+                    extra={**fields, "milliseconds": round(milliseconds, 1)},
                 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployments.embedding import Embedded
+from deployments.embedding import EmbeddingResult
 from deployments.executors import COMPUTING
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import invalid
@@ -31,7 +31,7 @@ async def embeddings(request: Request, atelier: AtelierDep) -> Response:
     alias = models.resolve(params.model, ["clip"])
     inputs = await _inputs(params.input, settings)
     embedded = await models.embeddings(alias).embed(inputs, params.dimensions)
-    # thousands of vectors as JSON take a second, in which others shall be answered
+    # thousands of vectors as JSON take a second, in which other requests must be answered
     answer = await COMPUTING.run(_answer, embedded, params.model or alias, params.encoding_format)
     return Response(answer, media_type="application/json")
 
@@ -56,7 +56,7 @@ async def _inputs(params: Inputs, settings: Settings) -> dict[str, str | bytes]:
     return inputs
 
 
-def _answer(embedded: Embedded, model: str, encoding_format: Literal["float", "base64"]) -> bytes:
+def _answer(embedded: EmbeddingResult, model: str, encoding_format: Literal["float", "base64"]) -> bytes:
     vectors = embedded.vectors.astype("<f4")
     written: list[Any] = (
         vectors.tolist()

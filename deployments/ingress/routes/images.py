@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from deployments.imaging import Made, Partial
+from deployments.imaging import FinishedImage, Partial
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import envelope, from_exception, invalid
 from deployments.ingress.openapi import accepts
@@ -107,7 +107,7 @@ async def generate_stored(request: Request, atelier: AtelierDep) -> Response:
     return JSONResponse({"key": key}, headers=headers)
 
 
-async def _prompted(atelier: Atelier, work: Job, params: OnePicture) -> tuple[Made, dict[str, str]]:
+async def _prompted(atelier: Atelier, work: Job, params: OnePicture) -> tuple[FinishedImage, dict[str, str]]:
     entry = atelier.models.entries[work.model]
     defaults = entry.image
     default_size = (defaults.width, defaults.height) if params.titled is None else _TITLED_SIZE
@@ -203,14 +203,14 @@ async def _streamed(
 
 async def _pieces(
     request: Request, atelier: Atelier, alias: str, job: ImageJob, params: ImageBody
-) -> AsyncGenerator[Partial | Made, None]:
+) -> AsyncGenerator[Partial | FinishedImage, None]:
     jobs = atelier.jobs
     left = job.n
     async with jobs.working(request, alias) as work:
         made = make(atelier.models, work, job, params.output_format, params.output_compression, params.partial_images)
         async with aclosing(made) as pieces:
             async for piece in pieces:
-                left -= isinstance(piece, Made)
+                left -= isinstance(piece, FinishedImage)
                 if not left:  # who has the last picture need not wait for the end of the stream
                     jobs.end(work, JobState.DONE)
                 yield piece
@@ -218,11 +218,11 @@ async def _pieces(
 
 async def _events(
     family: str,
-    pieces: StartedStream[Partial | Made],
+    pieces: StartedStream[Partial | FinishedImage],
     response_fields: dict[str, str],
     seed: int,
 ) -> AsyncIterator[dict[str, str]]:
-    async def event(piece: Partial | Made) -> dict[str, str]:
+    async def event(piece: Partial | FinishedImage) -> dict[str, str]:
         fields: dict[str, Any] = {"created_at": int(time.time()), **response_fields}
         if isinstance(piece, Partial):
             name = f"{family}.partial_image"

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.executors import COMPUTING
-from deployments.imaging import Made
+from deployments.imaging import FinishedImage
 from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.openapi import accepts
@@ -81,15 +81,15 @@ async def process_raw(request: Request, atelier: AtelierDep) -> Response:
 
 
 @dataclass(frozen=True)
-class _Done:
+class _Result:
     mode: Mode
     model: str
     source: Picture | None
     job: ImageJob
-    made: Made
+    made: FinishedImage
 
 
-async def _process(atelier: Atelier, work: Job, params: Process) -> _Done:
+async def _process(atelier: Atelier, work: Job, params: Process) -> _Result:
     given = params.input_file or params.input_image_url
     if given is None and params.prompt is None:
         raise ApiError(
@@ -113,7 +113,7 @@ async def _process(atelier: Atelier, work: Job, params: Process) -> _Done:
         (made,) = await make_all(atelier.models, work, job)
     except InvalidImage as error:  # found by the model, which knows no fields of this route
         raise InvalidImage(error.message, param) from error
-    return _Done(mode, work.model, source, job, made)
+    return _Result(mode, work.model, source, job, made)
 
 
 def _input(params: Process, source: Picture | None) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from deployments.ingress.requests import body
 from deployments.ingress.responses.sse import ByteStream, EventStream, StartedStream, started
 from deployments.ingress.schemas.speech import Speech
 from deployments.ingress.services.speakers import renamed
-from deployments.voice import Spoken
+from deployments.voice import SpeechChunk
 from models.speech.audio_writing import MEDIA_TYPES
 from models.tasks import SpeechJob
 
@@ -54,7 +54,7 @@ async def speech(request: Request, atelier: AtelierDep) -> Response:
     return ByteStream(_bytes(stream), stream, MEDIA_TYPES[params.response_format])
 
 
-async def _renamed(parts: AsyncGenerator[Spoken, None]) -> AsyncGenerator[Spoken, None]:
+async def _renamed(parts: AsyncGenerator[SpeechChunk, None]) -> AsyncGenerator[SpeechChunk, None]:
     try:
         async with aclosing(parts):
             async for part in parts:
@@ -63,13 +63,13 @@ async def _renamed(parts: AsyncGenerator[Spoken, None]) -> AsyncGenerator[Spoken
         raise renamed(error, _FIELD_OF) from None
 
 
-async def _bytes(parts: StartedStream[Spoken]) -> AsyncIterator[bytes]:
+async def _bytes(parts: StartedStream[SpeechChunk]) -> AsyncIterator[bytes]:
     async for part in parts:
         if part.data:
             yield part.data
 
 
-async def _events(text: str, parts: StartedStream[Spoken]) -> AsyncIterator[dict[str, str]]:
+async def _events(text: str, parts: StartedStream[SpeechChunk]) -> AsyncIterator[dict[str, str]]:
     seconds = 0.0
     try:
         async for part in parts:

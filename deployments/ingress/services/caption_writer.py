@@ -91,7 +91,7 @@ class CaptionWriter:
         async def make(keys: Sequence[str]) -> list[Caption]:
             return await self._ask_each(alias, wording, [pictures[key] for key in keys])
 
-        captions = await self._flights.board(keys, partial(self._cached_or, make))
+        captions = await self._flights.get(keys, partial(self._cached_or, make))
         return [captions[key] for key in keys]
 
     async def together(
@@ -108,7 +108,7 @@ class CaptionWriter:
             self._models.metrics.captioned(alias, 1)
             return [Caption(caption=text, tags=await COMPUTING.run(tags_of, text), flagged=flagged)]
 
-        return (await self._flights.board([name], partial(self._cached_or, make)))[name]
+        return (await self._flights.get([name], partial(self._cached_or, make)))[name]
 
     def _wording(self, alias: str, prompt: str | None, flag_prompt: str | None, question: str) -> Wording:
         entry = self._models.entries[alias]

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
-from deployments.imaging import ImageEvent, Made, Output, OutputFormat, Partial, Progress
+from deployments.imaging import FinishedImage, ImageEvent, Output, OutputFormat, Partial, Progress
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import Picture
@@ -94,7 +94,7 @@ async def make(
     output_format: OutputFormat = "png",
     quality: int = 100,
     partials: int = 0,
-) -> AsyncGenerator[Partial | Made, None]:
+) -> AsyncGenerator[Partial | FinishedImage, None]:
     """Partial pictures as they come and the job's pictures in order; `listed` takes note of the progress.
 
     Raises:
@@ -118,10 +118,10 @@ async def _until_cancelled(work: Job, events: AsyncGenerator[ImageEvent, None]) 
 
 async def make_all(
     models: ModelCalls, work: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
-) -> list[Made]:
+) -> list[FinishedImage]:
     """The job's pictures, in order. Raises as `make` does."""
     async with aclosing(make(models, work, job, output_format, quality)) as pieces:
-        return [piece async for piece in pieces if isinstance(piece, Made)]
+        return [piece async for piece in pieces if isinstance(piece, FinishedImage)]
 
 
 def size_of(size: str, width: int | None, height: int | None, otherwise: tuple[int, int]) -> tuple[int, int]:

@@ -77,7 +77,7 @@ class PromptWriter:
         key = (model, title, description)
         if key in self._cache:
             return self._cache[key]
-        return (await self._flights.board([key], self._write_all))[key]
+        return (await self._flights.get([key], self._write_all))[key]
 
     async def close(self) -> None:
         """Close the connections to the endpoint."""

@@ -122,7 +122,7 @@ class UpstreamEngine(ChatEngine):
         except openai.APIConnectionError as error:
             cause = type(error.__cause__ or error).__name__
             tell(UpstreamFailed(f"the server at {self._host} cannot be reached or broke off ({cause})"))
-        except openai.APIError as error:  # an error told inside the stream
+        except openai.APIError as error:  # an error inside the stream
             tell(UpstreamFailed(f"the server at {self._host} failed: {error.message}"))
         except (ValueError, TypeError, AttributeError):  # the SDK believes whatever shape the chunks have
             tell(UpstreamFailed(f"the server at {self._host} does not speak the OpenAI protocol"))
@@ -225,7 +225,7 @@ class UpstreamEngine(ChatEngine):
 
 
 def _messages(job: ChatJob) -> list[dict[str, Any]]:
-    told = []
+    converted = []
     for i, message in enumerate(job.messages):
         parts: list[dict[str, Any]] = []
         for j, part in enumerate(message.parts):
@@ -237,8 +237,8 @@ def _messages(job: ChatJob) -> list[dict[str, Any]]:
                 parts.append({"type": "text", "text": part.text})
         # words alone as plain text: some servers take a list from users only
         plain = len(parts) == 1 and parts[0]["type"] == "text"
-        told.append({"role": message.role, "content": parts[0]["text"] if plain else parts})
-    return told
+        converted.append({"role": message.role, "content": parts[0]["text"] if plain else parts})
+    return converted
 
 
 def _extra_body(job: ChatJob) -> dict[str, Any]:
@@ -284,5 +284,5 @@ def _logprobs(choice: Choice) -> tuple[TokenLogprob, ...]:
         spelled = bytes(one.bytes) if one.bytes is not None else one.token.encode()
         return TokenLogprob(one.token, one.logprob, spelled, top)
 
-    told = (choice.logprobs.content if choice.logprobs else None) or []
-    return tuple(entry(one, tuple(entry(other) for other in one.top_logprobs or ())) for one in told)
+    logprobs = (choice.logprobs.content if choice.logprobs else None) or []
+    return tuple(entry(one, tuple(entry(other) for other in one.top_logprobs or ())) for one in logprobs)

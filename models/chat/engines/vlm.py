@@ -35,7 +35,7 @@ _READS_WORDS = {"qformer_input_ids"}
 """Arguments of encoders that look at a picture with the question in mind (InstructBLIP)."""
 _READ_LAST_STATES = ("fuyu", "llama4")
 """`model_type` of those whose language model reads the encoder's last states; all others read what is projected."""
-_MOST_TOKENS = 32_768
+_MAX_TOKENS = 32_768
 """Prompts that are read at once have so many tokens together, padding included."""
 
 
@@ -102,7 +102,7 @@ class TransformersVlmEngine(ChatEngine):
                 each.tell(error)
         while begun:
             longest = itertools.accumulate((each.row.read for each in begun), max)
-            fitting = sum(count * read <= _MOST_TOKENS for count, read in enumerate(longest, start=1))
+            fitting = sum(count * read <= _MAX_TOKENS for count, read in enumerate(longest, start=1))
             together, begun = begun[: max(1, fitting)], begun[max(1, fitting) :]
             self._write(together)
 

@@ -17,7 +17,7 @@ from models.chat.answering import AnswerStream
 from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
 from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
 from models.chat.grammar import spelled, vocabulary_of
-from models.chat.mlx_batch import OWN_ARGUMENTS, Begun, MlxBatch, picker_for
+from models.chat.mlx_batch import OWN_ARGUMENTS, MlxBatch, PreparedPrompt, picker_for
 from models.chat.mlx_sampling import Choices
 from models.engine import Options
 from models.errors import CheckpointError, DeviceLost, InvalidInput, ModelError
@@ -64,7 +64,7 @@ class MlxVlmEngine(ChatEngine):
                 for each in asked:
                     try:
                         with devices.inference():
-                            batch.add(self._begun(each))
+                            batch.add(self._prepared(each))
                     except ModelError as error:
                         each.tell(error)
                 try:
@@ -76,7 +76,7 @@ class MlxVlmEngine(ChatEngine):
                 asked = take_waiting(self.max_batch - len(batch))
 
     def _give_up(self, rows: Sequence[AnswerStream], error: ModelError) -> None:
-        """End the answers of a batch that broke; those not begun may work by themselves, without a batch."""
+        """End the answers of a batch that broke; those not prompt may work by themselves, without a batch."""
         logger.warning("%s: a batch of %d broke: %s", self.entry.checkpoint, len(rows), error, exc_info=error.__cause__)
         for row in rows:
             if row.untouched and not isinstance(error, DeviceLost):
@@ -93,21 +93,21 @@ class MlxVlmEngine(ChatEngine):
             InvalidInput: the conversation does not fit the model's context or template, a picture cannot be read, or no
                 answer can have the form that is asked for.
         """
-        told: list[ChatDelta | Exception] = []
-        begun = self._begun(PendingChat(job, told.append, is_cancelled))
+        pieces: list[ChatDelta | Exception] = []
+        prompt = self._prepared(PendingChat(job, pieces.append, is_cancelled))
 
         def answer() -> Iterator[ChatDelta]:
-            with devices.inference(), closing(self._generate(begun)) as tokens:
+            with devices.inference(), closing(self._generate(prompt)) as tokens:
                 for token in tokens:
-                    ended = begun.row.take(token)
-                    yield from (piece for piece in told if isinstance(piece, ChatDelta))
-                    told.clear()
+                    ended = prompt.row.take(token)
+                    yield from (piece for piece in pieces if isinstance(piece, ChatDelta))
+                    pieces.clear()
                     if ended:
                         return
 
         return answer()
 
-    def _begun(self, asked: PendingChat) -> Begun:
+    def _prepared(self, asked: PendingChat) -> PreparedPrompt:
         job = asked.job
         inputs = self._inputs(job.messages)
         ids = inputs["input_ids"]
@@ -118,26 +118,26 @@ class MlxVlmEngine(ChatEngine):
         seen: list[mx.array] = []
 
         def logprob(token: int) -> TokenLogprob | None:
-            return None if job.top_logprobs is None else self._told(token, seen[-1], job.top_logprobs)
+            return None if job.top_logprobs is None else self._logprob(token, seen[-1], job.top_logprobs)
 
         row = AnswerStream(asked, self._decode, self._end_tokens, read, image_tokens, limit, logprob)
-        return Begun(row, inputs, choices, seen)
+        return PreparedPrompt(row, inputs, choices, seen)
 
-    def _generate(self, begun: Begun) -> Generator[int, None, None]:
+    def _generate(self, prompt: PreparedPrompt) -> Generator[int, None, None]:
         """The answer's tokens. Every sampling option is given, or mlx-vlm would take the checkpoint's."""
         from mlx_vlm.generate import generate_step
         from mlx_vlm.generate.common import generation_stream, wired_limit
 
-        inputs = begun.inputs
+        inputs = prompt.inputs
         rest = {name: value for name, value in inputs.items() if name not in OWN_ARGUMENTS}
-        picker = picker_for(begun)
+        picker = picker_for(prompt)
         with wired_limit(self._model, [generation_stream]):  # keeps the weights where Metal can read them
             steps = generate_step(
                 inputs["input_ids"],
                 self._model,
                 inputs.get("pixel_values"),
                 inputs.get("attention_mask"),
-                max_tokens=begun.row.limit,
+                max_tokens=prompt.row.limit,
                 temperature=0.0,
                 top_p=1.0,
                 top_k=0,
@@ -152,7 +152,7 @@ class MlxVlmEngine(ChatEngine):
                     if picker is not None and picker.failure is not None:
                         raise picker.failure
 
-    def _told(self, token: int, logprobs: mx.array, count: int) -> TokenLogprob:
+    def _logprob(self, token: int, logprobs: mx.array, count: int) -> TokenLogprob:
         import mlx.core as mx
         import numpy as np
 

@@ -27,7 +27,7 @@ from tests.upstreams import FINE, pretending
 KEYS: Final = {"ATELIER_API_KEYS": "a-user's-secret", "API_KEY": "an-admin's-secret"}
 ADMIN: Final = {"Authorization": f"Bearer {KEYS['API_KEY']}"}
 PICTURE: Final = png(scene("square", "green"))
-"""What the gallery shows to whoever has the token."""
+"""What the gallery shows to clients with the token."""
 TOKEN: Final = "a-gallery's-secret"
 AT_ONCE: Final = 6
 """The upstream of `together` answers only when so many ask at once."""

@@ -1,4 +1,4 @@
-"""What is counted, and how it is told."""
+"""What is counted, and how it is exposed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployments.imaging import Made, Progress
+from deployments.imaging import FinishedImage, Progress
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Metrics, ModelFacts
 from deployments.states import ModelState
 from deployments.vision import Answer
-from deployments.voice import Spoken
+from deployments.voice import SpeechChunk
 from models.tasks import ChatDelta, Usage
 from tests.deployments.apps import client, make_app
 
@@ -110,7 +110,7 @@ def test_a_streamed_call_is_timed_to_its_first_piece_and_to_its_end() -> None:
 def test_what_models_make_is_counted_from_their_results() -> None:
     metrics = Metrics()
     for result in (
-        Progress(1, 2), Made(b"", 1), Made(b"", 2), Spoken(b"", 1.5), Spoken(b"", 0.5),
+        Progress(1, 2), FinishedImage(b"", 1), FinishedImage(b"", 2), SpeechChunk(b"", 1.5), SpeechChunk(b"", 0.5),
         Answer("a", "stop", Usage(10, 3)), ChatDelta("a"), ChatDelta("", "stop", Usage(7, 2)),
     ):  # fmt: skip
         metrics.made("m", result)

@@ -288,7 +288,7 @@ async def test_pictures_are_embedded_again_when_their_embedder_cannot_be_had_any
 
 
 class Slow(ColourEmbedder):
-    """One that embeds nothing before it is told to."""
+    """One that embeds nothing before it may."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -490,7 +490,7 @@ async def test_an_index_that_a_crash_left_with_a_log_is_set_aside_with_it(
 
 
 class Waiting(FileStore):
-    """A store that puts pictures when it is told to."""
+    """A store that puts pictures when it may."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -132,7 +132,7 @@ def test_what_ends_a_run_leaves_nothing_of_an_offloaded_model_on_the_device(
 
     with pytest.raises((OutOfMemory, type(error))):
         engine.generate(job, ending)
-    assert engine._pipeline._all_hooks is not hooks  # diffusers brings everything back and hooks it anew
+    assert engine._pipeline._all_hooks is not hooks  # diffusers brings everything back and adds new hooks
     assert engine.generate(job, on_step) == whole
 
 

@@ -1,4 +1,4 @@
-"""Calls of image search: turns, refusals, a replica that dies or says nothing, and what is told of it."""
+"""Calls of image search: turns, refusals, a replica that dies or does not answer, and the state that clients see."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_however_many_ask_for_the_state_search_is_asked_once_a_second(tmp_
     assert await search.state() == {"state": "ready"}
     assert (await search.facts()).calls_of_embedder == {"ok": 3}
     assert len(replica.calls) == 1
-    search._told_at -= 1.0  # a second later
+    search._state_at -= 1.0  # a second later
     await search.state()
     assert len(replica.calls) == 2
 

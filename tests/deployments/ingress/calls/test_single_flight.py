@@ -10,7 +10,7 @@ from deployments.ingress.calls.single_flight import SingleFlight
 
 
 class Kitchen:
-    """Makes what it is told when it may; counts."""
+    """Makes what it is asked for when it may; counts."""
 
     def __init__(self) -> None:
         self.single_flight = SingleFlight[str, str]()
@@ -32,7 +32,7 @@ class Kitchen:
 
     async def order(self, *keys: str) -> asyncio.Task[dict[str, str]]:
         """A caller, who has begun to wait."""
-        task = asyncio.ensure_future(self.single_flight.board(keys, self.make))
+        task = asyncio.ensure_future(self.single_flight.get(keys, self.make))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return task

@@ -41,7 +41,7 @@ class Line:
 
 
 async def settled() -> None:
-    """Return when whoever could go on has gone on."""
+    """Return when every task that could go on has done so."""
     for _ in range(3):
         await asyncio.sleep(0)
 

@@ -74,7 +74,7 @@ async def test_a_file_that_is_removed_takes_its_keys_along_and_opens_nothing(tmp
         file.path.unlink()
         assert (await status(http, key), await status(http)) == (401, 401)
     async with serving(tmp_path) as http:
-        assert await status(http) == 200, "who removes the file and starts the server anew wants it open"
+        assert await status(http) == 200, "removing the file and restarting the server opens it"
 
 
 async def test_a_file_that_is_named_closes_the_server_before_it_is_there(tmp_path: Path) -> None:

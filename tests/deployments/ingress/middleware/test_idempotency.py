@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: what is given again, what is made anew, who waits and who is refused."""
+"""`Idempotency-Key`: which responses are repeated, which are made again, which requests wait and which are refused."""
 
 from __future__ import annotations
 

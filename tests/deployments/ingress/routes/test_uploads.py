@@ -158,7 +158,7 @@ async def test_with_keys_of_any_kind_the_latest_takes_each_of_them_and_the_rest_
         files = {"file": ("x", picture())}
         assert (await http.post("/upload", files=files)).status_code == 401
         assert (await http.post("/upload", files=files, headers=bearer("secret"))).status_code == 401
-        assert (await http.get(url)).status_code == 200, "whoever was told the name may see the picture"
+        assert (await http.get(url)).status_code == 200, "the name alone is enough to see the picture"
 
 
 async def test_only_keys_of_the_server_close_the_latest_too(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class Picture:
 
 @dataclass
 class Work:
-    """What the route `/work` does: it holds a picture until it is told how to end."""
+    """What the route `/work` does: it holds a picture until the test says how it ends."""
 
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
