@@ -40,6 +40,7 @@ PARTS: Final[tuple[Part, ...]] = (
     Part("z-image", "Z-Image Turbo", "bench.gpu.pictures:run", 90, 20.6, ("z-image",)),
     Part("dev", "FLUX.1 dev", "bench.gpu.pictures:run", 130, 33.8, ("dev",)),
     Part("schnell", "FLUX.1 schnell", "bench.gpu.pictures:run", 70, 33.8, ("schnell",)),
+    Part("speech", "Qwen3-TTS 1.7B", "bench.gpu.speech:run", 60, 4.5, environment="qwen_tts"),
     Part("chat", "Qwen2.5-VL 7B", "bench.gpu.chat:run", 90, 16.6),
     Part("search", "SigLIP2 B/16", "bench.gpu.search:run", 30, 0.8),
     Part("qwen-image", "Qwen-Image", "bench.gpu.pictures:run", 110, 57.7, ("qwen-image",)),

@@ -20,6 +20,7 @@ from bench.gpu.parts import PARTS, Part
 from bench.gpu.report import Figure
 from bench.gpu.runner import run
 from bench.gpu.work import Work
+from cli.environment import ROOT
 
 
 def works(work: Work) -> None:
@@ -52,6 +53,8 @@ def part(name: str, seconds: float = 60, environment: str | None = None) -> Part
 
 
 def test_a_tiny_run_comes_through_every_part(tmp_path: Path) -> None:
+    script = ROOT / "deploy" / "environment.sh"
+    subprocess.run([script, "qwen_tts"], env={**os.environ, "PYTHON": sys.executable}, check=True)
     assert main(["--tiny", "--seconds", "1500", "--out", str(tmp_path)]) == 0
     found = read(tmp_path)
     assert found["failed"] == 0

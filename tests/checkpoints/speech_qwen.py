@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,24 @@ from models.speech.text import LANGUAGES
 from tests.checkpoints.words import byte_level_bpe
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>")
-_CODES, _CODEBOOKS = 256, 3
-_SIZES: dict[str, Any] = {
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large a checkpoint is. `text_vocabulary`: the words of its embedding; None: as many as the tokenizer has."""
+
+    talker: dict[str, Any]
+    predictor: dict[str, Any]
+    text_hidden: int
+    speaker_encoder: dict[str, Any]
+    codes: int
+    codebooks: int
+    encoder: dict[str, Any]
+    decoder: dict[str, Any]
+    text_vocabulary: int | None = None
+
+
+_SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 37,
     "num_hidden_layers": 2,
@@ -21,9 +38,61 @@ _SIZES: dict[str, Any] = {
     "head_dim": 16,
     "initializer_range": 0.2,
 }
+_SMALL_CODEC: dict[str, Any] = {**_SMALL, "hidden_size": 16, "head_dim": 8, "codebook_size": 256}
+TINY = Sizes(
+    talker={**_SMALL, "rope_scaling": {"rope_type": "default", "interleaved": True, "mrope_section": [4, 2, 2]}},
+    predictor=_SMALL,
+    text_hidden=24,
+    speaker_encoder={
+        "enc_dim": 32,
+        "enc_channels": [16, 16, 16, 16, 48],
+        "enc_attention_channels": 8,
+        "enc_res2net_scale": 2,
+        "enc_se_channels": 8,
+    },
+    codes=256,
+    codebooks=3,
+    encoder={
+        **_SMALL_CODEC,
+        "num_filters": 4,
+        "upsample_groups": 16,
+        "codebook_dim": 8,
+        "vector_quantization_hidden_dimension": 8,
+        "num_quantizers": 6,
+    },
+    decoder={**_SMALL_CODEC, "codebook_dim": 16, "latent_dim": 16, "decoder_dim": 32, "num_quantizers": 3},
+)
+RELEASED = Sizes(
+    talker={
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "rope_theta": 1_000_000,
+        "rope_scaling": {"rope_type": "default", "interleaved": True, "mrope_section": [24, 20, 20]},
+    },
+    predictor={
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+    },
+    text_hidden=2048,
+    speaker_encoder={"enc_dim": 2048},
+    codes=2048,
+    codebooks=16,
+    encoder={"use_causal_conv": True},
+    decoder={},
+    text_vocabulary=151_936,
+)
+"""Qwen3-TTS-12Hz-1.7B-Base; what is not named is qwen-tts' own default."""
 
 
-def write_qwen_tts(folder: Path) -> None:
+def write_qwen_tts(folder: Path, sizes: Sizes = TINY) -> None:
     """A Base Qwen3TTSForConditionalGeneration of 24 kHz, whose sentences do not end by themselves."""
     import_qwen_tts()
 
@@ -31,7 +100,7 @@ def write_qwen_tts(folder: Path) -> None:
     from qwen_tts.core.models import Qwen3TTSConfig, Qwen3TTSForConditionalGeneration
 
     torch.manual_seed(0)
-    config = _config(_write_tokenizer(folder))
+    config = _config(_write_tokenizer(folder), sizes)
     model = Qwen3TTSForConditionalGeneration(Qwen3TTSConfig(**config))
     end = config["talker_config"]["codec_eos_token_id"]
     model.talker.codec_head.weight.data[end] = 0  # half of all others score higher, and only 50 are chosen from
@@ -42,12 +111,12 @@ def write_qwen_tts(folder: Path) -> None:
     defaults = {"do_sample": True, "subtalker_dosample": True, "repetition_penalty": 1.05, "max_new_tokens": 8192}
     defaults |= {f"{part}{name}": value for part in ("", "subtalker_") for name, value in chances.items()}
     (folder / "generation_config.json").write_text(json.dumps(defaults))
-    _write_speech_tokenizer(folder / "speech_tokenizer")
+    _write_speech_tokenizer(folder / "speech_tokenizer", sizes)
 
 
-def _config(vocabulary: dict[str, int]) -> dict[str, Any]:
+def _config(vocabulary: dict[str, int], sizes: Sizes) -> dict[str, Any]:
     # the last 1024 of the talker's codes are no sounds, whatever the size of the codebooks
-    marks = iter(range(_CODES, _CODES + 1024))
+    marks = iter(range(sizes.codes, sizes.codes + 1024))
     return {
         "tokenizer_type": "qwen3_tts_tokenizer_12hz",
         "tts_model_size": "1b7",
@@ -58,13 +127,16 @@ def _config(vocabulary: dict[str, int]) -> dict[str, Any]:
         "tts_bos_token_id": vocabulary["<tts_text_bos>"],
         "tts_eos_token_id": vocabulary["<tts_text_eod>"],
         "talker_config": {
-            **_SIZES,
-            "vocab_size": _CODES + 1024,
-            "text_vocab_size": len(vocabulary),
-            "text_hidden_size": 24,
-            "num_code_groups": _CODEBOOKS,
-            "rope_scaling": {"rope_type": "default", "interleaved": True, "mrope_section": [4, 2, 2]},
-            "code_predictor_config": {**_SIZES, "vocab_size": _CODES, "num_code_groups": _CODEBOOKS},
+            **sizes.talker,
+            "vocab_size": sizes.codes + 1024,
+            "text_vocab_size": sizes.text_vocabulary or len(vocabulary),
+            "text_hidden_size": sizes.text_hidden,
+            "num_code_groups": sizes.codebooks,
+            "code_predictor_config": {
+                **sizes.predictor,
+                "vocab_size": sizes.codes,
+                "num_code_groups": sizes.codebooks,
+            },
             "codec_bos_id": next(marks),
             "codec_eos_token_id": next(marks),
             "codec_think_id": next(marks),
@@ -76,14 +148,7 @@ def _config(vocabulary: dict[str, int]) -> dict[str, Any]:
             "spk_id": {},
             "spk_is_dialect": {},
         },
-        "speaker_encoder_config": {
-            "enc_dim": _SIZES["hidden_size"],
-            "enc_channels": [16, 16, 16, 16, 48],
-            "enc_attention_channels": 8,
-            "enc_res2net_scale": 2,
-            "enc_se_channels": 8,
-            "sample_rate": 24_000,
-        },
+        "speaker_encoder_config": {**sizes.speaker_encoder, "sample_rate": 24_000},
     }
 
 
@@ -102,30 +167,16 @@ def _write_tokenizer(folder: Path) -> dict[str, int]:
     return found
 
 
-def _write_speech_tokenizer(folder: Path) -> None:
+def _write_speech_tokenizer(folder: Path, sizes: Sizes) -> None:
     """12.5 frames a second, as released: strides of 8, 6, 5, 4 and 2 one way, of 8, 5, 4, 3, 2 and 2 the other."""
     import torch
     from qwen_tts.core import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
     from transformers import EncodecFeatureExtractor
 
-    transformer = {**_SIZES, "hidden_size": 16, "head_dim": 8, "codebook_size": _CODES}
     config = Qwen3TTSTokenizerV2Config(
-        encoder_config={
-            **transformer,
-            "num_filters": 4,
-            "upsample_groups": 16,
-            "codebook_dim": 8,
-            "vector_quantization_hidden_dimension": 8,
-            "num_quantizers": 2 * _CODEBOOKS,
-        },
-        decoder_config={
-            **transformer,
-            "codebook_dim": 16,
-            "latent_dim": 16,
-            "decoder_dim": 32,
-            "num_quantizers": _CODEBOOKS,
-        },
-        encoder_valid_num_quantizers=_CODEBOOKS,
+        encoder_config=sizes.encoder,
+        decoder_config=sizes.decoder,
+        encoder_valid_num_quantizers=sizes.codebooks,
     )
     model = Qwen3TTSTokenizerV2Model(config)
     for name, values in (*model.named_buffers(), *model.named_parameters()):
