@@ -43,55 +43,13 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
     """
     proxy, stats, metrics, autoscaler, dashboard = map(str, free_ports(5))
     ours = {
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # That mode keeps up to 1000 lines of a replica's log in memory, where nobody sees them.
-        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+        **_ray_environment(),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": proxy,
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAINING_SECONDS,
         "AUTOSCALER_METRIC_PORT": autoscaler,
         "DASHBOARD_METRIC_PORT": dashboard,
-        "RAY_AUTH_MODE": "token",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",  # of the hub's client, and what others send through it
-        "DISABLE_SAFETENSORS_CONVERSION": "1",  # transformers would ask a service to convert a checkpoint
-        # No caller's X-Forwarded-… is believed by the HTTP server; `trusted_proxies` says whose are.
-        # Pictures travel between ingress and replicas; Serve's 4 MiB would stop an ordinary photograph.
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
-        "FORWARDED_ALLOW_IPS": "",
-        # Ray gives its workers nice 15, and a busy desktop would starve the server that it waits for.
-        "RAY_worker_niceness": "0",
-        "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
-        "RAY_ROTATION_BACKUP_COUNT": "2",
-        # Despite its name: on Linux too, 0 makes 127.0.0.1 the node's address, and Ray then listens nowhere else.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # What `runtime_env: {worker_process_setup_hook: …}` sets; set here, it holds for every worker, and the workers
-        # that Ray starts in advance can be used.
-        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cli.ray_internals.listen_on_node_address",
-        # Threads that wait for work sleep instead of spinning, which takes the cores from each other's replicas.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
-        **LARGE_PAGES,
     }
     if binary := haproxy_binary():
-        ours |= {
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY_WRAPPER),
-            # Three failed looks and it is started again: within 10 s of its death, and not 30.
-            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-            # X-Prompt may be 18 KB: 2000 Korean characters, percent-encoded
-            "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(64 * 2**10),
-            "RAY_SERVE_HAPROXY_STATS_PORT": stats,
-            "RAY_SERVE_HAPROXY_METRICS_PORT": metrics,
-            "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
-            "ATELIER_HAPROXY_BINARY": binary,
-            "ATELIER_HAPROXY_PORT": str(port),
-            "ATELIER_HAPROXY_HOST": f"[{host}]" if ":" in host and host[0] != "[" else host,
-        }
+        ours |= _haproxy_environment(binary, host, port, folder, stats, metrics)
     else:
         ours["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "0"
     if endpoint_of_traces():
@@ -108,6 +66,62 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
     search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     own = {"ATELIER_HOME": str(home), "PYTHONPATH": search_path, "ATELIER_PEER_TOKEN": secrets.token_hex(16)}
     return {**ours, **theirs, **own}
+
+
+def _ray_environment() -> dict[str, str]:
+    """How Ray, Serve and the libraries of models behave."""
+    return {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # That mode keeps up to 1000 lines of a replica's log in memory, where nobody sees them.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAINING_SECONDS,
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",  # of the hub's client, and what others send through it
+        "DISABLE_SAFETENSORS_CONVERSION": "1",  # transformers would ask a service to convert a checkpoint
+        # Pictures travel between ingress and replicas; Serve's 4 MiB would stop an ordinary photograph.
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
+        # The HTTP server believes no X-Forwarded-… header; `trusted_proxies` says whose count.
+        "FORWARDED_ALLOW_IPS": "",
+        # Ray gives its workers nice 15, and a busy desktop would starve the server that it waits for.
+        "RAY_worker_niceness": "0",
+        "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
+        "RAY_ROTATION_BACKUP_COUNT": "2",
+        # Despite its name: on Linux too, 0 makes 127.0.0.1 the node's address, and Ray then listens nowhere else.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # What `runtime_env: {worker_process_setup_hook: …}` sets; set here, it holds for every worker, and the workers
+        # that Ray starts in advance can be used.
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cli.ray_internals.listen_on_node_address",
+        # Threads that wait for work sleep instead of spinning, which takes the cores from each other's replicas.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+        **LARGE_PAGES,
+    }
+
+
+def _haproxy_environment(
+    binary: str, host: str, port: int, folder: Path, stats_port: str, metrics_port: str
+) -> dict[str, str]:
+    """How Serve runs HAProxy, and what `haproxy.sh` reads."""
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY_WRAPPER),
+        # Three failed looks and it is started again: within 10 s of its death, and not 30.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        # X-Prompt may be 18 KB: 2000 Korean characters, percent-encoded
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(64 * 2**10),
+        "RAY_SERVE_HAPROXY_STATS_PORT": stats_port,
+        "RAY_SERVE_HAPROXY_METRICS_PORT": metrics_port,
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        "ATELIER_HAPROXY_BINARY": binary,
+        "ATELIER_HAPROXY_PORT": str(port),
+        "ATELIER_HAPROXY_HOST": f"[{host}]" if ":" in host and host[0] != "[" else host,
+    }
 
 
 def endpoint_of_traces() -> str | None:
