@@ -43,5 +43,6 @@ PARTS: Final[tuple[Part, ...]] = (
     Part("speech", "Qwen3-TTS 1.7B", "bench.gpu.speech:run", 60, 4.5, environment="qwen_tts"),
     Part("chat", "Qwen2.5-VL 7B", "bench.gpu.chat:run", 90, 16.6),
     Part("search", "SigLIP2 B/16", "bench.gpu.search:run", 30, 0.8),
+    Part("server", "the whole server", "bench.gpu.server:run", 120, 16.2),
     Part("qwen-image", "Qwen-Image", "bench.gpu.pictures:run", 110, 57.7, ("qwen-image",)),
 )

@@ -151,17 +151,25 @@ def download(pins: list[str], folder: Path, target: Target) -> list[str]:
         command += ["--abi", tag]
     for platform in _PLATFORMS:
         command += ["--platform", platform]
-    if not pins or subprocess.run([*command, *pins], stderr=subprocess.DEVNULL).returncode == 0:
-        return []
-    missing = []
-    for pin in pins:  # one without a wheel ends the whole download
-        result = subprocess.run([*command, pin], capture_output=True, text=True)
-        if result.returncode and target.builder:
-            build = [target.builder, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), pin]
-            result = subprocess.run(build, capture_output=True, text=True)
+    without_wheel: list[str] = []
+    missing: list[str] = []
+    while pins:
+        result = subprocess.run([*command, *pins], capture_output=True, text=True)
+        if result.returncode == 0:
+            break
+        found = re.search(r"No matching distribution found for (\S+)", result.stderr)
+        if found is None or found[1] not in pins:
+            return [f"{', '.join(pins)}: {(result.stderr.strip() or 'pip failed').splitlines()[-1]}"]
+        without_wheel.append(found[1])  # one of them ends the whole download
+        pins = [pin for pin in pins if pin != found[1]]
+    for pin in without_wheel:
+        if target.builder is None:
+            missing.append(f"{pin}: there is no wheel for it")
+            continue
+        build = [target.builder, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), pin]
+        result = subprocess.run(build, capture_output=True, text=True)
         if result.returncode:
-            errors = re.findall(r"ERROR: (.+)", result.stderr) or [f"pip ended with {result.returncode}"]
-            missing.append(f"{pin}: {errors[-1]}")
+            missing.append(f"{pin}: {(result.stderr.strip() or 'pip failed').splitlines()[-1]}")
     return missing
 
 
