@@ -1,0 +1,386 @@
+"""What the policy tells Serve and the board, moment by moment. Ray is replaced by a store of this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.serve._private.common import DeploymentID, ReplicaID
+from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
+
+from deployments import serve_internals
+from deployments.residency import policy
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
+from deployments.residency.plan import Rules
+from deployments.residency.policy import Residency
+from deployments.states import ReplicaState
+from stores.footprints import Footprints
+
+GB = 10**9
+RULES = Rules(idle_timeout=300, quiet=1, min_residence=5, patience=15, stall=15)
+
+
+class KeyValueStore:
+    """Ray's, of one process. `listed` counts how often somebody looked."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[bytes, bytes], bytes] = {}
+        self.listed = 0
+
+    def _internal_kv_put(self, key: bytes, value: bytes, overwrite: bool, namespace: bytes) -> None:
+        assert overwrite
+        self._values[namespace, key] = value
+
+    def _internal_kv_get(self, key: bytes, namespace: bytes) -> bytes | None:
+        return self._values.get((namespace, key))
+
+    def _internal_kv_del(self, key: bytes, namespace: bytes) -> None:
+        self._values.pop((namespace, key), None)
+
+    def _internal_kv_list(self, prefix: bytes, namespace: bytes) -> list[bytes]:
+        self.listed += 1
+        return [key for space, key in self._values if space == namespace and key.startswith(prefix)]
+
+
+@dataclass
+class Clock:
+    """Time that passes when a test says so."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+@dataclass
+class Model:
+    """A deployment as Serve sees it."""
+
+    name: str
+    needs: int = 6 * GB
+    options: Mapping[str, Any] = field(default_factory=dict)
+    requests: int = 0
+    target: int = 0
+    replica: ReplicaStatus | None = None
+
+
+class Machine:
+    """A machine of 10 GB with some models, on which Serve does what the policy says once a test lets it."""
+
+    def __init__(self, *models: Model, rules: Rules = RULES) -> None:
+        self.clock, self.store = Clock(), KeyValueStore()
+        self.models, self.rules = {model.name: model for model in models}, rules
+        self.residency = Residency()
+        self.notes = ReplicaStatusStore("atelier")
+        self.is_silent = False
+        """Replicas say nothing, not even that they live."""
+        self._replicas = 0
+
+    def decide(self, seconds: float = 0.0) -> set[str]:
+        """The models that shall be loaded, so many seconds later."""
+        self.clock.now += seconds
+        for each in self.models.values():
+            if each.replica and not self.is_silent:
+                each.replica = replace(each.replica, beats=each.replica.beats + 1)
+                self.notes.put(each.replica)
+        targets, state = self.residency({self._id(name): self._context(each) for name, each in self.models.items()})
+        assert state == {}
+        for name, each in self.models.items():
+            each.target = targets[self._id(name)]
+        return {name for name, each in self.models.items() if each.target}
+
+    def load(self, name: str, state: ReplicaState = ReplicaState.READY, **what: Any) -> None:
+        """Serve starts a replica, which says that it has loaded its model, or how far it is."""
+        model = self.models[name]
+        self._replicas += 1
+        replica = f"{name}-{self._replicas}"
+        model.target = 1
+        model.replica = ReplicaStatus(name, replica, "here", 1, state, self.clock.now, used_at=self.clock.now, **what)
+        self.notes.put(model.replica)
+
+    def use(self, name: str, active: int = 0) -> None:
+        """A request has come, and has ended unless one is active."""
+        model = self.models[name]
+        assert model.replica
+        used = {"requests": model.replica.requests + 1, "active": active, "used_at": self.clock.now}
+        model.replica, model.requests = replace(model.replica, **used), active  # type: ignore[arg-type]
+        self.notes.put(model.replica)
+
+    def unload(self, name: str) -> None:
+        """Serve has stopped the replica, which took its note down."""
+        model = self.models[name]
+        assert model.replica
+        self.notes.forget(model.replica.replica)
+        model.replica = None
+
+    @property
+    def verdicts(self) -> dict[str, ResidencyStatus]:
+        return self.notes.verdicts()
+
+    def _id(self, name: str) -> DeploymentID:
+        return DeploymentID(name, "atelier")
+
+    def _context(self, model: Model) -> AutoscalingContext:
+        running = [ReplicaID(model.replica.replica, self._id(model.name))] if model.replica else []
+        kwargs = {"needs": {"memory": model.needs}, "rules": asdict(self.rules), **model.options}
+        config = AutoscalingConfig(min_replicas=0, max_replicas=1, policy=AutoscalingPolicy(policy_kwargs=kwargs))
+        return AutoscalingContext(
+            deployment_id=self._id(model.name),
+            deployment_name=model.name,
+            app_name="atelier",
+            current_num_replicas=len(running),
+            target_num_replicas=model.target,
+            running_replicas=running,
+            total_num_requests=model.requests,
+            total_queued_requests=None,
+            aggregated_metrics=None,
+            raw_metrics=None,
+            capacity_adjusted_min_replicas=0,
+            capacity_adjusted_max_replicas=1,
+            policy_state={},
+            last_scale_up_time=None,
+            last_scale_down_time=None,
+            current_time=self.clock.now,
+            config=config,
+        )
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Two models of which one fits at a time."""
+    return started(monkeypatch, Machine(Model("a"), Model("b")))
+
+
+def started(monkeypatch: pytest.MonkeyPatch, made: Machine) -> Machine:
+    monkeypatch.setattr(serve_internals, "internal_kv", made.store)
+    monkeypatch.setattr(policy, "time", made.clock)
+    here = {"NodeID": "here", "Alive": True, "Resources": {"memory": 10 * GB}}
+    gone = {"NodeID": "gone", "Alive": False, "Resources": {"memory": 99 * GB}}
+    monkeypatch.setattr(ray, "nodes", lambda: [here, gone])
+    return made
+
+
+def test_a_model_is_started_when_somebody_waits_for_it(machine: Machine) -> None:
+    assert machine.decide() == set()
+    machine.models["a"].requests = 1
+    assert machine.decide(1) == {"a"}
+
+
+def test_a_load_is_counted_once_and_told_on_the_board(machine: Machine) -> None:
+    machine.load("a")
+    for _ in range(3):
+        assert machine.decide(1) == {"a"}
+    assert machine.verdicts["a"] == ResidencyStatus(loads=1)
+
+
+def test_an_idle_model_leaves_when_its_time_is_over_and_use_begins_it_again(machine: Machine) -> None:
+    machine.load("a")
+    machine.decide()
+    machine.decide(299)
+    machine.use("a")
+    assert machine.decide(2) == {"a"}
+    assert machine.decide(299) == {"a"}
+    assert machine.decide(2) == set()
+    assert machine.verdicts["a"].evictions == {"idle": 1}
+
+
+def test_a_model_at_work_is_not_idle(machine: Machine) -> None:
+    machine.load("a")
+    machine.use("a", active=1)
+    machine.decide()
+    assert machine.decide(9999) == {"a"}
+
+
+def test_the_room_of_an_idle_model_is_kept_for_the_one_that_it_was_given_to(machine: Machine) -> None:
+    machine.load("a")
+    machine.decide()
+    machine.models["b"].requests = 1
+    assert machine.decide(30) == {"b"}
+    assert machine.verdicts["b"].waits_for == "a"
+    assert (machine.verdicts["a"].held_for, machine.verdicts["a"].evictions) == ("b", {"room": 1})
+    machine.unload("a")
+    machine.models["a"].requests = 1  # is asked for again at once
+    machine.decide(1)
+    assert machine.verdicts["a"].held_for == "b"
+    machine.load("b")
+    machine.decide(1)
+    assert machine.verdicts["a"].held_for == ""
+
+
+def test_an_eviction_is_counted_once_however_long_the_model_takes_to_leave(machine: Machine) -> None:
+    machine.load("a")
+    machine.decide()
+    machine.models["b"].requests = 1
+    for _ in range(5):
+        assert machine.decide(2) == {"b"}
+    assert machine.verdicts["a"].evictions == {"room": 1}
+
+
+def test_a_busy_model_is_left_alone_until_another_has_waited_for_its_patience(machine: Machine) -> None:
+    machine.load("a")
+    machine.use("a", active=1)
+    machine.models["b"].requests = 1
+    assert "a" in machine.decide(6)
+    assert machine.verdicts["b"].waits_for == "a"
+    assert "a" in machine.decide(14)
+    assert machine.decide(1) == {"b"}
+
+
+def test_who_gives_up_waiting_waits_from_the_beginning_the_next_time(machine: Machine) -> None:
+    machine.load("a")
+    machine.use("a", active=1)
+    machine.models["b"].requests = 1
+    machine.decide(6)
+    machine.models["b"].requests = 0
+    machine.decide(14)
+    machine.models["b"].requests = 1
+    machine.decide()
+    assert "a" in machine.decide(14)
+
+
+def test_a_model_that_was_asked_to_leave_leaves_and_the_request_is_taken_down_with_its_replica(
+    machine: Machine,
+) -> None:
+    machine.load("a")
+    machine.decide()
+    machine.notes.ask_to_leave("a-1")
+    assert machine.decide(1) == set()
+    assert machine.verdicts["a"].evictions == {"asked": 1}
+    machine.unload("a")
+    machine.decide(1)
+    assert machine.notes.asked_to_leave() == set()
+
+
+def test_a_wish_that_a_replica_leave_which_has_died_is_taken_down(machine: Machine) -> None:
+    machine.notes.ask_to_leave("a-gone")
+    machine.decide()
+    assert machine.notes.asked_to_leave() == set()
+
+
+def test_a_replica_that_has_said_nothing_for_a_minute_is_dead_and_its_note_is_taken_down(machine: Machine) -> None:
+    machine.notes.put(ReplicaStatus("a", "a-killed", "here", 1, ReplicaState.READY, since=1.0))
+    machine.decide()
+    machine.decide(59)
+    assert [facts.replica for facts in machine.notes.facts()] == ["a-killed"]
+    machine.decide(2)
+    assert machine.notes.facts() == []
+
+
+def test_a_replica_whose_beats_grow_lives(machine: Machine) -> None:
+    machine.load("a")
+    for _ in range(4):
+        machine.decide(50)
+    assert [facts.replica for facts in machine.notes.facts()] == ["a-1"]
+
+
+def test_a_replica_that_serve_knows_and_the_board_does_not_yet_is_not_touched(machine: Machine) -> None:
+    machine.load("a")
+    machine.notes.forget("a-1")
+    machine.is_silent = True
+    machine.models["b"].requests = 1
+    assert "a" in machine.decide(100)
+
+
+def test_a_model_that_fits_nowhere_is_said_to_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = started(monkeypatch, Machine(Model("a"), Model("huge", 11 * GB, requests=1)))
+    machine.load("a")
+    machine.decide(30)
+    assert machine.verdicts["huge"].is_too_large
+    assert machine.models["a"].target == 1
+
+
+def test_a_kept_model_is_loaded_unasked_and_never_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = started(monkeypatch, Machine(Model("kept", options={"keep": True}), Model("b")))
+    assert machine.decide() == {"kept"}
+    machine.load("kept")
+    machine.models["b"].requests = 1
+    assert "kept" in machine.decide(9999)
+    assert machine.verdicts["b"].is_too_large
+
+
+def test_a_preloaded_model_is_there_at_first_and_leaves_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = started(monkeypatch, Machine(Model("early", options={"preload": True}, target=1)))
+    assert machine.decide() == {"early"}
+    assert machine.decide(400) == {"early"}  # its load may take longer than it may idle
+    machine.load("early")
+    assert machine.decide(1) == {"early"}
+    assert machine.decide(300) == set()
+    machine.unload("early")
+    assert machine.decide(1) == set()
+
+
+def test_a_model_is_loaded_again_after_so_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = started(monkeypatch, Machine(Model("a", options={"max_requests": 2})))
+    machine.load("a")
+    machine.use("a")
+    assert machine.decide(1) == {"a"}
+    machine.use("a")
+    assert machine.decide(1) == set()
+
+
+def test_the_idle_leave_for_one_whose_load_ran_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = started(monkeypatch, Machine(Model("a", GB), Model("b", GB)))
+    machine.load("a")
+    machine.decide(1)
+    machine.load("b", ReplicaState.OUT_OF_MEMORY)
+    assert machine.decide(1) == {"b"}
+    assert machine.verdicts["a"].evictions == {"room": 1}
+
+
+def test_what_a_model_takes_is_kept_on_disk_for_the_next_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "footprints.json"
+    options = {"footprint": {"file": str(file), "identity": "a of today"}}
+    machine = started(monkeypatch, Machine(Model("a", options=options)))
+    machine.load("a", main_bytes=123)
+    machine.decide()
+    assert Footprints(file).get("a of today") == 123
+
+
+def test_a_policy_that_takes_over_goes_on_counting_where_the_last_one_was(machine: Machine) -> None:
+    machine.load("a")
+    machine.decide()
+    machine.notes.ask_to_leave("a-1")
+    machine.decide(1)
+    machine.unload("a")
+    machine.load("a")
+    machine.decide(1)
+    machine.residency = Residency()
+    machine.decide(1)
+    machine.models["b"].requests = 1
+    machine.decide(30)
+    assert (machine.verdicts["a"].loads, machine.verdicts["a"].evictions) == (2, {"asked": 1, "room": 1})
+
+
+def test_while_nobody_waits_the_board_is_read_once_a_second(machine: Machine) -> None:
+    machine.decide()
+    before = machine.store.listed
+    for _ in range(9):
+        machine.decide(0.1)
+    assert machine.store.listed == before
+    machine.decide(0.2)
+    looks = machine.store.listed - before
+    assert looks > 0
+    machine.models["a"].requests = 1
+    machine.decide(0.1)
+    assert machine.store.listed == before + 2 * looks
+
+
+def test_what_cannot_be_decided_is_logged_and_leaves_all_as_it_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("the head node does not answer")
+
+    monkeypatch.setattr(ray, "nodes", fails)
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)
+    contexts = {machine._id("a"): machine._context(machine.models["a"])}
+    assert machine.residency(contexts) == ({}, {})
+    assert "the head node does not answer" in caplog.text
