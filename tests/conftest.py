@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,22 +11,38 @@ import pytest
 from xdist.remote import Producer
 
 from tests.buckets import Bucket, new_bucket, s3_server
-from tests.dealing import Dealing, dealt_with, in_order
+from tests.dealing import SERVED, Dealing, dealt_with, in_order, served_of
 from tests.postgres_server import new_database, postgres_server
 from tests.servers import Server, start_server
 
-_NEED_THE_SERVER = pytest.StashKey[set[str]]()
+_SECONDS = "atelier/seconds"
+_seconds: defaultdict[str, float] = defaultdict(float)
+"""What each file, or folder, of tests has taken in this run."""
+_need_the_server = pytest.StashKey[frozenset[str]]()
 _shared = ExitStack()
 """What ends with the last test that needs it."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[_NEED_THE_SERVER] = in_order(items)
+    in_order(items, config.cache.get(_SECONDS, {}) if hasattr(config, "cache") else {})
+    config.stash[_need_the_server] = served_of(items)
+    if hasattr(config, "cache") and getattr(config, "workerinput", {}).get("workerid") == "gw0":
+        config.cache.set(SERVED, sorted(served_of(items)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if dealt_with(item.nodeid) not in item.config.stash[_NEED_THE_SERVER]:  # then none after it does
+    if dealt_with(item.nodeid) not in item.config.stash[_need_the_server]:  # then none after it does
         _shared.close()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[dealt_with(report.nodeid)] += report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "cache") and not hasattr(session.config, "workerinput"):
+        known = session.config.cache.get(_SECONDS, {})
+        session.config.cache.set(_SECONDS, {**known, **{name: round(each, 1) for name, each in _seconds.items()}})
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Dealing:

@@ -1,43 +1,58 @@
-"""Which files of tests are dealt to one process together, and which come first.
+"""Which tests are dealt to one process together, and in which order: what takes longest first, so that nothing long is
+left for the end.
 
-Whole files are dealt out, to whoever has next to nothing left. Those that need the shared server come first: it can end
-before the others, of whose time it would take a fifth of a core. Of both the longest come first, so that no process is
-alone with one of them at the end. The files of a folder with a server of its own stay together, to start it once.
+How long each took in the last run is kept in pytest's cache. What was never run here comes first when it starts servers
+or is given more time than the other tests, and else by the number of its tests.
+
+Those that need the shared server all go to one process, so that it is started once; that process begins with them,
+and its server ends when it has come to the others, of whose time it would take a fifth of a core.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+from tests.servers import start_server
 
 TOGETHER: Final = "tests/api/attached"
-SECONDS: Final = {
-    "tests/api/test_fleet.py": 220,
-    TOGETHER: 150,
-    "tests/test_launch.py": 130,
-    "tests/api/test_resilience.py": 110,
-    "tests/models/image/test_diffusion_mlx.py": 80,
-    "tests/api/test_curl_families.py": 75,
-    "tests/api/test_broken_model.py": 70,
-    "tests/models/speech/test_qwen.py": 70,
-    "tests/models/image/test_diffusion_edits.py": 65,
-    "tests/api/test_cli_search.py": 60,
-    "tests/api/test_keys.py": 60,
-    "tests/models/speech/test_mlx.py": 60,
-    "tests/models/test_builtin.py": 55,
-    "tests/api/test_examples.py": 50,
-    "tests/test_serve_run.py": 50,
-}
-"""What takes longest, roughly; the rest may come in any order."""
+"""A folder with a server of its own, whose files stay together."""
+SERVED: Final = "atelier/served"
+"""Where pytest's cache has the names that need the shared server: only a process that has collected them knows."""
 
 
 class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Deals out files in the order of the collection, and a folder of `TOGETHER` as if it were one."""
+    """Deals out files in the order of the collection, and those that need the shared server to one process only."""
+
+    def schedule(self) -> None:
+        self._served = set(self.config.cache.get(SERVED, ())) if hasattr(self.config, "cache") else set()
+        super().schedule()
 
     def _split_scope(self, nodeid: str) -> str:
         return dealt_with(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if (chosen := self._next_for(node)) is not None:
+            self.workqueue.move_to_end(chosen, last=False)
+            super()._assign_work_unit(node)
+
+    def _reschedule(self, node: WorkerController) -> None:
+        if self.workqueue and self._next_for(node) is None and not node.shutting_down:
+            node.shutdown()  # all that is left is another's
+        else:
+            super()._reschedule(node)
+
+    def _next_for(self, node: WorkerController) -> str | None:
+        """What is dealt to a process next; None when there is nothing for it."""
+        has_the_server = node is next(iter(self.assigned_work))
+        mine = [scope for scope in self.workqueue if has_the_server or scope not in self._served]
+        return next((scope for scope in mine if scope in self._served), next(iter(mine), None))
 
 
 def dealt_with(nodeid: str) -> str:
@@ -46,13 +61,32 @@ def dealt_with(nodeid: str) -> str:
     return TOGETHER if file.startswith(f"{TOGETHER}/") else file
 
 
-def in_order(items: list[pytest.Item]) -> set[str]:
-    """Sort the tests, but for those of a file; the files, or folders, that need the shared server, which come first."""
-    served = {dealt_with(item.nodeid) for item in items if "server" in getattr(item, "fixturenames", ())}
+def served_of(items: list[pytest.Item]) -> frozenset[str]:
+    """The files, or folders, that need the shared server."""
+    return frozenset(
+        dealt_with(item.nodeid) for item in items if isinstance(item, pytest.Function) and _is_served(item)
+    )
 
-    def place(item: pytest.Item) -> tuple[bool, int]:
+
+def _is_served(item: pytest.Function) -> bool:
+    found = item._fixtureinfo.name2fixturedefs.get("server")
+    return found is not None and found[-1].baseid == "tests"  # a file may have a `server` of its own
+
+
+def in_order(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:
+    """Sort the tests, but for those of a file: what needs the shared server, then by the `seconds` of the last run."""
+    tests = Counter(dealt_with(item.nodeid) for item in items)
+    long = {dealt_with(item.nodeid) for item in items if _looks_long(item)}
+    served = served_of(items)
+
+    def place(item: pytest.Item) -> tuple[bool, float, int]:
         dealt = dealt_with(item.nodeid)
-        return dealt not in served, -SECONDS.get(dealt, 0)
+        unknown = math.inf if dealt in long else 0.0
+        return dealt not in served, -seconds.get(dealt, unknown), -tests[dealt]
 
     items.sort(key=place)
-    return served
+
+
+def _looks_long(item: pytest.Item) -> bool:
+    starts_servers = start_server in vars(getattr(item, "module", None) or object).values()
+    return starts_servers or item.get_closest_marker("timeout") is not None
