@@ -11,8 +11,8 @@ from stores.errors import StoreFull, StoreUnusable
 from stores.index.records import Embedder, ImageRecord
 from stores.objects import FileStore
 from stores.sqlite import _MIGRATIONS
+from tests.stores.disks import full_disk
 from tests.stores.images import axis, directions, image, open_index
-from tests.stores.test_objects import full_disk
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,33 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stores.errors import EmbedderChanged, InvalidKey, NotFound, ProjectNotFound, StoreError, StoreFull
-from stores.index.records import Embedder, ImageFilter, NewRecord, Reservation, thumbnail_key
+from stores.errors import InvalidKey, NotFound, ProjectNotFound, StoreError
+from stores.index.records import ImageFilter, NewRecord, Reservation
 from stores.objects import FileStore
 from stores.vectors import EXACT_UP_TO
 from tests.stores.images import DIMENSION, Memory, StoredIndex, axis, directions, exact, image, open_index
-from tests.stores.test_objects import full_disk
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    """Where an index may be made."""
-    if request.param == "sqlite":
-        return tmp_path / "images.db"
-    address: str = request.getfixturevalue("database_url")
-    return address
-
-
-@pytest.fixture
-def objects(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "files")
-
-
-@pytest.fixture
-def index(where: Path | str, objects: FileStore) -> Iterator[StoredIndex]:
-    opened = open_index(where, objects, key_prefix="AI/SEARCH/")
-    yield opened
-    opened.close()
+from tests.stores.index.indexes import _die, keys_of
 
 
 @pytest.fixture
@@ -47,14 +24,6 @@ def memory_folder() -> Iterator[Path]:
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as name:
         yield Path(name)
-
-
-def keys_of(*records: object) -> list[str]:
-    """The keys of all objects of some records, sorted."""
-    return sorted(key for record in records for key in (record.r2_key, thumbnail_key(record.r2_key)))  # type: ignore[attr-defined]
-
-
-# --- records ---
 
 
 def test_an_added_image_is_got_listed_and_found(index: StoredIndex, objects: FileStore) -> None:
@@ -294,255 +263,12 @@ def test_a_deleted_project_is_gone_at_once_and_its_rows_and_objects_go_in_slices
     index.close()
 
 
-def test_the_vectors_of_a_replaced_embedder_go_in_slices_and_it_may_come_back(
-    where: Path | str, objects: FileStore
-) -> None:
-    index = open_index(where, objects, "clip")
-    made = index.adding.reserve([NewRecord("a", image(i), {"clip": axis(i % DIMENSION)}) for i in range(1200)])
-    index.adding.complete([each for each in made if isinstance(each, Reservation)])
-    index.close()
-    for name, dimension in (("siglip", 8), ("clip", 4)):
-        index = open_index(where, objects, name)
-        index.reembedding.fill(dict.fromkeys(index.reembedding.lacking(2000), np.eye(dimension, dtype=np.float32)[0]))
-        assert index.reembedding.progress() == (1200, 1200, 0)
-        while not index.reembedding.take_over():
-            continue
-        assert index.deleting.clear()  # one slice, and then it is closed
-        assert len(index.search("a", np.ones(dimension, np.float32), 3)) == 3
-        index.close()
-    index = open_index(where, objects, "clip")
-    index.sweep()
-    assert [index._db.one(f"SELECT count(*) AS n FROM {table}")["n"] for table in ("vectors", "embedders")] == [1200, 1]  # type: ignore[index]
-    index.close()
-
-
 def test_objects_that_no_record_has_are_told_apart(index: StoredIndex, objects: FileStore) -> None:
     record, _ = index.add("a", image(0), axis(0))
     key = record.r2_key.replace(record.id, "00000000-0000-4000-8000-000000000000")
     objects.put(key, b"an orphan")
     objects.put("AI/SEARCH/a/images/notes.txt", b"of somebody")
     assert list(index.deleting.unknown(list(objects.keys()))) == [key]
-
-
-# --- another embedder ---
-
-
-def test_the_old_embedder_serves_until_the_new_one_knows_all(where: Path | str, objects: FileStore) -> None:
-    old = open_index(where, objects, "clip")
-    records = [old.add("a", image(i), axis(i))[0] for i in range(5)]
-    assert not old.reembedding.lacking(1)
-    old.close()
-
-    index = open_index(where, objects, "siglip")
-    assert (index.serving, index.reembedding.is_pending, index.reembedding.progress()) == (
-        Embedder("clip"),
-        True,
-        (0, 5, 0),
-    )
-    assert index.search("a", axis(3), 1)[0][0] == records[3]
-    assert index.vector("a", records[3].id).tolist() == axis(3).tolist()
-    new = np.eye(8, dtype=np.float32)
-    lacking = index.reembedding.lacking(3)
-    assert list(lacking.values()) == [record.r2_key for record in records[:3]]
-    index.reembedding.fill({label: new[i] for i, label in enumerate(lacking)})
-    both = {"clip": axis(9), "siglip": new[7]}
-    (added,) = index.adding.reserve([NewRecord("a", image(b"new"), both)])
-    assert isinstance(added, Reservation)
-    (late,) = index.adding.complete([added])
-    assert index.search("a", axis(9), 1)[0][0] == late
-    index.deleting.delete("a", records[0].id)
-    index.close()
-
-    index = open_index(where, objects, "siglip")
-    assert (index.serving, index.reembedding.progress()) == (Embedder("clip"), (3, 5, 0))
-    rest = index.reembedding.lacking(10)
-    assert list(rest.values()) == [record.r2_key for record in records[3:]]
-    index.reembedding.fill({label: new[3 + i] for i, label in enumerate(rest)})
-    assert index.search("a", axis(3), 1)[0][0] == records[3], "the old one serves still"
-    while not index.reembedding.take_over():
-        continue
-    assert (index.serving, index.reembedding.is_pending) == (Embedder("siglip"), False)
-    assert [index.search("a", new[i], 1)[0][0] for i in (1, 4, 7)] == [records[1], records[4], late]
-    with pytest.raises(EmbedderChanged, match="8 before"):
-        index.search("a", axis(0), 1)
-    index.close()
-    index = open_index(where, objects, "siglip")
-    assert index.search("a", new[4], 1)[0][0] == records[4]
-    assert not index.reembedding.lacking(1)
-    index.close()
-
-
-def test_the_old_embedder_may_come_back_half_way(where: Path | str, objects: FileStore) -> None:
-    index = open_index(where, objects, "clip")
-    first, _ = index.add("a", image(0), axis(0))
-    index.close()
-    index = open_index(where, objects, "siglip")
-    (added,) = index.adding.reserve(
-        [NewRecord("a", image(1), {"siglip": np.ones(4, np.float32)})]
-    )  # the old one could not be loaded
-    assert isinstance(added, Reservation)
-    (second,) = index.adding.complete([added])
-    assert [record for record, _ in index.search("a", axis(0), 5)] == [first]
-    index.close()
-    index = open_index(where, objects, "clip")
-    assert (index.serving, index.reembedding.progress()) == (Embedder("clip"), (1, 2, 0))
-    assert len(index.reembedding.lacking(5)) == 1
-    index.reembedding.fill(dict.fromkeys(index.reembedding.lacking(5), axis(1)))
-    assert index.reembedding.take_over()
-    assert not index.reembedding.lacking(1)
-    assert index.search("a", axis(1), 1)[0][0] == second
-    index.close()
-
-
-def test_an_embedder_whose_vectors_change_their_length_is_refused(index: StoredIndex) -> None:
-    index.add("a", image(b"x"), axis(0))
-    for refused in (
-        lambda: index.add("a", image(b"y"), np.ones(4, np.float32)),
-        lambda: index.search("a", np.ones(4, np.float32), 1),
-    ):
-        with pytest.raises(EmbedderChanged, match="4 numbers now, and gave 16 before"):
-            refused()
-    assert len(index.page("a").images) == 1
-
-
-# --- restarts, crashes, full disks ---
-
-
-ADD_AND_DELETE = """
-import sys
-from pathlib import Path
-import numpy as np
-from stores.objects import FileStore
-from tests.stores.images import image, open_index
-folder, where, begin = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-index = open_index(Path(where) if where.startswith("/") else where, FileStore(folder / "files"))
-for i in range(begin, begin + 100_000):
-    vector = np.random.default_rng(i).standard_normal(16).astype(np.float32)
-    record, _ = index.add("a", image(i), vector)
-    print("+", i, record.id, flush=True)
-    if i % 3 == 0:
-        index.deleting.delete("a", record.id)
-        index.sweep()
-        print("-", i, record.id, flush=True)
-"""
-
-
-def test_a_kill_in_the_middle_of_adds_loses_nothing_told_and_leaves_nothing_half(
-    tmp_path: Path, where: Path | str
-) -> None:
-    told: dict[str, int] = {}
-    deleted: set[str] = set()
-    for round_number in range(5):
-        begin = round_number * 100_000
-        command = [sys.executable, "-c", ADD_AND_DELETE, str(tmp_path), str(where), str(begin)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for count, line in enumerate(process.stdout):
-                if count == 7 + 5 * round_number:
-                    process.kill()
-                sign, number, name = line.split()
-                told[name] = int(number)
-                if sign == "-":
-                    deleted.add(name)
-        objects = FileStore(tmp_path / "files")
-        index = open_index(where, objects)
-        records = {record.id: record for record in index.page("a").images}
-        # The one being added or deleted when the kill came may be there or not; everything else is as told.
-        assert {name for name in told if name not in deleted} - set(records) <= {list(told)[-1]}
-        assert not deleted & set(records)
-        assert len(set(records) - set(told)) <= round_number + 1
-        assert sorted(objects.keys()) == keys_of(*records.values())
-        for name, record in records.items():
-            assert index.search("a", index.vector("a", name), 1)[0][0] == record
-            assert index.add("a", image(objects.get(record.r2_key)), axis(0)) == (record, True)
-        told |= dict.fromkeys(records, -1)
-        deleted |= set(told) - set(records)  # perhaps one whose deletion was done and not told
-        index.close()
-
-
-class Died(BaseException):
-    """What a power cut looks like from inside: nothing handles it."""
-
-
-class Mortal(FileStore):
-    """A file store at which the process dies, before or after it has worked."""
-
-    dies: str = ""
-
-    def put(self, key: str, content: bytes) -> None:
-        if self.dies == "before put":
-            raise Died
-        super().put(key, content)
-        if self.dies == ("after thumbnail" if "/thumbnails/" in key else "after put"):
-            raise Died
-
-    def delete(self, key: str) -> None:
-        if self.dies == "before delete":
-            raise Died
-        super().delete(key)
-        if self.dies == "after delete":
-            raise Died
-
-
-def _die(index: StoredIndex) -> None:
-    index._db.close()
-
-
-@pytest.mark.parametrize(
-    ("moment", "is_there"), [("before put", False), ("after thumbnail", False), ("after put", True)]
-)
-def test_an_add_that_a_crash_interrupted_is_finished_or_undone(
-    tmp_path: Path, where: Path | str, moment: str, is_there: bool
-) -> None:
-    objects = Mortal(tmp_path / "files")
-    index = open_index(where, objects)
-    index.add("a", image(b"first"), axis(1))
-    objects.dies = moment
-    with pytest.raises(Died):
-        index.add("a", image(b"x"), axis(0))
-    assert len(index.page("a").images) == 1
-    _die(index)
-    objects.dies = ""
-    index = open_index(where, objects)
-    records = index.page("a").images
-    assert len(records) == 1 + is_there
-    assert len(index.search("a", axis(0), 5)) == 1 + is_there
-    assert sorted(objects.keys()) == keys_of(*records)
-    assert index.add("a", image(b"x"), axis(0))[1] is is_there
-    index.close()
-
-
-@pytest.mark.parametrize("moment", ["before delete", "after delete"])
-def test_a_delete_that_a_crash_interrupted_is_finished(tmp_path: Path, where: Path | str, moment: str) -> None:
-    objects = Mortal(tmp_path / "files")
-    index = open_index(where, objects)
-    record, _ = index.add("a", image(b"x"), axis(0))
-    objects.dies = moment
-    index.deleting.delete("a", record.id)
-    with pytest.raises(Died):
-        index.sweep()
-    assert index.page("a").images == []
-    _die(index)
-    objects.dies = ""
-    index = open_index(where, objects)
-    assert list(objects.keys()) == []
-    assert index.search("a", axis(0), 5) == []
-    index.close()
-
-
-def test_a_full_object_disk_refuses_the_image_and_keeps_the_rest(tmp_path: Path, where: Path | str) -> None:
-    with full_disk(tmp_path / "disk"):
-        objects = FileStore(tmp_path / "disk/files")
-        index = open_index(where, objects)
-        kept, _ = index.add("a", image(b"small"), axis(0))
-        for _ in range(2):
-            with pytest.raises(StoreFull):
-                index.add("a", image(bytes(300_000)), axis(1))
-        assert index.page("a").images == [kept]
-        assert list(objects.keys()) == keys_of(kept)
-        assert len(index.search("a", axis(1), 5)) == 1
-        assert index.add("a", image(b"fits"), axis(1))[1] is False
-        index.close()
 
 
 def tended(index: StoredIndex) -> StoredIndex:

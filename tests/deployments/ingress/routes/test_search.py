@@ -22,7 +22,7 @@ from deployments.ingress.dependencies import Atelier
 from deployments.search.deployment import Model, Search
 from deployments.storage import open_index, open_store
 from stores.objects import FileStore
-from tests.deployments.search.test_deployment import COLOUR_EMBEDDER, COLOURS, ColourEmbedder, picture
+from tests.deployments.search.searching import COLOUR_EMBEDDER, COLOURS, ColourEmbedder, picture
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 TREES = ["/v1/images", "/v1/projects/p/images"]

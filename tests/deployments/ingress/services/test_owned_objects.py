@@ -10,9 +10,7 @@ import httpx
 import pytest
 
 from tests.deployments.apps import fault
-from tests.deployments.ingress.routes.test_voices import KEYS, SAMPLE, client, make_app, store_environment
-
-__all__ = ["store_environment"]
+from tests.deployments.ingress.routes.voices.speakers import KEYS, SAMPLE, client, make_app
 
 URL = "/v1/r2/voice/generate"
 LINE = {"text": "Good morning to all of you.", "voice": "nova"}

@@ -2,62 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pickle
-import resource
-import shutil
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cli.environment import free_ports
 from stores import errors
 from stores.errors import (
-    DownloadFailed,
     InvalidKey,
     KeyNotFound,
     StoreError,
     StoreFull,
     StoreUnusable,
-    UploadFailed,
 )
 from stores.objects import FileStore, PublicStore, check_key
-from stores.s3 import S3Store
-from tests.buckets import Bucket
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> FileStore:
-    """The embedded store."""
-    return FileStore(tmp_path / "files")
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def store(request: pytest.FixtureRequest) -> PublicStore:
-    """Either store: what is tested with it holds for both."""
-    if request.param == "folder":
-        files: FileStore = request.getfixturevalue("files")
-        return files
-    bucket: Bucket = request.getfixturevalue("bucket")
-    return bucket.store()
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+from tests.stores.disks import files_in, full_disk
 
 
 def test_an_object_comes_back_as_it_was_put_and_can_be_replaced(store: PublicStore) -> None:
@@ -110,90 +78,11 @@ def test_a_listing_says_how_large_objects_are_and_since_when(store: PublicStore)
     assert (found.key, found.size, int(found.modified)) == ("a/2", 5, int(listed[1].modified))
 
 
-def test_more_objects_than_a_page_of_s3_are_listed(bucket: Bucket) -> None:
-    store = bucket.store()
-    for i in range(1005):
-        store.put(f"a/{i:04}", b"")
-    assert list(store.keys("a/")) == [f"a/{i:04}" for i in range(1005)]
-
-
 @pytest.mark.parametrize("key", ["a b/ü/~x", "a+b%41&c=d?e#f", "한국어/日本.png"])
 def test_a_key_may_have_any_other_character(store: PublicStore, key: str) -> None:
     store.put(key, b"here")
     assert store.get(key) == b"here"
     assert list(store.keys()) == [key]
-
-
-def test_a_link_to_a_bucket_opens_one_object_and_shows_only_what_is_harmless(bucket: Bucket) -> None:
-    store = bucket.store()
-    store.put("a b/ü.png", b"picture")
-    store.put("a.svg", b"<svg/>")
-    shown = httpx.get(store.link("a b/ü.png", 60))
-    assert (shown.status_code, shown.content, shown.headers["content-type"]) == (200, b"picture", "image/png")
-    assert "content-disposition" not in shown.headers
-    query = parse_qs(urlsplit(store.link("a.svg", 60)).query)
-    assert query["X-Amz-Expires"] == ["60"]
-    download = httpx.get(store.link("a.svg", 60))
-    assert download.headers["content-disposition"] == "attachment"
-    assert download.headers["content-type"] == "application/octet-stream"
-
-
-def test_what_a_bucket_does_not_take_or_give_is_an_error_and_no_other_is_tried(s3: str) -> None:
-    fails(Bucket(s3, "no-such-bucket").store())
-
-
-def test_a_bucket_that_is_away_is_an_error_soon() -> None:
-    (port,) = free_ports(1)
-    fails(Bucket(f"http://127.0.0.1:{port}", "bucket").store())
-
-
-def test_a_bucket_that_accepts_and_never_answers_is_an_error_too() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        store = S3Store(endpoint, "bucket", "an-id", "a-secret", connect_timeout=0.5, read_timeout=0.2)
-        with pytest.raises(UploadFailed):
-            store.put("a", b"1")
-        with pytest.raises(DownloadFailed):
-            store.get("a")
-
-
-def test_a_bucket_that_breaks_off_is_an_error_and_half_an_object_is_none() -> None:
-    half = (
-        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nETag: x\r\nLast-Modified: Sat, 01 Nov 2025 00:00:00 GMT\r\n\r\nhalf"
-    )
-
-    def answer(listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the listener is closed at the end
-            while True:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(half)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=answer, args=(listener,))
-        thread.start()
-        store = Bucket(f"http://127.0.0.1:{listener.getsockname()[1]}", "bucket").store()
-        with pytest.raises(DownloadFailed):
-            store.get("a")
-        with store.open("a") as file, pytest.raises(DownloadFailed):
-            shutil.copyfileobj(file, io.BytesIO())
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
-
-
-def fails(store: S3Store) -> None:
-    """Every use is an error of ours, which names neither the endpoint nor the credentials."""
-    with pytest.raises(UploadFailed, match=r"^the object store did not take the object$"):
-        store.put("a", b"1")
-    with pytest.raises(UploadFailed, match=r"^the object store did not take the object$"):
-        store.put_file("a", io.BytesIO(b"1"))
-    with pytest.raises(DownloadFailed):
-        store.get("a")
-    with pytest.raises(DownloadFailed):
-        store.open("a")
-    with pytest.raises(DownloadFailed):
-        list(store.listing())
 
 
 def test_deleting_the_last_object_of_a_folder_removes_the_folder(files: FileStore, tmp_path: Path) -> None:
@@ -267,29 +156,6 @@ def test_any_text_is_either_refused_or_a_file_inside_the_folder(files: FileStore
     assert not path.exists()
 
 
-@contextlib.contextmanager
-def full_disk(folder: Path, kibibytes: int = 256) -> Iterator[None]:
-    """A disk so small at `folder` where this process may mount one, else a limit on the size of files."""
-    folder.mkdir()
-    if (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", folder], capture_output=True
-        ).returncode
-        == 0
-    ):
-        try:
-            yield
-        finally:
-            subprocess.run(["umount", "-l", folder], check=True)
-    else:
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (kibibytes * 800, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_leaves_what_was_there_and_nothing_half_written(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with full_disk(disk):
@@ -355,51 +221,6 @@ def test_writers_and_deleters_of_one_folder_do_not_disturb_each_other(files: Fil
     for thread in threads:
         thread.join()
     assert not failures
-
-
-def test_a_signature_opens_its_key_until_it_expires(files: FileStore) -> None:
-    query = dict(part.split("=") for part in files.sign("a/b.png", 1000).split("&"))
-    assert files.verify("a/b.png", **query, now=999.9)
-    assert not files.verify("a/b.png", **query, now=1000)
-    assert not files.verify("a/c.png", **query, now=0)
-    assert not files.verify("a/b.png", "1001", query["signature"], now=0)
-    assert not files.verify("a/b.png", query["expires"], query["signature"][:-1] + "x", now=0)
-    for expires in ("", "-5", "1e9", "9" * 13, "１０００", "1000 "):
-        assert not files.verify("a/b.png", expires, query["signature"], now=0)
-    assert not files.verify("a/b.png", "1000", "\ud800é", now=0)
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(max_size=30), st.integers(0, 10**11), st.text(max_size=30), st.integers(0, 10**11))
-def test_a_signature_opens_nothing_else(files: FileStore, key: str, expires: int, other: str, later: int) -> None:
-    signature = files.sign(key, expires).partition("signature=")[2]
-    assert files.verify(other, str(later), signature, now=-1) == ((key, expires) == (other, later))
-
-
-def test_the_signing_key_is_made_once_is_secret_and_is_shared(tmp_path: Path) -> None:
-    stores = [FileStore(tmp_path / "files") for _ in range(3)]
-    assert len({store.sign("k", 5) for store in stores}) == 1
-    path = tmp_path / "files.signing-key"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    path.chmod(0o644)
-    FileStore(tmp_path / "files")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert FileStore(tmp_path / "others").sign("k", 5) != stores[0].sign("k", 5)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["files", "files.signing-key", "others", "others.signing-key"]
-
-
-def test_many_processes_that_open_a_new_store_at_once_agree_on_the_key(tmp_path: Path) -> None:
-    script = "import sys, pathlib, stores.objects as o; print(o.FileStore(pathlib.Path(sys.argv[1])).sign('k', 5))"
-    command = [sys.executable, "-c", script, str(tmp_path / "files")]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(6)]
-    assert len({process.communicate()[0] for process in running}) == 1
-    assert all(process.returncode == 0 for process in running)
-
-
-def test_a_broken_signing_key_is_said_and_not_used(tmp_path: Path) -> None:
-    (tmp_path / "files.signing-key").write_bytes(b"")
-    with pytest.raises(StoreUnusable, match="remove it"):
-        FileStore(tmp_path / "files")
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:

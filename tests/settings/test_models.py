@@ -1,0 +1,96 @@
+"""What a configuration may say of models, their engines and their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import settings
+from tests.settings.mistakes import MINIMAL, mistake
+
+
+def test_an_unknown_engine_lists_the_engines() -> None:
+    text = mistake({"models": {"clip": {"engine": "clap", "checkpoint": "x"}}})
+    assert text.startswith("models.clip.engine: 'clap':")
+    assert ", clip" in text
+
+
+def test_a_missing_checkpoint_key_is_named() -> None:
+    assert mistake({"models": {"clip": {"engine": "clip"}}}) == "models.clip.checkpoint: is missing"
+
+
+def test_a_checkpoint_that_is_missing_or_of_another_kind_is_refused_at_once(tmp_path: Path) -> None:
+    def entry(engine: str, checkpoint: str) -> dict[str, Any]:
+        return {**MINIMAL, "models": {**MINIMAL["models"], "x": {"engine": engine, "checkpoint": checkpoint}}}
+
+    assert "there is no built-in checkpoint 'builtin:flux'" in mistake(entry("diffusion", "builtin:flux"))
+    assert mistake(entry("vlm", str(tmp_path / "no"))).startswith("models.x.checkpoint: no checkpoint folder at")
+    assert "has no model_index.json" in mistake(entry("diffusion", "builtin:clip"))
+    assert "has no open_clip_config.json" in mistake(entry("clip", str(tmp_path)))
+
+
+def test_a_checkpoint_that_another_engine_loads_is_refused_at_once(tmp_path: Path) -> None:
+    def refusal(engine: str, checkpoint: str) -> str:
+        return mistake({"models": {**MINIMAL["models"], "x": {"engine": engine, "checkpoint": checkpoint}}})
+
+    text = refusal("vlm", "builtin:blip")
+    assert text.startswith("models.x.checkpoint: 'builtin:blip' is a blip model, which cannot answer messages")
+    assert refusal("captioner", "builtin:vlm").endswith("'builtin:vlm' is a qwen2_5_vl model, not blip or blip-2")
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    assert refusal("vlm", str(tmp_path)).endswith("is a llama model, which reads no pictures")
+    (tmp_path / "config.json").write_text("{")
+    assert "config.json cannot be read: " in refusal("captioner", str(tmp_path))
+
+
+def test_no_models_at_all_is_refused() -> None:
+    assert mistake({"models": {}}).startswith("models")
+    assert mistake({}) == "models: is missing"
+
+
+def test_a_route_to_no_model_lists_the_models() -> None:
+    assert (
+        mistake({**MINIMAL, "routes": {"gpt-*": "vlm"}}) == "routes.gpt-*: 'vlm' is no alias of models; allowed: clip"
+    )
+
+
+def test_a_default_of_another_kind_is_refused() -> None:
+    assert "kind clip" in mistake({**MINIMAL, "default_models": {"image": "clip"}})
+
+
+def test_search_without_its_embedder_is_refused_unless_search_is_off() -> None:
+    only_voice = {"models": {"voice": {"engine": "espeak", "checkpoint": "builtin:voice"}}}
+    assert "search.embedder" in mistake(only_voice)
+    assert settings.validate(only_voice, {"IMAGE_SEARCH_ENABLED": "0"}).image_search_enabled is False
+
+
+def test_an_alias_may_not_be_a_deployment_of_the_servers_own() -> None:
+    models = {**MINIMAL["models"], "search": MINIMAL["models"]["clip"]}
+    assert mistake({"models": models}) == "models.search: this name is the server's own; choose another alias"
+
+
+def test_a_task_needs_a_model_that_answers() -> None:
+    assert mistake({**MINIMAL, "tasks": {"ocr": "clip"}}) == "tasks.ocr: 'clip' is a model of kind clip, not vlm"
+
+
+def test_a_mistake_in_an_engines_options_is_named_with_its_value_or_with_what_is_allowed() -> None:
+    def entry(**options: object) -> dict[str, Any]:
+        picture = {"engine": "diffusion", "checkpoint": "builtin:image", "options": options}
+        return {**MINIMAL, "models": {**MINIMAL["models"], "x": picture}}
+
+    text = mistake(entry(native_pixel=4096))
+    assert text.startswith("models.x.options.native_pixel: unknown key; allowed here: guidance_argument, call,")
+    assert mistake(entry(max_batch=0)) == "models.x.options.max_batch: 0: input should be greater than or equal to 1"
+    text = mistake(entry(loading={"quantisation": "nf4"}))
+    assert text.startswith("models.x.options.loading.quantisation: unknown key; allowed here: variant, quantization,")
+    text = mistake(entry(loading={"quantization": "nf5"}))
+    assert text.startswith("models.x.options.loading.quantization: 'nf5': input should be 'none', 'nf4',")
+
+
+def test_what_the_caption_routes_ask_stands_in_a_models_entry() -> None:
+    def entry(**caption: str) -> dict[str, Any]:
+        blip = {"engine": "captioner", "checkpoint": "builtin:blip", "caption": caption}
+        return {"models": {**MINIMAL["models"], "blip": blip}}
+
+    assert settings.validate(entry(prompt="a photo of"), {}).models["blip"].caption.prompt == "a photo of"
+    assert mistake(entry(propmt="a")).startswith("models.blip.caption.propmt: unknown key; allowed here: prompt,")
+    assert mistake(entry(prompt="")).startswith("models.blip.caption.prompt: '': ")
