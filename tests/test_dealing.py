@@ -1,0 +1,88 @@
+"""How files of tests are dealt to processes: those with the shared server to one, the rest to all, none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from xdist.remote import Producer
+
+from tests.dealing import SERVED, Dealing, dealt_with
+
+FILES = {"tests/api/attached/test_a.py": 1, "tests/api/test_b.py": 3, "tests/test_c.py": 4, "tests/test_d.py": 5}
+SERVED_FILES = ["tests/api/attached", "tests/api/test_b.py"]
+
+
+class Process:
+    """A process of xdist as the dealer sees it, which ends its tests when a test of ours says so."""
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name, spec=name)
+        self.given: list[int] = []
+        self.done = 0
+        self.shutting_down = False
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        assert not self.shutting_down
+        self.given += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def dealing(processes: int, cached: Mapping[str, object]) -> tuple[Any, list[Process], list[str]]:
+    """A dealer that has just dealt the first files of `FILES`, its processes, and all tests."""
+    config = SimpleNamespace(
+        option=SimpleNamespace(loadscopereorder=False, maxfail=0),
+        getvalue=lambda _: ["popen"] * processes,
+        cache=SimpleNamespace(get=lambda name, default: cached.get(name, default)),
+        hook=SimpleNamespace(),
+    )
+    dealer: Any = Dealing(config, Producer("dealing", enabled=False))
+    made = [Process(f"gw{number}") for number in range(processes)]
+    tests = [f"{file}::test_{number}" for file, count in FILES.items() for number in range(count)]
+    for each in made:
+        dealer.add_node(each)
+    for each in made:
+        dealer.add_node_collection(each, tests)
+    dealer.schedule()
+    return dealer, made, tests
+
+
+def finish(dealer: Any, processes: list[Process]) -> None:
+    """Every process works in turn until there is nothing left to do."""
+    while any(each.done < len(each.given) for each in processes):
+        for each in processes:
+            if each.done < len(each.given):
+                each.done += 1
+                dealer.mark_test_complete(each, each.given[each.done - 1])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_everything_is_run_once_and_the_shared_server_has_one_process(processes: int) -> None:
+    dealer, made, tests = dealing(processes, {SERVED: SERVED_FILES})
+    finish(dealer, made)
+    assert sorted(index for each in made for index in each.given) == list(range(len(tests)))
+    assert dealer.tests_finished
+    first, *others = made
+    assert [dealt_with(tests[index]) for index in first.given[:4]] == [SERVED_FILES[0], *[SERVED_FILES[1]] * 3]
+    assert not {dealt_with(tests[index]) for each in others for index in each.given} & set(SERVED_FILES)
+
+
+def test_where_nothing_is_known_of_the_server_all_is_dealt_in_order() -> None:
+    dealer, made, tests = dealing(2, {})
+    finish(dealer, made)
+    assert sorted(index for each in made for index in each.given) == list(range(len(tests)))
+
+
+def test_what_a_process_that_dies_leaves_goes_to_the_next_one() -> None:
+    dealer, (first, second), tests = dealing(2, {SERVED: SERVED_FILES})
+    crashed = dealer.remove_node(first)
+    assert crashed == tests[0]
+    dealer.mark_test_complete(second, second.given[0])
+    second.done = 1
+    finish(dealer, [second])
+    run = {tests[index] for index in second.given}
+    assert {test for test in tests if dealt_with(test) in SERVED_FILES} <= run
