@@ -88,7 +88,7 @@ def test_a_redis_that_hangs_delays_nothing_for_long(caller: httpx.Client, redis:
         begun = time.monotonic()
         for colour in ("red", "green", "red", "green"):
             assert told(caller, colour)["cache"] is False
-        assert time.monotonic() - begun < 5  # to wait for its replies would take longer
+        assert time.monotonic() - begun < 30  # to wait for its replies would take for ever
     finally:
         redis.go_on()
     wait_until_remembered(caller)
