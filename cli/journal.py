@@ -25,7 +25,7 @@ class FileState:
         """The file's state now.
 
         Raises:
-            OSError: it cannot be looked at, or is no ordinary file.
+            OSError: it cannot be looked at, or is not an ordinary file.
         """
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -133,7 +133,7 @@ def require_free(address: Address) -> None:
     """Check that nothing listens at the address yet.
 
     Raises:
-        StartError: it is taken, or it is no address of this machine.
+        StartError: it is taken, or it is not an address of this machine.
     """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(

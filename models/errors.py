@@ -22,7 +22,7 @@ class InvalidInput(ModelError):
 
 
 class InvalidImage(InvalidInput):
-    """Bytes that are no picture we read: unknown type, truncated, too many pixels."""
+    """Bytes that are not a picture we read: unknown type, truncated, too many pixels."""
 
     def __init__(self, message: str, param: str | None = None, code: str = "invalid_image") -> None:
         super().__init__(message, param, code)

@@ -54,7 +54,7 @@ def _may_hold_a_secret(annotation: Any) -> bool:
 
 
 def shape_mistakes(value: object, schema: type[BaseModel]) -> Iterator[str]:
-    """Unknown keys, which many models pass over in silence, and what is no mapping where one is needed."""
+    """Unknown keys, which many models pass over in silence, and what is not a mapping where one is needed."""
     return _shape_mistakes(value, schema, ())
 
 

@@ -160,7 +160,7 @@ def _png_is_whole(data: bytes) -> bool:
 
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""A marker that is no restart, between whose likes the coded pixels lie; in these, 0xFF is followed by 0."""
+"""A marker that is not a restart, between whose likes the coded pixels lie; in these, 0xFF is followed by 0."""
 
 
 def _jpeg_is_whole(data: bytes) -> bool:

@@ -27,7 +27,7 @@ def open_picture(
 
     Raises:
         InvalidImage: not a picture we read, truncated, or too large.
-        MemoryError: the machine has no room for it; that is no fault of the picture.
+        MemoryError: the machine has no room for it; that is not the fault of the picture.
     """
     read_header(data, param, max_pixels)
     try:

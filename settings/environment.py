@@ -153,7 +153,7 @@ def memory_for_models(models: Mapping[str, ModelEntry], environ: Mapping[str, st
     """Bytes of main memory that all models together may take (`ATELIER_MEMORY`); None: what Ray finds free.
 
     Raises:
-        ConfigurationError: it is no number of bytes, or too few for one of the models.
+        ConfigurationError: it is not a number of bytes, or too few for one of the models.
     """
     value = variable(environ, "ATELIER_MEMORY")
     if value is None:

@@ -26,7 +26,7 @@ from settings.values import (
 from stores.api_keys import Limits
 
 RESERVED = ("ingress", "search")
-"""Deployments of the graph that are no models."""
+"""Deployments of the graph that are not models."""
 Task = Literal["caption", "ocr", "describe", "analyze", "objects", "custom", "default"]
 ALIAS = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -265,7 +265,7 @@ class Settings(BaseModel):
             for key, alias in names.items():
                 if alias not in self.models:
                     raise ValueError(
-                        f"{where}.{key}: {alias!r} is no alias of models; allowed: {', '.join(self.models)}"
+                        f"{where}.{key}: {alias!r} is not an alias of models; allowed: {', '.join(self.models)}"
                     )
         for alias, entry in self.models.items():
             if alias in RESERVED:

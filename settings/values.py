@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, IPvAnyNetwork, SecretStr
 OWN_FOLDERS = ("uploads/", "voices/")
 """Parts of the store that are the server's own (`ROOM` in stores/uploads.py and stores/voices.py)."""
 _REDIS_URL = re.compile(r"(rediss?://([^\s/?#]*@)?[^\s/?#@]+(/\d*)?|unix://[^\s?#]+)(\?[^\s#]+)?")
-"""Stricter than the library, which passes over a database that is no number and takes no host for this machine."""
+"""Stricter than the library, which passes over a database that is not a number and takes no host for this machine."""
 
 
 def comma_separated(value: object) -> object:

@@ -84,7 +84,7 @@ class Backups:
             versions = _LIST.validate_json(self._store.get(self._list), strict=True)
             # What the list names is deleted one day.
             if not all(self._name.fullmatch(version.key) for version in versions):
-                raise ValueError("it names objects that are no backups")
+                raise ValueError("it names objects that are not backups")
         except KeyNotFound:
             return []
         except OSError as error:

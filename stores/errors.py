@@ -40,7 +40,7 @@ class DownloadFailed(StoreError):
 
 
 class CacheUnavailable(StoreError):
-    """The cache could not be cleared. A cache that cannot be read is no error: then the model is asked."""
+    """The cache could not be cleared. A cache that cannot be read is not an error: then the model is asked."""
 
 
 class EmbedderChanged(StoreError):

@@ -45,7 +45,7 @@ class LabelSet(MutableSet[int]):
         return found
 
     def add(self, value: int) -> None:
-        """Take a label in; one that is there already is no error."""
+        """Take a label in; one that is there already is not an error."""
         if value not in self:
             byte = value >> 3
             if byte >= len(self._bits):

@@ -198,7 +198,7 @@ class FileStore:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            # Linux and macOS answer differently to unlinking a folder; a folder is no object.
+            # Linux and macOS answer differently to unlinking a folder; a folder is not an object.
             if path.is_dir():
                 return
             raise StoreError("the object could not be deleted") from error

@@ -180,7 +180,7 @@ class Voices:
         except KeyNotFound:
             return None
         except (ValueError, TypeError) as error:
-            logger.error("%s is no record of a voice or consent, and is passed over: %s", key, error)
+            logger.error("%s is not a record of a voice or consent, and is passed over: %s", key, error)
             return None
 
 

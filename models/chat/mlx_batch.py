@@ -58,7 +58,7 @@ class TokenPicker:
         except ModelError as error:
             self.failure = error
             return logits
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the other rows
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the fault of the other rows
             self.failure = InferenceFailed(f"no token could be chosen: {first_line(error)}")
             return logits
         return mx.where(mx.arange(logits.shape[-1]) == token[:, None], 0.0, _NEVER)

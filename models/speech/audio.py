@@ -92,8 +92,8 @@ def _sniff(data: bytes, param: str | None) -> str:
     kind = _container(data)
     if kind not in _SNDFILE + _FFMPEG:
         raise _invalid(
-            f"the recording is {kind or 'no sound file that we know'}; allowed are MP3, WAV, FLAC, Ogg, M4A, AAC and "
-            "WebM",
+            f"the recording is {kind or 'not a sound file that we know'}; allowed are MP3, WAV, FLAC, Ogg, M4A, AAC "
+            "and WebM",
             param,
         )
     return kind
@@ -134,7 +134,7 @@ def _decode(data: bytes, kind: str, param: str | None) -> Audio:
             param,
         )
     if not np.isfinite(samples).all():
-        raise _invalid("the recording holds samples that are no numbers", param)
+        raise _invalid("the recording holds samples that are not numbers", param)
     return Audio(samples.mean(axis=1, dtype=np.float32), rate)
 
 

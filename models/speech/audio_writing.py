@@ -46,7 +46,8 @@ def check_writable(audio_format: str, param: str | None = "response_format") -> 
     """
     if audio_format not in get_args(AudioFormat):
         raise InvalidInput(
-            f"{audio_format!r} is no format that can be written; allowed are {', '.join(get_args(AudioFormat))}", param
+            f"{audio_format!r} is not a format that can be written; allowed are {', '.join(get_args(AudioFormat))}",
+            param,
         )
 
 

@@ -61,7 +61,7 @@ def normalise_language(value: str | None, allowed: Iterable[str], param: str = "
             tag, region = parsed.language, parsed.territory
     if tag not in allowed:
         listed = ", ".join(f"{known} ({language_name(known)})" for known in allowed)
-        raise InvalidInput(f"{given!r} is no language that this voice speaks; allowed are auto, {listed}", param)
+        raise InvalidInput(f"{given!r} is not a language that this voice speaks; allowed are auto, {listed}", param)
     return f"{tag}-{region}" if region else tag
 
 

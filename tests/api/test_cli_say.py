@@ -63,9 +63,9 @@ def test_it_speaks_like_a_recording(user: User, tmp_path: Path) -> None:
     [
         (["Hello.", "--voice", "nobody"], "voice: there is no voice 'nobody'"),
         (["Hello.", "--model", "blip"], "the model 'blip' is of kind"),
-        (["Hello.", "--language", "Klingon"], "'Klingon' is no language"),
+        (["Hello.", "--language", "Klingon"], "'Klingon' is not a language"),
         (["Hello.", "--ref-audio", "{folder}/none"], "--ref-audio: {folder}/none: No such file"),
-        (["Hello.", "--ref-audio", "{folder}/text.mp3"], "the recording is no sound file"),
+        (["Hello.", "--ref-audio", "{folder}/text.mp3"], "the recording is not a sound file"),
         (["Hello.", "--ref-audio", "{folder}/text.mp3", "--voice", "nova"], "--voice: 'nova': does not go with"),
         (["Hello.", "--ref-audio", "{folder}/text.mp3", "--model", "voice"], "--model: 'voice': does not go with"),
         (["Hello.", "--out", "{folder}/a.midi"], "--out: {folder}/a.midi: the name of a file is needed that ends in "),

@@ -105,7 +105,7 @@ def same_keys(given: Any, shown: Any) -> None:
     """An answer has the fields of an example, and no others; of a list, the first item speaks for all."""
     assert isinstance(given, type(shown)) or given is None or shown is None
     if isinstance(shown, dict):
-        if "image-gen" not in shown:  # names of models are no fields
+        if "image-gen" not in shown:  # names of models are not fields
             assert given.keys() - MAY_BE_ABSENT == shown.keys() - MAY_BE_ABSENT
         for key in shown.keys() & given.keys():
             same_keys(given[key], shown[key])

@@ -115,7 +115,7 @@ def write_qwen_tts(folder: Path, sizes: Sizes = TINY) -> None:
 
 
 def _config(vocabulary: dict[str, int], sizes: Sizes) -> dict[str, Any]:
-    # the last 1024 of the talker's codes are no sounds, whatever the size of the codebooks
+    # the last 1024 of the talker's codes are not sounds, whatever the size of the codebooks
     marks = iter(range(sizes.codes, sizes.codes + 1024))
     return {
         "tokenizer_type": "qwen3_tts_tokenizer_12hz",

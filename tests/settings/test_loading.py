@@ -140,4 +140,4 @@ def test_a_mistake_in_the_settings_of_the_prompt_writer_is_one_line_without_the_
         mistake({**MINIMAL, "prompts": {"alias": "clip"}}) == "prompts.alias: 'clip' is a model of kind clip, not vlm"
     )
     text = mistake({**MINIMAL, "prompts": {"alias": "vlm"}})
-    assert text == "prompts.alias: 'vlm' is no alias of models; allowed: clip"
+    assert text == "prompts.alias: 'vlm' is not an alias of models; allowed: clip"

@@ -49,7 +49,8 @@ def test_no_models_at_all_is_refused() -> None:
 
 def test_a_route_to_no_model_lists_the_models() -> None:
     assert (
-        mistake({**MINIMAL, "routes": {"gpt-*": "vlm"}}) == "routes.gpt-*: 'vlm' is no alias of models; allowed: clip"
+        mistake({**MINIMAL, "routes": {"gpt-*": "vlm"}})
+        == "routes.gpt-*: 'vlm' is not an alias of models; allowed: clip"
     )
 
 

@@ -41,7 +41,7 @@ class ModelHandle:
         may_repeat: bool = True,
         what: str | None = None,
     ) -> None:
-        """`what` it is called in errors, where it is no model."""
+        """`what` it is called in errors, where it is not a model."""
         self._alias, self._handle, self._states = alias, handle, states
         self._start_timeout, self._may_repeat = start_timeout, may_repeat
         self._what = what or f"the model {alias!r}"

@@ -27,7 +27,7 @@ logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
 
 SEARCH: Final = "search"
-"""The deployment that is no model and of which the same is asked: whether it runs, or can be expected to."""
+"""The deployment that is not a model and of which the same is asked: whether it runs, or can be expected to."""
 _FRESH_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 0.7
 """How long a call waits for a newer state before it gets the last known one."""

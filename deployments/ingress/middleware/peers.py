@@ -27,7 +27,7 @@ def is_behind_trusted_proxy(connection: HTTPConnection, trusted: Networks) -> bo
 
 
 def origin(connection: HTTPConnection, trusted: Networks) -> str:
-    """The address, or IPv6 network of a site, that a request comes from: the nearest one that is no trusted proxy's.
+    """The address, or IPv6 network of a site, that a request comes from: the nearest one that is not a trusted proxy's.
 
     A proxy appends to `X-Forwarded-For` whom it was called by, so the list is read from its end. Empty when nothing
     is known.

@@ -150,7 +150,7 @@ async def _checked(request: Request, atelier: Atelier, params: NewVoice) -> tupl
 
     Raises:
         ApiError: 400 naming the field.
-        InvalidInput: the sample is no recording of a voice.
+        InvalidInput: the sample is not a recording of a voice.
     """
     if params.type == "prompt" or params.prompt is not None:
         message = "voices are made of samples here, not of prompts; send audio_sample and consent"

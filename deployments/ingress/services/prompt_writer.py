@@ -52,7 +52,7 @@ class WrittenPrompt:
 
 
 class UnusableAnswer(Exception):
-    """The model's answer is no caption; the text says why, without repeating it."""
+    """The model's answer is not a caption; the text says why, without repeating it."""
 
 
 class PromptWriter:
@@ -159,7 +159,7 @@ def caption(answer: object) -> str:
         Rubbish: the answer is not one line of English text of at most 2000 characters.
     """
     if not isinstance(answer, str):
-        raise UnusableAnswer("it is no text")
+        raise UnusableAnswer("it is not text")
     text = _unwrapped(_THOUGHT.sub("", answer, count=1))
     if not text:
         raise UnusableAnswer("it is empty")
@@ -171,7 +171,7 @@ def caption(answer: object) -> str:
     if len(text) > MAX_PROMPT:
         raise UnusableAnswer(f"it has more than {MAX_PROMPT} characters")
     if "\ufffd" in text or any(unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") for character in text):
-        raise UnusableAnswer("it has characters that are no text")
+        raise UnusableAnswer("it has characters that are not text")
     letters = [character for character in text if character.isalpha()]
     if 2 * sum(letter.isascii() for letter in letters) <= len(letters):
         raise UnusableAnswer("it is not English")

@@ -115,5 +115,5 @@ def base_url(request: Request, settings: Settings) -> str:
     if _HOST.fullmatch(said_host):
         host = said_host
     elif said_host:
-        logger.warning("a trusted proxy sent X-Forwarded-Host: %.60r, which is no host", said_host)
+        logger.warning("a trusted proxy sent X-Forwarded-Host: %.60r, which is not a host", said_host)
     return f"{scheme}://{host}"

@@ -161,7 +161,7 @@ class TransformersVlmEngine(ChatEngine):
                         scores[i : i + 1] = process(ids[i : i + 1], scores[i : i + 1])
                 except ModelError as error:
                     row.fail(error)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the other rows
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is not the fault of the other rows
                     row.fail(InferenceFailed(f"no token could be chosen: {devices.first_line(error)}"))
             return scores
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PLACEHOLDERS = ("<|placeholder|>", "<image>", "<video>")
-"""What mlx-vlm's processors put pictures in the place of, though it is no special token of most checkpoints."""
+"""What mlx-vlm's processors put pictures in the place of, though it is not a special token of most checkpoints."""
 
 
 class MlxOptions(Options):

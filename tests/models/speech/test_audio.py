@@ -80,17 +80,17 @@ def test_an_mp3_with_an_id3_tag_is_read() -> None:
     ("data", "said"),
     [
         (b"", "empty"),
-        (b"this is a text file, named voice.mp3", "no sound file"),
+        (b"this is a text file, named voice.mp3", "not a sound file"),
         (b"\x00\x00\x00\x20ftypM4A " + bytes(100), "damaged"),
         (b"\x1aE\xdf\xa3" + bytes(100), "damaged"),
         (b"\xff\xf1\x50\x80" + bytes(100), "damaged"),
         (b"FORM" + bytes(100), "AIFF"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "no sound file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a sound file"),
         (b"RIFF\x00\x00\x00\x00WAVE" + bytes(50), "damaged"),
         (b"fLaC" + bytes(100), "damaged"),
         (b"OggS" + bytes(100), "damaged"),
         (b"\xff\xfb" + bytes(100), "damaged"),
-        (b"\xff", "no sound file"),
+        (b"\xff", "not a sound file"),
     ],
 )
 def test_what_is_no_recording_is_refused_by_its_bytes(data: bytes, said: str) -> None:
@@ -149,7 +149,7 @@ def test_a_header_that_promises_hours_is_not_believed() -> None:
 def test_samples_that_are_no_numbers_are_refused() -> None:
     audio = sine()
     audio.samples[100] = np.nan
-    assert "no numbers" in str(refused(encoded(audio, subtype="FLOAT")))
+    assert "not numbers" in str(refused(encoded(audio, subtype="FLOAT")))
 
 
 @pytest.mark.parametrize("level", [0.0, 0.001])

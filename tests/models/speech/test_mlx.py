@@ -287,7 +287,7 @@ def test_after_a_cancelled_or_broken_sentence_the_next_is_as_ever(voice: MlxSpee
     ("asked", "param", "why"),
     [
         ({"language": "Klingon"}, "language", r"allowed are auto, zh \(Chinese\), en \(English\)"),
-        ({"language": "nl"}, "language", "'nl' is no language"),
+        ({"language": "nl"}, "language", "'nl' is not a language"),
         ({"reference": b"no sound"}, "reference", "MP3, WAV"),
         ({"reference": None, "voice": "nobody"}, "voice", "there are alloy, ash"),
         ({"speed": 5.0}, "speed", "0.25 to 4"),

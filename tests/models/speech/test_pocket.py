@@ -246,7 +246,7 @@ def test_an_unknown_voice_is_refused(engine: PocketTtsEngine) -> None:
 
 
 def test_a_recording_that_is_none_is_refused(engine: PocketTtsEngine) -> None:
-    with pytest.raises(InvalidInput, match="no sound file") as refused:
+    with pytest.raises(InvalidInput, match="not a sound file") as refused:
         engine.stream(SpeechJob(SENTENCE, reference=b"not a sound"))
     assert refused.value.param == "reference"
 
@@ -255,7 +255,7 @@ def test_a_checkpoint_speaks_its_own_language_and_no_other(entry: ModelEntry) ->
     french = loaded(with_options(entry, language="fr"))
     for language in ("auto", "fr", "French"):
         assert french.speak(SpeechJob("Le vieil homme marchait.", language)).seconds > 0
-    with pytest.raises(InvalidInput, match=r"'en' is no language .* allowed are auto, fr \(French\)"):
+    with pytest.raises(InvalidInput, match=r"'en' is not a language .* allowed are auto, fr \(French\)"):
         french.stream(SpeechJob(SENTENCE, "en"))
     with pytest.raises(InvalidInput, match="looks like Korean"):
         french.stream(SpeechJob("오늘은 날씨가 아주 좋습니다."))

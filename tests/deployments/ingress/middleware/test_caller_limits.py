@@ -156,7 +156,7 @@ async def test_while_the_server_is_open_an_address_is_counted_whatever_key_it_se
 @pytest.mark.parametrize(
     ("first", "second", "are_one"),
     [
-        # of a caller who is no proxy nobody believes anything
+        # headers of a caller that is not a trusted proxy do not count
         (("192.0.2.1", "203.0.113.1"), ("192.0.2.1", "203.0.113.2"), True),
         (("10.0.0.1", "203.0.113.1"), ("10.0.0.1", "203.0.113.2"), False),
         (("10.0.0.1", "203.0.113.1"), ("10.0.0.2", "203.0.113.1"), True),

@@ -276,8 +276,8 @@ def test_a_caption_is_otherwise_left_as_it_is(answer: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (None, "no text"),
-        ([], "no text"),
+        (None, "not text"),
+        ([], "not text"),
         (" \n", "empty"),
         ('""', "empty"),
         ("A leaf\nA stone", "several lines"),
@@ -285,8 +285,8 @@ def test_a_caption_is_otherwise_left_as_it_is(answer: str) -> None:
         ("```json\n{}\n```", "JSON"),
         ("<html>", "markup"),
         ("a" * (MAX_PROMPT + 1), "more than 2000"),
-        ("A leaf \ufffd\ufffd", "no text"),
-        ("A leaf \x07", "no text"),
+        ("A leaf \ufffd\ufffd", "not text"),
+        ("A leaf \x07", "not text"),
         ("빨간 단풍잎", "not English"),
         ("…", "not English"),
         ("I'm sorry, but I can't help with that.", "refusal"),

@@ -52,7 +52,7 @@ async def test_a_picture_is_published_under_the_host_that_was_asked(tmp_path: Pa
         url = (await http.get("/make")).text
         assert url.startswith("http://atelier.test/files/images/generated/")
         assert (await http.get(url)).content == png()
-        assert (await http.get("/latest")).status_code == 404, "what was generated is no upload"
+        assert (await http.get("/latest")).status_code == 404, "what was generated is not an upload"
 
 
 async def test_generated_pictures_are_kept_under_the_prefix_that_is_configured(tmp_path: Path) -> None:
