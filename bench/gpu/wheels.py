@@ -32,6 +32,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "diffusers", "transformers", "accelerate", "peft", "safetensors", "open_clip_torch", "llguidance", "pydantic",
         "pyyaml", "psutil", "rich", "httpx", "pillow", "sentencepiece", "protobuf", "packaging", "av", "soundfile",
         "soxr", "msgpack", "praat-parselmouth", "espeakng-loader", "num2words", "python-multipart",
+        "cachetools", "langcodes", "typer", "tzdata",
     ),
     "quantised": ("bitsandbytes", "torchao", "gguf"),
     "server": (),

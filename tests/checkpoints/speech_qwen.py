@@ -86,7 +86,7 @@ RELEASED = Sizes(
     codes=2048,
     codebooks=16,
     encoder={"use_causal_conv": True},
-    decoder={},
+    decoder={"codebook_dim": 512, "hidden_size": 512, "intermediate_size": 1024, "head_dim": 64},
     text_vocabulary=151_936,
 )
 """Qwen3-TTS-12Hz-1.7B-Base; what is not named is qwen-tts' own default."""
