@@ -6,6 +6,7 @@ Everything of that kind stands here, so that another version of Ray is checked i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Mapping, MutableMapping
@@ -16,10 +17,53 @@ from typing import Any, cast
 import ray
 from ray import serve
 from ray.experimental import internal_kv
+from ray.serve._private import constants
+from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 from ray.serve._private.logging_utils import ServeContextFilter
 from ray.serve._private.thirdparty.get_asgi_route_name import get_asgi_route_name
 from ray.serve.context import _get_global_client, _get_serve_request_context, _serve_request_context
 from ray.serve.exceptions import RayServeException
+
+logger = logging.getLogger("ray.serve")
+
+
+class _PacedMessages(asyncio.Queue[Any]):
+    """Messages of one request, of which at most one that waits is a piece of the body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    async def put(self, item: Any) -> None:
+        if item.get("body"):
+            await self._has_room.wait()
+            self._has_room.clear()
+        self.put_nowait(item)
+
+    def _get(self) -> Any:
+        item = super()._get()
+        if item.get("body"):
+            self._has_room.set()
+        return item
+
+
+def read_bodies_as_they_are_asked_for() -> None:
+    """Have this replica read a request's body no faster than its application does; to be called before it serves.
+
+    Serve reads every body at once and as a whole, before the application has said whether it wants it: a thousand
+    uploads are then in memory whatever that decides.
+    """
+    if constants.RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD:
+        logger.warning("without RAY_SERVE_THROUGHPUT_OPTIMIZED=1, Serve reads request bodies into memory at once")
+        return
+
+    def queue(proxy: ASGIDIReceiveProxy) -> asyncio.Queue[Any]:
+        messages: asyncio.Queue[Any] = proxy._queue or _PacedMessages()
+        proxy._queue = messages
+        return messages
+
+    ASGIDIReceiveProxy.queue = property(queue)
 
 
 def deployment_details(application: str, timeout: float) -> Mapping[str, Mapping[str, Any]]:

@@ -50,6 +50,7 @@ VARIABLES = {
     "IMAGE_MAX_BYTES": "image_max_bytes",
     "IMAGE_MAX_PIXELS": "image_max_pixels",
     "MAX_CONTENT_LENGTH": "max_content_length",
+    "ATELIER_BODIES_MAX_BYTES": "bodies_max_bytes",
     "ATELIER_IDEMPOTENCY_MAX_BYTES": "idempotency_max_bytes",
     "ATELIER_ALLOW_REMOTE_IMAGES": "allow_remote_images",
     "ATELIER_REMOTE_IMAGE_HOSTS": "remote_image_hosts",

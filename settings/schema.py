@@ -241,6 +241,11 @@ class Settings(BaseModel):
     image_max_bytes: int = Field(20 * 2**20, ge=1024, description="largest accepted picture, bytes")
     image_max_pixels: int = Field(MAX_PIXELS, ge=4096, le=MAX_PIXELS, description="largest accepted picture, pixels")
     max_content_length: int = Field(64 * 2**20, ge=2**20, description="largest accepted request body, bytes")
+    bodies_max_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="request bodies in one ingress replica at once, bytes; default 512 MiB, or a 16th of the memory",
+    )
     idempotency_max_bytes: int = Field(2**30, ge=0, description="answers kept for an Idempotency-Key, bytes in all")
     allow_remote_images: bool = Field(False, description="fetch pictures that requests name by http(s) URL")
     remote_image_hosts: Origins = Field(

@@ -25,6 +25,7 @@ from deployments.ingress.dependencies import Atelier
 from deployments.ingress.errors import ApiError, envelope, from_exception, response
 from deployments.ingress.metrics import Measured
 from deployments.ingress.middleware.authentication import Keys
+from deployments.ingress.middleware.bodies import Bodies, room_of_this_machine
 from deployments.ingress.middleware.caller_limits import RATE_HEADERS, CallerLimits
 from deployments.ingress.middleware.idempotency import (
     DESCRIPTION,
@@ -88,6 +89,11 @@ def create_app(atelier: Atelier) -> FastAPI:
     app.add_middleware(_Heads)
     ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
     app.add_middleware(Idempotency, ledger=ledger, max_body=settings.max_content_length)
+    app.add_middleware(
+        Bodies,
+        most_bytes=settings.bodies_max_bytes or room_of_this_machine(),
+        max_body=settings.max_content_length,
+    )
     app.add_middleware(CallerLimits, trusted_proxies=settings.trusted_proxies)
     app.add_middleware(Keys, access=atelier.access)
     app.add_middleware(

@@ -13,7 +13,7 @@ from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.dependencies import Atelier
-from deployments.serve_internals import log_request_ids
+from deployments.serve_internals import log_request_ids, read_bodies_as_they_are_asked_for
 from deployments.storage import open_store
 from settings import Settings
 
@@ -26,6 +26,7 @@ class Ingress:
         self, settings: Settings, models: Mapping[str, DeploymentHandle], search: DeploymentHandle | None
     ) -> None:
         log_request_ids()
+        read_bodies_as_they_are_asked_for()
         calls = ModelCalls(settings, models)
         search_calls = SearchCalls(settings, search, calls.known, calls.metrics) if search else None
         self._atelier = Atelier(settings, calls, open_store(settings), search_calls)

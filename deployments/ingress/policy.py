@@ -26,11 +26,13 @@ class Policy:
     audience: who may call it once there are keys.
     errors: where its clients look for `detail`: nowhere, beside `error`, or in it.
     is_repeatable: a POST takes an `Idempotency-Key`.
+    stores: what is sent goes into a store or is looked up in one, and may have to wait for it.
     """
 
     audience: Audience = "users"
     errors: ErrorFamily = "openai"
     is_repeatable: bool = True
+    stores: bool = False
 
 
 _OWN: Final = "__route_policy__"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from dataclasses import fields
 
+import pytest
 from fastapi import APIRouter, FastAPI
 from ray.experimental import internal_kv
+from ray.serve._private import constants
 from ray.serve._private.client import ServeControllerClient
 from ray.serve._private.controller import ServeController
+from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 from ray.serve.context import _get_serve_request_context, _RequestContext, _serve_request_context
 from ray.serve.schema import (
     ApplicationDetails,
@@ -18,6 +22,7 @@ from ray.serve.schema import (
     ReplicaDetails,
     ServeInstanceDetails,
 )
+from starlette.types import Message
 
 from deployments import serve_internals
 
@@ -87,3 +92,29 @@ def test_the_template_of_a_route_is_found_below_a_prefix() -> None:
     scope = {"type": "http", "method": "GET", "path": "/v1/models/a/b", "root_path": "", "headers": []}
     assert serve_internals.route_template(app, scope) == "/v1/models/{model:path}"
     assert serve_internals.route_template(app, {**scope, "path": "/elsewhere"}) is None
+
+
+async def test_a_body_is_read_as_the_application_asks_for_it_and_a_client_that_leaves_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constants, "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", False)
+    monkeypatch.setattr(ASGIDIReceiveProxy, "queue", ASGIDIReceiveProxy.queue)  # put back at the end
+    serve_internals.read_bodies_as_they_are_asked_for()
+    sent = [{"type": "http.request", "body": b"piece", "more_body": True} for _ in range(100)]
+    sent += [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+    pieces = iter(sent)
+    taken = 0
+
+    async def receive() -> Message:
+        nonlocal taken
+        taken += 1
+        return next(pieces)
+
+    proxy = ASGIDIReceiveProxy({"type": "http"}, receive, asyncio.get_running_loop())
+    fetching = proxy.fetch_until_disconnect_task()
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert taken == 2  # one that waits in the queue, and one behind it
+    assert [await proxy() for _ in range(100)] == sent[:100]
+    await asyncio.wait_for(fetching, 1)  # with what is left unread: an end, and that the client has left
+    assert [await proxy() for _ in range(3)] == [*sent[100:], {"type": "http.disconnect"}]

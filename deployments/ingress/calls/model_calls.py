@@ -15,7 +15,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments import tracing
-from deployments.ingress.calls.admission import Admission
+from deployments.ingress.admission.admission import Admission
 from deployments.ingress.calls.kinds import CaptionCalls, ChatCalls, EmbeddingCalls, ImageCalls, VoiceCalls
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.names import ModelNames

@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from deployments import tracing
-from deployments.ingress.calls.admission import Admission
+from deployments.ingress.admission.admission import Admission
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.single_flight import SingleFlight
 from deployments.ingress.calls.states import SEARCH, ModelStates

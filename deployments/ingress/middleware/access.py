@@ -6,7 +6,6 @@ import hmac
 import logging
 import time
 from collections.abc import Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -132,10 +131,6 @@ class Access:
 
     def _of_file(self, keys: Iterable[ApiKey]) -> list[_KnownKeys]:
         return [_KnownKeys(key.sha256, "admin" if key.admin else "user", key.limits.over(self._limits)) for key in keys]
-
-
-current_caller: ContextVar[str] = ContextVar("caller", default="")
-"""Whose request is being answered; the same for all requests of one key, or of one address where no key is given."""
 
 
 def caller_of(connection: HTTPConnection | Scope) -> Caller:

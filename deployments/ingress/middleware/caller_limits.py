@@ -18,8 +18,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.ingress.admission.turns import current_caller
 from deployments.ingress.errors import ApiError, response
-from deployments.ingress.middleware.access import caller_of, current_caller
+from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.middleware.authentication import is_always_open
 from deployments.ingress.middleware.peers import Networks, origin
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import re
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.executors import COMPUTING, IDEMPOTENCY, ExecutorFull
+from deployments.executors import IDEMPOTENCY, ExecutorFull
 from deployments.ingress.errors import ApiError, from_exception, invalid, response
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.middleware.request_context import ignored_parameters
@@ -108,7 +109,7 @@ class Idempotency:
             if len(keys) > 1 or _KEY.fullmatch(keys[0]) is None:
                 shown = f"given {len(keys)} times" if len(keys) > 1 else repr(keys[0][:60])
                 raise invalid(HEADER, f"{HEADER}: {shown}; allowed are 1 to 255 visible ASCII characters, once")
-            body = await _read(receive, self._max_body)
+            body = await _read(scope, receive, self._max_body)
             if not body.is_whole:  # the route refuses it in its own words, and a refusal is not kept
                 await self.app(scope, body.then(receive), send)
                 return
@@ -118,7 +119,7 @@ class Idempotency:
             await response(from_exception(error), scope)(scope, receive, send)
 
     async def _answer(self, scope: Scope, body: _Body, receive: Receive, send: Send, name: str) -> None:
-        digest = await COMPUTING.run(_digest, scope, body)
+        digest = body.digest
         left = asyncio.ensure_future(receive())  # the body is read: what may come now is the caller's leaving
         try:
             while isinstance(begun := await self._begin(name, digest), Held):
@@ -214,47 +215,69 @@ class _Recorder:
 class _Body:
     """The request's body as it arrived; not whole when it is larger than any route takes."""
 
-    messages: tuple[Message, ...]
+    messages: deque[Message]
+    digest: bytes
     is_whole: bool
 
     def then(self, receive: Receive) -> Receive:
-        """A `receive` that gives these messages first."""
-        messages = iter(self.messages)
+        """A `receive` that gives these messages first, and keeps none of them: a body is there once."""
 
         async def again() -> Message:
-            return next(messages, None) or await receive()
+            return self.messages.popleft() if self.messages else await receive()
 
         return again
 
 
-async def _read(receive: Receive, limit: int) -> _Body:
-    messages: list[Message] = []
+async def _read(scope: Scope, receive: Receive, limit: int) -> _Body:
+    messages: deque[Message] = deque()
+    digest = _Digest(Headers(scope=scope).get("content-type", ""))
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         messages.append(message)
-        size += len(message.get("body", b""))
+        piece = message.get("body", b"")
+        size += len(piece)
         if size > limit:
-            return _Body(tuple(messages), is_whole=False)
+            return _Body(messages, b"", is_whole=False)
+        digest.update(piece)
         if not message.get("more_body", False):
-            return _Body(tuple(messages), is_whole=True)
+            return _Body(messages, digest.whole(), is_whole=True)
+
+
+class _Digest:
+    """What two bodies that say the same have in common: clients choose another multipart boundary for every try."""
+
+    def __init__(self, content_type: str) -> None:
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary")
+        self._line = b"--" + boundary if boundary else b""
+        self._hash = hashlib.sha256(kind.lower() + b"\0")
+        self._end = b""
+        """What may be the beginning of a boundary."""
+
+    def update(self, piece: bytes) -> None:
+        if not self._line:
+            self._hash.update(piece)
+            return
+        *before, rest = (self._end + piece).split(self._line)
+        for each in before:
+            self._hash.update(each)
+            self._hash.update(b"--")
+        whole = max(0, len(rest) - len(self._line) + 1)
+        self._hash.update(rest[:whole])
+        self._end = rest[whole:]
+
+    def whole(self) -> bytes:
+        self._hash.update(self._end)
+        return self._hash.digest()
 
 
 def _name(scope: Scope, key: str) -> str:
     """What one request and its repetitions have in common; another caller's never has it."""
     parts = [caller_of(scope).digest, scope["method"], scope["path"], scope["query_string"].decode("latin-1"), key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _digest(scope: Scope, body: _Body) -> bytes:
-    """What two bodies that say the same have in common: clients choose another multipart boundary for every try."""
-    kind, options = parse_options_header(Headers(scope=scope).get("content-type", ""))
-    whole = b"".join(message.get("body", b"") for message in body.messages)
-    if boundary := options.get(b"boundary"):
-        whole = whole.replace(b"--" + boundary, b"--")
-    return hashlib.sha256(kind.lower() + b"\0" + whole).digest()
 
 
 def _refuse_another(digest: bytes, first: bytes) -> None:

@@ -6,6 +6,7 @@ Whatever the dialect, a route gets the same validated object or the caller gets 
 from __future__ import annotations
 
 import codecs
+import errno
 import re
 import types
 import zlib
@@ -22,10 +23,12 @@ from starlette.requests import Request
 
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.requests.unknown_fields import known_fields, meant_by, names_of
+from stores.errors import StoreFull
 
 _FIELDS_LIMIT = 1 << 20
 """Bytes allowed beside the files: field names, texts, multipart framing."""
 _DRAIN_LIMIT = 64 << 20
+_JSON_OBJECT: Final = re.compile(rb"\s*\{")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 
 
@@ -88,19 +91,25 @@ async def read(request: Request, fields: type[F], *, max_bytes: int = 0, aliases
             ).parse()
             values = await _form_values(form, fields)
         elif kind in (_URLENCODED, "text/plain", "application/json", "") or kind.endswith("+json"):
-            content = b"".join([chunk async for chunk in _limited(request, limit)])
-            if kind in (_URLENCODED, "text/plain") and content.lstrip()[:1] == b"{":
+            content = bytearray()  # grows where it is, so that it is never there twice
+            async for chunk in _limited(request, limit):
+                content += chunk
+            if kind in (_URLENCODED, "text/plain") and _JSON_OBJECT.match(content):
                 kind = "application/json"  # of `curl -d`, or of a page that avoids a preflight request
             if kind == "text/plain":
                 raise _unread(kind)
             if kind == _URLENCODED:
-                values = await _form_values(await FormParser(request.headers, _one(content)).parse(), fields)
+                values = await _form_values(await FormParser(request.headers, _one(bytes(content))).parse(), fields)
             else:
                 values = _json_object(content) if content or kind else {}  # `curl -X POST` says nothing at all
         else:
             raise _unread(kind)
     except MultiPartException as error:
         raise invalid(None, f"the form cannot be read: {error.message}", "invalid_body") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull("the disk for temporary files is full") from error
+        raise
     is_form = kind in ("multipart/form-data", _URLENCODED)
     request.state.is_form = is_form
     values, spelled = _without_aliases(values, aliases or {})
@@ -257,9 +266,11 @@ def _from_json(part: str | Upload) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytearray) -> dict[str, Any]:
+    if body.startswith(codecs.BOM_UTF8):
+        del body[: len(codecs.BOM_UTF8)]
     try:
-        value = from_json(body.removeprefix(codecs.BOM_UTF8))  # in the event loop: seven times as fast as json.loads
+        value = from_json(body)  # in the event loop: seven times as fast as json.loads
     except ValueError as error:
         raise invalid(None, "the body is not valid JSON", "invalid_json") from error
     if not isinstance(value, dict):

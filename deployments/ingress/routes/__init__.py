@@ -44,7 +44,7 @@ FAMILIES: Final = (
     Family(models.router),
     Family(system.router, Policy(errors="detail on top", is_repeatable=False)),
     Family(files.router, Policy("anyone")),
-    Family(uploads.router, Policy(errors="detail on top")),
+    Family(uploads.router, Policy(errors="detail on top", stores=True)),
     Family(chat.router),
     Family(vision.router, Policy(errors="detail on top")),
     Family(captions.router),
@@ -53,8 +53,8 @@ FAMILIES: Final = (
     Family(jobs.router, feature="image_enabled"),
     Family(cloned_speech.router, Policy(errors="detail inside"), feature="voice_enabled"),
     Family(speech.router, feature="voice_enabled"),
-    Family(voices.router, feature="voice_enabled"),
-    Family(search.router, Policy(errors="detail inside"), feature="image_search_enabled"),
+    Family(voices.router, Policy(stores=True), feature="voice_enabled"),
+    Family(search.router, Policy(errors="detail inside", stores=True), feature="image_search_enabled"),
     Family(embeddings.router, Policy(is_repeatable=False), feature="image_search_enabled"),
 )
 """All families. Where two routes take one path, the one that stands first answers."""

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from deployments.ingress.calls.admission import Admission
+from deployments.ingress.admission.admission import Admission
+from deployments.ingress.admission.turns import current_caller
 from deployments.ingress.errors import ApiError
-from deployments.ingress.middleware.access import current_caller
 
 
 class Part:

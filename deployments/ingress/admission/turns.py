@@ -6,7 +6,11 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Collection
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+
+current_caller: ContextVar[str] = ContextVar("caller", default="")
+"""Whose request is being answered; the same for all requests of one key, or of one address where no key is given."""
 
 
 class QueueFull(Exception):

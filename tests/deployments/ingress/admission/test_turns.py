@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from deployments.ingress.calls.turns import QueueFull, Turns
+from deployments.ingress.admission.turns import QueueFull, Turns
 
 
 class Line:

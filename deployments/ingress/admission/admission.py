@@ -8,9 +8,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from deployments.ingress.calls.turns import QueueFull, Turns
+from deployments.ingress.admission.turns import QueueFull, Turns, current_caller
 from deployments.ingress.errors import ApiError
-from deployments.ingress.middleware.access import current_caller
 
 
 async def _nothing() -> None:
@@ -55,6 +54,7 @@ class Admission:
         try:
             async with asyncio.timeout(self._patience):
                 await self._turns.take(current_caller.get(), size)
+                begun = time.monotonic()
                 try:
                     await until()
                 except BaseException:
@@ -65,7 +65,6 @@ class Admission:
         except TimeoutError:
             message = f"the turn of this request at {self._what} did not come within {self._patience:g} s"
             raise ApiError(503, message, code="queue_timeout", headers={"Retry-After": "10"}) from None
-        begun = time.monotonic()
         self._running += 1
         try:
             yield

@@ -1,0 +1,1 @@
+"""Turns and their bounds: who works next at a part of the server, and who is refused."""
