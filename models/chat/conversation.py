@@ -5,15 +5,21 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from models.errors import InvalidInput
+from PIL import Image
+
+from models.errors import InvalidImage, InvalidInput
 from models.pictures import open_picture
 from models.tasks import ImagePart, Message, TextPart
 
 T = TypeVar("T")
 Turn = dict[str, Any]
 """One message as chat templates read it: {"role", "content": [{"type": "text" | "image", …}]}."""
+MAX_ASPECT: Final = 200
+"""How many times as long as the other a side may be, at most: the limit of Qwen's models, and nothing that is seen."""
+_NAME: Final = "atelier_name"
+"""Key of an opened picture's `info`: what the caller calls it."""
 READS_PICTURES = re.compile(r"vision|visual|image|vq_|_vl\b")
 """Found in the config.json of each of transformers' families that read pictures, and in hardly any other's."""
 
@@ -75,7 +81,7 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
         for j, part in enumerate(message.parts):
             if isinstance(part, ImagePart):
                 name = part.name or f"messages[{i}].content[{j}]"
-                content.append({"type": "image", "image": open_picture(part.image, name)})
+                content.append({"type": "image", "image": open_for_chat(part.image, name)})
             elif content and content[-1]["type"] == "text":
                 content[-1]["text"] += part.text
             else:
@@ -85,6 +91,36 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
                 words["text"] = control_tokens.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", words["text"])
         turns.append({"role": message.role, "content": content})
     return turns
+
+
+def open_for_chat(image: bytes, name: str) -> Image.Image:
+    """The picture, which knows its name, for `unreadable`.
+
+    Raises:
+        InvalidImage: as `open_picture`; or one side is more than 200 times the other, which chat models do not read.
+    """
+    picture = open_picture(image, name)
+    width, height = picture.size
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        message = f"{name}: the picture has {width}x{height} pixels; one side may be {MAX_ASPECT} times the other"
+        raise InvalidImage(message, name)
+    picture.info = {_NAME: name}
+    return picture
+
+
+def unreadable(turns: Sequence[Turn], read: Callable[[Image.Image], object]) -> InvalidInput:
+    """Why a processor has refused the turns, in our words: the first picture that it does not `read` by itself."""
+    pictures = [part["image"] for turn in turns for part in turn["content"] if part["type"] == "image"]
+    for picture in pictures:
+        try:
+            read(picture)
+        except ValueError:
+            name = picture.info.get(_NAME)
+            width, height = picture.size
+            return InvalidImage(
+                f"{name}: this model reads no picture of {width}x{height} pixels; allowed is, say, one of 512x512", name
+            )
+    return InvalidInput(f"this model cannot read these messages with {len(pictures)} pictures together", "messages")
 
 
 def plain(turns: Sequence[Turn]) -> list[Turn]:

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from models import checkpoints, devices
+from models.chat.conversation import open_for_chat
 from models.chat.engine import ChatEngine
 from models.chat.streaming import TokenText
 from models.engine import Options
 from models.errors import CheckpointError, InvalidInput
 from models.generation import keep_only_token_ids
-from models.pictures import encode, open_picture
+from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
 
 _PATCHES = 729
@@ -53,7 +54,7 @@ class MoondreamEngine(ChatEngine):
             if given is not None:
                 raise InvalidInput(f"{name}: this model (moondream) has no such thing", name, "unsupported_parameter")
         pictures = [
-            open_picture(part.image, part.name or f"messages[{i}].content[{j}]")
+            open_for_chat(part.image, part.name or f"messages[{i}].content[{j}]")
             for i, message in enumerate(job.messages)
             for j, part in enumerate(message.parts)
             if isinstance(part, ImagePart)

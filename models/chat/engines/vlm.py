@@ -15,13 +15,13 @@ from pydantic import Field
 
 from models import checkpoints, devices
 from models.chat.answering import AnswerStream, Listener
-from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
+from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of, unreadable
 from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
 from models.chat.grammar import vocabulary_of
 from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
 from models.chat.sampling import Choices
 from models.engine import Options
-from models.errors import CheckpointError, DeviceLost, InferenceFailed, InvalidInput, ModelError, OutOfMemory
+from models.errors import CheckpointError, DeviceLost, InferenceFailed, ModelError, OutOfMemory
 from models.generation import keep_only_token_ids, neutral
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
@@ -190,10 +190,8 @@ class TransformersVlmEngine(ChatEngine):
         turns = turns_of(messages, self._control_tokens)
         try:
             inputs = rendered(self._tokenize, turns, drops_system=self._drops_system)
-        except ValueError as error:  # a picture that is too narrow, say
-            raise InvalidInput(
-                f"this model cannot read the messages: {devices.first_line(error)}", "messages"
-            ) from error
+        except ValueError as error:  # of a picture's size, say
+            raise unreadable(turns, self._processor.image_processor) from error
         moved: Mapping[str, Any] = inputs.to(self._model.device, self._model.dtype)  # casts the floating ones only
         return moved
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from models import checkpoints, devices
 from models.chat.answering import AnswerStream
-from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of
+from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of, unreadable
 from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
 from models.chat.grammar import spelled, vocabulary_of
 from models.chat.mlx_batch import OWN_ARGUMENTS, MlxBatch, PreparedPrompt, picker_for
@@ -177,10 +177,8 @@ class MlxVlmEngine(ChatEngine):
                 and should_add_special_tokens(self._model.config.model_type, self._processor),
                 **self.options.processor,
             )
-        except ValueError as error:  # a picture that is too narrow, say
-            raise InvalidInput(
-                f"this model cannot read the messages: {devices.first_line(error)}", "messages"
-            ) from error
+        except ValueError as error:  # of a picture's size, say
+            raise unreadable(turns, self._processor.image_processor) from error
         return inputs
 
     def _text(self, turns: Sequence[Turn]) -> str:

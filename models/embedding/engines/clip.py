@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _PRECISIONS = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
+
+
+_MOST_ASPECT: Final = 16
+"""How many times as long as the other a side of what is preprocessed may be."""
 
 
 class ClipOptions(Options):
@@ -96,7 +100,8 @@ class OpenClipEngine(EmbeddingEngine):
         def join(batch: list[torch.Tensor]) -> torch.Tensor:
             return torch.stack(batch).to(self._dtype)
 
-        return self._embed(map(self._preprocess, images), join, self._model.encode_image, is_cancelled)
+        seen = (self._preprocess(_middle(image)) for image in images)
+        return self._embed(seen, join, self._model.encode_image, is_cancelled)
 
     def _embed(
         self,
@@ -159,3 +164,16 @@ class OpenClipEngine(EmbeddingEngine):
 
         self.embed_texts(["a"])
         self.embed_images([Image.new("RGB", (64, 64))])
+
+
+def _middle(picture: Image.Image) -> Image.Image:
+    """What CLIP sees of a picture, and somewhat more: a line of 1x8000 pixels would become gigabytes.
+
+    Its preprocessing brings the shorter side to the model's own and cuts a square from the middle.
+    """
+    width, height = picture.size
+    longest = _MOST_ASPECT * min(width, height)
+    if max(width, height) <= longest:
+        return picture
+    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+    return picture.crop((left, top, min(width, left + longest), min(height, top + longest)))

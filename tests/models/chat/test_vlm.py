@@ -231,9 +231,9 @@ def test_very_small_pictures_are_read(vlm: TransformersVlmEngine, size: tuple[in
 
 
 def test_a_picture_too_narrow_for_the_model_is_the_callers_fault(qwen: TransformersVlmEngine) -> None:
-    with pytest.raises(InvalidInput, match="aspect ratio") as caught:
-        qwen.stream(chat(user(ImagePart(encode(Image.new("RGB", (1, 300)))))), lambda: False)
-    assert caught.value.param == "messages"
+    with pytest.raises(InvalidImage, match="has 1x8000 pixels; one side may be 200 times the other") as caught:
+        qwen.stream(chat(user(ImagePart(encode(Image.new("RGB", (1, 8000)))))), lambda: False)
+    assert caught.value.param == "messages[0].content[0]"
 
 
 def test_a_model_that_reads_no_pictures_is_refused(shelf: Shelf) -> None:
