@@ -35,6 +35,7 @@ from deployments.ingress.middleware.idempotency import (
     Ledger,
     takes_key,
 )
+from deployments.ingress.middleware.paths import Paths
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.openapi import add_header, add_pages, describe
 from deployments.ingress.policy import Policy, apply, policy_of
@@ -70,6 +71,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         version=_version(),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=while_running,
         # FastAPI's own spans would be of another trace than Ray Serve's, and show whole queries, signatures included
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -106,6 +108,7 @@ def create_app(atelier: Atelier) -> FastAPI:
     )
     app.add_middleware(RequestContext)
     app.add_middleware(Measured, metrics=atelier.metrics)
+    app.add_middleware(Paths)
     for kind in (ApiError, ExecutorFull, HTTPException, ModelError, StoreError):
         app.add_exception_handler(kind, _answer_error)
     return app

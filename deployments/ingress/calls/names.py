@@ -56,8 +56,14 @@ class ModelNames:
     def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
         """The deployed alias behind a name, None when there is none.
 
+        A provider's prefix and a tag (`openai/NAME`, `NAME:latest`) are taken off where nothing has the whole name.
         Of several that patterns lead to, the first of one of `kinds`: `gpt-*` may stand before `gpt-image-*`.
         """
+        bare = name.rpartition("/")[2]
+        spellings = (name, name.partition(":")[0], bare, bare.partition(":")[0])
+        return next((alias for each in spellings if (alias := self._named(each, kinds)) is not None), None)
+
+    def _named(self, name: str, kinds: Iterable[Kind]) -> str | None:
         if name in self.entries:
             return name
         entries = self.entries

@@ -34,6 +34,17 @@ def test_a_name_is_an_alias_a_pattern_or_a_checkpoint(names: ModelNames) -> None
     assert names.resolve("builtin:image", ["image"]) == "pictures"
 
 
+@pytest.mark.parametrize("name", ["chat:latest", "openai/chat", "openrouter/openai/chat:free", "openai/any-thing"])
+def test_a_prefix_and_a_tag_are_taken_off_where_nothing_has_the_whole_name(names: ModelNames, name: str) -> None:
+    assert names.resolve(name, ["vlm"]) == "chat"
+    assert names.resolve("builtin:image", ["image"]) == "pictures", "the whole name of a checkpoint"
+
+
+@pytest.mark.parametrize("name", ["chat/", ":chat", "openai/", "/", ":", "chat/other"])
+def test_what_is_left_of_nothing_is_no_name(names: ModelNames, name: str) -> None:
+    assert names.find(name) is None
+
+
 def test_of_several_patterns_the_first_of_the_wanted_kind_counts(names: ModelNames) -> None:
     assert names.resolve("any-image-1", ["image"]) == "pictures"
     assert names.resolve("any-image-1", ["vlm"]) == "chat"
