@@ -12,9 +12,9 @@ import pytest
 from ray import serve
 
 import settings as configuration
+from deployments.ingress.admission.turns import current_caller
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError
-from deployments.ingress.middleware.access import current_caller
 from models.errors import InvalidInput
 
 AT_ONCE, QUEUED = 2, 3

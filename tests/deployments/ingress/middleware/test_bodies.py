@@ -17,7 +17,7 @@ from deployments.ingress.middleware import bodies
 from deployments.ingress.middleware.bodies import Body, Room, room_of_this_machine
 from tests.api.pictures import png
 from tests.deployments.apps import client, fault, make_app
-from tests.stores.test_objects import full_disk
+from tests.stores.disks import full_disk
 
 MIB = 2**20
 
