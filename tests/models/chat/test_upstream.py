@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -19,54 +17,21 @@ from deployments.ingress.errors import from_exception
 from models.catalog import check_checkpoint, check_options, create_engine
 from models.chat.engines.upstream import UpstreamEngine
 from models.entry import ModelEntry
-from models.errors import CheckpointError, InvalidImage, InvalidInput, UpstreamBusy, UpstreamFailed
-from models.pictures import encode
+from models.errors import CheckpointError, InvalidImage, InvalidInput, UpstreamFailed
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Usage
+from tests.models.chat.asking_upstream import KEY, ask, deltas, entry, loaded, user
 from tests.servers import Server
-from tests.upstreams import FINE, begin, chunk, event, pretending, refusing, saying
+from tests.upstreams import FINE, chunk, pretending, saying
 
-KEY = "a-secret-key-of-the-upstream"
 QUESTION = "What colour is the background?"
-
-
-def entry(base_url: str, model: str = "vlm-fast", **options: Any) -> ModelEntry:
-    return ModelEntry.model_validate(
-        {"engine": "upstream", "checkpoint": model, "options": {"base_url": base_url, **options}}
-    )
-
-
-@contextmanager
-def loaded(base_url: str, **options: Any) -> Iterator[UpstreamEngine]:
-    engine = create_engine(entry(base_url, **options))
-    assert isinstance(engine, UpstreamEngine)
-    engine.load()
-    try:
-        yield engine
-    finally:
-        engine.unload()
-
-
-def user(*parts: str | Image.Image) -> Message:
-    return Message("user", tuple(TextPart(p) if isinstance(p, str) else ImagePart(encode(p)) for p in parts))
 
 
 def plain(colour: str) -> Image.Image:
     return Image.new("RGB", (64, 64), colour)
 
 
-def deltas(engine: UpstreamEngine, job: ChatJob) -> list[ChatDelta]:
-    return list(engine.stream(job, lambda: False))
-
-
 def answer(engine: UpstreamEngine, job: ChatJob) -> str:
     return "".join(delta.text for delta in deltas(engine, job))
-
-
-def ask(*parts: str | Image.Image, **options: Any) -> ChatJob:
-    return ChatJob((user(*parts),), **options)
-
-
-# A real server
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +117,6 @@ def test_a_model_that_the_upstream_has_not_is_no_fault_of_the_caller(server: Ser
     engine.unload()
 
 
-# Servers that are not as they should be
-
-
 def test_everything_of_the_job_is_passed_on() -> None:
     job = ChatJob(
         (Message("system", (TextPart("be short"),)), user("first", plain("red"), "second", plain("blue"))),
@@ -227,130 +189,6 @@ def test_a_server_that_passes_over_forms_may_still_say_the_text() -> None:
             deltas(engine, ask("Hello", form=("Red", "Green")))
 
 
-def test_an_upstream_that_is_down_is_named_without_its_key() -> None:
-    (port,) = free_ports(1)
-    with (
-        loaded(f"http://user:{KEY}@127.0.0.1:{port}/v1", api_key=KEY) as engine,
-        pytest.raises(UpstreamFailed, match=rf"server at 127\.0\.0\.1:{port} cannot be reached") as caught,
-    ):
-        deltas(engine, ask("Hello"))
-    assert KEY not in str(caught.value)
-    assert from_exception(caught.value).status == 502
-
-
-def test_silence_ends_after_the_timeout() -> None:
-    free = threading.Event()
-
-    def silent(handler: BaseHTTPRequestHandler) -> None:
-        begin(handler)
-        event(handler, chunk("Hel"))
-        free.wait(20)
-
-    with pretending(silent) as pretender, loaded(pretender.url, timeout=0.3) as engine:
-        answering = engine.stream(ask("Hello"), lambda: False)
-        assert next(answering).text == "Hel"
-        with pytest.raises(UpstreamFailed, match=r"said nothing for 0\.3 s"):
-            next(answering)
-        free.set()
-
-
-@pytest.mark.parametrize("by", ["flag", "close"])
-def test_a_caller_who_leaves_ends_the_connection_while_the_upstream_is_silent(by: str) -> None:
-    gone, left = threading.Event(), threading.Event()
-
-    def silent(handler: BaseHTTPRequestHandler) -> None:
-        begin(handler)
-        event(handler, chunk("Hel"))
-        assert handler.connection.recv(1) == b""  # the client's end of the connection is closed
-        left.set()
-
-    with pretending(silent) as pretender, loaded(pretender.url) as engine:
-        answering = engine.stream(ask("Hello"), gone.is_set)
-        assert next(answering).text == "Hel"
-        if by == "flag":
-            gone.set()
-            assert not list(answering)
-        else:
-            answering.close()  # type: ignore[attr-defined]
-        assert left.wait(5)
-
-
-@pytest.mark.parametrize(
-    ("say", "said"),
-    [
-        (saying(chunk("Hel")), "broke its answer off"),
-        (saying(chunk("Hel"), {"error": {"message": "out of memory"}}), "failed: out of memory"),
-        (saying("{no json"), "does not speak the OpenAI protocol"),
-        (saying([1, 2]), "does not speak the OpenAI protocol"),
-        (saying({"choices": [{"delta": "Hello"}]}), "does not speak the OpenAI protocol"),
-        (saying(), "broke its answer off"),
-        (lambda handler: handler.close_connection, "cannot be reached or broke off"),
-        (refusing(500, "no GPU"), "failed: no GPU"),
-        (refusing(404, "no such model"), "failed: no such model"),
-        (refusing(401, f"wrong key {KEY}"), "does not accept this server's key"),
-    ],
-)
-def test_an_answer_that_is_none_is_the_upstreams_failure(
-    say: Callable[[BaseHTTPRequestHandler], None], said: str
-) -> None:
-    with (
-        pretending(say) as pretender,
-        loaded(pretender.url, api_key=KEY) as engine,
-        pytest.raises(UpstreamFailed, match=said) as caught,
-    ):
-        deltas(engine, ask("Hello"))
-    assert KEY not in str(caught.value)
-    assert from_exception(caught.value).status == 502
-
-
-def test_a_page_of_html_is_no_answer() -> None:
-    def page(handler: BaseHTTPRequestHandler) -> None:
-        begin(handler, "text/html")
-        handler.wfile.write(b"<h1>Welcome</h1>")
-
-    with pretending(page) as pretender, loaded(pretender.url) as engine, pytest.raises(UpstreamFailed):
-        deltas(engine, ask("Hello"))
-
-
-def test_a_connection_that_ends_within_a_chunk_is_a_failure() -> None:
-    def torn(handler: BaseHTTPRequestHandler) -> None:
-        handler.protocol_version = "HTTP/1.1"
-        handler.send_response(200)
-        handler.send_header("transfer-encoding", "chunked")
-        handler.send_header("content-type", "text/event-stream")
-        handler.end_headers()
-        first = f"data: {json.dumps(chunk('Hel'))}\n\n".encode()
-        handler.wfile.write(f"{len(first):x}\r\n".encode() + first + b"\r\n400\r\nda")
-        handler.close_connection = True
-
-    with pretending(torn) as pretender, loaded(pretender.url) as engine:
-        answering = engine.stream(ask("Hello"), lambda: False)
-        assert next(answering).text == "Hel"
-        with pytest.raises(UpstreamFailed, match="broke off"):
-            next(answering)
-
-
-def test_a_busy_upstream_is_a_full_queue() -> None:
-    with (
-        pretending(refusing(429, "try later")) as pretender,
-        loaded(pretender.url) as engine,
-        pytest.raises(UpstreamBusy, match="is busy: try later") as caught,
-    ):
-        deltas(engine, ask("Hello"))
-    assert from_exception(caught.value).status == 429
-    assert len(pretender.asked) == 1
-
-
-def test_a_refusal_keeps_the_field_that_the_upstream_names() -> None:
-    with (
-        pretending(refusing(400, "too long")) as pretender,
-        loaded(pretender.url) as engine,
-        pytest.raises(InvalidInput, match="too long") as caught,
-    ):
-        deltas(engine, ask("Hello"))
-    assert (caught.value.param, caught.value.code) == ("messages", "odd")
-
-
 def test_answers_are_waited_for_side_by_side() -> None:
     together = threading.Barrier(4, timeout=10)
 
@@ -360,9 +198,6 @@ def test_answers_are_waited_for_side_by_side() -> None:
 
     with pretending(meet) as pretender, loaded(pretender.url) as engine, ThreadPoolExecutor(4) as callers:
         assert list(callers.map(lambda _: answer(engine, ask("Hello")), range(4))) == ["Hello"] * 4
-
-
-# What a configuration says
 
 
 def test_it_loads_while_the_upstream_is_down_and_takes_no_memory() -> None:
