@@ -244,7 +244,7 @@ class Settings(BaseModel):
     bodies_max_bytes: int | None = Field(
         None,
         ge=2**20,
-        description="request bodies in one ingress replica at once, bytes; default 384 MiB, or a 16th of the memory",
+        description="request bodies in one ingress replica at once, bytes; default 192 MiB, or a 16th of the memory",
     )
     idempotency_max_bytes: int = Field(2**30, ge=0, description="answers kept for an Idempotency-Key, bytes in all")
     allow_remote_images: bool = Field(False, description="fetch pictures that requests name by http(s) URL")

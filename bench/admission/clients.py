@@ -92,7 +92,8 @@ async def _send(url: str, request: Request) -> Outcome:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         status = head.split(" ", 2)[1]
         answer = json.loads((await reader.read()) or b"{}") if status == "200" else {}
-        return Outcome(status, "\r\nretry-after:" in head, answer.get("id"), request.digest)
+        stored = answer.get("id") if request.digest else None
+        return Outcome(status, "\r\nretry-after:" in head, stored, request.digest)
     finally:
         writer.close()
 

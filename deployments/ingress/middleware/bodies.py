@@ -22,7 +22,7 @@ from deployments.ingress.policy import policy_of
 
 FREE: Final = 64 * 2**10
 """Bytes for which no body needs room."""
-MAX_BYTES: Final = 384 * 2**20
+MAX_BYTES: Final = 192 * 2**20
 """Room for all bodies where the machine has as much to spare."""
 _STEP: Final = 2**20
 """By how much a body grows whose length its head does not tell."""
@@ -37,7 +37,7 @@ _DRAIN_SECONDS: Final = 30.0
 
 
 def room_of_this_machine() -> int:
-    """Bytes for all bodies: 384 MiB, or a sixteenth of the memory where that is less."""
+    """Bytes for all bodies: 192 MiB, or a sixteenth of the memory where that is less."""
     return min(MAX_BYTES, int(psutil.virtual_memory().total) // 16)
 
 

@@ -195,7 +195,7 @@ async def test_uploads_wait_for_uploads_and_no_question_waits_for_them(tmp_path:
 
 
 def test_a_machine_gives_bodies_a_bounded_part_of_its_memory() -> None:
-    assert 2**20 <= room_of_this_machine() <= 384 * MIB
+    assert 2**20 <= room_of_this_machine() <= 192 * MIB
 
 
 async def test_a_full_disk_for_temporary_files_is_a_507(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
