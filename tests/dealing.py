@@ -4,8 +4,8 @@ left for the end.
 How long each took in the last run is kept in pytest's cache. What was never run here comes first when it starts servers
 or is given more time than the other tests, and else by the number of its tests.
 
-Those that need the shared server all go to one process, so that it is started once; that process begins with them,
-and its server ends when it has come to the others, of whose time it would take a fifth of a core.
+Those that need the shared server go to all processes but one, which need not start it; the others begin with them,
+and end their server when they have come to the rest, of whose time it would take a fifth of a core.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SERVED: Final = "atelier/served"
 
 
 class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Deals out files in the order of the collection, and those that need the shared server to one process only."""
+    """Deals out files in the order of the collection, and those that need the shared server not to the last process."""
 
     def schedule(self) -> None:
         self._served = set(self.config.cache.get(SERVED, ())) if hasattr(self.config, "cache") else set()
@@ -50,7 +50,8 @@ class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
     def _next_for(self, node: WorkerController) -> str | None:
         """What is dealt to a process next; None when there is nothing for it."""
-        has_the_server = node is next(iter(self.assigned_work))
+        nodes = list(self.assigned_work)
+        has_the_server = node is nodes[0] or node is not nodes[-1]
         mine = [scope for scope in self.workqueue if has_the_server or scope not in self._served]
         return next((scope for scope in mine if scope in self._served), next(iter(mine), None))
 
