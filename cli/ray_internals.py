@@ -29,6 +29,24 @@ def start_serve(config: "ServeDeploySchema") -> Any:
     )
 
 
+def ended_ray_processes() -> list[str]:
+    """Which of the processes without which Ray starts nothing have ended, of those that `ray.init` started here.
+
+    Raises:
+        RuntimeError: `ray.init` has not started any.
+    """
+    from ray._private import worker
+    from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
+
+    if worker._global_node is None:
+        raise RuntimeError("ray.init has not been called")
+    return [
+        name
+        for name, _ in worker._global_node.dead_processes()
+        if name in (PROCESS_TYPE_RAYLET, PROCESS_TYPE_GCS_SERVER)
+    ]
+
+
 def shut_down_serve(client: Any) -> None:
     """Let replicas finish and run their shutdown hooks; returns when the controller is gone.
 

@@ -35,6 +35,7 @@ OBJECT_STORE_BYTES = 200 * 2**20
 NOTICE_SECONDS = 30
 DOOR_SECONDS = 60
 """From when every application runs until the front door must answer."""
+WATCH_SECONDS = 1
 
 
 class DeployError(Exception):
@@ -55,6 +56,7 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
     if dashboard := start_ray(folder, memory):
         print(f"Ray's dashboard: {dashboard} (its token: `ray get-auth-token`)", file=terminal)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=end_with_ray, args=(stop,), daemon=True).start()
     client = start_serve(config)
     client.deploy_apps(config, _blocking=False)
     wait_until_ready(url, stop, terminal)
@@ -103,6 +105,18 @@ def start_ray(folder: Path, memory: int | None) -> str:
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+
+def end_with_ray(stop: threading.Event) -> None:
+    """End this process, with a line that says why, when a process ends without which Ray starts no replica.
+
+    Ray itself never notices the end of its raylet: replicas that run go on answering, and every request that needs
+    another one waits for ever. The end of its GCS it notices after a minute.
+    """
+    while not stop.wait(WATCH_SECONDS):
+        if (ended := ray_internals.ended_ray_processes()) and not stop.is_set():
+            print(f"Ray's {' and '.join(ended)} ended unexpectedly", file=sys.stderr, flush=True)
+            os._exit(1)
 
 
 def start_serve(config: ServeDeploySchema) -> Any:

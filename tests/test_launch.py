@@ -85,6 +85,17 @@ def test_sigterm_in_the_middle_of_the_start_ends_every_process(tmp_path: Path) -
     assert started.processes() == []
 
 
+def test_a_server_whose_raylet_dies_says_so_and_ends_with_every_process(tmp_path: Path) -> None:
+    started = start_server(tmp_path / "home", IMAGE_SEARCH_ENABLED="0", ATELIER_DASHBOARD="0")
+    started.wait_until_ready()
+    (raylet,) = (each for each in started.processes() if each.name() == "raylet")
+    raylet.kill()
+    started.process.communicate(timeout=60)
+    assert started.process.returncode == 1
+    assert started.processes() == []
+    assert "Ray's raylet ended unexpectedly" in (tmp_path / "home" / "logs" / "atelier.log").read_text()
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

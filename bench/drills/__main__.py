@@ -1,11 +1,13 @@
 """`python -m bench.drills [NAME …]`: run the drills whose names contain one of these texts, and print their table.
 
-As root on Linux; the drills that move the clock need libfaketime (Debian's `faketime`). A minute or two each.
+As root on Linux, a minute or two each; the drills that move the clock need libfaketime (Debian's `faketime`) and a C
+compiler.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,14 +104,14 @@ def _start(stack: ExitStack, drill: Drill) -> tuple[Target, Load, IO[str]]:
     }  # fmt: skip
     if drill.moves_clock:
         environment |= {
-            "LD_PRELOAD": _faketime(), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_NO_CACHE": "1",
+            "LD_PRELOAD": _moved_clock(folder), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }  # fmt: skip
     output = stack.enter_context((folder / "output").open("w+"))
     process = _serve(environment, output)
     stack.callback(_kill_all, environment["ATELIER_DRILL"])
     target = Target(process, home, temporary, clock, environment)
-    return target, Load(f"http://127.0.0.1:{port}"), output
+    return target, Load(f"http://127.0.0.1:{port}", drill.large), output
 
 
 def _serve(environment: dict[str, str], output: IO[str]) -> psutil.Process:
@@ -194,11 +196,15 @@ def _disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def _faketime() -> str:
+def _moved_clock(folder: Path) -> str:
+    """The libraries that move the wall clock of a process."""
     found = next(Path("/usr/lib").rglob("libfaketimeMT.so.1"), None)
-    if found is None:
-        raise SystemExit("the drills of the clock need libfaketime: apt-get install faketime")
-    return str(found)
+    if found is None or shutil.which("cc") is None:
+        raise SystemExit("the drills of the clock need libfaketime and a C compiler: apt-get install faketime gcc")
+    sleep = folder / "clock_nanosleep.so"
+    source = Path(__file__).with_name("clock_nanosleep.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(sleep), str(source)], check=True)
+    return f"{sleep} {found}"
 
 
 if __name__ == "__main__":

@@ -38,13 +38,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Drill:
-    """One thing that happens. `fault` is held for `seconds`; `ends`: the server is expected to end by itself."""
+    """One thing that happens. `fault` is held for `seconds`; `ends`: the server is expected to end by itself.
+
+    `large`: one more client asks about a picture of 12 MB.
+    """
 
     name: str
     fault: Callable[[Target], Iterator[None]]
     seconds: float = 0.0
     ends: bool = False
     moves_clock: bool = False
+    large: bool = False
 
 
 def killed(name: str) -> Callable[[Target], Iterator[None]]:
@@ -96,14 +100,13 @@ def full(where: str) -> Callable[[Target], Iterator[None]]:
     return fault
 
 
-def out_of(limit: int, room: int) -> Callable[[Target], Iterator[None]]:
-    """The ingress may have only `room` more of a resource than it has now: file descriptors, or bytes of memory."""
+def out_of(limit: int, to: int) -> Callable[[Target], Iterator[None]]:
+    """The ingress keeps what it has of a resource, and gets no more: file descriptors, or bytes of memory."""
 
     def fault(target: Target) -> Iterator[None]:
         ingress = target.find("ServeReplica:atelier:ingress")
-        now = ingress.num_fds() if limit == resource.RLIMIT_NOFILE else ingress.memory_info().vms
         before = resource.prlimit(ingress.pid, limit)
-        resource.prlimit(ingress.pid, limit, (now + room, before[1]))
+        resource.prlimit(ingress.pid, limit, (to, before[1]))
         try:
             yield
         finally:
@@ -138,8 +141,8 @@ DRILLS: Final = (
     Drill("the watching parent killed", parent_killed, ends=True),
     Drill("disk of ATELIER_HOME full, 15 s", full("home"), seconds=15),
     Drill("disk of temporary files full, 15 s", full("temporary"), seconds=15),
-    Drill("ingress out of file descriptors, 10 s", out_of(resource.RLIMIT_NOFILE, 2), seconds=10),
-    Drill("ingress out of memory, 10 s", out_of(resource.RLIMIT_AS, 2**20), seconds=10),
+    Drill("ingress out of file descriptors, 10 s", out_of(resource.RLIMIT_NOFILE, 3), seconds=10),
+    Drill("ingress out of memory, 10 s", out_of(resource.RLIMIT_AS, 2**20), seconds=10, large=True),
     Drill("clock an hour forward", clock_moved(3600), moves_clock=True),
     Drill("clock an hour back", clock_moved(-3600), moves_clock=True),
 )

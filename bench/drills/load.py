@@ -36,6 +36,7 @@ class Load:
     """Threads that ask a server until they are stopped; what came of each request, and what was acknowledged."""
 
     url: str
+    large: bool = False
     outcomes: list[Outcome] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)
     """The digest of each picture that was uploaded and answered with 200, by its id."""
@@ -52,6 +53,8 @@ class Load:
             "speech": _speech,
             "search": _search,
         }
+        if self.large:
+            kinds["large question"] = _large_question
         with httpx.Client(base_url=self.url, timeout=PATIENCE * 2) as client:
             self._upload(client)
             for kind, ask in kinds.items():
@@ -133,7 +136,15 @@ def _picture(client: httpx.Client) -> str:
 
 
 def _question(client: httpx.Client) -> str:
-    url = "data:image/png;base64," + base64.b64encode(_square()).decode()
+    return _ask_about(client, "png", _square(64, "PNG"))
+
+
+def _large_question(client: httpx.Client) -> str:
+    return _ask_about(client, "bmp", _square(2000, "BMP"))
+
+
+def _ask_about(client: httpx.Client, kind: str, picture: bytes) -> str:
+    url = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     content = [{"type": "text", "text": "What colour is the square?"}, {"type": "image_url", "image_url": {"url": url}}]
     sent = {"model": "vlm-fast", "temperature": 0, "messages": [{"role": "user", "content": content}]}
     return str(client.post("/v1/chat/completions", json=sent).raise_for_status().json()["choices"][0]["message"])
@@ -149,9 +160,10 @@ def _search(client: httpx.Client) -> int:
     return len(client.post(f"{_PROJECT}/search", json=sent).raise_for_status().json()["results"])
 
 
-def _square() -> bytes:
+def _square(side: int, form: str) -> bytes:
+    """A red square in the middle of a blue one of so many pixels a side."""
     encoded = io.BytesIO()
-    picture = Image.new("RGB", (64, 64), "blue")
-    picture.paste("red", (16, 16, 48, 48))
-    picture.save(encoded, "PNG")
+    picture = Image.new("RGB", (side, side), "blue")
+    picture.paste("red", (side // 4, side // 4, side * 3 // 4, side * 3 // 4))
+    picture.save(encoded, form)
     return encoded.getvalue()
