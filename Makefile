@@ -9,6 +9,7 @@ test: check  ## everything CI runs
 	@command -v curl >/dev/null || deploy/packages.sh curl
 	@command -v redis-server >/dev/null || deploy/packages.sh redis-server
 	@command -v promtool >/dev/null || test -e .venv/debian/usr/bin/promtool || deploy/unpack.sh prometheus
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium
 	$(VENV_PYTHON) -m pytest --numprocesses 3 --dist loadfile  # for two cores: a server's start is half waiting
 
 check: install-deps  ## format, lint, types, the arrows between the rooms, and the configuration files
@@ -33,6 +34,12 @@ bench: install-deps  ## throughput and latency of this machine
 samples: install-deps  ## docs/voices: a page to listen to the built-in voice, with its pitches
 	$(VENV_PYTHON) -m bench.voices
 
+screenshots: install-deps  ## docs/pictures/studio: the page, of a server that is started for it
+	@home=$$(mktemp -d) && PORT=18080 ATELIER_HOME=$$home $(VENV_PYTHON) -m cli up & server=$$!; \
+	trap "kill $$server; wait $$server" EXIT; \
+	until curl -sf http://127.0.0.1:18080/readyz >/dev/null; do kill -0 $$server || exit 1; sleep 1; done; \
+	$(VENV_PYTHON) -m bench.screenshots http://127.0.0.1:18080
+
 install-deps: .venv/installed
 
 .venv/installed: requirements.lock deploy/venv.sh
@@ -44,4 +51,4 @@ shell: install-deps  ## a shell in which `atelier` and the server's Python come 
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test check evaluate bench samples install-deps shell clean
+.PHONY: run test check evaluate bench samples screenshots install-deps shell clean

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -38,7 +38,7 @@ from deployments.ingress.middleware.idempotency import (
 from deployments.ingress.middleware.paths import Paths
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.openapi import add_header, add_pages, describe
-from deployments.ingress.policy import Policy, apply, policy_of
+from deployments.ingress.policy import apply, policy_of
 from deployments.ingress.routes import FAMILIES, Family
 from deployments.ingress.services.publishing import base_url
 from models.errors import ModelError
@@ -77,8 +77,6 @@ def create_app(atelier: Atelier) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     add_pages(app)
-    apply(_to_the_description, Policy("anyone"))
-    app.add_api_route("/", _to_the_description, include_in_schema=False)
     app.state.atelier = atelier
     settings = atelier.settings
     for family in FAMILIES:
@@ -112,10 +110,6 @@ def create_app(atelier: Atelier) -> FastAPI:
     for kind in (ApiError, ExecutorFull, HTTPException, ModelError, StoreError):
         app.add_exception_handler(kind, _answer_error)
     return app
-
-
-async def _to_the_description() -> Response:
-    return RedirectResponse("/docs")
 
 
 class _Application(FastAPI):

@@ -127,5 +127,6 @@ def test_a_page_of_this_machine_may_call_and_one_from_elsewhere_may_not(http: ht
     assert fault(http.options("/v1/chat/completions", headers=headers)) == (403, "origin_not_allowed", None)
 
 
-def test_who_opens_the_server_in_a_browser_finds_the_description(http: httpx.Client) -> None:
-    assert http.get("/", follow_redirects=True).url.path == "/docs"
+def test_the_server_shows_a_browser_its_studio_and_the_description_of_its_api(http: httpx.Client) -> None:
+    assert "<title>Atelier Studio</title>" in http.get("/").text
+    assert "<title>" in http.get("/docs").text

@@ -22,6 +22,7 @@ from deployments.ingress.routes import (
     process,
     search,
     speech,
+    studio,
     system,
     uploads,
     vision,
@@ -39,6 +40,7 @@ class Family:
 
 
 FAMILIES: Final = (
+    Family(studio.router, Policy("anyone")),
     Family(health.router, Policy("anyone")),
     Family(metrics.router),
     Family(models.router),

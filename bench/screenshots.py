@@ -1,0 +1,123 @@
+"""Pictures of the studio for the docs: `python -m bench.screenshots URL` (`make screenshots` starts the server)."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+FOLDER: Final = Path(__file__).parent.parent / "docs" / "pictures" / "studio"
+PROMPTS: Final = (
+    "a green star on a white background",
+    "two purple hearts on an orange background",
+    "a big yellow square on a blue background",
+)
+SHAPES: Final = {"circle": "#d62828", "square": "#f2b705", "sea": "#1d4ed8", "leaf": "#1b8a3b", "plum": "#7b2cbf"}
+
+
+def main() -> None:
+    """Drive the page and save what is seen."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        sys.exit("bench.screenshots: no Chromium; deploy/packages.sh chromium installs it")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = _opened(browser, sys.argv[1], color_scheme="light", viewport={"width": 1280, "height": 860})
+        _create(page)
+        _save(page, "create")
+        _others(page, _drawn(Path(folder)))
+        page.emulate_media(color_scheme="dark")
+        _go(page, "create")
+        _save(page, "create-dark")
+        _go(page, "system")
+        _save(page, "system-dark")
+        page.set_viewport_size({"width": 390, "height": 800})
+        for room in ("create", "find"):
+            _go(page, room)
+            _save(page, f"{room}-phone-dark")
+        page.emulate_media(color_scheme="light")
+        _go(page, "speak")
+        _save(page, "speak-phone")
+        browser.close()
+
+
+def _opened(browser: Browser, url: str, **context: Any) -> Page:
+    page = browser.new_context(locale="en-GB", **context).new_page()
+    page.set_default_timeout(120_000)
+    page.goto(url)
+    page.wait_for_selector("#prompt")
+    return page
+
+
+def _create(page: Page) -> None:
+    for done, prompt in enumerate(PROMPTS, 1):
+        page.fill("#prompt", prompt)
+        page.press("#prompt", "Enter")
+        expect(page.locator(".result details.code")).to_have_count(done, timeout=120_000)
+    page.locator("button:text-is('Edit this')").first.click()
+    page.fill("#prompt", "make the square red")
+    page.press("#prompt", "Enter")
+    expect(page.locator(".result details.code")).to_have_count(len(PROMPTS) + 1, timeout=120_000)
+
+
+def _others(page: Page, files: list[Path]) -> None:
+    shown = "section.room-of:not([hidden])"
+    _go(page, "chat")
+    page.set_input_files(f"{shown} input[type=file]", files[0])
+    page.fill("#chat-words", "What do you see?")
+    page.press("#chat-words", "Enter")
+    expect(page.locator("button:text-is('Send')")).to_be_visible(timeout=120_000)
+    _save(page, "chat")
+    _go(page, "look")
+    page.set_input_files(f"{shown} input[type=file]", files[:4])
+    page.click("button:text-is('Caption each')")
+    expect(page.locator(f"{shown} article.result")).to_have_count(4, timeout=120_000)
+    _save(page, "look")
+    _go(page, "find")
+    page.set_input_files(f"{shown} header input[type=file]", files)
+    expect(page.locator(".tile")).to_have_count(len(files), timeout=120_000)
+    page.click("button:text-is('Close')")
+    page.fill("#query", "a red circle")
+    page.press("#query", "Enter")
+    expect(page.locator(".tile .score")).to_have_count(len(files), timeout=120_000)
+    _save(page, "find")
+    _go(page, "speak")
+    page.fill("#speech", "Good morning. This is the studio of Atelier.")
+    page.click(f"{shown} button.main")
+    expect(page.locator("audio")).to_have_count(1, timeout=120_000)
+    page.wait_for_timeout(800)
+    _save(page, "speak")
+    _go(page, "system")
+    _save(page, "system")
+
+
+def _go(page: Page, room: str) -> None:
+    page.click(f"nav a[href='#{room}']")
+    page.wait_for_timeout(900)
+
+
+def _save(page: Page, name: str) -> None:
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(FOLDER / f"{name}.webp", quality=82, method=6)
+
+
+def _drawn(folder: Path) -> list[Path]:
+    """Pictures to look through: two shapes in every colour."""
+    files = []
+    for name, colour in SHAPES.items():
+        for shape in ("ellipse", "rectangle"):
+            picture = Image.new("RGB", (256, 256), "white" if shape == "ellipse" else "#10151c")
+            getattr(ImageDraw.Draw(picture), shape)((56, 56, 200, 200), fill=colour)
+            picture.save(folder / f"{name}-{shape}.png")
+            files.append(folder / f"{name}-{shape}.png")
+    return files
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+// What is in memory, what waits, and what this page has asked. Looking wakes no model.
+import { html, useEffect, useState } from '../vendor/preact-htm.js';
+import { address, getJson, recent } from './api.js';
+import { Wrong } from './parts.js';
+import { models, toast, useCell } from './store.js';
+import { bytes, number, seconds, t } from './words.js';
+
+const EVERY = 2000;
+
+export function System({ isShown }) {
+  const [status, setStatus] = useState(null);
+  const [error, setError] = useState(null);
+  const [busy, setBusy] = useState({});
+  const asked = useCell(recent);
+  const all = useCell(models);
+  const look = async () => {
+    try {
+      const [found, list] = await Promise.all([getJson('v1/system/status', { quiet: true }), getJson('v1/models', { quiet: true })]);
+      setStatus(found);
+      models.set(list.data);
+      setError(null);
+    } catch (failed) { setError(failed); }
+  };
+  useEffect(() => {
+    if (!isShown) return undefined;
+    look();
+    const timer = setInterval(() => !document.hidden && look(), EVERY);
+    return () => clearInterval(timer);
+  }, [isShown]);
+  const act = (what, alias) => async () => {
+    setBusy((now) => ({ ...now, [alias]: what }));
+    try {
+      await getJson(`v1/system/${what}/${alias}`, { method: 'POST' });
+      toast(what === 'load' ? t('{alias} is loaded', { alias }) : t('{alias} has left', { alias }));
+    } catch (failed) { setError(failed); } finally {
+      setBusy((now) => ({ ...now, [alias]: null }));
+      look();
+    }
+  };
+  const workers = Object.entries(status?.workers ?? {});
+  const memory = status?.memory;
+  const share = (gb) => ({ width: `${(gb / memory.total_gb) * 100}%` });
+  return html`<header class="row apart"><h1>${t('System')}</h1><div class="row"><a class="button" href=${address('docs')}>${t('API description')}</a><a class="button" href=${address('metrics')}>${t('Metrics')}</a></div></header>
+    <${Wrong} error=${error} />
+    ${memory && html`<div class="sheet"><div class="row apart"><h2>${t('Memory')}</h2><span class="soft">${t('{used} of {all} in use', { used: bytes(memory.used_gb * 1e9), all: bytes(memory.total_gb * 1e9) })}</span></div>
+      <div class="memory" role="img" aria-label=${workers.map(([alias, each]) => `${alias}: ${bytes(each.memory_gb * 1e9)}`).join(', ') || t('no model is loaded')}>
+        ${workers.map(([alias, each]) => html`<i key=${alias} title=${`${alias}: ${bytes(each.memory_gb * 1e9)}`} style=${share(each.memory_gb)}></i>`)}
+        <i class="other" title=${t('everything else')} style=${share(Math.max(0, memory.used_gb - memory.models_loaded_gb))}></i></div>
+      <p class="soft">${t('A model leaves after {time} without work.', { time: seconds(status.config.idle_timeout_seconds) })}</p></div>`}
+    <div class="sheet wide"><h2>${t('Models')}</h2><table><thead><tr>${['Model', 'State', 'Memory', 'Idle', 'Waiting', 'Requests', ''].map((each) => html`<th scope="col">${each ? t(each) : html`<span class="unseen">${t('Actions')}</span>`}</th>`)}</tr></thead><tbody>
+      ${all.map((each) => { const worker = status?.workers[each.id]; const state = worker?.state ?? each.state; return html`<tr key=${each.id}><td><strong>${each.id}</strong><br /><span class="soft">${each.checkpoint}</span></td>
+        <td><span class=${`state ${state}`}>${t(state)}</span>${worker?.reason ? html`<br /><span class="soft">${worker.reason}</span>` : ''}</td><td>${worker ? bytes(worker.memory_gb * 1e9) : '–'}</td>
+        <td>${worker ? seconds(worker.idle_seconds) : '–'}</td><td>${worker?.queue ?? 0}</td><td>${number(worker?.request_count ?? 0)}</td>
+        <td><div class="row">${state === 'cold' || state === 'failed' ? html`<button disabled=${busy[each.id]} onClick=${act('load', each.id)}>${busy[each.id] ? t('Loading…') : t('Load')}</button>` : html`<button disabled=${busy[each.id] || !worker} onClick=${act('evict', each.id)}>${t('Unload')}</button>`}</div></td></tr>`; })}</tbody></table></div>
+    <div class="sheet wide"><h2>${t('Requests of this page')}</h2>${asked.length ? html`<table><thead><tr>${['Time', 'Request', 'Status', 'Took', 'Id'].map((each) => html`<th scope="col">${t(each)}</th>`)}</tr></thead><tbody>
+      ${asked.map((each) => html`<tr key=${each.id}><td>${each.at.toLocaleTimeString()}</td><td>${each.method} /${each.path}</td><td>${each.status}</td><td>${number(each.ms)} ms</td><td class="soft">${each.id}</td></tr>`)}</tbody></table>` : html`<p class="soft">${t('None yet.')}</p>`}</div>`;
+}

@@ -1,0 +1,256 @@
+"""The page at `/`, driven as a person drives it, against the running server and its built-in models."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.api.pictures import png
+from tests.api.test_voice import recording
+from tests.servers import Server
+
+ROOMS = ("create", "chat", "look", "find", "speak", "system")
+FIRST_PAINT = 100_000
+"""Bytes of everything that is needed before anything is seen, packed."""
+
+
+def shown(page: Page, selector: str) -> str:
+    """A selector in the room that is looked at."""
+    return f"section.room-of:not([hidden]) {selector}"
+
+
+def enter(page: Page, room: str) -> None:
+    page.click(f"nav a[href='#{room}']")
+    page.wait_for_selector(shown(page, "h1"))
+
+
+def draw(page: Page, prompt: str, results: int = 1) -> None:
+    page.fill("#prompt", prompt)
+    page.press("#prompt", "Enter")
+    expect(page.locator(".result details.code")).to_have_count(results)
+
+
+def test_the_first_paint_is_small_packed_strict_and_remembered(server: Server) -> None:
+    with httpx.Client(base_url=server.url, headers={"Accept-Encoding": "gzip"}) as http:
+        page = http.get("/")
+        assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert "unsafe" not in page.headers["content-security-policy"]
+        files = re.findall(r'(?:src|href)="(studio/[^"]+)"', page.text)
+        answers = [http.get(f"/{each}") for each in files]
+        assert all(each.status_code == 200 and "immutable" in each.headers["cache-control"] for each in answers)
+        assert sum(int(each.headers["content-length"]) for each in [page, *answers]) < FIRST_PAINT
+        again = http.get("/", headers={"If-None-Match": page.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert http.get("/studio/0000000000000000/style.css").status_code == 404
+        plain = http.get("/", headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert gzip.decompress(gzip.compress(plain.content)) == page.content
+        assert "http" not in re.sub(r"<!doctype html>", "", page.text)  # no address outside
+
+
+def test_words_draw_and_the_same_call_as_code_makes_the_same_picture(page: Page, tmp_path: Path) -> None:
+    draw(page, "a red circle on a blue background")
+    result = page.locator(".result").first
+    expect(result).to_contain_text("seed")
+    result.locator("details.code summary").click()
+    for language, command in (("curl", ["bash", "-e"]), ("Python", [sys.executable])):
+        result.locator(f"button:text-is('{language}')").click()
+        code = result.locator("pre").inner_text()
+        subprocess.run(command, input=code, text=True, cwd=tmp_path, check=True, timeout=120)
+        made = (tmp_path / "picture.png").read_bytes()
+        (tmp_path / "picture.png").unlink()
+        with page.expect_download() as download:
+            result.locator("button:has-text('Download')").click()
+        assert made == Path(download.value.path()).read_bytes()
+
+
+def test_a_picture_with_words_is_edited_and_both_are_seen(page: Page) -> None:
+    draw(page, "a red circle on a blue background")
+    page.click("button:text-is('Edit this')")
+    draw(page, "make the circle green", 2)
+    slider = page.locator(".result").first.get_by_label("Before and after")
+    slider.fill("80")
+    expect(slider).to_have_value("80")
+
+
+def test_a_painted_mask_keeps_the_rest(page: Page, pictures: list[Path]) -> None:
+    page.set_input_files(shown(page, "input[type=file]"), pictures[0])
+    page.click("button:text-is('Paint a mask')")
+    canvas = page.locator("canvas")
+    box = canvas.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 5, box["y"] + box["height"] / 2)
+    page.mouse.up()
+    page.click("button:text-is('Use this mask')")
+    page.fill("#prompt", "a blue square")
+    page.click("button:text-is('Change what is painted')")
+    page.click(".result details.code summary")
+    expect(page.locator(".result pre")).to_contain_text("-F mask=@mask.png")
+
+
+def test_stop_really_stops(page: Page, server: Server) -> None:
+    page.click("summary:has-text('Options')")
+    page.get_by_label("Steps").fill("150")
+    page.get_by_label("Pictures").fill("4")
+    page.fill("#prompt", "a green star")
+    with page.expect_request("**/v1/images/generations") as sent:
+        page.press("#prompt", "Enter")
+    job = sent.value.headers["x-request-id"]
+    page.click("button:text-is('Stop')")
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    state = ""
+    while state not in ("cancelled", "done", "failed"):
+        state = httpx.get(f"{server.url}/v1/jobs/{job}").json()["state"]
+    assert state == "cancelled"
+
+
+def test_a_reload_in_the_middle_makes_the_picture_all_the_same(page: Page) -> None:
+    page.fill("#prompt", "a yellow heart on white")
+    with page.expect_request("**/v1/images/generations") as first:
+        page.press("#prompt", "Enter")
+    sent = first.value.post_data_json
+    assert sent
+    page.reload()
+    expect(page.locator(".result details.code")).to_have_count(1)
+    expect(page.locator(".result").first).to_contain_text(str(sent["seed"]))
+    assert page.input_value("#prompt") == "a yellow heart on white"
+    page.reload()
+    expect(page.locator(".result details.code")).to_have_count(1)  # what was made is still there
+
+
+def test_a_picture_is_talked_about(page: Page, pictures: list[Path]) -> None:
+    enter(page, "chat")
+    page.set_input_files(shown(page, "input[type=file]"), pictures[0])
+    page.fill("#chat-words", "What do you see?")
+    page.press("#chat-words", "Enter")
+    expect(page.locator(".turn.theirs")).to_contain_text(re.compile(r"\w+ \w+"))
+    expect(page.locator("button:text-is('Send')")).to_be_visible()
+
+
+def test_pictures_are_described_and_captioned(page: Page, pictures: list[Path]) -> None:
+    enter(page, "look")
+    page.set_input_files(shown(page, "input[type=file]"), pictures[0])
+    page.click("button:text-is('Caption')")
+    expect(page.locator(shown(page, "article h2"))).to_have_text("Caption")
+    page.set_input_files(shown(page, "input[type=file]"), pictures[1:])
+    page.click("button:text-is('Caption each')")
+    expect(page.locator(shown(page, "article.result"))).to_have_count(3)
+    assert page.title() == "Look · Atelier"  # the file's name is text
+
+
+def test_pictures_are_found_by_words_and_deleted_with_a_way_back(page: Page, pictures: list[Path]) -> None:
+    enter(page, "find")
+    page.fill("#project", "studio")
+    page.press("#project", "Tab")
+    page.set_input_files(shown(page, "header input[type=file]"), pictures)
+    expect(page.locator(".tile")).to_have_count(3)
+    page.fill("#query", "red")
+    page.press("#query", "Enter")
+    expect(page.locator(".tile .score")).to_have_count(3)
+    page.click("button:text-is('Show all')")
+    page.locator(".tile").first.hover()
+    page.locator(".tile").first.get_by_role("button", name="Delete").click()
+    expect(page.locator(".tile")).to_have_count(2)
+    page.click(".toast button")
+    expect(page.locator(".tile")).to_have_count(3)
+    assert page.title() == "Find · Atelier"
+
+
+def test_a_text_is_spoken_and_a_voice_is_made_of_recordings(page: Page, tmp_path: Path) -> None:
+    enter(page, "speak")
+    page.fill("#speech", "Good morning.")
+    page.click(shown(page, "button.main"))
+    expect(page.locator("audio")).to_have_count(1)
+    sound = tmp_path / "ann.wav"
+    sound.write_bytes(recording())
+    page.click("summary:has-text('Make a voice')")
+    page.get_by_label("Name").fill("Ann of the studio")
+    for place in (1, 2):
+        page.locator("details input[type=file]").nth(place - 1).set_input_files(sound)
+    page.click("button:text-is('Make the voice')")
+    expect(page.locator(shown(page, "div.sheet:has(h2:text-is('Your voices'))"))).to_contain_text("Ann of the studio")
+
+
+def test_looking_at_the_system_wakes_nobody(page: Page, server: Server) -> None:
+    before = httpx.get(f"{server.url}/v1/system/status").json()["workers"].keys()
+    enter(page, "system")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    page.wait_for_timeout(2500)  # it has looked twice
+    assert httpx.get(f"{server.url}/v1/system/status").json()["workers"].keys() <= before | set()
+
+
+def test_a_server_that_is_away_loses_nothing_that_was_typed(page: Page, context: BrowserContext) -> None:
+    page.fill("#prompt", "a purple ring")
+    context.set_offline(True)
+    page.press("#prompt", "Enter")
+    expect(page.locator("main > .note.wrong")).to_be_visible()
+    assert page.input_value("#prompt") == "a purple ring"
+    context.set_offline(False)
+    expect(page.locator("main > .note.wrong")).to_have_count(0)
+    page.click("button:text-is('Try again')")
+    expect(page.locator(".result details.code")).to_have_count(1)
+
+
+def test_a_broken_file_is_a_sentence_in_its_place(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(png()[:40])
+    page.set_input_files(shown(page, "input[type=file]"), tmp_path / "broken.png")
+    page.click("button:text-is('Vary')")
+    expect(page.locator(".result .note.wrong")).to_contain_text("no picture that the server can read")
+
+
+def test_two_tabs_draw_at_once(page: Page, context: BrowserContext, server: Server) -> None:
+    other = context.new_page()
+    other.goto(server.url)
+    page.fill("#prompt", "a red star")
+    other.fill("#prompt", "a blue star")
+    page.press("#prompt", "Enter")
+    other.press("#prompt", "Enter")
+    for each in (page, other):
+        expect(each.locator(".result details.code")).to_have_count(1)
+
+
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#prompt")).to_be_focused()
+    page.keyboard.type("a white cross on black")
+    page.keyboard.press("Enter")
+    expect(page.locator(".result details.code")).to_have_count(1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, server: Server, scheme: Literal["light", "dark"]) -> None:
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # axe is not one of the page's own scripts
+    page = context.new_page()
+    for room in ROOMS:
+        page.goto(f"{server.url}/#{room}")
+        page.wait_for_selector(shown(page, "h1"))
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{room}: {found.generate_report()}"
+    context.close()
+
+
+@pytest.mark.parametrize(("language", "first"), [("ko-KR", "무엇을 만들까요?"), ("ja-JP", "何をつくりましょうか?")])
+def test_a_phone_shows_it_whole_in_its_language(browser: Browser, server: Server, language: str, first: str) -> None:
+    context = browser.new_context(locale=language, viewport={"width": 360, "height": 740}, has_touch=True)
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page.locator("h1")).to_have_text(first)
+    for room in ROOMS:
+        enter(page, room)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, room
+    context.close()
