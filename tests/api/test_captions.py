@@ -152,12 +152,13 @@ def test_who_leaves_takes_no_answer_from_those_who_wait_for_the_same(http: httpx
         params = {"model": "gemma", "caption_prompt": f"Describe this image. {uuid.uuid4()}"}
         files = [("images", (f"{i}.png", picture)) for i, picture in enumerate(pictures)]
 
-        def leave(params: dict[str, str] = params, files: list[Any] = files) -> None:
-            with httpx.Client(base_url=http.base_url, timeout=0.2) as other, pytest.raises(httpx.ReadTimeout):
+        def leave(other: httpx.Client, params: dict[str, str] = params, files: list[Any] = files) -> None:
+            with pytest.raises(httpx.ReadTimeout):
                 other.post("/api/caption-images", params=params, files=files)
 
-        with ThreadPoolExecutor(1) as pool:
-            left = pool.submit(leave)
+        # made beforehand, which takes long on a busy machine: it has to ask first, and to be gone before the answer
+        with httpx.Client(base_url=http.base_url, timeout=0.2) as client, ThreadPoolExecutor(1) as pool:
+            left = pool.submit(leave, client)
             time.sleep(0.05)
             answer = http.post("/api/caption-images", params=params, files=files)
             left.result()
