@@ -10,7 +10,7 @@ test: check  ## everything CI runs
 	@command -v redis-server >/dev/null || deploy/packages.sh redis-server
 	@command -v promtool >/dev/null || test -e .venv/debian/usr/bin/promtool || deploy/unpack.sh prometheus
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium
-	$(VENV_PYTHON) -m pytest --numprocesses 3 --dist loadfile  # for two cores: a server's start is half waiting
+	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile  # each with a server of its own
 
 check: install-deps  ## format, lint, types, the arrows between the rooms, and the configuration files
 	$(VENV_PYTHON) -m ruff format --check
