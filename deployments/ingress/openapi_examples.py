@@ -134,6 +134,10 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
                 "config": {
                     "idle_timeout_seconds": 300.0, "max_requests_before_restart": 0, "safety_margin_gb": 10.1,
                 },
+                "image_search": {
+                    work: {"running": 0, "waiting": 0, "waiting_bytes": 0}
+                    for work in ("lookups", "changes", "files", "upkeep")
+                },
                 "known_seconds_ago": 0.3,
             }
         )
