@@ -64,7 +64,7 @@ def test_words_draw_and_the_same_call_as_code_makes_the_same_picture(page: Page,
     result.locator("details.code summary").click()
     for language, command in (("curl", ["bash", "-e"]), ("Python", [sys.executable])):
         result.locator(f"button:text-is('{language}')").click()
-        code = result.locator("pre").inner_text()
+        code = result.locator(f"pre[data-language='{language}']").inner_text()
         subprocess.run(command, input=code, text=True, cwd=tmp_path, check=True, timeout=120)
         made = (tmp_path / "picture.png").read_bytes()
         (tmp_path / "picture.png").unlink()
