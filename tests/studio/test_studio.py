@@ -152,7 +152,8 @@ def test_pictures_are_described_and_captioned(page: Page, pictures: list[Path]) 
 def test_pictures_are_found_by_words_and_deleted_with_a_way_back(page: Page, pictures: list[Path]) -> None:
     enter(page, "find")
     page.fill("#project", "studio")
-    page.press("#project", "Tab")
+    with page.expect_response("**/v1/projects/studio/images?**"):
+        page.press("#project", "Tab")
     page.set_input_files(shown(page, "header input[type=file]"), pictures)
     expect(page.locator(".tile")).to_have_count(3)
     page.fill("#query", "red")
