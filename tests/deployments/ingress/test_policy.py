@@ -25,7 +25,7 @@ FOR_ADMINS = {
     ("POST", "/api/admin/search/restore"),
     ("DELETE", "/v1/projects/{project_id}"),
 }
-FOR_ANYONE = {"/", "/healthz", "/readyz", "/files/{key:path}", "/i/{fid:path}"}
+FOR_ANYONE = {"/studio/{version}/{name:path}", "/", "/healthz", "/readyz", "/files/{key:path}", "/i/{fid:path}"}
 DESCRIPTION = {"/docs", "/redoc", "/openapi.json"}
 
 

@@ -89,7 +89,7 @@ async def test_an_upload_names_what_is_missing_or_too_much(http: httpx.AsyncClie
 
 @pytest.mark.parametrize(
     "name",
-    ["0" * 32 + ".png", "x", "", "%2e%2e/latest.json", "..%2flatest.json", "..%2f..%2f..%2fetc%2fpasswd",
+    ["0" * 32 + ".png", "x", "%2e%2e/latest.json", "..%2flatest.json", "..%2f..%2f..%2fetc%2fpasswd",
      "%2fetc%2fpasswd", "0" * 32 + ".png%00", "0" * 32 + ".png/x", "%ed%a0%80", "0" * 5000],
 )  # fmt: skip
 async def test_a_name_that_nothing_has_is_not_found(http: httpx.AsyncClient, name: str) -> None:
