@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import subprocess
 import sys
@@ -53,7 +52,7 @@ def test_the_first_paint_is_small_packed_strict_and_remembered(server: Server) -
         assert http.get("/studio/0000000000000000/style.css").status_code == 404
         plain = http.get("/", headers={"Accept-Encoding": "identity"})
         assert "content-encoding" not in plain.headers
-        assert gzip.decompress(gzip.compress(plain.content)) == page.content
+        assert plain.content == page.content
         assert "http" not in re.sub(r"<!doctype html>", "", page.text)  # no address outside
 
 
@@ -188,7 +187,7 @@ def test_looking_at_the_system_wakes_nobody(page: Page, server: Server) -> None:
     enter(page, "system")
     expect(page.locator("tbody tr").first).to_be_visible()
     page.wait_for_timeout(2500)  # it has looked twice
-    assert httpx.get(f"{server.url}/v1/system/status").json()["workers"].keys() <= before | set()
+    assert httpx.get(f"{server.url}/v1/system/status").json()["workers"].keys() <= before
 
 
 def test_a_server_that_is_away_loses_nothing_that_was_typed(page: Page, context: BrowserContext) -> None:

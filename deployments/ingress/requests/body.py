@@ -9,8 +9,7 @@ import codecs
 import errno
 import re
 import types
-import zlib
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
@@ -22,12 +21,12 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from starlette.requests import Request
 
 from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.requests.content import limited
 from deployments.ingress.requests.unknown_fields import known_fields, meant_by, names_of
 from stores.errors import StoreFull
 
 _FIELDS_LIMIT = 1 << 20
 """Bytes allowed beside the files: field names, texts, multipart framing."""
-_DRAIN_LIMIT = 64 << 20
 _JSON_OBJECT: Final = re.compile(rb"\s*\{")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 
@@ -87,12 +86,12 @@ async def read(request: Request, fields: type[F], *, max_bytes: int = 0, aliases
     try:
         if kind == "multipart/form-data":
             form = await MultiPartParser(
-                request.headers, _limited(request, limit), max_files=64, max_fields=200, max_part_size=limit
+                request.headers, limited(request, limit), max_files=64, max_fields=200, max_part_size=limit
             ).parse()
             values = await _form_values(form, fields)
         elif kind in (_URLENCODED, "text/plain", "application/json", "") or kind.endswith("+json"):
             content = bytearray()  # grows where it is, so that it is never there twice
-            async for chunk in _limited(request, limit):
+            async for chunk in limited(request, limit):
                 content += chunk
             if kind in (_URLENCODED, "text/plain") and _JSON_OBJECT.match(content):
                 kind = "application/json"  # of `curl -d`, or of a page that avoids a preflight request
@@ -168,45 +167,6 @@ def _unread(kind: str) -> ApiError:
 async def _one(content: bytes) -> AsyncGenerator[bytes, None]:
     yield content
     yield b""
-
-
-async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body's chunks, unpacked.
-
-    Past the limit, packed or not, the rest is read and dropped (clients lose the answer otherwise), then 413.
-    """
-    unpack = _unpacker(request.headers.get("content-encoding", "identity").strip().lower())
-    received = unpacked = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit + _DRAIN_LIMIT:
-            break
-        if max(received, unpacked) > limit:
-            continue
-        piece = unpack(chunk, limit - unpacked + 1)
-        unpacked += len(piece)
-        if unpacked <= limit:
-            yield piece
-    if max(received, unpacked) > limit:
-        raise ApiError(413, f"the request body is larger than {limit} bytes", code="request_too_large")
-
-
-def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
-    """What turns a chunk of the body into at most so many bytes."""
-    if encoding in ("", "identity"):
-        return lambda chunk, _: chunk
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        message = f"content encoding {encoding[:40]!r} is not read here; allowed are gzip and deflate"
-        raise ApiError(415, message, code="unsupported_media_type", param="Content-Encoding")
-    packed = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # of either head
-
-    def unpack(chunk: bytes, room: int) -> bytes:
-        try:
-            return packed.decompress(chunk, room)
-        except zlib.error as error:
-            raise invalid(None, f"the body is not {encoding}, as Content-Encoding says", "invalid_body") from error
-
-    return unpack
 
 
 _PART = re.compile(r"(?P<name>[^\[\]]+)(\[\])?(\[(?P<key>[^\[\]]+)\])?")
