@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from cachetools import LRUCache
@@ -145,13 +146,16 @@ class SpeechEngine(Engine, Generic[S]):
         """The speaker of an encoded recording; the last ones are remembered."""
         from models.speech.audio import read_voice
 
-        speakers: LRUCache[tuple[str, str | None], S] = vars(self).setdefault("_speakers", LRUCache(self.kept_speakers))
         key = (hashlib.sha256(recording).hexdigest(), text)
-        if key not in speakers:
+        if key not in self._speakers:
             voice = read_voice(recording, "reference")
             with inference():
-                speakers[key] = self._encode_speaker(voice, text)
-        return speakers[key]
+                self._speakers[key] = self._encode_speaker(voice, text)
+        return self._speakers[key]
+
+    @cached_property
+    def _speakers(self) -> LRUCache[tuple[str, str | None], S]:
+        return LRUCache(self.kept_speakers)
 
 
 def _or_refused(spoken: Iterator[Audio]) -> Iterator[Audio]:

@@ -143,26 +143,35 @@ def test_speaking_starts_no_thread_of_its_own(engine: EspeakEngine) -> None:
         assert len(piece.samples)
 
 
-def test_a_reference_is_analysed_once(engine: EspeakEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    analysed = 0
+@pytest.fixture
+def analysed(monkeypatch: pytest.MonkeyPatch) -> list[Audio]:
+    """The recordings that have been analysed since the test began."""
+    found: list[Audio] = []
 
-    def counted(audio: Audio, known: Envelope, param: str | None) -> Speaker:
-        nonlocal analysed
-        analysed += 1
+    def noted(audio: Audio, known: Envelope, param: str | None) -> Speaker:
+        found.append(audio)
         return hear_speaker(audio, known, param)
 
-    monkeypatch.setattr("models.speech.engines.espeak.hear_speaker", counted)
+    monkeypatch.setattr("models.speech.engines.espeak.hear_speaker", noted)
+    return found
+
+
+def test_a_reference_is_analysed_once(engine: EspeakEngine, analysed: list[Audio]) -> None:
     recording = encoded(vowels(177))
     for text in ("One.", "Two.", "Three."):
         engine.speak(SpeechJob(text, reference=recording))
     engine.speak(SpeechJob("One.", reference=encoded(vowels(178))))
-    assert analysed == 2
+    assert len(analysed) == 2
 
 
-def test_old_references_are_forgotten(engine: EspeakEngine) -> None:
-    for hertz in range(100, 170):
-        engine._heard_in(encoded(sine(hertz, 0.5, rate=8_000)), None)
-    assert len(vars(engine)["_heard"]) == EspeakEngine.kept_speakers
+def test_old_references_are_forgotten(engine: EspeakEngine, analysed: list[Audio]) -> None:
+    recordings = [encoded(sine(hertz, 0.5, rate=8_000)) for hertz in range(200, 201 + EspeakEngine.kept_speakers)]
+    for recording in recordings:
+        engine._heard_in(recording, None)
+    engine._heard_in(recordings[-1], None)
+    assert len(analysed) == len(recordings)
+    engine._heard_in(recordings[0], None)
+    assert len(analysed) == len(recordings) + 1
 
 
 @pytest.mark.parametrize(
