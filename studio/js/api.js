@@ -17,7 +17,6 @@ export const apiKey = () => sessionStorage.getItem(KEY) ?? '';
 export function setKey(key) {
   if (key) sessionStorage.setItem(KEY, key);
   else sessionStorage.removeItem(KEY);
-  keyWanted.set(null);
 }
 
 /** A refusal or a failure, with a sentence to show. `code` is the server's, or `offline`. */

@@ -20,6 +20,7 @@ const here = () => (location.hash.slice(1) in ROOMS ? location.hash.slice(1) : '
 export async function readModels() {
   try {
     models.set((await getJson('v1/models', { quiet: true })).data);
+    keyWanted.set(null);
   } catch (error) {
     if (error.code !== 'offline' && error.status !== 401) console.warn(error);
   }
@@ -82,11 +83,11 @@ function KeyDialog({ why }) {
     setValue('');
     await readModels();
   };
-  return html`<dialog ref=${dialog} aria-labelledby="key-title" onClose=${() => keyWanted.set(null)}>
+  return html`<dialog ref=${dialog} aria-labelledby="key-title" onCancel=${() => keyWanted.set(null)}>
     <form onSubmit=${enter}><h2 id="key-title">${t('A key, please')}</h2><p class="soft">${why} ${t('It is kept until this tab is closed, and nowhere else.')}</p>
       <label>${t('API key')}<input type="password" autocomplete="off" value=${value} onInput=${(e) => setValue(e.target.value)} required /></label>
       <div class="row"><button class="main">${t('Go on')}</button>
-        <button type="button" class="quiet" onClick=${() => dialog.current.close()}>${t('Not now')}</button></div></form></dialog>`;
+        <button type="button" class="quiet" onClick=${() => keyWanted.set(null)}>${t('Not now')}</button></div></form></dialog>`;
 }
 
 function Toasts() {

@@ -20,7 +20,7 @@ export function Find({ isShown }) {
   const [found, setFound] = useState(null);
   const [query, setQuery] = useDraft('query');
   const [like, setLike] = useState(null);
-  const [least, setLeast] = useState(0);
+  const [least, setLeast] = useState(-1); // of a cosine, which may be below 0
   const [uploads, setUploads] = useState([]);
   const [hidden, setHidden] = useState(() => new Set());
   const [error, setError] = useState(null);
@@ -113,7 +113,7 @@ export function Find({ isShown }) {
         <button class="main" disabled=${busy}>${t('Search')}</button>
         <${Files} accept="image/*" take=${([file]) => { if (file) { setLike(file); search({ file }); } }}>${t('By a picture')}<//>
         ${found && html`<button type="button" class="quiet" onClick=${() => { setFound(null); setLike(null); setQuery(''); }}>${t('Show all')}</button>`}</div>
-      ${found && html`<div class="row"><label style=${{ flex: '1 1 12rem' }}>${t('Score at least {score}', { score: least.toFixed(2) })}<input type="range" min="0" max="1" step="0.01" value=${least} onInput=${(e) => setLeast(Number(e.target.value))} /></label>
+      ${found && html`<div class="row"><label style=${{ flex: '1 1 12rem' }}>${t('Score at least {score}', { score: least.toFixed(2) })}<input type="range" min="-1" max="1" step="0.01" value=${least} onInput=${(e) => setLeast(Number(e.target.value))} /></label>
         ${like && html`<${Picture} blob=${like} alt=${t('looked for')} style=${{ height: '48px', borderRadius: '8px' }} />`}</div>`}
       ${query && html`<${Code} examples=${searching(project, query)} />`}
     </form>

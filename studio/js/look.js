@@ -9,7 +9,7 @@ const AT_ONCE = 8;
 const TASKS = { caption: 'Caption', ocr: 'Read the text', describe: 'Describe', analyze: 'Analyse', objects: 'List the objects' };
 const nameOf = (task) => (TASKS[task] ? t(TASKS[task]) : task);
 
-export function Look() {
+export function Look({ isShown }) {
   const all = useCell(models).filter((each) => each.capabilities.includes('caption'));
   const [files, setFiles] = useState([]);
   const [tasks, setTasks] = useState([]);
@@ -22,7 +22,7 @@ export function Look() {
   const [together, setTogether] = useState(null);
   const [busy, setBusy] = useState(null);
   const [error, setError] = useState(null);
-  useEffect(() => { getJson('v1/vision/tasks', { quiet: true }).then((found) => setTasks(found.tasks), () => undefined); }, []);
+  useEffect(() => { if (isShown && !tasks.length) getJson('v1/vision/tasks', { quiet: true }).then((found) => setTasks(found.tasks), setError); }, [isShown]);
   const take = (more) => {
     const pictures = more.filter(isPicture);
     if (pictures.length < more.length) toast(t('Only pictures can be used here.'));

@@ -10,7 +10,7 @@ const FORMATS = ['wav', 'mp3', 'flac', 'opus', 'aac'];
 const LANGUAGES = ['', 'en', 'ko', 'ja', 'zh', 'de', 'fr', 'es'];
 const CONSENT = 'I am the owner of this voice and I consent to its use for making a synthetic voice.';
 
-export function Speak() {
+export function Speak({ isShown }) {
   const aliases = useCell(models).filter((each) => each.kind === 'voice');
   const [text, setText] = useDraft('speech');
   const [voices, setVoices] = useState([]);
@@ -23,8 +23,8 @@ export function Speak() {
   const [error, setError] = useState(null);
   const [sample, setSample] = useState(null);
   useHandedOver('speak', ({ files }) => setSample(files[0]));
-  const read = async () => { try { setVoices((await getJson('v1/audio/voices', { quiet: true })).data); } catch (failed) { setError(failed); } };
-  useEffect(() => { read(); }, []);
+  const read = async () => { try { setVoices((await getJson('v1/audio/voices', { quiet: true })).data); setError(null); } catch (failed) { setError(failed); } };
+  useEffect(() => { if (isShown) read(); }, [isShown]);
   const voice = chosen || voices[0]?.id || voices[0]?.name || 'alloy';
 
   const sent = () => ({ model: aliases[0]?.id ?? 'tts-1', voice, input: text.trim(), response_format: format, ...(speed === 1 ? {} : { speed }), ...(language ? { language } : {}) });

@@ -10,6 +10,7 @@ const EVERY = 2000;
 export function System({ isShown }) {
   const [status, setStatus] = useState(null);
   const [error, setError] = useState(null);
+  const [refused, setRefused] = useState(null); // of what was asked for here; looking again does not take it away
   const [busy, setBusy] = useState({});
   const asked = useCell(recent);
   const all = useCell(models);
@@ -29,10 +30,11 @@ export function System({ isShown }) {
   }, [isShown]);
   const act = (what, alias) => async () => {
     setBusy((now) => ({ ...now, [alias]: what }));
+    setRefused(null);
     try {
       await getJson(`v1/system/${what}/${alias}`, { method: 'POST' });
       toast(what === 'load' ? t('{alias} is loaded', { alias }) : t('{alias} has left', { alias }));
-    } catch (failed) { setError(failed); } finally {
+    } catch (failed) { setRefused(failed); } finally {
       setBusy((now) => ({ ...now, [alias]: null }));
       look();
     }
@@ -41,7 +43,7 @@ export function System({ isShown }) {
   const memory = status?.memory;
   const share = (gb) => ({ width: `${(gb / memory.total_gb) * 100}%` });
   return html`<header class="row apart"><h1>${t('System')}</h1><div class="row"><a class="button" href=${address('docs')}>${t('API description')}</a><a class="button" href=${address('metrics')}>${t('Metrics')}</a></div></header>
-    <${Wrong} error=${error} />
+    <${Wrong} error=${error ?? refused} />
     ${memory && html`<div class="sheet"><div class="row apart"><h2>${t('Memory')}</h2><span class="soft">${t('{used} of {all} in use', { used: bytes(memory.used_gb * 1e9), all: bytes(memory.total_gb * 1e9) })}</span></div>
       <div class="memory" role="img" aria-label=${workers.map(([alias, each]) => `${alias}: ${bytes(each.memory_gb * 1e9)}`).join(', ') || t('no model is loaded')}>
         ${workers.map(([alias, each]) => html`<i key=${alias} title=${`${alias}: ${bytes(each.memory_gb * 1e9)}`} style=${share(each.memory_gb)}></i>`)}

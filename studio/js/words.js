@@ -19,6 +19,7 @@ export const number = (value) => numbers.format(value);
 
 /** Seconds as people say them. */
 export function seconds(value) {
+  if (value < 10) return `${value.toFixed(1)} s`;
   if (value < 60) return `${Math.round(value)} s`;
   return value < 3600 ? `${Math.floor(value / 60)} min` : `${Math.floor(value / 3600)} h ${Math.floor((value % 3600) / 60)} min`;
 }
