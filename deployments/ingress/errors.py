@@ -95,6 +95,10 @@ def from_exception(error: BaseException) -> ApiError:
             return ApiError(400, error.message, code=error.code, param=error.param)
         case model_errors.OutOfMemory():
             return ApiError(503, str(error), code="OUT_OF_MEMORY", headers={"Retry-After": "10"})
+        case MemoryError():  # of this process, or of image search
+            logger.error("there was no memory for a request", exc_info=error)
+            message = "the server has no memory for this request now"
+            return ApiError(503, message, code="OUT_OF_MEMORY", headers={"Retry-After": "10"})
         case model_errors.CheckpointError():
             return ApiError(500, "the model could not be loaded; the server's log says why", code=LOAD_FAILED)
         case model_errors.InferenceFailed():
