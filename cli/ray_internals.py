@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray.serve.schema import ServeDeploySchema
 
+NODE_IS_LATE = "The current node timed out during startup."
+"""What `ray.init` says, as a bare `Exception`, when its processes did not answer within 30 s."""
+
 
 def start_serve(config: "ServeDeploySchema") -> Any:
     """Serve's controller and proxies, without applications; returns the client. `serve.start` takes no proxy location.
@@ -27,6 +30,25 @@ def start_serve(config: "ServeDeploySchema") -> Any:
         grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
         controller_options=config.controller_options,
     )
+
+
+def init(**options: Any) -> Any:
+    """`ray.init`, once more when the node took longer to start than the 30 s that Ray gives it.
+
+    A machine that is just waking, or busy, takes longer; Ray has no setting for it.
+
+    Raises:
+        Exception: what `ray.init` raises, at the second try too when it was that.
+    """
+    import ray
+
+    try:
+        return ray.init(**options)
+    except Exception as error:
+        if NODE_IS_LATE not in str(error):
+            raise
+        ray.shutdown()
+        return ray.init(**options)
 
 
 def ended_ray_processes() -> list[str]:

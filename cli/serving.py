@@ -92,7 +92,7 @@ def start_ray(folder: Path, memory: int | None) -> str:
     `memory` is what models may take, in bytes; None: what Ray finds free.
     """
     make_auth_token()
-    context = ray.init(
+    context = ray_internals.init(
         address="local",
         namespace="serve",
         include_dashboard=os.environ.get("ATELIER_DASHBOARD", "1") != "0",

@@ -44,7 +44,7 @@ class Collector:
                 ]  # fmt: skip
 
     def wait_for(self, condition: Callable[[list[Span]], bool]) -> list[Span]:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while not condition(self.spans):
             assert time.monotonic() < until, self.spans
             time.sleep(0.05)

@@ -45,7 +45,7 @@ class Prometheus:
         return float(result[0]["value"][1]) if result else None
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while True:
             try:
                 if condition():
@@ -78,8 +78,8 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
             stderr=log,
         )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
             yield Prometheus(http)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

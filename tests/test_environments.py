@@ -70,7 +70,7 @@ class Machine:
 def test_of_two_who_install_at_once_one_waits_and_finds_it_done(tmp_path: Path) -> None:
     machine = Machine(tmp_path, seconds=1)
     both = [machine.install() for _ in range(2)]
-    assert [each.wait(60) for each in both] == [0, 0]
+    assert [each.wait(120) for each in both] == [0, 0]
     assert machine.log.read_text().split() == ["begin", "end"]
     assert machine.has_environment()
 
@@ -81,17 +81,17 @@ def test_one_who_is_stopped_leaves_nothing_and_the_next_begins_anew(tmp_path: Pa
     stopped = machine.install()
     machine.wait_until_installing()
     stopped.send_signal(signum)
-    assert stopped.wait(60) != 0
+    assert stopped.wait(120) != 0
     assert list(machine.environments.iterdir()) == []
     machine.environ["SECONDS_IT_TAKES"] = "0"
-    assert machine.install().wait(60) == 0
+    assert machine.install().wait(120) == 0
     assert machine.has_environment()
 
 
 def test_what_one_who_was_killed_left_is_cleared_away(tmp_path: Path) -> None:
     machine = Machine(tmp_path, seconds=0)
     (machine.environments / "qwen_tts.new" / "half").mkdir(parents=True)
-    assert machine.install().wait(60) == 0
+    assert machine.install().wait(120) == 0
     assert machine.has_environment()
 
 
@@ -121,5 +121,5 @@ def test_a_start_that_is_stopped_while_it_installs_leaves_nothing(tmp_path: Path
     )
     machine.wait_until_installing()
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) != 0
+    assert process.wait(120) != 0
     assert list(machine.environments.iterdir()) == []

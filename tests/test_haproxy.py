@@ -17,7 +17,7 @@ from tests.servers import Server
 
 def exchange(server: Server, *parts: str) -> tuple[int, Message, str]:
     """Status, headers and body of the answer to what is sent, each part when the one before has been read."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         for part in parts:
             connection.sendall(part.encode())
             time.sleep(0.3)

@@ -58,8 +58,8 @@ def test_serve_run_starts_the_same_server_with_what_is_switched_off_left_out(tmp
                 assert refused.json()["error"]["code"] == "feature_disabled"
                 assert "voice" not in http.get("/readyz").raise_for_status().json()["models"]
             server.process.send_signal(signal.SIGINT)
-            assert server.process.wait(30) == 0
-            deadline = time.monotonic() + 20
+            assert server.process.wait(120) == 0
+            deadline = time.monotonic() + 60
             while server.processes() and time.monotonic() < deadline:
                 time.sleep(0.2)
             assert server.processes() == []

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-HANGS_AFTER = 60.0
-"""Seconds after which an answer that has not come counts as one that never will."""
+HANGS_AFTER = 180.0
+"""Seconds after which an answer that has not come counts as one that never will: a model may take 120 to start."""
 _ENVELOPE = {"message", "type", "param", "code"}
 
 

@@ -9,8 +9,11 @@ import httpx
 import psutil
 
 
-def unrest(url: str, processes: Sequence[psutil.Process]) -> list[str]:
-    """What keeps a server from being at rest, looked at for a second; empty when nothing does."""
+def unrest(url: str, processes: Sequence[psutil.Process], idle: float = 0.05) -> list[str]:
+    """What keeps a server from being at rest, looked at for a second; empty when nothing does.
+
+    `idle` is the share of a core that HAProxy and the ingress may each take.
+    """
     found = []
     workers = httpx.get(f"{url}/v1/system/status", timeout=30).json()["workers"]
     found += [f"{each['queue']} wait for {alias}" for alias, each in workers.items() if each["queue"]]
@@ -25,15 +28,17 @@ def unrest(url: str, processes: Sequence[psutil.Process]) -> list[str]:
     before = [_seconds(each) for each in watched]
     time.sleep(1)
     for process, earlier in zip(watched, before, strict=True):
-        if (used := _seconds(process) - earlier) > 0.05:
+        if (used := _seconds(process) - earlier) > idle:
             found.append(f"{name_of(process)} took {100 * used:.0f} % of a core")
     return found
 
 
-def seconds_to_rest(url: str, processes: Sequence[psutil.Process], patience: float = 10.0) -> tuple[float, list[str]]:
+def seconds_to_rest(
+    url: str, processes: Sequence[psutil.Process], patience: float = 10.0, idle: float = 0.05
+) -> tuple[float, list[str]]:
     """How long it takes until a server is at rest, and what still keeps it from that after `patience` seconds."""
     begun = time.monotonic()
-    while (found := unrest(url, processes)) and time.monotonic() - begun < patience:
+    while (found := unrest(url, processes, idle)) and time.monotonic() - begun < patience:
         continue
     return time.monotonic() - begun - 1.0, found
 

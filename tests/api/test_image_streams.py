@@ -121,7 +121,7 @@ def test_a_job_tells_how_far_it_is_and_can_be_stopped(http: httpx.Client) -> Non
     assert 0 < told["progress"] == round(told["step"] / 1500, 4) < 1
     stopped = http.delete("/v1/jobs/job-to-stop").json()
     assert stopped["state"] == "cancelled"
-    thread.join(timeout=30)
+    thread.join(timeout=120)
     assert fault(answers[0]) == (400, "cancelled", None)
     http.post("/v1/images/generations", json={"prompt": PROMPT, "steps": 1}).raise_for_status()
     assert http.get("/v1/jobs/job-to-stop").json()["state"] == "cancelled"
@@ -144,7 +144,7 @@ def test_long_work_shows_a_preview(http: httpx.Client) -> None:
         preview = http.get("/v1/jobs/job-to-watch").json().get("preview")
         time.sleep(0.1)
     http.delete("/v1/jobs/job-to-watch")
-    thread.join(timeout=30)
+    thread.join(timeout=120)
     assert preview is not None
     head, _, b64 = preview.partition(",")
     assert head == "data:image/jpeg;base64"

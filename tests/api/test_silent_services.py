@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import httpx
 import pytest
@@ -16,7 +15,6 @@ from tests.silent import silent_server
 
 _ASKING = 100
 """More than any kind of waiting has threads."""
-_PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -45,25 +43,31 @@ def _answers(server: Server) -> bool:
         return False
 
 
-def test_what_says_nothing_holds_up_only_those_who_need_it(silent: Server) -> None:
-    def upload(_: int) -> None:
-        with suppress(httpx.TransportError):  # it waits for the bucket, and we do not wait for it
-            httpx.post(f"{silent.url}/upload", files={"file": ("a.png", png())}, timeout=_PATIENCE)
-
-    def add(_: int) -> None:
-        with suppress(httpx.TransportError):
-            httpx.post(f"{silent.url}/v1/images", files={"file": ("a.png", png())}, timeout=_PATIENCE)
-
-    with ThreadPoolExecutor(2 * _ASKING) as others, httpx.Client(base_url=silent.url, timeout=_PATIENCE) as http:
-        waiting = [others.submit(ask, number) for ask in (upload, add) for number in range(_ASKING)]
-        for _ in range(5):
-            for path in ("/healthz", "/v1/models", "/v1/system/status", "/metrics"):
-                assert http.get(path).status_code == 200
-        assert not all(each.done() for each in waiting), "some still wait for the bucket"
-        assert http.get("/readyz").json()["image_search"] is False
-        caption = http.post("/api/caption-images?model=blip", files={"images": ("a.png", png())})
-        assert caption.status_code == 200, "a cache that says nothing is done without"
-        question = {"model": "vlm-fast", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello?"}]}
-        assert http.post("/v1/chat/completions", json=question).status_code == 200
-        assert http.post("/v1/images/generations", json={"prompt": "a star", "steps": 1}).status_code == 200
-        assert http.post("/v1/embeddings", json={"model": "clip", "input": "a star"}).status_code == 200
+async def test_what_says_nothing_holds_up_only_those_who_need_it(silent: Server) -> None:
+    unbounded = httpx.Limits(max_connections=None)
+    async with (
+        httpx.AsyncClient(base_url=silent.url, timeout=None, limits=unbounded) as others,
+        httpx.AsyncClient(base_url=silent.url, timeout=120) as http,
+    ):
+        waiting = [
+            asyncio.ensure_future(others.post(path, files={"file": ("a.png", png())}))
+            for path in ("/upload", "/v1/images")
+            for _ in range(_ASKING)
+        ]
+        try:
+            for _ in range(5):
+                for path in ("/healthz", "/v1/models", "/v1/system/status", "/metrics"):
+                    assert (await http.get(path)).status_code == 200
+            assert not all(each.done() for each in waiting), "some still wait for the bucket"
+            assert (await http.get("/readyz")).json()["image_search"] is False
+            caption = await http.post("/api/caption-images?model=blip", files={"images": ("a.png", png())})
+            assert caption.status_code == 200, "a cache that says nothing is done without"
+            question = {"model": "vlm-fast", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello?"}]}
+            assert (await http.post("/v1/chat/completions", json=question)).status_code == 200
+            picture = {"prompt": "a star", "steps": 1}
+            assert (await http.post("/v1/images/generations", json=picture)).status_code == 200
+            assert (await http.post("/v1/embeddings", json={"model": "clip", "input": "a star"})).status_code == 200
+        finally:
+            for each in waiting:  # we do not wait for the bucket
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)

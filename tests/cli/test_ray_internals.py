@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import inspect
+from unittest.mock import Mock
 
+import pytest
+import ray
+from ray._private import node
 from ray.serve._private import replica
 from ray.serve._private.api import serve_start
 from ray.serve._private.client import ServeControllerClient
 from ray.serve._private.controller import ServeController
+
+from cli import ray_internals
+
+
+def test_a_node_that_is_late_is_given_a_second_try_and_any_other_mistake_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ray_internals.NODE_IS_LATE in inspect.getsource(node.Node.__init__).replace(
+        '"\n                        "', ""
+    )
+    begun = Mock(side_effect=[Exception(f"{ray_internals.NODE_IS_LATE} This could happen …"), "context"])
+    monkeypatch.setattr(ray, "init", begun)
+    assert ray_internals.init(address="local") == "context"
+    assert [each.kwargs for each in begun.call_args_list] == [{"address": "local"}] * 2
+    begun.side_effect = ValueError("no such place")
+    with pytest.raises(ValueError, match="no such place"):
+        ray_internals.init(address="local")
+    assert begun.call_count == 3
 
 
 def test_serve_is_started_with_what_it_takes() -> None:

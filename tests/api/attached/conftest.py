@@ -68,7 +68,7 @@ def received() -> Iterator[Collector]:
 def upstreams(server: Server) -> Iterator[dict[str, object]]:
     """Chat models that run on the default server, which does not know one of them, on none, and on one of their own."""
     (closed,) = free_ports(1)
-    together = threading.Barrier(AT_ONCE, timeout=30)
+    together = threading.Barrier(AT_ONCE, timeout=120)
 
     def meet(handler: BaseHTTPRequestHandler) -> None:
         together.wait()

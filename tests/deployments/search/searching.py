@@ -89,7 +89,7 @@ def set_aside(folder: Path) -> list[Path]:
     return list(folder.glob("images.db.before-restore-*"))
 
 
-async def eventually(is_so: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def eventually(is_so: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not await is_so():
         assert time.monotonic() < deadline
