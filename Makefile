@@ -12,17 +12,17 @@ test: check  ## everything CI runs
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium
 	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile  # each with a server of its own
 
-check: install-deps  ## format, lint, types, the arrows between the rooms, and the configuration files
+check: install-dev  ## format, lint, types, the arrows between the rooms, and the configuration files
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m mypy
 	.venv/bin/lint-imports
 	$(VENV_PYTHON) -m cli check serve_config.yaml serve_config.gpu.yaml serve_config.mac.yaml
 
-evaluate: install-deps  ## what the built-in models reach
+evaluate: install-dev  ## what the built-in models reach
 	$(VENV_PYTHON) -m training.evaluate
 
-bench: install-deps  ## throughput and latency of this machine
+bench: install-dev  ## throughput and latency of this machine
 	$(VENV_PYTHON) -m bench.overhead
 	$(VENV_PYTHON) -m bench.pictures
 	$(VENV_PYTHON) -m bench.captions
@@ -31,19 +31,23 @@ bench: install-deps  ## throughput and latency of this machine
 	$(VENV_PYTHON) -m bench.search
 	$(VENV_PYTHON) -m bench.speech
 
-samples: install-deps  ## docs/voices: a page to listen to the built-in voice, with its pitches
+samples: install-dev  ## docs/voices: a page to listen to the built-in voice, with its pitches
 	$(VENV_PYTHON) -m bench.voices
 
-screenshots: install-deps  ## docs/pictures/studio: the page, of a server that is started for it
+screenshots: install-dev  ## docs/pictures/studio: the page, of a server that is started for it
 	@home=$$(mktemp -d) && PORT=18080 ATELIER_HOME=$$home $(VENV_PYTHON) -m cli up & server=$$!; \
 	trap "kill $$server; wait $$server" EXIT; \
 	until curl -sf http://127.0.0.1:18080/readyz >/dev/null; do kill -0 $$server || exit 1; sleep 1; done; \
 	$(VENV_PYTHON) -m bench.screenshots http://127.0.0.1:18080
 
 install-deps: .venv/installed
+install-dev: .venv/installed-dev
 
-.venv/installed: requirements.lock deploy/venv.sh
+.venv/installed: requirements.lock pyproject.toml deploy/venv.sh deploy/without-gpu.txt
 	@deploy/venv.sh
+
+.venv/installed-dev: requirements.lock pyproject.toml deploy/venv.sh
+	@deploy/venv.sh dev
 
 shell: install-deps  ## a shell in which `atelier` and the server's Python come first
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" exec "$${SHELL:-/bin/sh}"
@@ -51,4 +55,4 @@ shell: install-deps  ## a shell in which `atelier` and the server's Python come 
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test check evaluate bench samples screenshots install-deps shell clean
+.PHONY: run test check evaluate bench samples screenshots install-deps install-dev shell clean

@@ -1,8 +1,23 @@
 #!/bin/sh
-# Make .venv with what requirements.lock says. Needs Python 3.11 … 3.13 only: uv comes with it, and what has no wheel
-# (hnswlib) finds its compiler through apt-get when this runs as root on Debian. PYTHON names another than the first found.
+# Make .venv, or bring it up to date: venv.sh [dev] [gpu | cpu]
+# pyproject.toml says which packages: its dependencies, which serve, and of its extras `gpu` on a machine with an NVIDIA
+# GPU, `mac` on a Mac, and `dev` (all that `make test` needs) when asked; requirements.lock says in which versions.
+# Needs Python 3.11 … 3.13 only: uv comes with it, and what has no wheel (hnswlib) finds its compiler through apt-get when
+# this runs as root on Debian. PYTHON names another than the first found.
 set -eu
 cd "$(dirname "$0")/.."
+
+dev=
+gpu=
+for each in "$@"; do
+    case $each in
+        dev) dev=yes ;;
+        gpu) gpu=yes ;;
+        cpu) gpu=no ;;
+        *) echo "usage: deploy/venv.sh [dev] [gpu | cpu]" >&2 && exit 2 ;;
+    esac
+done
+[ ! -e .venv/installed-dev ] || dev=yes # what is there is kept in step
 
 say() { printf 'atelier: %s\n' "$*" >&2; }
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
@@ -39,29 +54,46 @@ set --
 [ -z "${PIP_FIND_LINKS:-}" ] || export UV_FIND_LINKS="${UV_FIND_LINKS:-$PIP_FIND_LINKS}"
 
 if command -v uv >/dev/null 2>&1; then
-    [ -x .venv/bin/python ] || uv venv --quiet --python "$PYTHON" .venv
+    [ -x .venv/bin/python ] || uv venv --quiet --relocatable --python "$PYTHON" .venv
     uv=uv
 else
     [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
     .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
     [ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet uv
+    # as `uv venv --relocatable` writes it: an upgrade moves the whole folder (cli/service/upgrade.py)
+    grep -q '^relocatable' .venv/pyvenv.cfg || echo 'relocatable = true' >>.venv/pyvenv.cfg
     uv=.venv/bin/uv
 fi
-if [ "$(uname)" = Darwin ]; then
-    set -- -r pyproject.toml --extra mac --constraint requirements.lock
+has_nvidia_gpu() {
+    # the driver; inside a container; under WSL
+    [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ] || [ -e /usr/lib/wsl/lib/libcuda.so.1 ]
+}
+[ -n "$gpu" ] || if has_nvidia_gpu; then gpu=yes; else gpu=no; fi
+if [ "$dev" = yes ]; then
+    set -- --extra dev
+elif [ "$(uname)" = Darwin ]; then
+    set -- --extra mac
+elif [ "$gpu" = yes ]; then
+    set -- --extra gpu
+else
+    set --
+    export UV_OVERRIDE=deploy/without-gpu.txt
 fi
-"$uv" pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock "$@"
+"$uv" pip install --quiet --compile-bytecode --python .venv/bin/python \
+    -r pyproject.toml --constraint requirements.lock "$@"
 
-# The command, from any folder; the sources stay where they are.
-cat >.venv/bin/atelier <<END
+# The command, from any folder and wherever this one is moved to; the sources stay where they are.
+cat >.venv/bin/atelier <<'END'
 #!/bin/sh
-'''exec' '$PWD/.venv/bin/python' "\$0" "\$@" #'''
+'''exec' "$(dirname "$(readlink -f "$0")")/python" "$0" "$@" #'''
+import pathlib
 import runpy
 import sys
 
-sys.path.insert(0, "$PWD")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.argv[0] = "atelier"
 runpy.run_module("cli", run_name="__main__")
 END
 chmod +x .venv/bin/atelier
 touch .venv/installed
+[ "$dev" != yes ] || touch .venv/installed-dev
