@@ -9,6 +9,7 @@ test: check  ## everything CI runs
 	@command -v curl >/dev/null || deploy/packages.sh curl
 	@command -v redis-server >/dev/null || deploy/packages.sh redis-server
 	@command -v promtool >/dev/null || test -e .venv/debian/usr/bin/promtool || deploy/unpack.sh prometheus
+	@test "$$(uname)" != Linux || command -v systemd-analyze >/dev/null || deploy/packages.sh systemd
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium
 	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile  # each with a server of its own
 
@@ -49,10 +50,26 @@ install-dev: .venv/installed-dev
 .venv/installed-dev: requirements.lock pyproject.toml deploy/venv.sh
 	@deploy/venv.sh dev
 
+# A service of the machine: your own, or with SYSTEM=1 the system's (docs/deployment.md).
+SERVICE = $(VENV_PYTHON) -m cli.service
+SCOPE = $(if $(filter-out 0,$(SYSTEM)),--system)
+
+install: install-deps  ## run the server as a service, now and with the machine
+	@$(SERVICE) install $(SCOPE) --config $(CONFIG)
+
+uninstall:  ## end the service and remove it; what it stored stays
+	@$(SERVICE) uninstall $(SCOPE)
+
+start stop restart status:  ## start, stop or restart the service, or say what it does
+	@$(SERVICE) $@ $(SCOPE)
+
+logs:  ## the log of the service, as it comes; Ctrl-C ends
+	@$(SERVICE) logs --follow $(SCOPE)
+
 shell: install-deps  ## a shell in which `atelier` and the server's Python come first
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" exec "$${SHELL:-/bin/sh}"
 
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test check evaluate bench samples screenshots install-deps install-dev shell clean
+.PHONY: run test check evaluate bench samples screenshots install-deps install-dev install uninstall start stop restart status logs shell clean

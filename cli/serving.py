@@ -28,6 +28,7 @@ import settings
 from cli import ray_internals
 from cli.configuration import serve_configuration
 from cli.environment import LOG, MISTAKE
+from cli.readiness import ServiceManager
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Pictures travel between deployments in gRPC messages; only very large ones pass through the object store."""
@@ -50,6 +51,7 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
         ConfigurationError: the configuration has a mistake.
     """
     stop = threading.Event()
+    manager = ServiceManager()
     terminal = keep_terminal(folder / LOG)
     config = read_config(config_path, host, port)
     memory = settings.memory_for_models(settings.load(config_path).models)
@@ -62,7 +64,9 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
     wait_until_ready(url, stop, terminal)
     if not stop.is_set():
         print(f"Atelier is ready at {url} (docs at /docs)", file=terminal)
+        manager.notify("READY=1")
         stop.wait()
+    manager.notify("STOPPING=1")
     ray_internals.shut_down_serve(client)
 
 

@@ -23,6 +23,7 @@ import yaml
 
 import settings
 from cli.environment import LOG, MISTAKE, ROOT, haproxy_binary, serving_environment
+from cli.log_lines import printed
 from cli.supervisor import Supervisor
 from stores.api_keys import ApiKeyFile
 from stores.errors import StoreUnusable
@@ -77,7 +78,7 @@ def up(
             lock.flush()
             print(f"Starting Atelier; its logs are in {home / 'logs'}", flush=True)
             arguments = (config, address.host, address.port, address.url, folder)
-            with kept_logs(folder, home):
+            with kept_logs(folder, home), printed_logs(folder):
                 status = Supervisor(
                     [sys.executable, "-m", "cli.serving", *map(str, arguments)],
                     serving_environment(address.host, address.port, folder, home),
@@ -285,6 +286,14 @@ def kept_logs(folder: Path, home: Path) -> Iterator[None]:
             shutil.move(session, logs)
             logs.chmod(0o700)  # Ray lets everybody write there
             shutil.copy(folder / LOG, logs)
+
+
+def printed_logs(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """With ATELIER_LOG_STDOUT=1 the session's log lines are printed too, for a journal or a container's log."""
+    if os.environ.get("ATELIER_LOG_STDOUT", "0") != "1":
+        return contextlib.nullcontext()
+    serve = folder / "ray" / "session_latest" / "logs" / "serve"
+    return printed({folder: LOG, serve: "*.log*"})
 
 
 def last_line(log: Path) -> str:
