@@ -91,9 +91,13 @@ def check(data: bytes, param: str | None = None, max_pixels: int = MAX_PIXELS) -
 
 
 def orientation_of(picture: Image.Image) -> int:
-    """The EXIF orientation of an opened picture, 1 to 8; 1 where there is none, or the EXIF is damaged."""
+    """The EXIF orientation of a picture, 1 to 8; 1 where there is none, or the EXIF is damaged.
+
+    It has been loaded, or is a file whose EXIF stands before its pixels.
+    """
     try:
-        found = picture.getexif().get(_ORIENTATION)
+        # not the getexif of PNGs, which decodes all pixels for what may lie behind them
+        found = Image.Image.getexif(picture).get(_ORIENTATION)
     except Exception:  # noqa: BLE001 - Pillow's reader raises whatever damaged bytes make of it
         found = None
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
@@ -109,20 +113,34 @@ def readable(data: bytes) -> bytes:
     chunks = list(_png_chunks(data))
     if not any(_is_refused(kind, content) for kind, content, _ in chunks):
         return data
-    kept = b"".join(
-        struct.pack(">I", len(content)) + kind + content + checksum
-        for kind, content, checksum in chunks
-        if not _is_refused(kind, content)
-    )
+    kept = b"".join(_png_chunk(*chunk) for chunk in chunks if not _is_refused(*chunk[:2]))
     return _PNG + kept
 
 
 def _header(data: bytes) -> Header:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of bombs, and of metadata that is damaged
-        with Image.open(io.BytesIO(readable(data)), formats=("JPEG", "PNG", "GIF", "BMP")) as opened:
+        head = _png_without_pixels(data) if data.startswith(_PNG) else data
+        with Image.open(io.BytesIO(head), formats=("JPEG", "PNG", "GIF", "BMP")) as opened:
             name = str(opened.format)
             return Header(_SEVERAL_IN_ONE.get(name, name), *opened.size, orientation_of(opened))
+
+
+def _png_without_pixels(data: bytes) -> bytes:
+    """The size and the EXIF of a PNG, wherever they stand in it; XMP tells an orientation too."""
+    kept = b"".join(
+        _png_chunk(kind, content, checksum)
+        for kind, content, checksum in _png_chunks(data)
+        if kind in (b"IHDR", b"eXIf", b"tEXt", b"iTXt") and not _is_refused(kind, content)
+    )
+    return _PNG + kept + _NO_PIXELS
+
+
+def _png_chunk(kind: bytes, content: bytes | memoryview, checksum: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
+_NO_PIXELS: Final = _png_chunk(b"IDAT", b"", struct.pack(">I", zlib.crc32(b"IDAT")))
 
 
 def _is_refused(kind: bytes, content: bytes | memoryview) -> bool:
