@@ -47,7 +47,7 @@ class Embedding(ModelReplica[EmbeddingEngine]):
         with self.presence.in_use():
             return (await self._text_batches.ask(_Texts(texts))).vectors
 
-    async def embed_images(self, images: list[bytes]) -> np.ndarray:
+    async def embed_images(self, *images: bytes) -> np.ndarray:
         """Unit vectors of encoded pictures, float32 [len(images), dimension].
 
         Raises:

@@ -80,5 +80,7 @@ CONTROL_PLANE: Final = BoundedExecutor("control-plane", threads=8, max_waiting=2
 """Reads from Ray's control plane."""
 DECODING: Final = BoundedExecutor("decoding", threads=2, max_waiting=32)
 """Recordings and stored pictures decoded whole: seconds each, and memory."""
+SENDING: Final = BoundedExecutor("sending", threads=2, max_waiting=256)
+"""Large bytes copied into Ray's object store, which waits for its disk when it is full."""
 COMPUTING: Final = BoundedExecutor("computing", threads=4, max_waiting=1024)
 """Short work of the processor that would hold up the event loop: base64, headers of pictures, schemas."""

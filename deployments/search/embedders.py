@@ -99,7 +99,7 @@ class Embedders:
 
     async def images(self, images: list[bytes]) -> Vectors:
         """The configured embedder's vectors of several pictures, float32 [pictures, dimension]."""
-        vectors: Vectors = await self._call("embed_images", images)
+        vectors: Vectors = await self._call("embed_images", *images)
         return vectors
 
     def close(self) -> None:

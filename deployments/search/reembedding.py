@@ -30,6 +30,8 @@ _COUNT_SECONDS: Final = 60.0
 _DUE_SECONDS: Final = 30.0
 _TAKE_OVER_SECONDS: Final = 0.005
 _CLAIM: Final = "embedding"
+_MAY_BE_THE_PICTURES: Final = ("INFERENCE_FAILED", "OUT_OF_MEMORY", "model_restarting", "internal_error")
+"""How a call of the embedder ends that failed on a picture, or died of one. Otherwise it does not start, or fit."""
 
 
 class Reembedding:
@@ -126,9 +128,9 @@ class Reembedding:
             return
         try:
             vectors = await self._embedders.images([content for _, content in pictures.values()])
-        except ApiError:  # the embedder does not start, or does not fit
-            raise
         except Exception as error:
+            if isinstance(error, ApiError) and error.code not in _MAY_BE_THE_PICTURES:
+                raise
             if len(pictures) > 1:
                 for label, picture in pictures.items():
                     await self._fill({label: picture})

@@ -88,18 +88,18 @@ async def test_more_than_fit_at_once_go_alone(clip: Embedding, texts: np.ndarray
 
 async def test_texts_and_pictures_go_apart(clip: Embedding, texts: np.ndarray, forwards: list[str]) -> None:
     vectors = await asyncio.gather(
-        *(clip.embed_texts([text]) for text in TEXTS[:4]), *(clip.embed_images([picture]) for picture in PICTURES[:4])
+        *(clip.embed_texts([text]) for text in TEXTS[:4]), *(clip.embed_images(picture) for picture in PICTURES[:4])
     )
     same(np.concatenate(vectors[:4]), texts[:4])
-    same(np.concatenate(vectors[4:]), await clip.embed_images(PICTURES[:4]))
+    same(np.concatenate(vectors[4:]), await clip.embed_images(*PICTURES[:4]))
     assert len(forwards) == 5  # a first and a second of each, and the one just now
 
 
 async def test_a_picture_that_cannot_be_read_fails_its_caller_only(clip: Embedding) -> None:
     asked = [PICTURES[:1], PICTURES[1:2], [PICTURES[2], TRUNCATED], PICTURES[3:4]]
-    vectors = await asyncio.gather(*(clip.embed_images(images) for images in asked), return_exceptions=True)
+    vectors = await asyncio.gather(*(clip.embed_images(*images) for images in asked), return_exceptions=True)
     assert isinstance(vectors[2], InvalidImage)
-    alone = await clip.embed_images([PICTURES[i] for i in (0, 1, 3)])
+    alone = await clip.embed_images(*(PICTURES[i] for i in (0, 1, 3)))
     for vector, own in zip([vectors[i] for i in (0, 1, 3)], alone, strict=True):
         same(vector, own[None])
 
@@ -139,7 +139,7 @@ def test_work_for_one_who_left_stops_after_a_batch(clip: Embedding) -> None:
 async def test_texts_and_pictures_are_embedded_in_the_order_of_their_names(clip: Embedding, texts: np.ndarray) -> None:
     embedded = await clip.embed({"a": TEXTS[0], "b": PICTURES[0], "c": TEXTS[1], "d": PICTURES[1]}, dimension=256)
     same(embedded.vectors[[0, 2]], texts[:2])
-    same(embedded.vectors[[1, 3]], await clip.embed_images(PICTURES[:2]))
+    same(embedded.vectors[[1, 3]], await clip.embed_images(*PICTURES[:2]))
     assert embedded.tokens == sum(map(clip.engine.count_tokens, TEXTS[:2]))
 
 

@@ -15,6 +15,7 @@ from ray.serve._private.client import ServeControllerClient
 from ray.serve._private.controller import ServeController
 from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 from ray.serve.context import _get_serve_request_context, _RequestContext, _serve_request_context
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import (
     ApplicationDetails,
     DeploymentDetails,
@@ -94,27 +95,52 @@ def test_the_template_of_a_route_is_found_below_a_prefix() -> None:
     assert serve_internals.route_template(app, {**scope, "path": "/elsewhere"}) is None
 
 
-async def test_a_body_is_read_as_the_application_asks_for_it_and_a_client_that_leaves_is_noticed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", False)
     monkeypatch.setattr(ASGIDIReceiveProxy, "queue", ASGIDIReceiveProxy.queue)  # put back at the end
     serve_internals.read_bodies_as_they_are_asked_for()
-    sent = [{"type": "http.request", "body": b"piece", "more_body": True} for _ in range(100)]
-    sent += [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
-    pieces = iter(sent)
-    taken = 0
 
-    async def receive() -> Message:
-        nonlocal taken
-        taken += 1
-        return next(pieces)
 
-    proxy = ASGIDIReceiveProxy({"type": "http"}, receive, asyncio.get_running_loop())
+class Connection:
+    """What the HTTP server has received of a request whose client leaves at the end."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.messages: list[Message] = [{"type": "http.request", "body": each, "more_body": True} for each in pieces]
+        self.messages += [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+        self.taken = 0
+
+    async def receive(self) -> Message:
+        self.taken += 1
+        return self.messages[self.taken - 1]
+
+
+@pytest.mark.usefixtures("paced")
+async def test_a_body_is_read_as_the_application_asks_for_it_and_a_client_that_leaves_is_noticed() -> None:
+    connection = Connection(*(bytes(70_000) for _ in range(100)))
+    proxy = ASGIDIReceiveProxy({"type": "http"}, connection.receive, asyncio.get_running_loop())
     fetching = proxy.fetch_until_disconnect_task()
     for _ in range(300):
         await asyncio.sleep(0)
-    assert taken == 2  # one that waits in the queue, and one behind it
-    assert [await proxy() for _ in range(100)] == sent[:100]
+    assert connection.taken == 1
+    assert [await proxy() for _ in range(100)] == connection.messages[:100]
     await asyncio.wait_for(fetching, 1)  # with what is left unread: an end, and that the client has left
-    assert [await proxy() for _ in range(3)] == [*sent[100:], {"type": "http.disconnect"}]
+    assert [await proxy() for _ in range(3)] == [*connection.messages[100:], {"type": "http.disconnect"}]
+
+
+@pytest.mark.usefixtures("paced")
+async def test_a_client_that_leaves_is_noticed_behind_a_small_body_that_nobody_reads() -> None:
+    connection = Connection(b"head", bytes(10_000))
+    proxy = ASGIDIReceiveProxy({"type": "http"}, connection.receive, asyncio.get_running_loop())
+    await asyncio.wait_for(proxy.fetch_until_disconnect_task(), 1)
+    assert [await proxy() for _ in range(4)] == connection.messages
+
+
+async def test_bytes_are_passed_by_value_where_there_is_no_object_store() -> None:
+    args = ("p", bytes(2**21))
+    handle = object()
+    assert await serve_internals.pass_large(handle, args) == (handle, args)
+
+
+def test_a_handle_may_pass_objects_of_rays_store() -> None:
+    assert "_by_reference" in inspect.signature(DeploymentHandle.options).parameters

@@ -12,6 +12,7 @@ from typing import Any, Final
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
+from deployments import serve_internals
 from deployments.imaging import Progress
 from deployments.ingress.calls.states import ModelStates
 from deployments.ingress.errors import ApiError, from_exception
@@ -47,15 +48,16 @@ class ModelHandle:
         self._what = what or f"the model {alias!r}"
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """The result of a method of the replica.
+        """The result of a method of the replica. Bytes that are large arguments by themselves are passed cheaply.
 
         Raises:
             ApiError: 503 with Retry-After when the model does not start in time or its process ends twice, and what
                 the model itself refused.
         """
+        handle, passed = await serve_internals.pass_large(self._handle, args)
         has_died = False
         while True:
-            answer = getattr(self._handle, method).remote(*args, **kwargs)
+            answer = getattr(handle, method).remote(*passed, **kwargs)
             waiting = asyncio.ensure_future(_result(answer))
             try:
                 await self._started(waiting)

@@ -39,7 +39,7 @@ class ColourEmbedder:
     async def embed_texts(self, texts: list[str]) -> np.ndarray:
         return _unit(np.array([np.sum([COLOURS[w] for w in text.split()], axis=0) for text in texts], np.float32))
 
-    async def embed_images(self, images: list[bytes]) -> np.ndarray:
+    async def embed_images(self, *images: bytes) -> np.ndarray:
         self.asked += len(images)
         return _unit(np.array([np.asarray(open_picture(i)).mean((0, 1)) + 1 for i in images], np.float32))
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.embedding import Embedding
 from deployments.search.embedders import embedder_of
 from models.entry import ModelEntry
+from models.errors import InferenceFailed, OutOfMemory
+from models.pictures import open_picture
 from stores.errors import (
     EmbedderChanged,
 )
@@ -50,6 +53,86 @@ async def test_pictures_are_embedded_again_when_their_embedder_cannot_be_had_any
     await asyncio.to_thread(second.close)
 
 
+class Choking(ColourEmbedder):
+    """One that fails on red pictures, with whatever it was given, and on no others."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def embed_images(self, *images: bytes) -> np.ndarray:
+        if any(np.asarray(open_picture(each)).mean((0, 1))[0] > 200 for each in images):
+            raise self._error
+        return await super().embed_images(*images)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("cannot unpack"), InferenceFailed("shapes"), OutOfMemory("no room"), RayActorError()]
+)
+async def test_one_picture_that_the_embedder_chokes_on_keeps_no_other_from_being_embedded(
+    tmp_path: Path, embedder: DeploymentHandle, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    first = open_search(tmp_path, embedder)
+    records = {name: (await first.add("p", f"{name}.png", picture(COLOURS[name])))[0] for name in COLOURS}
+    await asyncio.to_thread(first.close)
+    monkeypatch.setattr("deployments.search.deployment._EMBED_SECONDS", 0.1)
+    choking = serve.run(
+        serve.deployment(Choking).bind(error), name="choking", route_prefix=None, _local_testing_mode=True
+    )
+    second = open_search(tmp_path, choking, Embedder("colours v2"))
+
+    async def is_ready() -> bool:
+        return await second.state() == {"state": "ready", "failed": 1}
+
+    await eventually(is_ready)
+    found = {record.id for record, _ in await second.search_text("p", "blue", 10)}
+    assert found == {records[name].id for name in ("green", "blue")}
+    await asyncio.to_thread(second.close)
+
+
+async def test_an_embedder_that_fails_on_every_picture_blames_none_of_them(
+    tmp_path: Path, embedder: DeploymentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_search(tmp_path, embedder)
+    for name in COLOURS:
+        await first.add("p", f"{name}.png", picture(COLOURS[name]))
+    await asyncio.to_thread(first.close)
+    monkeypatch.setattr("deployments.search.deployment._EMBED_SECONDS", 0.1)
+    dead = serve.run(serve.deployment(Dead).bind(), name="dead", route_prefix=None, _local_testing_mode=True)
+    second = open_search(tmp_path, dead, Embedder("colours v2"))
+
+    async def is_given_up() -> bool:  # all were tried together, one alone, and then a grey one
+        return int(await dead.count.remote()) >= 5
+
+    await eventually(is_given_up)
+    state = await second.state()
+    assert (state["state"], state["done"], "failed" in state) == ("embedding", 0, False)
+    await dead.revive.remote()
+
+    async def is_ready() -> bool:
+        return await second.state() == {"state": "ready"}
+
+    await eventually(is_ready)
+    await asyncio.to_thread(second.close)
+
+
+class Dead(ColourEmbedder):
+    """One that fails on everything until it is revived."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_alive = False
+
+    async def embed_images(self, *images: bytes) -> np.ndarray:
+        if not self.is_alive:
+            self.asked += len(images)
+            raise InferenceFailed("the device is gone")
+        return await super().embed_images(*images)
+
+    async def revive(self) -> None:
+        self.is_alive = True
+
+
 class Slow(ColourEmbedder):
     """One that embeds nothing before it may."""
 
@@ -57,9 +140,9 @@ class Slow(ColourEmbedder):
         super().__init__()
         self.may = asyncio.Event()
 
-    async def embed_images(self, images: list[bytes]) -> np.ndarray:
+    async def embed_images(self, *images: bytes) -> np.ndarray:
         await self.may.wait()
-        return await super().embed_images(images)
+        return await super().embed_images(*images)
 
     async def begin(self) -> None:
         self.may.set()
