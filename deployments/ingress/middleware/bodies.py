@@ -3,6 +3,9 @@
 A body that is not small waits for its room before any of it is read, and keeps that until its request is answered: what
 is made of it lives as long. Half of the room is for what models work on and half for what goes into stores, so a bucket
 or a database that says nothing fills the half of those who need it.
+
+A refusal is answered at once. The HTTP server reads the rest of its body and drops it, so a client that sends all of it
+before it reads the answer gets one too.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from typing import Final
 
 import psutil
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress.admission.admission import Admission
@@ -31,9 +33,6 @@ _PATIENCE_SECONDS: Final = 20.0
 _LOOK_SECONDS: Final = 1.0
 _SLOW_AFTER_SECONDS: Final = 10.0
 _SLOW_BYTES_PER_SECOND: Final = 32 * 2**10
-_DRAINED_AT_ONCE: Final = 4
-_DRAIN_BYTES: Final = 128 * 2**20
-_DRAIN_SECONDS: Final = 30.0
 
 
 def room_of_this_machine() -> int:
@@ -146,7 +145,6 @@ class Body:
                     self._held += more
         except ApiError:
             self.close()
-            await self._drain()
             raise
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._is_whole = True
@@ -176,23 +174,6 @@ class Body:
             raise ApiError(408, message, code="request_timeout", headers={"Retry-After": "5"}) from None
         finally:
             self._timeout = None
-
-    async def _drain(self) -> None:
-        """Read what is left and drop it: clients that cannot send all of it lose the answer."""
-        left = _DRAIN_BYTES
-        try:
-            async with _draining, asyncio.timeout(_DRAIN_SECONDS):
-                while not self._is_whole and left > 0:
-                    message = await self._inner()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    left -= len(message.get("body", b""))
-                    self._is_whole = not message.get("more_body", False)
-        except TimeoutError:
-            return
-
-
-_draining = asyncio.Semaphore(_DRAINED_AT_ONCE)
 
 
 class Bodies:
