@@ -8,14 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_NICENESS: Final = 10
+
+
+def yield_to_others() -> None:
+    """Give threads that answer clients priority over this thread, and over those that it starts (Linux).
+
+    What takes every core (a model, pictures of many pixels) would otherwise hold up what takes a millisecond: health,
+    lists, refusals.
+    """
+    if sys.platform == "linux":  # elsewhere it would be the whole process, whose event loop must not wait
+        thread = threading.get_native_id()
+        with suppress(OSError):  # some sandboxes allow nobody to change a priority
+            os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class ExecutorFull(Exception):
@@ -33,10 +51,11 @@ class BoundedExecutor:
     Threads start when they are needed.
     """
 
-    def __init__(self, name: str, threads: int, max_waiting: int) -> None:
+    def __init__(self, name: str, threads: int, max_waiting: int, first: Callable[[], None] | None = None) -> None:
+        """`first` is what each thread does before its first call."""
         self.name = name
         self._limit = threads + max_waiting
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=first)
         self._lock = threading.Lock()
         self._calls = 0
 
@@ -78,7 +97,7 @@ NAMES: Final = BoundedExecutor("names", threads=8, max_waiting=32)
 """Host names looked up in DNS, where a server that is silent is given up by the system's own time-out."""
 CONTROL_PLANE: Final = BoundedExecutor("control-plane", threads=8, max_waiting=256)
 """Reads from Ray's control plane."""
-DECODING: Final = BoundedExecutor("decoding", threads=2, max_waiting=32)
+DECODING: Final = BoundedExecutor("decoding", threads=2, max_waiting=32, first=yield_to_others)
 """Recordings and stored pictures decoded whole: seconds each, and memory."""
 SENDING: Final = BoundedExecutor("sending", threads=2, max_waiting=256)
 """Large bytes copied into Ray's object store, which waits for its disk when it is full."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, nullcontext
 from contextvars import copy_context
 from typing import Generic, ParamSpec, TypeVar
 
 from deployments import serve_internals, tracing
+from deployments.executors import yield_to_others
 from deployments.residency.presence import Presence
 from deployments.serve_internals import log_request_ids
 from models.catalog import create_engine
@@ -46,19 +45,6 @@ _FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 10.0, 300.0
 _FAILURES_IN_A_ROW = 3
 """After so many the engine is tried on an input of its own: these requests were bad, or everything fails."""
 
-_NICENESS = 10
-
-
-def _yield_to_others() -> None:
-    """Give threads that answer clients priority over this thread, and over those that it starts (Linux).
-
-    A model that takes every core would otherwise hold up what takes a millisecond: health, lists, refusals.
-    """
-    if sys.platform == "linux":  # elsewhere it would be the whole process, whose event loop must not wait
-        thread = threading.get_native_id()
-        with suppress(OSError):  # some sandboxes allow nobody to change a priority
-            os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
-
 
 class ModelReplica(Generic[E]):
     """A loaded engine behind an event loop.
@@ -79,7 +65,7 @@ class ModelReplica(Generic[E]):
         self._capacity = capacity
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
         threads = entry.max_ongoing if self.engine.reentrant else 1
-        first = None if self.engine.reentrant else _yield_to_others  # those wait for other servers
+        first = None if self.engine.reentrant else yield_to_others  # those wait for other servers
         self._thread = ThreadPoolExecutor(threads, thread_name_prefix=alias, initializer=first)
         self._loading = threading.Lock()
         self._failure: ModelError | None = None

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from ray.serve.handle import DeploymentHandle
 
+from deployments.executors import yield_to_others
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.states import ModelStates
 from deployments.search.duties import repeat
@@ -89,7 +90,9 @@ class Search:
         self._files = ImageFiles(store, _FILE_THREADS, "image-files")
         self._upkeep_files = ImageFiles(store, _UPKEEP_THREADS, "image-files-upkeep")
         self._decoding = ThreadPoolExecutor(
-            min(_DECODING_THREADS, os.cpu_count() or 1), thread_name_prefix="image-decoding"
+            min(_DECODING_THREADS, os.cpu_count() or 1),
+            thread_name_prefix="image-decoding",
+            initializer=yield_to_others,
         )
         self._index = IndexKeeper(index, backups(store) if backups else None, database)
         self._call = self._index.call

@@ -16,6 +16,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from deployments.batches import Batcher, HaveLeft
+from deployments.executors import yield_to_others
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Outcome, outcome_of
@@ -131,7 +132,7 @@ class _OldEmbedder:
     """The engine of the embedder that serves while it is not the configured one; loaded and used by one thread."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="old-embedder")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="old-embedder", initializer=yield_to_others)
         self._serving: Embedder | None = None
         self._engine: EmbeddingEngine | None = None
         self._failed_at = 0.0
