@@ -8,7 +8,7 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Callable
+import random
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -18,21 +18,46 @@ from PIL import Image
 
 PROJECT: Final = "/v1/projects/admission/images"
 _PIECE: Final = 2**18
+_FILLING: Final = bytes(_PIECE)
 _FORM: Final = b'--crowd\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
 _FORM_END: Final = b"\r\n--crowd--\r\n"
 _PATIENCE_SECONDS: Final = 900.0
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """So many clients at once: uploads of so many bytes each, and bombs."""
+
+    uploads: int
+    bytes: int
+    bombs: int
+
+    def send(self, url: str) -> list[Outcome]:
+        """What came of each, all sent at once in a random order."""
+        return asyncio.run(self._send(url))
+
+    async def _send(self, url: str) -> list[Outcome]:
+        requests = [upload(number, self.bytes) for number in range(self.uploads)]
+        requests += [bomb(number) for number in range(self.bombs)]
+        order = random.Random(1).sample(range(len(requests)), len(requests))
+        outcomes = await asyncio.gather(*(send(url, requests[place]) for place in order))
+        return [outcome for _, outcome in sorted(zip(order, outcomes, strict=True), key=lambda each: each[0])]
+
+
+@dataclass(frozen=True)
 class Request:
-    """`body` is made when it is sent, since all of them together are more than there is memory."""
+    """A body in pieces, which share what all of them have: together they are more than there is memory."""
 
     path: str
     content_type: str
-    length: int
-    body: Callable[[], list[bytes]]
-    digest: str | None = None
-    """Of the picture, where it is stored."""
+    body: list[bytes]
+    picture: list[bytes] | None = None
+    """Where it is stored."""
+
+    @property
+    def digest(self) -> str | None:
+        """Of the picture, where it is stored."""
+        return None if self.picture is None else hashlib.sha256(b"".join(self.picture)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -47,12 +72,8 @@ class Outcome:
 
 def upload(number: int, size: int) -> Request:
     """A picture of `size` bytes, another for each number; what is behind its end is kept, and looked at by nobody."""
-    stamp, filling = f"{number:08}".encode(), bytes(_PIECE)
-    pieces = [_small(), stamp, *itertools.repeat(filling, (size - len(_small()) - 8) // _PIECE)]
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return _form(pieces, digest.hexdigest())
+    pieces = [_small(), f"{number:08}".encode(), *itertools.repeat(_FILLING, (size - len(_small()) - 8) // _PIECE)]
+    return _form(pieces)
 
 
 def bomb(number: int) -> Request:
@@ -60,12 +81,11 @@ def bomb(number: int) -> Request:
     picture = _large("RGBA", 6300) if number % 4 < 2 else _large("RGB", 8000)
     picture += f"{number:08}".encode()
     if number % 2:
-        return _form([picture], hashlib.sha256(picture).hexdigest())
+        return _form([picture])
     url = "data:image/png;base64," + base64.b64encode(picture).decode()
     content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     sent = {"model": "vlm-fast", "max_tokens": 4, "messages": [{"role": "user", "content": content}]}
-    body = json.dumps(sent).encode()
-    return Request("/v1/chat/completions", "application/json", len(body), lambda: [body])
+    return Request("/v1/chat/completions", "application/json", [json.dumps(sent).encode()])
 
 
 async def send(url: str, request: Request) -> Outcome:
@@ -83,24 +103,23 @@ async def _send(url: str, request: Request) -> Outcome:
     try:
         lines = (
             f"POST {request.path} HTTP/1.1", "Host: crowd", "Connection: close",
-            f"Content-Type: {request.content_type}", f"Content-Length: {request.length}", "", "",
+            f"Content-Type: {request.content_type}", f"Content-Length: {sum(map(len, request.body))}", "", "",
         )  # fmt: skip
         writer.write("\r\n".join(lines).encode())
-        for piece in request.body():
+        for piece in request.body:
             writer.write(piece)
             await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         status = head.split(" ", 2)[1]
         answer = json.loads((await reader.read()) or b"{}") if status == "200" else {}
-        stored = answer.get("id") if request.digest else None
-        return Outcome(status, "\r\nretry-after:" in head, stored, request.digest)
+        stored = answer.get("id") if request.picture else None
+        return Outcome(status, "\r\nretry-after:" in head, stored, request.digest if stored else None)
     finally:
         writer.close()
 
 
-def _form(pieces: list[bytes], digest: str) -> Request:
-    whole = [_FORM, *pieces, _FORM_END]
-    return Request(PROJECT, "multipart/form-data; boundary=crowd", sum(map(len, whole)), lambda: whole, digest)
+def _form(pieces: list[bytes]) -> Request:
+    return Request(PROJECT, "multipart/form-data; boundary=crowd", [_FORM, *pieces, _FORM_END], pieces)
 
 
 @cache
