@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from models.errors import DeviceLost, InferenceFailed, ModelError, OutOfMemory
+from models.memory import lacks_memory
 from models.quantizers import leave_out_unused
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def first_line(error: BaseException) -> str:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a library's error says that memory ran out, of the device or of the machine."""
     torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+    if lacks_memory(error) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from models.errors import InvalidImage
+from models.memory import lacks_memory
 from models.picture_files import ACCEPTED, MAX_PIXELS, orientation_of, read_header, readable
 
 
@@ -39,6 +40,8 @@ def open_picture(
                 opened.load()
                 picture = _upright(opened)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if lacks_memory(error):  # of which some of Pillow's decoders say so in words only
+            raise MemoryError("no memory to decode a picture") from error
         raise InvalidImage("the image is truncated or damaged", param) from error
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         picture = picture.convert("I").point(lambda value: value / 257).convert("L")  # Pillow would cut it off at 255

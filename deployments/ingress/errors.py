@@ -18,6 +18,7 @@ from starlette.types import Scope
 from deployments.executors import ExecutorFull
 from deployments.ingress.policy import ErrorFamily, policy_of
 from models import errors as model_errors
+from models.memory import lacks_memory
 from stores import errors as store_errors
 
 logger = logging.getLogger("ray.serve")
@@ -95,7 +96,7 @@ def from_exception(error: BaseException) -> ApiError:
             return ApiError(400, error.message, code=error.code, param=error.param)
         case model_errors.OutOfMemory():
             return ApiError(503, str(error), code="OUT_OF_MEMORY", headers={"Retry-After": "10"})
-        case MemoryError():  # of this process, or of image search
+        case _ if lacks_memory(error):  # this process, or image search
             logger.error("there was no memory for a request", exc_info=error)
             message = "the server has no memory for this request now"
             return ApiError(503, message, code="OUT_OF_MEMORY", headers={"Retry-After": "10"})
