@@ -11,6 +11,7 @@ from typing import Final, Literal
 from deployments.replica import IsCancelled, ModelReplica
 from models.errors import Cancelled
 from models.image.engine import ImageEngine, Step
+from models.picture_parameters import parameters_of
 from models.pictures import encode
 from models.tasks import ImageJob
 
@@ -24,11 +25,15 @@ _PREVIEW_SIDE: Final = 256
 
 @dataclass(frozen=True)
 class Output:
-    """How pictures are encoded; `quality` 0-100 is for JPEG and WebP. `partials` previews are sent of each picture."""
+    """How pictures are encoded; `quality` 0-100 is for JPEG and WebP. `partials` previews are sent of each picture.
+
+    With `embeds`, the finished ones carry the parameters that they were made of.
+    """
 
     format: OutputFormat = "png"
     quality: int = 100
     partials: int = 0
+    embeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,11 @@ class Imaging(ModelReplica[ImageEngine]):
 
         def work(is_cancelled: IsCancelled, tell: Callable[[ImageEvent], None]) -> None:
             reporter = _Reporter(job, output, is_cancelled, tell)
-            for i, picture in enumerate(self.engine.stream(job, reporter)):
+            for seed, picture in enumerate(self.engine.stream(job, reporter), job.seed):
                 if is_cancelled():
                     raise Cancelled
-                tell(FinishedImage(encode(picture, output.format, output.quality), job.seed + i))
+                made_of = parameters_of(job, seed, self.alias, self.engine.entry.checkpoint) if output.embeds else None
+                tell(FinishedImage(encode(picture, output.format, output.quality, made_of), seed))
 
         with self.presence.in_use():
             async with aclosing(self.listen(work)) as events:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from PIL import Image
 from models.errors import InvalidImage
 from models.memory import lacks_memory
 from models.picture_files import ACCEPTED, MAX_PIXELS, orientation_of, read_header, readable
+from models.picture_parameters import file_options
 
 
 def open_picture(
@@ -126,14 +128,23 @@ def repainted(mask: bytes) -> Image.Image:
     return alpha.point(lambda value: 255 if value == 0 else 0)
 
 
-def encode(picture: Image.Image, output_format: Literal["png", "jpeg", "webp"] = "png", quality: int = 100) -> bytes:
-    """Encoded bytes; `quality` 0-100 is for JPEG and WebP. The same picture gives the same bytes."""
+def encode(
+    picture: Image.Image,
+    output_format: Literal["png", "jpeg", "webp"] = "png",
+    quality: int = 100,
+    parameters: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Encoded bytes; `quality` 0-100 is for JPEG and WebP. The same picture gives the same bytes.
+
+    `parameters` (models/picture_parameters.py) are written beside the pixels, which they leave as they are.
+    """
     buffer = io.BytesIO()
+    more = {} if parameters is None else file_options(parameters, output_format)
     match output_format:
         case "png":
-            picture.save(buffer, "PNG")
+            picture.save(buffer, "PNG", **more)
         case "jpeg":
-            picture.convert("RGB").save(buffer, "JPEG", quality=max(1, quality), subsampling=0)
+            picture.convert("RGB").save(buffer, "JPEG", quality=max(1, quality), subsampling=0, **more)
         case "webp":
-            picture.save(buffer, "WEBP", quality=quality, method=4)
+            picture.save(buffer, "WEBP", quality=quality, method=4, **more)
     return buffer.getvalue()
