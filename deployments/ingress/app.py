@@ -39,14 +39,17 @@ from deployments.ingress.middleware.paths import Paths
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.openapi import add_header, add_pages, describe
 from deployments.ingress.policy import apply, policy_of
+from deployments.ingress.requests.prefer import DESCRIPTION as PREFER_DESCRIPTION
+from deployments.ingress.requests.prefer import HEADER as PREFER
 from deployments.ingress.routes import FAMILIES, Family
+from deployments.ingress.routes.images import MAY_OUTLIVE
 from deployments.ingress.services.publishing import base_url
 from models.errors import ModelError
 from stores.errors import StoreError
 
 _EXPOSED = (
-    "x-request-id", "retry-after", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed", "x-mode", "x-model",
-    "x-ignored-parameters", *RATE_HEADERS,
+    "x-request-id", "retry-after", "location", "preference-applied", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed",
+    "x-mode", "x-model", "x-ignored-parameters", *RATE_HEADERS,
 )  # fmt: skip
 """What pages of other origins may read."""
 _METHODS = ("DELETE", "GET", "POST")
@@ -104,7 +107,7 @@ def create_app(atelier: Atelier) -> FastAPI:
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, recent=atelier.recent_requests)
     app.add_middleware(Measured, metrics=atelier.metrics)
     app.add_middleware(Paths)
     for kind in (ApiError, ExecutorFull, HTTPException, ModelError, StoreError):
@@ -116,6 +119,7 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             add_header(super().openapi(), HEADER, DESCRIPTION, self._takes_key)
+            add_header(super().openapi(), PREFER, PREFER_DESCRIPTION, lambda _, path: path in MAY_OUTLIVE)
             describe(super().openapi())
         return super().openapi()
 

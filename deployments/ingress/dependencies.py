@@ -13,6 +13,8 @@ from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.metrics import Metrics
 from deployments.ingress.middleware.access import Access
+from deployments.ingress.middleware.bodies import room_of_this_machine
+from deployments.ingress.middleware.recent_requests import RecentRequests
 from deployments.ingress.services.caption_writer import CaptionWriter
 from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.owned_objects import OwnedObjects
@@ -65,7 +67,12 @@ class Atelier:
     @cached_property
     def jobs(self) -> Jobs:
         """What this replica is making."""
-        return Jobs()
+        return Jobs(room_of_this_machine())
+
+    @cached_property
+    def recent_requests(self) -> RecentRequests:
+        """What this replica has answered lately."""
+        return RecentRequests()
 
     @cached_property
     def uploads(self) -> Uploads:

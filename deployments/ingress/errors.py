@@ -50,6 +50,12 @@ class ApiError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def again(self) -> ApiError:
+        """The same as another exception, to be raised once more: one keeps the frames that it passed."""
+        return ApiError(
+            self.status, self.message, code=self.code, param=self.param, headers=self.headers, detail=self.detail
+        )
+
     @property
     def type(self) -> str:
         """OpenAI's `type`."""

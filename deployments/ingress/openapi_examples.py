@@ -39,7 +39,7 @@ _MODEL: Final = {
     "capabilities": ["image.generate", "image.edit", "image.mask", "image.variation"],
     "limits": {
         "max_n": 10, "min_side": 64, "max_side": 2048, "side_multiple": 16, "max_pixels": 4194304,
-        "default_size": "64x64", "max_images": 1,
+        "default_size": "64x64", "max_images": 1, "loras": [],
     },
     "licence": "Apache-2.0",
 }  # fmt: skip
@@ -64,7 +64,7 @@ _MADE: Final = {
 }  # fmt: skip
 _JOB: Final = {
     "id": _UUID, "object": "job", "state": "running", "progress": 0.25, "step": 3, "steps": 12, "model": "image-gen",
-    "created": _AT,
+    "created": _AT, "result": {**_MADE},
 }  # fmt: skip
 _PROMPT: Final = {"prompt": "a big red circle on a blue background", "seed": 7}
 _PNG: Final = Example(sent=_PROMPT, media_type="image/png")
@@ -138,7 +138,19 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
                     work: {"running": 0, "waiting": 0, "waiting_bytes": 0}
                     for work in ("lookups", "changes", "files", "upkeep")
                 },
-                "known_seconds_ago": 0.3,
+                "known_seconds_ago": 0.3, "dashboard": "http://127.0.0.1:8265",
+            }
+        )
+    },
+    "/v1/system/requests": {
+        "GET": Example(
+            {
+                "requests": [
+                    {
+                        "id": _UUID, "at": 1795566770.251, "method": "POST", "path": "/v1/images/generations",
+                        "status": 200, "seconds": 0.331, "model": "image-gen",
+                    }
+                ]
             }
         )
     },
@@ -237,6 +249,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     },
     "/process/raw": {"POST": _PNG},
     "/v1/jobs/{job_id}": {"GET": Example(_JOB), "DELETE": Example({**_JOB, "state": "cancelled"})},
+    "/v1/jobs/{job_id}/events": {"GET": Example(media_type="text/event-stream")},
     "/upload": {
         "POST": Example({"url": "/i/87313aa9ab954604b3d7b6be2aadd6f0.png"}, files={"file": "square.png"})
     },

@@ -27,12 +27,15 @@ class Policy:
     errors: where its clients look for `detail`: nowhere, beside `error`, or in it.
     is_repeatable: a POST takes an `Idempotency-Key`.
     stores: what is sent goes into a store or is looked up in one, and may have to wait for it.
+    only_looks: it tells how the server is, or how far a job: it takes none of the caller's places, so that who has
+        taken them all can still look and stop, and it is not among the recent requests.
     """
 
     audience: Audience = "users"
     errors: ErrorFamily = "openai"
     is_repeatable: bool = True
     stores: bool = False
+    only_looks: bool = False
 
 
 _OWN: Final = "__route_policy__"

@@ -31,6 +31,8 @@ def places(http: httpx.Client) -> dict[str, str]:
     kept = http.post("/v1/projects/examples/images", files={"file": ("square.png", picture)}).json()
     http.post("/v1/images", files={"file": ("square.png", picture)}).raise_for_status()
     made = http.post("/v1/images/generations", json={"prompt": "a", "steps": 1, "response_format": "url"})
+    later = http.post("/v1/images/generations", json={"prompt": "a", "steps": 1}, headers={"Prefer": "respond-async"})
+    http.get(f"{later.headers['location']}/events").raise_for_status()  # until it is done
     uploaded = http.post("/upload", files={"file": ("square.png", picture)}).json()["url"]
     sound = ("ann.wav", recording())
     consent = http.post(
@@ -46,7 +48,7 @@ def places(http: httpx.Client) -> dict[str, str]:
         "alias": "voice",
         "project_id": "examples",
         "image_id": kept["id"],
-        "job_id": made.headers["x-request-id"],
+        "job_id": later.json()["id"],
         "fid": uploaded.removeprefix("/i/"),
         "key": made.json()["data"][0]["url"].partition("/files/")[2],
     }

@@ -23,6 +23,7 @@ from deployments.ingress.errors import ApiError, response
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.middleware.authentication import is_always_open
 from deployments.ingress.middleware.peers import Networks, origin
+from deployments.ingress.policy import policy_of
 
 RATE_HEADERS: Final = (
     "x-ratelimit-limit-requests",
@@ -59,18 +60,19 @@ class CallerLimits:
                 MutableHeaders(scope=message).update(headers)
             await send(message)
 
-        most = caller.limits.concurrency
+        takes_place = not policy_of(scope).only_looks
+        most = caller.limits.concurrency if takes_place else None
         if most is not None and self._under_way[who] >= most:
             message = f"{most} of your requests are under way, as many as may be at once; wait until one has ended"
             await response(_too_many(message, 1), scope)(scope, receive, send)
             return
-        self._under_way[who] += 1
+        self._under_way[who] += takes_place
         try:
             refusal = await self._count(who, caller.limits.rate, headers) if caller.limits.rate else None
             answer = response(refusal, scope) if refusal else self.app
             await answer(scope, receive, send_with_headers)  # until the last byte is sent, or the caller has left
         finally:
-            self._under_way[who] -= 1
+            self._under_way[who] -= takes_place
             if not self._under_way[who]:
                 del self._under_way[who]
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments import serve_internals, tracing
 from deployments.ingress.errors import from_exception, response
 from deployments.ingress.middleware.access import Caller
+from deployments.ingress.middleware.recent_requests import RecentRequests
 
 logger = logging.getLogger("ray.serve")
 
@@ -32,8 +33,9 @@ class RequestContext:
     would reach clients as "id, id". What is added here is the id of a request whose own was not fit to be repeated.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, recent: RecentRequests | None = None) -> None:
         self.app = app
+        self._recent = recent or RecentRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -76,6 +78,7 @@ class RequestContext:
                 milliseconds = (time.perf_counter() - begun) * 1000
                 fields = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}
                 caller: Caller | None = state.get("caller")
+                self._recent.note(scope, status, milliseconds / 1000, noted.get("model"))
                 if caller and caller.owner and caller.scope:
                     fields["caller"] = caller.owner
                 span.update_name(f"{scope['method']} {fields['route']}")

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Final
 from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from deployments.imaging import FinishedImage, Partial
+from deployments.imaging import FinishedImage, Output, Partial
 from deployments.ingress.dependencies import Atelier, AtelierDep
-from deployments.ingress.errors import envelope, from_exception, invalid
+from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.policy import policy
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import Picture, read_picture
-from deployments.ingress.responses.base64_json import with_base64
-from deployments.ingress.responses.sse import EventStream, StartedStream, started
+from deployments.ingress.requests.prefer import HEADER, RESPOND_ASYNC, prefers_async
+from deployments.ingress.responses.accepted import Accepted
+from deployments.ingress.responses.sse import EventStream, started
 from deployments.ingress.schemas.images import (
     ALIASES,
     MAX_IMAGES,
+    MAX_SEED,
     OLD_ALIASES,
     Edit,
     Generation,
@@ -34,16 +36,22 @@ from deployments.ingress.schemas.images import (
     StoredPicture,
     Variation,
 )
+from deployments.ingress.services.image_answers import AskedPictures, ResponseFormat
 from deployments.ingress.services.image_jobs import image_job, make, make_all, size_like
+from deployments.ingress.services.job_outcomes import Outcome
 from deployments.ingress.services.jobs import Job
 from deployments.ingress.services.object_keys import image_key
 from deployments.ingress.services.retention import GENERATED
+from deployments.serve_internals import context_outliving_the_request
 from deployments.states import JobState
-from models.tasks import ImageJob
+from models.picture_parameters import MAX_EXIF_BYTES, exif_of, parameters_of
 
 router = APIRouter(tags=["images"])
 
+MAY_OUTLIVE: Final = ("/v1/images/generations", "/v1/images/edits", "/v1/images/variations")
+"""The routes whose work may go on without the connection that asked for it."""
 _TITLED_SIZE: Final = (768, 1152)
+_REFUSAL_SECONDS: Final = 0.1
 
 ImageBody = Generation | Edit | Variation
 
@@ -52,7 +60,7 @@ ImageBody = Generation | Edit | Variation
 async def generations(request: Request, atelier: AtelierDep) -> Response:
     """Pictures from a prompt, as the OpenAI SDKs ask for them."""
     params = await body.read(request, Generation, aliases=ALIASES)
-    _refuse_unsupported(params)
+    _refuse_unsupported(request, params)
     return await _answer(request, atelier, params, params.prompt, [], None)
 
 
@@ -61,7 +69,7 @@ async def edits(request: Request, atelier: AtelierDep) -> Response:
     """A picture changed by an instruction, by `strength`, or where `mask` lets it."""
     settings = atelier.settings
     params = await body.read(request, Edit, max_bytes=MAX_IMAGES * settings.image_max_bytes * 4 // 3, aliases=ALIASES)
-    _refuse_unsupported(params)
+    _refuse_unsupported(request, params)
     images = [await read_picture(source, settings, "image") for source in params.sources]
     mask = None if params.mask is None else await read_picture(params.mask, settings, "mask")
     if mask is not None:
@@ -74,7 +82,7 @@ async def variations(request: Request, atelier: AtelierDep) -> Response:
     """Other pictures like the one given."""
     settings = atelier.settings
     params = await body.read(request, Variation, max_bytes=settings.image_max_bytes * 4 // 3, aliases=ALIASES)
-    _refuse_unsupported(params)
+    _refuse_unsupported(request, params)
     return await _answer(request, atelier, params, "", [await read_picture(params.image, settings, "image")], None)
 
 
@@ -124,7 +132,26 @@ async def _prompted(atelier: Atelier, work: Job, params: OnePicture) -> tuple[Fi
 async def _answer(
     request: Request, atelier: Atelier, params: ImageBody, prompt: str, images: list[Picture], mask: Picture | None
 ) -> Response:
-    """What the three OpenAI routes have in common: the job, and its pictures whole or streamed."""
+    """What the three OpenAI routes have in common: the job, and its pictures whole, streamed or for later."""
+    asked = _asked(atelier, params, prompt, images, mask, is_form=request.state.is_form)
+    is_for_later = prefers_async(request.headers)
+    if params.stream and not is_for_later:
+        return await _streamed(request, atelier, asked)
+    if "url" in asked.formats:
+        await atelier.publishing.check()
+    if is_for_later:
+        return await _accepted(request, atelier, asked)
+    begun = time.monotonic()
+    async with atelier.jobs.working(request, asked.alias) as work:
+        made = await make_all(atelier.models, work, asked.job, asked.output)
+        urls = await _published(request, atelier, asked, made)
+    answer = asked.answer(made, urls, time.monotonic() - begun)
+    return Response(await answer.body(), media_type="application/json")
+
+
+def _asked(
+    atelier: Atelier, params: ImageBody, prompt: str, images: list[Picture], mask: Picture | None, *, is_form: bool
+) -> AskedPictures:
     alias = atelier.models.resolve(params.model, ["image"])
     entry = atelier.models.entries[alias]
     if not images:
@@ -134,116 +161,110 @@ async def _answer(
     else:  # what may not change comes back pixel for pixel
         default_size = (images[0].width, images[0].height)
     job = image_job(params, entry, default_size, prompt, images, mask, is_variation=isinstance(params, Variation))
-    formats = _response_formats(params, is_form=request.state.is_form)
-    if "url" in formats and not params.stream:
-        await atelier.publishing.check()
-    response_fields = _response_fields(params, job)
-    if params.stream:
-        return await _streamed(request, atelier, alias, job, params, response_fields)
-    begun = time.monotonic()
-    items: list[dict[str, Any]] = []
-    async with atelier.jobs.working(request, alias) as work:
-        made = await make_all(atelier.models, work, job, params.output_format, params.output_compression)
-        for picture in made:
-            item: dict[str, Any] = {"revised_prompt": prompt, "seed": picture.seed}
-            if "url" in formats:
-                item["url"] = await atelier.publishing.publish(request, picture.data, params.output_format)
-            items.append(item)
-    usage = {**_USAGE, "latency": round(time.monotonic() - begun, 3), "seed": job.seed}
-    answer = {"created": int(time.time()), "data": items, **response_fields, "model": alias, "usage": usage}
-    if "b64_json" not in formats:
-        return JSONResponse(answer)
-    pictures = [picture.data for picture in made]
-    return Response(await with_base64(answer, items, "b64_json", pictures), media_type="application/json")
+    if params.embed_parameters and params.output_format == "jpeg":
+        size = len(exif_of(parameters_of(job, MAX_SEED, alias, entry.checkpoint)))
+        if size > MAX_EXIF_BYTES:
+            message = f"embed_parameters: a JPEG has room for {MAX_EXIF_BYTES} bytes of them, these are {size}; a PNG"
+            raise invalid("embed_parameters", f"{message} or WebP has room")
+    return AskedPictures(
+        alias,
+        job,
+        Output(params.output_format, params.output_compression, params.partial_images, params.embed_parameters),
+        params.quality,
+        _response_formats(params, is_form=is_form),
+        "image_generation" if isinstance(params, Generation) else "image_edit",
+    )
 
 
-_USAGE: Final = {
-    "input_tokens": 0,
-    "output_tokens": 0,
-    "total_tokens": 0,
-    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-}
-
-
-def _response_formats(params: ImageBody, *, is_form: bool) -> set[str]:
+def _response_formats(params: ImageBody, *, is_form: bool) -> frozenset[ResponseFormat]:
     """How pictures come, where a caller does not say as what that model's own clients read.
 
     Those of OpenAI's newer models know base64 only, and may refuse a URL of a private address; those of DALL-E read
     `url`; the SDKs send each edit as a form and read base64, where older clients that send forms read `url`.
     """
     if params.response_format is not None:
-        return {params.response_format}
+        return frozenset([params.response_format])
     name = (params.model or "").rpartition("/")[2]
     if name.startswith(("gpt-image-", "chatgpt-image-")):
-        return {"b64_json"}
-    return {"b64_json", "url"} if is_form or name.startswith("dall-e-") else {"b64_json"}
+        return frozenset(["b64_json"])
+    return frozenset(["b64_json", "url"] if is_form or name.startswith("dall-e-") else ["b64_json"])
 
 
-def _response_fields(params: ImageBody, job: ImageJob) -> dict[str, str]:
-    """What answers and events say of the pictures."""
-    return {
-        "background": "opaque",
-        "output_format": params.output_format,
-        "quality": params.quality,
-        "size": f"{job.width}x{job.height}",
-    }
+async def _published(
+    request: Request, atelier: Atelier, asked: AskedPictures, made: Sequence[FinishedImage]
+) -> list[str]:
+    """The URLs of the pictures, where they are wanted."""
+    if "url" not in asked.formats:
+        return []
+    return [await atelier.publishing.publish(request, each.data, asked.output.format) for each in made]
 
 
-async def _streamed(
-    request: Request, atelier: Atelier, alias: str, job: ImageJob, params: ImageBody, response_fields: dict[str, str]
-) -> Response:
+async def _streamed(request: Request, atelier: Atelier, asked: AskedPictures) -> Response:
     """The pictures as server-sent events. A refusal still becomes a status, where it comes within a few seconds."""
-    pieces = _pieces(request, atelier, alias, job, params)
-    stream = await started(pieces)
-    family: Literal["image_edit", "image_generation"] = (
-        "image_generation" if isinstance(params, Generation) else "image_edit"
-    )
-    return EventStream(_events(family, stream, response_fields, job.seed), stream)
+    stream = await started(_pieces(request, atelier, asked))
+    return EventStream(asked.events(aiter(stream)), stream)
 
 
 async def _pieces(
-    request: Request, atelier: Atelier, alias: str, job: ImageJob, params: ImageBody
+    request: Request, atelier: Atelier, asked: AskedPictures
 ) -> AsyncGenerator[Partial | FinishedImage, None]:
     jobs = atelier.jobs
-    left = job.n
-    async with jobs.working(request, alias) as work:
-        made = make(atelier.models, work, job, params.output_format, params.output_compression, params.partial_images)
-        async with aclosing(made) as pieces:
-            async for piece in pieces:
-                left -= isinstance(piece, FinishedImage)
-                if not left:  # who has the last picture need not wait for the end of the stream
-                    jobs.end(work, JobState.DONE)
-                yield piece
-
-
-async def _events(
-    family: str,
-    pieces: StartedStream[Partial | FinishedImage],
-    response_fields: dict[str, str],
-    seed: int,
-) -> AsyncIterator[dict[str, str]]:
-    async def event(piece: Partial | FinishedImage) -> dict[str, str]:
-        fields: dict[str, Any] = {"created_at": int(time.time()), **response_fields}
-        if isinstance(piece, Partial):
-            name = f"{family}.partial_image"
-            fields |= {"partial_image_index": piece.index, "image_index": piece.picture}
-        else:
-            name = f"{family}.completed"
-            fields |= {"image_index": piece.seed - seed, "seed": piece.seed, "usage": _USAGE}
-        item = {"type": name, **fields}
-        return {"event": name, "data": (await with_base64(item, [item], "b64_json", [piece.data])).decode()}
-
-    try:
+    left = asked.job.n
+    async with (
+        jobs.working(request, asked.alias) as work,
+        aclosing(make(atelier.models, work, asked.job, asked.output)) as pieces,
+    ):
         async for piece in pieces:
-            yield await event(piece)
-    except Exception as error:  # noqa: BLE001 - the status has been sent, so every failure has to be an event
-        yield {"event": "error", "data": json.dumps({"type": "error", **envelope(from_exception(error))})}
+            left -= isinstance(piece, FinishedImage)
+            if not left:  # who has the last picture need not wait for the end of the stream
+                jobs.end(work, JobState.DONE)
+            yield piece
 
 
-def _refuse_unsupported(params: ImageBody) -> None:
-    if params.partial_images and not params.stream:
-        raise invalid("partial_images", "partial_images: they are sent only with stream: true")
-    if params.stream and params.response_format == "url":
+async def _accepted(request: Request, atelier: Atelier, asked: AskedPictures) -> Response:
+    """The job, whose work goes on without the caller. A refusal still becomes a status, where it comes at once."""
+    job = atelier.jobs.begin(request, asked.alias, Outcome(asked))
+    making = asyncio.create_task(_make_for_later(request, atelier, job), context=context_outliving_the_request())
+    try:
+        await asyncio.wait([making], timeout=_REFUSAL_SECONDS)
+    except BaseException:  # the caller has left, and knows of no job
+        making.cancel()
+        raise
+    if making.done() and (refusal := making.result()) is not None:
+        raise refusal
+    location = f"{request.scope.get('root_path', '')}/v1/jobs/{job.id}"
+    return Accepted(job.shown(), making, {"Location": location, "Preference-Applied": RESPOND_ASYNC})
+
+
+async def _make_for_later(request: Request, atelier: Atelier, job: Job) -> ApiError | None:
+    """Make a job's pictures, all of which its outcome gets; what went wrong, if anything did."""
+    outcome = atelier.jobs.outcome_of(job)
+    asked = outcome.asked
+    begun = time.monotonic()
+    made: list[FinishedImage] = []
+    try:
+        async with atelier.jobs.within(job):
+            async with aclosing(make(atelier.models, job, asked.job, asked.output)) as pieces:
+                async for piece in pieces:
+                    outcome.add(piece)
+                    if isinstance(piece, FinishedImage):
+                        made.append(piece)
+            urls = await _published(request, atelier, asked, made)
+            outcome.end(answer=asked.answer(made, urls, time.monotonic() - begun))
+    except Exception as error:  # noqa: BLE001 - the answer has been sent, so every failure has to be kept
+        refusal = from_exception(error)
+        outcome.end(error=refusal)
+        return refusal
+    return None
+
+
+def _refuse_unsupported(request: Request, params: ImageBody) -> None:
+    is_for_later = prefers_async(request.headers)
+    if params.partial_images and not (params.stream or is_for_later):
+        raise invalid(
+            "partial_images", f"partial_images: they are sent only with stream: true, or {HEADER}: {RESPOND_ASYNC}"
+        )
+    if params.stream and params.response_format == "url" and not is_for_later:
         raise invalid("response_format", "response_format: streamed pictures come as b64_json")
     if params.background == "transparent":
         raise invalid("background", "background: this model makes opaque pictures only; allowed: auto, opaque")

@@ -1,4 +1,4 @@
-"""How far a picture is, and stopping it, by the id of the request that makes it (docs/http-api.md, "Jobs")."""
+"""How far a picture is, what became of it, and stopping it (docs/http-api.md, "Jobs")."""
 
 from __future__ import annotations
 
@@ -6,17 +6,32 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
+from starlette.responses import Response
 
 from deployments.ingress.dependencies import AtelierDep
+from deployments.ingress.responses.sse import EventStream, StartedStream
 from deployments.states import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.get("/{job_id}", summary="How far a picture is")
-async def show(request: Request, atelier: AtelierDep, job_id: str) -> dict[str, Any]:
-    """State, progress 0-1 and a preview of a request's work, by its `x-request-id`."""
-    return atelier.jobs.find(request, job_id).shown()
+async def show(request: Request, atelier: AtelierDep, job_id: str) -> Response:
+    """State, progress 0-1 and a preview of a request's work, by its `x-request-id`.
+
+    Of one that was sent with `Prefer: respond-async` also its `result` once it is done, or the `error`.
+    """
+    told = await atelier.jobs.told(atelier.jobs.find(request, job_id))
+    return Response(told, media_type="application/json")
+
+
+@router.get("/{job_id}/events", summary="A picture as it comes into being", response_class=Response)
+async def events(request: Request, atelier: AtelierDep, job_id: str) -> Response:
+    """The events of a request that was sent with `Prefer: respond-async`: what there is, then what follows."""
+    outcome = atelier.jobs.outcome_of(atelier.jobs.find(request, job_id))
+    outcome.refuse_more_followers()
+    stream = StartedStream(outcome.follow())
+    return EventStream(outcome.asked.events(aiter(stream)), stream)
 
 
 @router.delete("/{job_id}", summary="Stop making a picture")

@@ -8,11 +8,15 @@ from typing import Any, Final
 
 import psutil
 from fastapi import APIRouter
+from starlette.requests import Request
 
+from deployments import serve_internals
+from deployments.executors import CONTROL_PLANE
 from deployments.ingress.calls import manual_controls
 from deployments.ingress.calls.states import Reason, Standing
 from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
+from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.policy import policy
 from deployments.states import ModelState, ReplicaState
 from models.entry import ModelEntry
@@ -23,6 +27,7 @@ _GB: Final = 1e9
 
 
 @router.get("/status", summary="What is loaded")
+@policy(only_looks=True)
 async def status(atelier: AtelierDep) -> dict[str, Any]:
     """The models that are loaded or being loaded, what waits for image search, the memory, and when models leave."""
     standings = await atelier.models.standings()
@@ -49,7 +54,17 @@ async def status(atelier: AtelierDep) -> dict[str, Any]:
             "max_requests_before_restart": settings.residency.max_requests,
             "safety_margin_gb": _gb(max(0, memory.total - await atelier.models.known.memory_for_models())),
         },
+        "dashboard": await CONTROL_PLANE.run(serve_internals.dashboard_url),
     }
+
+
+@router.get("/requests", summary="Recent requests")
+@policy(only_looks=True)
+async def requests(request: Request, atelier: AtelierDep) -> dict[str, Any]:
+    """The caller's latest requests to this process that made something or looked something up; for an admin, all."""
+    caller = caller_of(request)
+    found = atelier.recent_requests.of(None if caller.is_admin else caller.owner)
+    return {"requests": [each.shown(with_caller=caller.is_admin) for each in found]}
 
 
 @router.post("/load/{alias}", summary="Load a model")

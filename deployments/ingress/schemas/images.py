@@ -79,7 +79,8 @@ class _Pictures(Drawing):
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: int = Field(100, ge=0, le=100, description="quality of JPEG and WebP")
     stream: bool = False
-    partial_images: int = Field(0, ge=0, le=3, description="pictures sent midway when streaming")
+    partial_images: int = Field(0, ge=0, le=3, description="pictures sent midway, where there are events")
+    embed_parameters: bool = Field(False, description="write into the file what the picture was made of")
     user: str | None = None
     safety_identifier: str | None = None
 

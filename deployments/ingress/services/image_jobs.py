@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
-from deployments.imaging import FinishedImage, ImageEvent, Output, OutputFormat, Partial, Progress
+from deployments.imaging import FinishedImage, ImageEvent, Output, Partial, Progress
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import Picture
@@ -88,19 +88,13 @@ def _check_limits(job: ImageJob, entry: ModelEntry) -> None:
 
 
 async def make(
-    models: ModelCalls,
-    work: Job,
-    job: ImageJob,
-    output_format: OutputFormat = "png",
-    quality: int = 100,
-    partials: int = 0,
+    models: ModelCalls, work: Job, job: ImageJob, output: Output
 ) -> AsyncGenerator[Partial | FinishedImage, None]:
     """Partial pictures as they come and the job's pictures in order; `listed` takes note of the progress.
 
     Raises:
         ApiError: what `ModelCalls.stream` raises, and 400 `cancelled`.
     """
-    output = Output(output_format, quality, partials)
     events = models.images(work.model).generate(job, output)
     async with aclosing(_until_cancelled(work, events)) as pieces:
         async for piece in pieces:
@@ -116,11 +110,12 @@ async def _until_cancelled(work: Job, events: AsyncGenerator[ImageEvent, None]) 
                 yield await work.unless_cancelled(lambda: anext(events))
 
 
-async def make_all(
-    models: ModelCalls, work: Job, job: ImageJob, output_format: OutputFormat = "png", quality: int = 100
-) -> list[FinishedImage]:
+_PNG: Final = Output()
+
+
+async def make_all(models: ModelCalls, work: Job, job: ImageJob, output: Output = _PNG) -> list[FinishedImage]:
     """The job's pictures, in order. Raises as `make` does."""
-    async with aclosing(make(models, work, job, output_format, quality)) as pieces:
+    async with aclosing(make(models, work, job, output)) as pieces:
         return [piece async for piece in pieces if isinstance(piece, FinishedImage)]
 
 

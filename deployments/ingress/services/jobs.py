@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,13 +15,13 @@ from cachetools import TTLCache
 from starlette.requests import Request
 
 from deployments.imaging import ImageEvent, Progress
-from deployments.ingress.errors import ApiError
+from deployments.ingress.errors import ApiError, envelope
 from deployments.ingress.middleware.access import caller_of
+from deployments.ingress.services.job_outcomes import KEPT_SECONDS, Outcome, Outcomes
 from deployments.states import JobState
 
 T = TypeVar("T")
 
-_KEPT_SECONDS: Final = 600.0
 _MAX_JOBS: Final = 10_000
 
 
@@ -43,6 +44,15 @@ class Job:
     created: float = field(default_factory=time.time)
     ended_at: float | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    outlives_request: bool = False
+    """Whether its outcome is kept for whoever asks; else it is the answer of the request that began it."""
+    outcome: Outcome | None = field(default=None, repr=False)
+    """Of a job that outlives its request, until it ends."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from all others."""
+        return self.owner, self.id
 
     def note(self, piece: ImageEvent) -> None:
         """Take note of what has come from the model."""
@@ -95,23 +105,43 @@ class Job:
 
 
 class Jobs:
-    """The jobs of this ingress, those that ended among them for ten minutes."""
+    """The jobs of this ingress, those that ended among them for ten minutes.
 
-    def __init__(self) -> None:
+    What jobs that outlive their requests have made is kept as long, in `most_bytes` for all of them.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
         self._running: dict[tuple[str, str], Job] = {}
-        self._ended: TTLCache[tuple[str, str], Job] = TTLCache(_MAX_JOBS, _KEPT_SECONDS)
+        self._ended: TTLCache[tuple[str, str], Job] = TTLCache(_MAX_JOBS, KEPT_SECONDS)
+        self._outcomes = Outcomes(most_bytes)
+
+    def begin(self, request: Request, model: str, outcome: Outcome | None = None) -> Job:
+        """A request's job, listed under its id until another request has that id; to be worked on `within` at once.
+
+        With an `outcome`, the job outlives the request.
+
+        Raises:
+            ApiError: 409 when it is to outlive the request and a job of this id is still at work.
+        """
+        job = Job(request.state.request_id, caller_of(request).owner, model)
+        if outcome is not None:
+            if job.key in self._running:
+                message = f"a job of the id {job.id!r} is at work; send another x-request-id, or none"
+                raise ApiError(409, message, code="job_exists", headers={"x-should-retry": "false"})
+            job.outcome, job.outlives_request = outcome, True
+            self._outcomes.drop(job.key)
+        self._running[job.key] = job
+        return job
 
     @asynccontextmanager
-    async def working(self, request: Request, model: str) -> AsyncIterator[Job]:
-        """Around all the work of a request: its job, listed under its id until another request has that id.
+    async def within(self, job: Job) -> AsyncIterator[None]:
+        """Around all the work of a job.
 
         Raises:
             ApiError: 400 `cancelled` at the end, when somebody stopped it.
         """
-        job = Job(request.state.request_id, caller_of(request).owner, model)
-        self._running[job.owner, job.id] = job
         try:
-            yield job
+            yield
             if job.cancelled.is_set():
                 raise cancelled()
             self.end(job, JobState.DONE)
@@ -121,15 +151,55 @@ class Jobs:
         finally:  # the caller went away
             self.end(job, JobState.CANCELLED)
 
+    @asynccontextmanager
+    async def working(self, request: Request, model: str) -> AsyncIterator[Job]:
+        """Around all the work of a request, which is its job. Raises as `within`."""
+        job = self.begin(request, model)
+        async with self.within(job):
+            yield job
+
     def end(self, job: Job, state: JobState) -> None:
         """Note how a job ended; what was noted first stays."""
         if job.ended_at is not None:
             return
         job.end(state)
-        key = (job.owner, job.id)
-        if self._running.get(key) is job:
-            del self._running[key]
-            self._ended[key] = job
+        outcome, job.outcome = job.outcome, None
+        if outcome is not None and state == JobState.CANCELLED:
+            outcome.end(error=cancelled())
+        if self._running.get(job.key) is job:
+            del self._running[job.key]
+            self._ended[job.key] = job
+            if outcome is not None:
+                self._outcomes.keep(job.key, outcome)
+
+    def outcome_of(self, job: Job) -> Outcome:
+        """What a job has given so far, or at its end.
+
+        Raises:
+            ApiError: 409 where it is no job that outlives its request, 404 where it is not kept any more.
+        """
+        if not job.outlives_request:
+            message = "what this job makes is the answer of its request; one with `Prefer: respond-async` keeps it here"
+            raise ApiError(409, message, code="job_not_kept", headers={"x-should-retry": "false"})
+        outcome = job.outcome or self._outcomes.get(job.key)
+        if outcome is None:
+            raise ApiError(404, "the result of this job had to make room for newer ones", code="job_result_dropped")
+        return outcome
+
+    async def told(self, job: Job) -> bytes:
+        """The JSON of a job: its state, and of one that outlives its request the `result`, or the `error`."""
+        fields = job.shown()
+        if job.outlives_request and job.ended_at is not None:
+            try:
+                outcome = self.outcome_of(job)
+            except ApiError as error:
+                fields |= envelope(error)
+            else:
+                if job.state == JobState.DONE and outcome.answer is not None:
+                    return await outcome.answer.body(around=fields)
+                if outcome.error is not None:
+                    fields |= envelope(outcome.error)
+        return json.dumps(fields, separators=(",", ":")).encode()
 
     def find(self, request: Request, job_id: str) -> Job:
         """The caller's own job of this id; for an admin, anybody's.

@@ -64,6 +64,7 @@ def model_card(entry: ModelEntry) -> ModelCard:
             **limits,
             "default_size": f"{entry.image.width}x{entry.image.height}",
             "max_images": max(n for n in (0, 1, MAX_IMAGES) if n == 0 or _takes(entry, n)),
+            "loras": list(entry.options.get("loras", {})),
         }
     return ModelCard(capabilities, limits, entry.known_licence)
 

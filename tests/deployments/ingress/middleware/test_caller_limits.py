@@ -65,10 +65,18 @@ class Service:
         async def open_to_anyone(request: Request) -> Response:
             return await self.quick(request)
 
+        async def look(request: Request) -> Response:
+            return await self.quick(request)
+
         apply(open_to_anyone, Policy("anyone"))
+        apply(look, Policy(only_looks=True))
         routes = [Route(f"/{each.__name__}", each) for each in (self.quick, self.broken, self.slow, self.stream)]
         return Starlette(
-            routes=[*routes, *(Route(path, open_to_anyone) for path in ("/healthz", "/i/x", "/"))],
+            routes=[
+                *routes,
+                Route("/look", look),
+                *(Route(path, open_to_anyone) for path in ("/healthz", "/i/x", "/")),
+            ],
             middleware=[
                 Middleware(RequestContext),
                 Middleware(Keys, access=Access(settings)),
@@ -225,3 +233,15 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_stream_makes_room(tmp_path
             await anext(answer.aiter_bytes())
         await asyncio.wait_for(service.ended.wait(), 10)
         assert (await http.get("/quick")).status_code == 200
+
+
+async def test_who_has_taken_all_places_can_still_look_and_that_takes_none(tmp_path: Path) -> None:
+    service = Service()
+    async with serving(tmp_path, {**KEYS, "ATELIER_CONCURRENCY": "1"}, service) as http:
+        slow = asyncio.ensure_future(http.get("/slow", headers=ONE))
+        await service.begun.acquire()
+        assert (await http.get("/look", headers=ONE)).status_code == 200
+        assert (await http.get("/quick", headers=ONE)).status_code == 429
+        service.may_end.set()
+        assert (await slow).status_code == 200
+        assert (await http.get("/quick", headers=ONE)).status_code == 200

@@ -32,7 +32,7 @@ ARGS = {
 }
 OF_THE_RESPONSE = {
     "model", "response_format", "background", "output_format", "output_compression", "stream", "partial_images", "user",
-    "safety_identifier", "moderation", "style", "key",
+    "safety_identifier", "moderation", "style", "key", "embed_parameters",
 }  # fmt: skip
 """What says nothing of how a picture is drawn."""
 SOURCES = {"size", "quality", "image", "title", "description", "input_image_url", "input_file", "bearer_token"}
@@ -107,3 +107,26 @@ async def test_a_size_that_cannot_be_drawn_is_refused_before_a_prompt_is_written
             asked = {"title": "Circle", "description": "A red circle", "width": 100}
             assert fault(await http.post("/v1/images/generate", json=asked))[2] == "width"
         assert endpoint.asked == []
+
+
+async def test_parameters_that_a_jpeg_has_no_room_for_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    asked = {"prompt": "빨" * 32_000, "negative_prompt": "a" * 1000, "output_format": "jpeg", "embed_parameters": True}
+    async with http_of(tmp_path, {}) as http:
+        assert fault(await http.post("/v1/images/generations", json=asked)) == (
+            400,
+            "invalid_value",
+            "embed_parameters",
+        )
+
+
+@pytest.mark.parametrize(
+    ("prefer", "has_events"),
+    [("respond-async", True), ("wait=5, Respond-Async; x=1", True), ("return=minimal", False), ("", False)],
+)
+async def test_partial_pictures_are_for_who_streams_or_prefers_an_answer_at_once(
+    tmp_path: Path, prefer: str, has_events: bool
+) -> None:
+    asked = {"prompt": "a", "partial_images": 2, "size": "1x1"}  # refused after the fields have been looked at
+    async with http_of(tmp_path, {}) as http:
+        answer = await http.post("/v1/images/generations", json=asked, headers={"prefer": prefer})
+    assert fault(answer)[2] == ("size" if has_events else "partial_images")

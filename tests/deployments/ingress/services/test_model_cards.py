@@ -50,3 +50,10 @@ def test_other_models_can_do_what_their_kind_can(
 ) -> None:
     card = model_card(ModelEntry.model_validate(entry))
     assert (card.capabilities, card.licence) == (capabilities, licence)
+
+
+def test_a_picture_model_names_the_adapters_that_are_configured(tmp_path: Path) -> None:
+    plain = pipeline(tmp_path, "Flux2KleinPipeline")
+    assert model_card(plain).limits["loras"] == []
+    adapters = {"loras": {"ink": {"checkpoint": "org/ink"}, "clay": {"checkpoint": "org/clay"}}}
+    assert model_card(plain.model_copy(update={"options": adapters})).limits["loras"] == ["ink", "clay"]
