@@ -4,9 +4,7 @@ import { t } from './words.js';
 
 const ROOT = new URL('../../../', import.meta.url); // the page may lie under a prefix
 const KEY = 'atelier-key';
-const RECENT = 60;
 
-export const recent = cell([]); // the page's own requests, newest first
 export const keyWanted = cell(null); // null, or why a key is asked for
 export const isAway = cell(false); // the server does not answer
 
@@ -34,17 +32,16 @@ export const newId = () => `studio-${crypto.getRandomValues(new Uint32Array(4)).
  * Send a request; the response, when its status is below 400.
  * Throws CallError, and the AbortError of `signal`.
  */
-export async function call(path, { method, json, form, headers = {}, signal, id, quiet = false, keepalive } = {}) {
+export async function call(path, { method, json, form, headers = {}, signal, id } = {}) {
   const sent = { ...headers };
   if (apiKey()) sent.Authorization = `Bearer ${apiKey()}`;
   if (json) sent['Content-Type'] = 'application/json';
   if (id) sent['X-Request-Id'] = id;
   const how = method ?? (json || form ? 'POST' : 'GET');
-  const begun = performance.now();
   let response;
   try {
     response = await fetch(address(path), {
-      method: how, headers: sent, body: json ? JSON.stringify(json) : form, signal, keepalive,
+      method: how, headers: sent, body: json ? JSON.stringify(json) : form, signal,
     });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
@@ -52,7 +49,6 @@ export async function call(path, { method, json, form, headers = {}, signal, id,
     throw new CallError(t('The server does not answer. It is tried again by itself; nothing you typed is lost.'), { code: 'offline' });
   }
   if (isAway.value) isAway.set(false);
-  if (!quiet) note(how, path, response, performance.now() - begun);
   if (!response.ok) throw await refusal(response);
   return response;
 }
@@ -91,7 +87,7 @@ export async function untilBack(signal) {
   for (let wait = 500; !signal?.aborted; wait = Math.min(wait * 1.5, 5000)) {
     await new Promise((resolve) => setTimeout(resolve, wait));
     try {
-      await call('healthz', { quiet: true });
+      await call('healthz');
       return;
     } catch (error) {
       if (error.code !== 'offline' && error.status < 500) throw error;
@@ -112,14 +108,6 @@ export function dataUrl(blob) {
 
 export function fromBase64(text, type) {
   return new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type });
-}
-
-function note(method, path, response, ms) {
-  const entry = {
-    method, path: path.split('?')[0], status: response.status, ms: Math.round(ms), at: new Date(),
-    id: response.headers.get('x-request-id'),
-  };
-  recent.set((all) => [entry, ...all].slice(0, RECENT));
 }
 
 async function refusal(response) {

@@ -19,7 +19,7 @@ const here = () => (location.hash.slice(1) in ROOMS ? location.hash.slice(1) : '
 /** Read the models again; every room takes its choices from them. */
 export async function readModels() {
   try {
-    models.set((await getJson('v1/models', { quiet: true })).data);
+    models.set((await getJson('v1/models')).data);
     keyWanted.set(null);
   } catch (error) {
     if (error.code !== 'offline' && error.status !== 401) console.warn(error);

@@ -32,13 +32,13 @@ export function Find({ isShown }) {
 
   async function readProjects() {
     try {
-      const { projects: all } = await getJson('v1/projects', { quiet: true });
+      const { projects: all } = await getJson('v1/projects');
       setProjects([...new Set(['default', project, ...all.map((each) => each.project_id)])]);
     } catch { /* what is wrong is said where the pictures are */ }
   }
   async function refresh() {
     try {
-      const page = await getJson(`${route}?limit=${PAGE}`, { quiet: true });
+      const page = await getJson(`${route}?limit=${PAGE}`);
       setRecords(page.images);
       setNext(page.has_more ? page.next : null);
       setError(null);
@@ -50,7 +50,7 @@ export function Find({ isShown }) {
   async function more() {
     const after = next;
     setNext(null);
-    const page = await getJson(`${route}?limit=${PAGE}&after=${encodeURIComponent(after)}`, { quiet: true });
+    const page = await getJson(`${route}?limit=${PAGE}&after=${encodeURIComponent(after)}`);
     setRecords((now) => [...now, ...page.images]);
     setNext(page.has_more ? page.next : null);
   }
@@ -179,7 +179,7 @@ function Thumbnail({ path, name }) {
   useEffect(() => {
     if (!apiKey()) return undefined;
     const left = new AbortController();
-    call(path, { quiet: true, signal: left.signal }).then((answer) => answer.blob()).then(setBlob, () => undefined);
+    call(path, { signal: left.signal }).then((answer) => answer.blob()).then(setBlob, () => undefined);
     return () => left.abort();
   }, [path]);
   if (!apiKey()) return html`<img src=${address(path)} alt=${name} loading="lazy" decoding="async" />`;

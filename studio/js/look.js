@@ -22,7 +22,7 @@ export function Look({ isShown }) {
   const [together, setTogether] = useState(null);
   const [busy, setBusy] = useState(null);
   const [error, setError] = useState(null);
-  useEffect(() => { if (isShown && !tasks.length) getJson('v1/vision/tasks', { quiet: true }).then((found) => setTasks(found.tasks), setError); }, [isShown]);
+  useEffect(() => { if (isShown && !tasks.length) getJson('v1/vision/tasks').then((found) => setTasks(found.tasks), setError); }, [isShown]);
   const take = (more) => {
     const pictures = more.filter(isPicture);
     if (pictures.length < more.length) toast(t('Only pictures can be used here.'));

@@ -3,6 +3,7 @@ import { html, useEffect, useRef, useState } from '../vendor/preact-htm.js';
 import { call, getJson } from './api.js';
 import { speaking } from './examples.js';
 import { Code, Drop, Files, isSound, save, Wrong } from './parts.js';
+import { Recorder } from './recorder.js';
 import { models, toast, useCell, useDraft, useHandedOver } from './store.js';
 import { seconds, t } from './words.js';
 
@@ -23,7 +24,7 @@ export function Speak({ isShown }) {
   const [error, setError] = useState(null);
   const [sample, setSample] = useState(null);
   useHandedOver('speak', ({ files }) => setSample(files[0]));
-  const read = async () => { try { setVoices((await getJson('v1/audio/voices', { quiet: true })).data); setError(null); } catch (failed) { setError(failed); } };
+  const read = async () => { try { setVoices((await getJson('v1/audio/voices')).data); setError(null); } catch (failed) { setError(failed); } };
   useEffect(() => { if (isShown) read(); }, [isShown]);
   const voice = chosen || voices[0]?.id || voices[0]?.name || 'alloy';
 
@@ -138,27 +139,4 @@ function NewVoice({ sample, setSample, done }) {
     <h3>${t('2. The speaker reads this sentence')}</h3><blockquote class="note" lang="en">${CONSENT}</blockquote>
     <div class="row"><${Recorder} take=${setConsent} /><${Files} accept="audio/*" take=${take(setConsent)}>${t('Choose a file')}<//><span class="soft">${consent ? consent.name ?? t('recorded') : t('It is kept with the voice.')}</span></div>
     <${Wrong} error=${error} /><div class="row"><button class="main" disabled=${busy || !name.trim() || !sample || !consent} onClick=${make}>${t('Make the voice')}</button></div><//></details>`;
-}
-
-function Recorder({ take }) {
-  const [recorder, setRecorder] = useState(null);
-  const begin = async () => {
-    try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-      const made = new MediaRecorder(stream);
-      const pieces = [];
-      made.ondataavailable = (event) => pieces.push(event.data);
-      made.onstop = () => {
-        stream.getTracks().forEach((track) => track.stop());
-        setRecorder(null);
-        take(new File(pieces, 'recording.webm', { type: made.mimeType }));
-      };
-      made.start();
-      setRecorder(made);
-      setTimeout(() => made.state === 'recording' && made.stop(), 60_000);
-    } catch {
-      toast(t('The microphone is not available; choose a file instead.'));
-    }
-  };
-  return recorder ? html`<button class="danger" onClick=${() => recorder.stop()}>■ ${t('Stop recording')}</button>` : html`<button onClick=${begin}>● ${t('Record')}</button>`;
 }

@@ -1,23 +1,25 @@
-// What is in memory, what waits, and what this page has asked. Looking wakes no model.
+// What is in memory, what waits, and what was asked lately. Looking wakes no model.
 import { html, useEffect, useState } from '../vendor/preact-htm.js';
-import { address, getJson, recent } from './api.js';
+import { address, getJson } from './api.js';
 import { Wrong } from './parts.js';
 import { models, toast, useCell } from './store.js';
-import { bytes, number, seconds, t } from './words.js';
+import { bytes, language, number, seconds, t } from './words.js';
 
 const EVERY = 2000;
+const MOST = 30;
 
 export function System({ isShown }) {
   const [status, setStatus] = useState(null);
   const [error, setError] = useState(null);
   const [refused, setRefused] = useState(null); // of what was asked for here; looking again does not take it away
   const [busy, setBusy] = useState({});
-  const asked = useCell(recent);
+  const [asked, setAsked] = useState([]);
   const all = useCell(models);
   const look = async () => {
     try {
-      const [found, list] = await Promise.all([getJson('v1/system/status', { quiet: true }), getJson('v1/models', { quiet: true })]);
+      const [found, list, { requests }] = await Promise.all(['v1/system/status', 'v1/models', 'v1/system/requests'].map((path) => getJson(path)));
       setStatus(found);
+      setAsked(requests);
       models.set(list.data);
       setError(null);
     } catch (failed) { setError(failed); }
@@ -42,7 +44,7 @@ export function System({ isShown }) {
   const workers = Object.entries(status?.workers ?? {});
   const memory = status?.memory;
   const share = (gb) => ({ width: `${(gb / memory.total_gb) * 100}%` });
-  return html`<header class="row apart"><h1>${t('System')}</h1><div class="row"><a class="button" href=${address('docs')}>${t('API description')}</a><a class="button" href=${address('metrics')}>${t('Metrics')}</a></div></header>
+  return html`<header class="row apart"><h1>${t('System')}</h1><div class="row"><a class="button" href=${address('docs')}>${t('API description')}</a><a class="button" href=${address('metrics')}>${t('Metrics')}</a><${Dashboard} url=${status?.dashboard} /></div></header>
     <${Wrong} error=${error ?? refused} />
     ${memory && html`<div class="sheet"><div class="row apart"><h2>${t('Memory')}</h2><span class="soft">${t('{used} of {all} in use', { used: bytes(memory.used_gb * 1e9), all: bytes(memory.total_gb * 1e9) })}</span></div>
       <div class="memory" role="img" aria-label=${workers.map(([alias, each]) => `${alias}: ${bytes(each.memory_gb * 1e9)}`).join(', ') || t('no model is loaded')}>
@@ -54,6 +56,15 @@ export function System({ isShown }) {
         <td><span class=${`state ${state}`}>${t(state)}</span>${worker?.reason ? html`<br /><span class="soft">${worker.reason}</span>` : ''}</td><td>${worker ? bytes(worker.memory_gb * 1e9) : '–'}</td>
         <td>${worker ? seconds(worker.idle_seconds) : '–'}</td><td>${worker?.queue ?? 0}</td><td>${number(worker?.request_count ?? 0)}</td>
         <td><div class="row">${state === 'cold' || state === 'failed' ? html`<button disabled=${busy[each.id]} onClick=${act('load', each.id)}>${busy[each.id] ? t('Loading…') : t('Load')}</button>` : html`<button disabled=${busy[each.id] || !worker} onClick=${act('evict', each.id)}>${t('Unload')}</button>`}</div></td></tr>`; })}</tbody></table></div>
-    <div class="sheet wide"><h2>${t('Requests of this page')}</h2>${asked.length ? html`<table><thead><tr>${['Time', 'Request', 'Status', 'Took', 'Id'].map((each) => html`<th scope="col">${t(each)}</th>`)}</tr></thead><tbody>
-      ${asked.map((each) => html`<tr key=${each.id}><td>${each.at.toLocaleTimeString()}</td><td>${each.method} /${each.path}</td><td>${each.status}</td><td>${number(each.ms)} ms</td><td class="soft">${each.id}</td></tr>`)}</tbody></table>` : html`<p class="soft">${t('None yet.')}</p>`}</div>`;
+    <div class="sheet wide"><h2>${t('Recent requests')}</h2>${asked.length ? html`<table><thead><tr>${['Time', 'Request', 'Model', 'Status', 'Took', 'Id'].map((each) => html`<th scope="col">${t(each)}</th>`)}</tr></thead><tbody>
+      ${asked.slice(0, MOST).map((each) => html`<tr key=${each.id + each.at}><td>${new Date(each.at * 1000).toLocaleTimeString(language)}</td><td>${each.method} ${each.path}</td><td>${each.model ?? ''}</td>
+        <td class=${each.status >= 400 ? 'wrong' : ''}>${each.status || t('left')}</td><td>${seconds(each.seconds)}</td><td class="soft id">${each.id}</td></tr>`)}</tbody></table>` : html`<p class="soft">${t('None yet.')}</p>`}</div>`;
+}
+
+/** Ray's dashboard, which listens on the server's machine: a link only where this browser can reach it. */
+function Dashboard({ url }) {
+  if (!url) return null;
+  const isHere = (name) => ['localhost', '127.0.0.1', '[::1]'].includes(name);
+  const { hostname } = new URL(url);
+  return (!isHere(hostname) || isHere(location.hostname)) && html`<a class="button" href=${url}>${t('Ray’s dashboard')}</a>`;
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.api.node import Node, install
 from tests.api.pictures import png, scene
 from tests.servers import Server
 
@@ -47,6 +48,12 @@ def page(context: BrowserContext, server: Server) -> Iterator[Page]:
     page.wait_for_selector("#prompt")
     yield page
     assert [each for each in said if "Failed to load resource" not in each] == []
+
+
+@pytest.fixture(scope="module")
+def node(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """Node with OpenAI's SDK, for what the page shows as JavaScript."""
+    return install(tmp_path_factory.mktemp("node"), server.url)
 
 
 @pytest.fixture
