@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
 
 from deployments.replica import ModelReplica
+from models.chat.calls import whole_calls
 from models.chat.engine import ChatEngine, PendingChat
 from models.entry import ModelEntry
 from models.errors import InferenceFailed, ModelError
-from models.tasks import ChatDelta, ChatJob, TokenLogprob, Usage
+from models.tasks import ChatDelta, ChatJob, FinishReason, TokenLogprob, ToolCall, Usage
 
 logger = logging.getLogger("ray.serve")
 
@@ -25,9 +25,10 @@ class Answer:
     """A whole answer."""
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     usage: Usage
     logprobs: tuple[TokenLogprob, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Vision(ModelReplica[ChatEngine]):
@@ -62,7 +63,8 @@ class Vision(ModelReplica[ChatEngine]):
             assert last.finish_reason is not None
             assert last.usage is not None
             logprobs = tuple(logprob for piece in pieces for logprob in piece.logprobs)
-            whole.set_result(Answer("".join(p.text for p in pieces), last.finish_reason, last.usage, logprobs))
+            calls = whole_calls([call for piece in pieces for call in piece.calls])
+            whole.set_result(Answer("".join(p.text for p in pieces), last.finish_reason, last.usage, logprobs, calls))
 
         with self._asking(job, tell):
             return await whole

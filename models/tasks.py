@@ -65,11 +65,35 @@ class ImagePart:
 
 
 @dataclass(frozen=True)
-class Message:
-    """One chat message; parts in the caller's order."""
+class Tool:
+    """A function that an answer may call. `parameters` is a JSON schema of the object of its arguments."""
 
-    role: Literal["system", "user", "assistant"]
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    strict: bool | None = None
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool; `arguments` is JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message; parts in the caller's order.
+
+    An assistant's may have called tools; a tool's is the result of the call `call_id`.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     parts: tuple[TextPart | ImagePart, ...]
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +102,9 @@ class ChatJob:
 
     `form` is a JSON schema that the answer satisfies, token by token, or the texts of which it is one; None leaves it
     free. `top_logprobs`, 0-20, asks for the log-probability of each token and of so many alternatives; None for none.
+
+    `tools` are what the model is offered. `must_call` are the names of those of which the answer has to call one and
+    says nothing else, `form` or not; where `calls_several` is true it may be up to eight calls. Empty: call or answer.
 
     Scores are changed in this order: `repetition_penalty` (1 = none; divides positive and multiplies negative scores of
     tokens read or written), `presence_penalty` and `frequency_penalty` of what was written, `logit_bias` (token id:
@@ -103,6 +130,9 @@ class ChatJob:
     min_p: float = 0.0
     form: Mapping[str, Any] | tuple[str, ...] | None = None
     top_logprobs: int | None = None
+    tools: tuple[Tool, ...] = ()
+    must_call: tuple[str, ...] = ()
+    calls_several: bool | None = None
 
     def __post_init__(self) -> None:
         """Check what only some callers can ask for."""
@@ -146,14 +176,28 @@ class TokenLogprob:
     top: tuple[TokenLogprob, ...] = ()
 
 
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True)
+class CallDelta:
+    """A piece of the call `index`, counted from 0. The first one of a call has `id` and `name`, the others neither."""
+
+    index: int
+    arguments: str = ""
+    id: str | None = None
+    name: str | None = None
+
+
 @dataclass(frozen=True)
 class ChatDelta:
     """A piece of an answer. Only the last piece has `finish_reason` and `usage`; its text may be empty."""
 
     text: str
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: FinishReason | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    calls: tuple[CallDelta, ...] = ()
 
 
 @dataclass(frozen=True)

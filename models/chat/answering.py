@@ -6,18 +6,18 @@ import itertools
 from collections.abc import Callable, Collection, Iterator
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Literal
 
+from models.chat.calls import CallReader
 from models.chat.engine import PendingChat
 from models.chat.streaming import TokenText
-from models.tasks import ChatDelta, TokenLogprob, Usage
+from models.tasks import CallDelta, ChatDelta, FinishReason, TokenLogprob, Usage
 
 
 class AnswerStream:
     """An answer being written: takes its tokens, tells its text, knows when it ends.
 
     `read` and `image_tokens` are what the prompt has; `limit` is how many tokens may be written. `logprob(token)` is
-    what to tell of the token that was written last, None for nothing.
+    what to tell of the token that was written last, None for nothing. `calls` finds calls of tools in the text.
     """
 
     def __init__(
@@ -29,12 +29,14 @@ class AnswerStream:
         image_tokens: int,
         limit: int,
         logprob: Callable[[int], TokenLogprob | None],
+        calls: CallReader | None = None,
     ) -> None:
         self.read, self.limit = read, limit
         self.done = False
         self.asked = asked
         self._ends, self._image_tokens, self._logprob = ends, image_tokens, logprob
-        self._text = TokenText(decode, asked.job.stop)
+        self._calls = calls
+        self._text = TokenText(decode, () if asked.job.must_call else asked.job.stop)  # JSON has no stop texts
         self._logprobs: list[TokenLogprob] = []
         self._written = 0
 
@@ -55,18 +57,35 @@ class AnswerStream:
                 self._logprobs.append(logprob)
             if self._text.stopped:
                 self._logprobs = _within(piece, self._logprobs)
-            if piece:
-                self.asked.tell(ChatDelta(piece, logprobs=tuple(self._logprobs)))
-                self._logprobs.clear()
+            self._tell(piece)
         ended = ended or self._text.stopped
         if ended or self._written == self.limit:
-            usage = Usage(self.read, self._written, self._image_tokens)
-            reason: Literal["stop", "length"] = "stop" if ended else "length"
-            self.asked.tell(ChatDelta(self._text.finish(), reason, usage, tuple(self._logprobs)))
-            self.done = True
+            self._end(ended=ended)
         else:
             self.done = self.asked.is_cancelled()
         return self.done
+
+    def _tell(self, text: str) -> None:
+        calls: tuple[CallDelta, ...] = ()
+        if self._calls is not None:
+            text, calls = self._calls.push(text)
+        if text or calls:
+            self.asked.tell(ChatDelta(text, logprobs=tuple(self._logprobs), calls=calls))
+            self._logprobs.clear()
+
+    def _end(self, *, ended: bool) -> None:
+        reason: FinishReason = "stop" if ended else "length"
+        text = self._text.finish()
+        if self._calls is not None:
+            self._tell(text)
+            text, calls = self._calls.finish()
+            if calls:
+                self.asked.tell(ChatDelta("", calls=calls))
+            if self._calls.has_called and ended:
+                reason = "tool_calls"
+        usage = Usage(self.read, self._written, self._image_tokens)
+        self.asked.tell(ChatDelta(text, reason, usage, tuple(self._logprobs)))
+        self.done = True
 
     def fail(self, error: Exception) -> None:
         """End with an error."""

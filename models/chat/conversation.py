@@ -5,53 +5,24 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from PIL import Image
 
 from models.errors import InvalidImage, InvalidInput
 from models.pictures import open_picture
-from models.tasks import ImagePart, Message, TextPart
+from models.tasks import ImagePart, Message
 
-T = TypeVar("T")
 Turn = dict[str, Any]
-"""One message as chat templates read it: {"role", "content": [{"type": "text" | "image", …}]}."""
+"""One message as chat templates read it: {"role", "content": [{"type": "text" | "image", …}]}, for calls of tools also
+"tool_calls": [{"id", "type": "function", "function": {"name", "arguments"}}], and for their results "tool_call_id" and
+"name"."""
 MAX_ASPECT: Final = 200
 """How many times as long as the other a side may be, at most: the limit of Qwen's models, and nothing that is seen."""
 _NAME: Final = "atelier_name"
 """Key of an opened picture's `info`: what the caller calls it."""
 READS_PICTURES = re.compile(r"vision|visual|image|vq_|_vl\b")
 """Found in the config.json of each of transformers' families that read pictures, and in hardly any other's."""
-
-
-def rendered(render: Callable[[Sequence[Turn]], T], turns: Sequence[Turn], *, drops_system: bool) -> T:
-    """What `render` makes of the turns by a chat template, in a plainer form where the template needs one.
-
-    Raises:
-        InvalidInput: the template refuses the conversation either way.
-    """
-    from jinja2.exceptions import TemplateError
-
-    if drops_system:
-        turns = plain(turns)
-    try:
-        try:
-            return render(turns)
-        except TemplateError:  # a template that wants users and assistants in turn, and nobody else
-            return render(plain(turns))
-    except TemplateError as error:
-        raise InvalidInput(f"this model's chat template refuses the conversation: {error}", "messages") from error
-
-
-def drops_system(render: Callable[[Sequence[Turn]], str]) -> bool:
-    """Whether a chat template leaves system messages out, or refuses them."""
-    from jinja2.exceptions import TemplateError
-
-    probe = [Message("system", (TextPart("Zq7"),)), Message("user", (TextPart("a"),))]
-    try:
-        return "Zq7" not in render(turns_of(probe, re.compile(r"(?!)")))
-    except TemplateError:
-        return True
 
 
 def room_after(read: int, context: int) -> int:
@@ -75,7 +46,12 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
     What a caller writes is never a control token: `<|im_end|>` or an image placeholder in a text would end the turn,
     or stand for a picture that is not there. A zero-width space breaks it.
     """
+
+    def broken(text: str) -> str:
+        return control_tokens.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", text)
+
     turns: list[Turn] = []
+    called: dict[str, str] = {}
     for i, message in enumerate(messages):
         content: list[dict[str, Any]] = []
         for j, part in enumerate(message.parts):
@@ -88,8 +64,18 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
                 content.append({"type": "text", "text": part.text})
         for words in content:
             if words["type"] == "text":
-                words["text"] = control_tokens.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", words["text"])
-        turns.append({"role": message.role, "content": content})
+                words["text"] = broken(words["text"])
+        turn: Turn = {"role": message.role, "content": content}
+        if message.calls:
+            called |= {call.id: call.name for call in message.calls}
+            turn["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": broken(c.arguments)}}
+                for c in message.calls
+            ]
+        if message.role == "tool":
+            call_id = message.call_id or ""
+            turn |= {"tool_call_id": call_id, "name": called.get(call_id, "")}
+        turns.append(turn)
     return turns
 
 
@@ -108,9 +94,14 @@ def open_for_chat(image: bytes, name: str) -> Image.Image:
     return picture
 
 
+def pictures_in(turns: Sequence[Turn]) -> list[Image.Image]:
+    """The pictures of all turns, in order."""
+    return [part["image"] for turn in turns for part in turn["content"] if part["type"] == "image"]
+
+
 def unreadable(turns: Sequence[Turn], read: Callable[[Image.Image], object]) -> InvalidInput:
     """Why a processor has refused the turns, in our words: the first picture that it does not `read` by itself."""
-    pictures = [part["image"] for turn in turns for part in turn["content"] if part["type"] == "image"]
+    pictures = pictures_in(turns)
     for picture in pictures:
         try:
             read(picture)
@@ -128,10 +119,19 @@ def plain(turns: Sequence[Turn]) -> list[Turn]:
 
     System words go before those of the user's next turn, or make one; neighbours of one role become one turn.
     """
-    roles = [("user" if turn["role"] == "system" else turn["role"], turn["content"]) for turn in turns]
+
+    def kind(pair: tuple[int, Turn]) -> tuple[str, int]:
+        """Calls and their results stay by themselves."""
+        i, turn = pair
+        role = "user" if turn["role"] == "system" else turn["role"]
+        return role, i if role == "tool" or "tool_calls" in turn else -1
+
     plain: list[Turn] = []
-    for role, group in itertools.groupby(roles, key=lambda pair: pair[0]):
-        contents = [content for _, content in group if content]
+    for (role, alone), group in itertools.groupby(enumerate(turns), key=kind):
+        if alone >= 0:
+            plain += [turn for _, turn in group]
+            continue
+        contents = [turn["content"] for _, turn in group if turn["content"]]
         joined = [part for i, content in enumerate(contents) for part in (*_gap(i), *content)]
         plain.append({"role": role, "content": joined})
     return plain

@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from models.chat.grammar import Grammar
+from models.chat.grammar import Grammar, form_of
 from models.chat.sampling import check_bias
+from models.chat.vocabulary import Vocabulary
 from models.tasks import ChatJob
 
 if TYPE_CHECKING:
@@ -22,9 +23,15 @@ class Choices:
     """
 
     def __init__(
-        self, job: ChatJob, ends: frozenset[int], vocabulary: Callable[[], Any], prompt: mx.array, size: int
+        self,
+        job: ChatJob,
+        ends: frozenset[int],
+        vocabulary: Callable[[], Vocabulary],
+        prompt: mx.array,
+        size: int,
+        room: int,
     ) -> None:
-        """`prompt` are the ids [n] of what is read; the model scores `size` tokens.
+        """`prompt` are the ids [n] of what is read; the model scores `size` tokens, and may write `room`.
 
         Raises:
             InvalidInput: no answer can have the job's form, or `logit_bias` names tokens there are not.
@@ -34,7 +41,8 @@ class Choices:
         check_bias(job.logit_bias, size)
         self._job, self._ends = job, ends
         self._prompt = prompt
-        self._grammar = None if job.form is None else Grammar(vocabulary(), job.form)
+        form = form_of(job)
+        self._grammar = None if form is None else Grammar(vocabulary(), form, room)
         seed = secrets.randbits(64) if job.seed is None else job.seed % 2**64
         self._key = mx.random.key(seed)
         self._counts: mx.array | None = None

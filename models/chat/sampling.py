@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from models.chat.grammar import Grammar, spelled
+from models.chat.grammar import Grammar, form_of
+from models.chat.vocabulary import Vocabulary
 from models.errors import InvalidInput
 from models.tasks import ChatJob, TokenLogprob
 
@@ -19,11 +20,12 @@ Processor = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 class Choices:
     """The processors of one answer, and what they saw.
 
-    `vocabulary()` is what `models.chat.grammar.vocabulary_of` gives; `prompt` are the ids [n] of what is read, without
-    padding; the model scores `size` tokens.
+    `prompt` are the ids [n] of what is read, without padding; the model scores `size` tokens, and may write `room`.
     """
 
-    def __init__(self, job: ChatJob, vocabulary: Callable[[], Any], prompt: torch.Tensor, size: int) -> None:
+    def __init__(
+        self, job: ChatJob, vocabulary: Callable[[], Vocabulary], prompt: torch.Tensor, size: int, room: int
+    ) -> None:
         """Raises InvalidInput when no answer can have the job's form, or `logit_bias` names tokens there are not."""
         check_bias(job.logit_bias, size)
         self._job = job
@@ -31,7 +33,8 @@ class Choices:
         self._read = self._followed = 0
         self._scores: torch.Tensor | None = None
         self._vocabulary = vocabulary
-        self._grammar = None if job.form is None else Grammar(vocabulary(), job.form)
+        form = form_of(job)
+        self._grammar = None if form is None else Grammar(vocabulary(), form, room)
 
     def processors(self, read: int) -> list[Processor]:
         """In the order in which they act, after a prompt of `read` tokens; none for a plain greedy answer."""
@@ -55,8 +58,8 @@ class Choices:
         logprobs = self._scores.log_softmax(-1)
         values, tokens = logprobs.topk(min(self._job.top_logprobs or 0, logprobs.shape[-1]))
         vocabulary = self._vocabulary()
-        top = tuple(spelled(vocabulary, t, v) for t, v in zip(tokens.tolist(), values.tolist(), strict=True))
-        return spelled(vocabulary, token, float(logprobs[token]), top)
+        top = tuple(vocabulary.spelled(t, v) for t, v in zip(tokens.tolist(), values.tolist(), strict=True))
+        return vocabulary.spelled(token, float(logprobs[token]), top)
 
     def _remember(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         self._scores = scores[0].float().cpu().clone()

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+def decoder(tokenizer: Any, markers: Sequence[str] = ()) -> Callable[[list[int]], str]:
+    """How a tokenizer of transformers makes text of ids: without special tokens, but for those that are `markers`."""
+    if not markers:
+        return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    added = tokenizer.added_tokens_decoder.items()
+    dropped = {number for number, token in added if token.special and token.content not in markers}
+
+    def decode(ids: list[int]) -> str:
+        kept = [number for number in ids if number not in dropped]
+        return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    return decode
 
 
 class TokenText:

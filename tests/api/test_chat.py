@@ -221,7 +221,6 @@ def test_a_bad_picture_is_a_400_that_names_its_place(http: httpx.Client, url: st
             {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "word"}}}},
             "response_format.json_schema.schema",
         ),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}, "tool_choice"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"messages": []}, "messages"),

@@ -36,15 +36,74 @@ class ImageContent(Fields):
 Content = Annotated[TextContent | ImageContent, Field(discriminator="type")]
 
 
+class CalledFunction(Fields):
+    """The name of a function and its arguments, which are JSON text."""
+
+    name: str = Field(min_length=1)
+    arguments: str = ""
+
+
+class MessageToolCall(Fields):
+    """A call that an assistant made."""
+
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class FunctionDescription(Fields):
+    """A function: `parameters` is a JSON schema of the object of its arguments, none by default."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Fields):
+    """A function that an answer may call."""
+
+    type: Literal["function"]
+    function: FunctionDescription
+
+
+class FunctionName(Fields):
+    """A function among the tools."""
+
+    name: str
+
+
+class NamedTool(Fields):
+    """A tool by its name."""
+
+    type: Literal["function"] = "function"
+    function: FunctionName
+
+
+class AllowedTools(Fields):
+    """Some of the tools."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool]
+
+
+class ToolChoice(Fields):
+    """One function that has to be called, or a selection of the tools."""
+
+    type: Literal["function", "allowed_tools"]
+    function: FunctionName | None = None
+    allowed_tools: AllowedTools | None = None
+
+
 class ChatMessage(Fields):
-    """One message. `name` and what assistants add are read and not used."""
+    """One message. `name` and what assistants add beside calls are read and not used."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Content] | None = None
     name: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: list[MessageToolCall] | None = None
     tool_call_id: str | None = None
 
 
@@ -93,9 +152,10 @@ class ChatCompletion(Fields):
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[FunctionTool] | None = None
     modalities: list[str] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: str | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     # read, without effect on a model of this size
     user: str | None = None
     safety_identifier: str | None = None
@@ -104,7 +164,6 @@ class ChatCompletion(Fields):
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     service_tier: str | None = None
-    parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
 

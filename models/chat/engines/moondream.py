@@ -43,6 +43,7 @@ class MoondreamEngine(ChatEngine):
         """
         for name, given in (
             ("response_format", job.form),
+            ("tool_choice", job.must_call or None),
             ("logprobs", job.top_logprobs),
             ("presence_penalty", job.presence_penalty or None),
             ("frequency_penalty", job.frequency_penalty or None),

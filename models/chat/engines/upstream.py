@@ -8,17 +8,20 @@ import os
 import queue
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
+from models.chat.calls import described
 from models.chat.engine import ChatEngine
+from models.chat.forms import closed
 from models.engine import Options
 from models.errors import CheckpointError, InvalidInput, UpstreamBusy, UpstreamFailed
 from models.outgoing import openai_client
 from models.picture_files import read_header
-from models.tasks import ChatDelta, ChatJob, ImagePart, TokenLogprob, Usage
+from models.tasks import CallDelta, ChatDelta, ChatJob, FinishReason, ImagePart, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     import openai
@@ -73,6 +76,8 @@ class UpstreamEngine(ChatEngine):
             UpstreamFailed: it cannot be reached, is silent for too long, breaks off or answers anything else.
         """
         pieces = self._pieces(self._request(job), is_cancelled)
+        if job.must_call:
+            return self._calling(pieces)
         return self._bare(pieces, job.form) if isinstance(job.form, tuple) else pieces
 
     def _pieces(self, request: Mapping[str, Any], is_cancelled: Callable[[], bool]) -> Generator[ChatDelta, None, None]:
@@ -100,19 +105,24 @@ class UpstreamEngine(ChatEngine):
 
         ended: Choice | None = None
         usage = Usage(0, 0)
+        has_called = False
         try:
             async with await self._client.chat.completions.create(**request) as chunks:
                 async for chunk in chunks:
                     usage = _usage(chunk) or usage
                     for choice in (chunk.choices or [])[:1]:
-                        if choice.delta.content or (choice.logprobs and choice.finish_reason is None):
-                            tell(ChatDelta(choice.delta.content or "", logprobs=_logprobs(choice)))
+                        calls = _calls(choice)
+                        has_called |= bool(calls)
+                        if choice.delta.content or calls or (choice.logprobs and choice.finish_reason is None):
+                            tell(ChatDelta(choice.delta.content or "", logprobs=_logprobs(choice), calls=calls))
                         if choice.finish_reason is not None:
                             ended = choice
             if ended is None:
                 raise UpstreamFailed(f"the server at {self._host} broke its answer off")
             last = () if ended.delta.content else _logprobs(ended)
-            tell(ChatDelta("", "length" if ended.finish_reason == "length" else "stop", usage, last))
+            # a named function is called with "stop" by some servers
+            finished: FinishReason = "tool_calls" if has_called else "stop"
+            tell(ChatDelta("", "length" if ended.finish_reason == "length" else finished, usage, last))
         except UpstreamFailed as error:
             tell(error)
         except openai.APIStatusError as error:
@@ -153,6 +163,17 @@ class UpstreamEngine(ChatEngine):
                     raise UpstreamFailed(f"the server at {self._host} answered none of the texts asked for")
                 yield ChatDelta(answer if answer in texts else "", piece.finish_reason, piece.usage)
 
+    def _calling(self, pieces: Generator[ChatDelta, None, None]) -> Iterator[ChatDelta]:
+        """The calls alone, since nothing else was asked for. A server that passes over `tool_choice` may make none."""
+        has_called = False
+        with closing(pieces):
+            for piece in pieces:
+                has_called |= bool(piece.calls)
+                if piece.finish_reason == "stop" and not has_called:
+                    raise UpstreamFailed(f"the server at {self._host} called none of the functions, as it had to")
+                if piece.calls or piece.finish_reason is not None:
+                    yield replace(piece, text="")
+
     def _request(self, job: ChatJob) -> dict[str, Any]:
         """The arguments of the SDK's call; what says nothing is left out, since not every server knows every field."""
         wished: dict[str, Any] = {
@@ -169,8 +190,12 @@ class UpstreamEngine(ChatEngine):
         if isinstance(job.form, tuple):
             wished["response_format"] = _answer_of(_either(job.form))
             room += _TOKENS_AROUND_A_CHOICE
+        elif job.form == {"type": "object"}:
+            wished["response_format"] = {"type": "json_object"}
         elif job.form is not None:
-            wished["response_format"] = _answer_of(job.form)
+            wished["response_format"] = _answer_of(closed(job.form))
+        if job.tools:
+            wished |= _tools(job)
         if job.top_logprobs is not None:
             wished |= {"logprobs": True, "top_logprobs": job.top_logprobs}
         return {
@@ -237,8 +262,43 @@ def _messages(job: ChatJob) -> list[dict[str, Any]]:
                 parts.append({"type": "text", "text": part.text})
         # words alone as plain text: some servers take a list from users only
         plain = len(parts) == 1 and parts[0]["type"] == "text"
-        converted.append({"role": message.role, "content": parts[0]["text"] if plain else parts})
+        turn: dict[str, Any] = {"role": message.role, "content": parts[0]["text"] if plain else parts}
+        if message.calls:
+            turn["content"] = turn["content"] or None
+            turn["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in message.calls
+            ]
+        if message.role == "tool":
+            turn |= {"tool_call_id": message.call_id or "", "content": turn["content"] or ""}
+        converted.append(turn)
     return converted
+
+
+def _tools(job: ChatJob) -> dict[str, Any]:
+    """What says what may be called, and what has to be."""
+    tools = [described(tool) for tool in job.tools]
+    for told, tool in zip(tools, job.tools, strict=True):
+        if tool.strict is not None:
+            told["function"]["strict"] = tool.strict
+    said: dict[str, Any] = {"tools": tools}
+    if len(job.must_call) == 1 and len(job.tools) > 1:
+        said["tool_choice"] = {"type": "function", "function": {"name": job.must_call[0]}}
+    elif job.must_call:
+        said["tool_choice"] = "required"
+    if job.calls_several is not None:
+        said["parallel_tool_calls"] = job.calls_several
+    return said
+
+
+def _calls(choice: Choice) -> tuple[CallDelta, ...]:
+    """The pieces of calls in a chunk. Some servers repeat the name with each."""
+    pieces = []
+    for call in choice.delta.tool_calls or ():
+        function = call.function
+        name = function.name if function and call.id else None
+        pieces.append(CallDelta(call.index, (function.arguments if function else None) or "", call.id, name))
+    return tuple(pieces)
 
 
 def _extra_body(job: ChatJob) -> dict[str, Any]:

@@ -15,11 +15,14 @@ from pydantic import Field
 
 from models import checkpoints, devices
 from models.chat.answering import AnswerStream, Listener
-from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of, unreadable
+from models.chat.calls import CallReader, reader_for
+from models.chat.conversation import READS_PICTURES, Turn, room_after, turns_of, unreadable
 from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
-from models.chat.grammar import vocabulary_of
 from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
 from models.chat.sampling import Choices
+from models.chat.streaming import decoder
+from models.chat.template import probed, told_tools
+from models.chat.vocabulary import Vocabulary
 from models.engine import Options
 from models.errors import CheckpointError, DeviceLost, InferenceFailed, ModelError, OutOfMemory
 from models.generation import keep_only_token_ids, neutral
@@ -118,13 +121,16 @@ class TransformersVlmEngine(ChatEngine):
             return self._begun(asked)
 
     def _begun(self, asked: PendingChat) -> PreparedPrompt:
-        inputs = self._inputs(asked.job.messages)
+        inputs = self._inputs(asked.job)
         ids = inputs["input_ids"]
         read = int(ids.shape[1])
         limit = min(asked.job.max_tokens, room_after(read, self._context))
-        choices = Choices(asked.job, lambda: self._vocabulary, ids[0], self._vocabulary_size)
+        choices = Choices(asked.job, lambda: self._vocabulary, ids[0], self._vocabulary_size, limit)
         image_tokens = 0 if self._image_token is None else int((ids == self._image_token).sum())
-        row = AnswerStream(asked, self._decode, self._end_tokens, read, image_tokens, limit, choices.logprob)
+        calls = reader_for(asked.job, self._template.call_format)
+        row = AnswerStream(
+            asked, self._decode(calls), self._end_tokens, read, image_tokens, limit, choices.logprob, calls
+        )
         return PreparedPrompt(
             row, choices, inputs, pictures_of(asked.job.messages) if self.options.picture_cache else ()
         )
@@ -183,28 +189,33 @@ class TransformersVlmEngine(ChatEngine):
         return int(self._model.get_output_embeddings().weight.shape[0])
 
     @cached_property
-    def _vocabulary(self) -> Any:
-        return vocabulary_of(self._processor.tokenizer, self._vocabulary_size, sorted(self._end_tokens))
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._processor.tokenizer, self._vocabulary_size, sorted(self._end_tokens))
 
-    def _inputs(self, messages: Sequence[Message]) -> Mapping[str, Any]:
-        turns = turns_of(messages, self._control_tokens)
+    def _inputs(self, job: ChatJob) -> Mapping[str, Any]:
+        turns = turns_of(job.messages, self._control_tokens)
+        tools = told_tools(job.tools, self._template, self._control_tokens)
+
+        def tokenize(turns: Sequence[Turn]) -> Any:
+            return self._processor.apply_chat_template(
+                turns, tools=tools, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+            )
+
         try:
-            inputs = rendered(self._tokenize, turns, drops_system=self._drops_system)
+            inputs = self._template.rendered(tokenize, turns)
         except ValueError as error:  # of a picture's size, say
             raise unreadable(turns, self._processor.image_processor) from error
         moved: Mapping[str, Any] = inputs.to(self._model.device, self._model.dtype)  # casts the floating ones only
         return moved
 
-    def _tokenize(self, turns: Sequence[Turn]) -> Any:
-        return self._processor.apply_chat_template(
-            turns, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-        )
-
-    def _decode(self, tokens: list[int]) -> str:
-        text: str = self._processor.tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    def _render(self, turns: Sequence[Turn], tools: Any, *, add_generation_prompt: bool) -> str:
+        text: str = self._processor.apply_chat_template(
+            turns, tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
         )
         return text
+
+    def _decode(self, calls: CallReader | None) -> Callable[[list[int]], str]:
+        return decoder(self._processor.tokenizer, calls.markers if calls else ())
 
     @classmethod
     def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
@@ -248,8 +259,9 @@ class TransformersVlmEngine(ChatEngine):
         self._context = int(longest or self._processor.tokenizer.model_max_length)
         self._padding = self._processor.tokenizer.pad_token_id or 0
         added = self._processor.tokenizer.added_tokens_decoder.values()
-        self._control_tokens = re.compile("|".join(re.escape(t.content) for t in added if t.special) or r"(?!)")
-        self._drops_system = drops_system(lambda turns: self._processor.apply_chat_template(turns, tokenize=False))
+        special = [token.content for token in added if token.special]
+        self._control_tokens = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+        self._template = probed(self._render, special, self._processor.tokenizer.response_template)
 
     def _modules(self) -> Sequence[Any]:
         return [self._model]

@@ -14,11 +14,14 @@ from pydantic import Field
 
 from models import checkpoints, devices
 from models.chat.answering import AnswerStream
-from models.chat.conversation import READS_PICTURES, Turn, drops_system, rendered, room_after, turns_of, unreadable
+from models.chat.calls import CallReader, reader_for
+from models.chat.conversation import READS_PICTURES, Turn, pictures_in, room_after, turns_of, unreadable
 from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
-from models.chat.grammar import spelled, vocabulary_of
 from models.chat.mlx_batch import OWN_ARGUMENTS, MlxBatch, PreparedPrompt, picker_for
 from models.chat.mlx_sampling import Choices
+from models.chat.streaming import decoder
+from models.chat.template import Template, probed, told_tools
+from models.chat.vocabulary import Vocabulary
 from models.engine import Options
 from models.errors import CheckpointError, DeviceLost, InvalidInput, ModelError
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
@@ -109,18 +112,20 @@ class MlxVlmEngine(ChatEngine):
 
     def _prepared(self, asked: PendingChat) -> PreparedPrompt:
         job = asked.job
-        inputs = self._inputs(job.messages)
+        inputs = self._inputs(job)
         ids = inputs["input_ids"]
         read = int(ids.shape[1])
         limit = min(job.max_tokens, room_after(read, self._context))
-        choices = Choices(job, self._end_tokens, lambda: self._vocabulary, ids[0], self._text_config.vocab_size)
+        size = self._text_config.vocab_size
+        choices = Choices(job, self._end_tokens, lambda: self._vocabulary, ids[0], size, limit)
         image_tokens = int((ids == self._image_token).sum().item()) if self._image_token is not None else 0
         seen: list[mx.array] = []
 
         def logprob(token: int) -> TokenLogprob | None:
             return None if job.top_logprobs is None else self._logprob(token, seen[-1], job.top_logprobs)
 
-        row = AnswerStream(asked, self._decode, self._end_tokens, read, image_tokens, limit, logprob)
+        calls = reader_for(job, self._template.call_format)
+        row = AnswerStream(asked, self._decode(calls), self._end_tokens, read, image_tokens, limit, logprob, calls)
         return PreparedPrompt(row, inputs, choices, seen)
 
     def _generate(self, prompt: PreparedPrompt) -> Generator[int, None, None]:
@@ -158,19 +163,20 @@ class MlxVlmEngine(ChatEngine):
 
         values = np.array(logprobs.astype(mx.float32))
         likeliest = np.argsort(-values, kind="stable")[:count].tolist()
-        top = tuple(spelled(self._vocabulary, other, float(values[other])) for other in likeliest)
-        return spelled(self._vocabulary, token, float(values[token]), top)
+        top = tuple(self._vocabulary.spelled(other, float(values[other])) for other in likeliest)
+        return self._vocabulary.spelled(token, float(values[token]), top)
 
-    def _inputs(self, messages: Sequence[Message]) -> Mapping[str, Any]:
+    def _inputs(self, job: ChatJob) -> Mapping[str, Any]:
         from mlx_vlm.utils import prepare_inputs, should_add_special_tokens
 
-        turns = turns_of(messages, self._control_tokens)
-        text = rendered(self._text, turns, drops_system=self._drops_system)
+        turns = turns_of(job.messages, self._control_tokens)
+        tools = told_tools(job.tools, self._template, self._control_tokens)
+        text = self._template.rendered(lambda turns: self._text(turns, tools), turns)
         begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
         try:
             inputs: Mapping[str, Any] = prepare_inputs(
                 self._processor,
-                images=[part["image"] for turn in turns for part in turn["content"] if part["type"] == "image"],
+                images=pictures_in(turns),
                 prompts=[text],
                 image_token_index=self._image_token,
                 add_special_tokens=not begins
@@ -181,29 +187,30 @@ class MlxVlmEngine(ChatEngine):
             raise unreadable(turns, self._processor.image_processor) from error
         return inputs
 
-    def _text(self, turns: Sequence[Turn]) -> str:
+    def _text(self, turns: Sequence[Turn], tools: Any, *, add_generation_prompt: bool = True) -> str:
         if self._templates is None:
             return self._question(turns)
-        text: str = self._templates.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        text: str = self._templates.apply_chat_template(
+            turns, tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
         return text
 
     def _question(self, turns: Sequence[Turn]) -> str:
         """The words for a model without turns; its processor places the picture itself."""
         from mlx_vlm.prompt_utils import get_chat_template
 
-        if sum(part["type"] == "image" for turn in turns for part in turn["content"]) > 1:
+        if len(pictures_in(turns)) > 1:
             raise InvalidInput("this model reads one picture at a time", "messages")
         said = [{**turn, "content": [p for p in turn["content"] if p["type"] == "text"]} for turn in turns]
         text: str = get_chat_template(None, said, add_generation_prompt=True)
         return text
 
-    def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+    def _decode(self, calls: CallReader | None) -> Callable[[list[int]], str]:
+        return decoder(self._tokenizer, calls.markers if calls else ())
 
     @cached_property
-    def _vocabulary(self) -> Any:
-        return vocabulary_of(self._tokenizer, self._text_config.vocab_size, sorted(self._end_tokens))
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._tokenizer, self._text_config.vocab_size, sorted(self._end_tokens))
 
     @classmethod
     def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
@@ -234,7 +241,8 @@ class MlxVlmEngine(ChatEngine):
         )
         special = [t.content for t in self._tokenizer.added_tokens_decoder.values() if t.special]
         self._control_tokens = re.compile("|".join(map(re.escape, (*special, *_PLACEHOLDERS))))
-        self._drops_system = self._templates is not None and drops_system(self._text)
+        own = getattr(self._tokenizer, "response_template", None)
+        self._template = probed(self._text, special, own) if self._templates is not None else Template()
 
     def _find_templates(self) -> Any:
         """Who applies the chat template; None where mlx-vlm knows that the model is asked by a bare question.

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from models.chat.grammar import Form, Grammar, check, satisfies, vocabulary_of
+from models.chat.grammar import Form, Grammar, check, satisfies
+from models.chat.vocabulary import Vocabulary
 from models.errors import InvalidInput
 from training.evaluate import MODELS
 
 _TOKENIZER = AutoTokenizer.from_pretrained(MODELS / "vlm")
 _END = _TOKENIZER.convert_tokens_to_ids("<|im_end|>")
-_VOCABULARY = vocabulary_of(_TOKENIZER, len(_TOKENIZER), [_END])
+_VOCABULARY = Vocabulary(_TOKENIZER, len(_TOKENIZER), [_END])
 
 
 def written(form: Form, rng: np.random.Generator, most: int = 400) -> str | None:

@@ -131,7 +131,7 @@ def test_everything_of_the_job_is_passed_on() -> None:
         logit_bias={17: -5.0},
         top_k=40,
         min_p=0.05,
-        form={"type": "object"},
+        form={"type": "object", "properties": {"a": {"type": "string"}}},
         top_logprobs=3,
     )
     with (
@@ -156,7 +156,15 @@ def test_everything_of_the_job_is_passed_on() -> None:
         "min_p": 0.05,
         "response_format": {
             "type": "json_schema",
-            "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}},
+            "json_schema": {
+                "name": "answer",
+                "strict": True,
+                "schema": {
+                    "type": "object",
+                    "properties": {"a": {"type": "string"}},
+                    "additionalProperties": False,
+                },
+            },
         },
         "logprobs": True,
         "top_logprobs": 3,

@@ -12,7 +12,7 @@ import torch
 from models.chat.engine import PendingChat
 from models.chat.engines.vlm import TransformersVlmEngine
 from models.errors import InvalidImage, InvalidInput, OutOfMemory
-from models.tasks import ChatDelta, ImagePart
+from models.tasks import ChatDelta, ChatJob, ImagePart
 from tests.models.chat.conversations import _COUNTED, answer, assistant, chat, deltas, picture, system, user
 from tests.models.conftest import Shelf, loaded, together, with_options
 
@@ -46,10 +46,10 @@ def test_a_fault_of_one_job_is_its_own(vlm: TransformersVlmEngine) -> None:
 def test_what_breaks_on_one_job_breaks_no_other(qwen: TransformersVlmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, begin = answer(qwen, chat(user("hello"))), qwen._inputs
 
-    def run_out(messages: Any) -> Any:
-        if len(messages) > 1:
+    def run_out(job: ChatJob) -> Any:
+        if len(job.messages) > 1:
             raise RuntimeError("CUDA out of memory")
-        return begin(messages)
+        return begin(job)
 
     monkeypatch.setattr(qwen, "_inputs", run_out)
     good, failed, last = together(qwen, chat(user("hello")), chat(system("a"), user("hello")), chat(user("hello")))

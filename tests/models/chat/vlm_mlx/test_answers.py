@@ -15,6 +15,7 @@ from models.catalog import create_engine
 from models.chat.engines.vlm import TransformersVlmEngine
 from models.chat.engines.vlm_mlx import MlxVlmEngine
 from models.chat.mlx_sampling import Choices
+from models.chat.vocabulary import Vocabulary
 from models.errors import InferenceFailed, InvalidInput
 from tests.models.chat.vlm_mlx.asking import QUESTION, answer, ask, deltas, entry, message, plain, usage
 from tests.models.conftest import together
@@ -136,7 +137,11 @@ def test_tokens_are_drawn_as_often_as_temperature_and_top_p_say(mlx: MlxVlmEngin
 
     given = np.array([0.05, 0.4, 0.25, 0.3])
     job = ask("hello", temperature=2.0, top_p=0.8, seed=1)
-    choices = Choices(job, frozenset(), lambda: None, mx.array([0]), 4)
+
+    def no_vocabulary() -> Vocabulary:
+        raise AssertionError("no form needs one")
+
+    choices = Choices(job, frozenset(), no_vocabulary, mx.array([0]), 4, 1)
     drawn = [choices(mx.log(mx.array(given[None]))).item() for _ in range(2000)]
     warm = np.sqrt(given) * [0, 1, 1, 1]  # the least likely is outside
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 2000, warm / warm.sum(), atol=0.04)
