@@ -13,6 +13,10 @@ test: check  ## everything CI runs
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium
 	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile  # each with a server of its own
 
+test-fresh:  ## the README's two commands in a bare Debian 12 and 13, and the image (root, Linux, half an hour): nightly
+	@tests/fresh/run.sh
+	@tests/fresh/image.sh
+
 check: install-dev  ## format, lint, types, the arrows between the rooms, and the configuration files
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m ruff check
@@ -72,4 +76,4 @@ shell: install-deps  ## a shell in which `atelier` and the server's Python come 
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test check evaluate bench samples screenshots install-deps install-dev install uninstall start stop restart status logs shell clean
+.PHONY: run test test-fresh check evaluate bench samples screenshots install-deps install-dev install uninstall start stop restart status logs shell clean

@@ -65,6 +65,13 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
     document["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
     config = folder / "prometheus.yml"
     config.write_text(yaml.safe_dump(document))
+    with started(config, folder) as server:
+        yield server
+
+
+@contextmanager
+def started(config: Path, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with a configuration; its data and log go into `folder`."""
     (port,) = free_ports(1)
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(
