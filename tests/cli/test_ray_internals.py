@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from unittest.mock import Mock
 
 import pytest
@@ -19,9 +20,7 @@ from cli import ray_internals
 def test_a_node_that_is_late_is_given_a_second_try_and_any_other_mistake_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert ray_internals.NODE_IS_LATE in inspect.getsource(node.Node.__init__).replace(
-        '"\n                        "', ""
-    )
+    assert ray_internals.NODE_IS_LATE in re.sub(r'"\s+"', "", inspect.getsource(node.Node.__init__))
     begun = Mock(side_effect=[Exception(f"{ray_internals.NODE_IS_LATE} This could happen …"), "context"])
     monkeypatch.setattr(ray, "init", begun)
     assert ray_internals.init(address="local") == "context"

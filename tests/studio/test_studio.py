@@ -155,9 +155,8 @@ def test_a_text_is_spoken_and_a_voice_is_made_of_recordings(page: Page, tmp_path
 
 
 def test_looking_at_the_system_wakes_nobody(page: Page, server: Server) -> None:
-    for alias in httpx.get(f"{server.url}/v1/system/status").json()[
-        "workers"
-    ]:  # what another test has asked for may be starting still
+    loaded = httpx.get(f"{server.url}/v1/system/status").json()["workers"]
+    for alias in loaded:  # what another test has asked for may be starting still
         httpx.post(f"{server.url}/v1/system/evict/{alias}", timeout=120)
     enter(page, "system")
     expect(page.locator("tbody tr").first).to_be_visible()
