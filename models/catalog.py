@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from models.checkpoints import local_folder
+from models.embedding.engine import EmbeddingEngine
 from models.engine import Engine
 from models.entry import ModelEntry
 from models.image.engine import ImageEngine
@@ -78,6 +79,12 @@ def refuse_impossible(entry: ModelEntry, job: ImageJob) -> None:
     found = engine_class(entry.engine)
     assert issubclass(found, ImageEngine)
     found.refuse(entry, job)
+
+
+def embeds_pictures(entry: ModelEntry) -> bool:
+    """Whether a model embeds pictures too, not texts alone."""
+    found = engine_class(entry.engine)
+    return issubclass(found, EmbeddingEngine) and found.takes_pictures
 
 
 def estimated_bytes(entry: ModelEntry) -> int:

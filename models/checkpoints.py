@@ -94,7 +94,9 @@ def download(entry: ModelEntry, note: Callable[[int, int], object]) -> bool:
         components = _components(name, info.sha) if "model_index.json" in sizes else None
         loading = entry.options.get("loading", {})
         replaced = {_UNUSED, "transformer"} if loading.get("gguf") else {_UNUSED}
-        wanted = {file: sizes[file] for file in chosen_files(sizes, components, loading.get("variant"), replaced)}
+        chosen = chosen_files(sizes, components, loading.get("variant"), replaced)
+        modules = _modules(name, info.sha) if "modules.json" in sizes else ()
+        wanted = {file: sizes[file] for file in (*chosen, *module_files(sizes, modules))}
         if wanted and _bytes_on_disk(name, info.sha, wanted) < sum(wanted.values()):
             logger.info("%s: %.1f MB are downloaded", entry.checkpoint, sum(wanted.values()) / 1e6)
             with _watched(lambda: note(_bytes_on_disk(name, info.sha, wanted), sum(wanted.values()))):
@@ -141,6 +143,24 @@ def chosen_files(
         formats = ([path for path in weights if path.suffix == suffix] for suffix in (".safetensors", ".bin"))
         chosen += next((found for found in formats if found), [])
     return sorted(map(str, chosen))
+
+
+def module_files(names: Collection[str], modules: Collection[str]) -> list[str]:
+    """Of a repository's files those in the folders of sentence-transformers' `modules`: how it pools, say."""
+    return [
+        name
+        for name in sorted(names)
+        if str((path := PurePosixPath(name)).parent) in modules and path.suffix in (".json", ".safetensors")
+    ]
+
+
+def _modules(name: str, revision: str | None) -> list[str]:
+    from huggingface_hub import hf_hub_download
+
+    listed: list[Mapping[str, str]] = json.loads(
+        Path(hf_hub_download(name, "modules.json", revision=revision)).read_text(encoding="utf-8")
+    )
+    return [each["path"] for each in listed if each.get("path")]
 
 
 def _components(name: str, revision: str | None) -> list[str]:

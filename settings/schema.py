@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from models.catalog import check_checkpoint, check_options, engine_class
+from models.catalog import check_checkpoint, check_options, embeds_pictures, engine_class
 from models.entry import ModelEntry
 from models.errors import CheckpointError
 from models.kinds import Kind
@@ -288,8 +288,8 @@ class Settings(BaseModel):
         if self.prompts.alias is not None and self.models[self.prompts.alias].kind != "vlm":
             kind = self.models[self.prompts.alias].kind
             raise ValueError(f"prompts.alias: {self.prompts.alias!r} is a model of kind {kind}, not vlm")
-        if self.image_search_enabled and self.models[self.search.embedder].kind != "clip":
-            raise ValueError(f"search.embedder: {self.search.embedder!r} is not a model of kind clip")
+        if self.image_search_enabled and not embeds_pictures(self.models[self.search.embedder]):
+            raise ValueError(f"search.embedder: {self.search.embedder!r} is not a model that embeds pictures")
         return self
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class EmbeddingEngine(Engine):
-    """Puts words and pictures in one space."""
+    """Puts words, and pictures too where it takes them, in one space."""
+
+    takes_pictures: ClassVar[bool] = True
+    """Whether it embeds pictures: without, image search cannot use it."""
 
     @property
     @abstractmethod

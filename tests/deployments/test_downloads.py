@@ -138,6 +138,13 @@ def test_what_libraries_load_is_chosen(names: list[str], components: list[str] |
     assert checkpoints.chosen_files(names, components) == chosen
 
 
+def test_of_a_text_embedder_what_its_modules_say_is_chosen_too() -> None:
+    names = ["config.json", "model.safetensors", "modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors"]
+    others = ["onnx/model.onnx", "onnx/config.json", "2_Dense/pytorch_model.bin"]
+    assert checkpoints.chosen_files([*names, *others]) == ["config.json", "model.safetensors", "modules.json"]
+    assert checkpoints.module_files([*names, *others], ["1_Pooling", "2_Dense"]) == names[3:]
+
+
 def test_a_variant_is_chosen_where_it_exists_and_weights_that_are_replaced_are_not() -> None:
     names = [
         "model_index.json",

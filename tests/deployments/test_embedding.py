@@ -13,8 +13,9 @@ import pytest
 from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer
 from PIL import Image
 
-from deployments.embedding import Embedding
+from deployments.embedding import Embedding, EmbeddingResult
 from models.embedding.engines.clip import OpenClipEngine
+from models.embedding.windows import windows
 from models.entry import ModelEntry
 from models.errors import Cancelled, InvalidImage, InvalidInput
 from tests.api.pictures import TRUNCATED, many_scenes, png
@@ -143,24 +144,48 @@ async def test_texts_and_pictures_are_embedded_in_the_order_of_their_names(clip:
     assert embedded.tokens == sum(map(clip.engine.count_tokens, TEXTS[:2]))
 
 
-async def test_a_text_that_would_be_cut_off_is_refused_by_its_name_and_fails_its_caller_only(clip: Embedding) -> None:
+async def test_a_long_text_is_the_mean_of_its_windows_and_those_beside_it_are_as_alone(
+    clip: Embedding, texts: np.ndarray
+) -> None:
     long = "star " * 100
-    tokens = clip.engine.count_tokens(long)
+    one, both = await asyncio.gather(clip.embed({"input": TEXTS[0]}), clip.embed({"short": TEXTS[1], "long": long}))
+    same(one.vectors, texts[:1])
+    same(both.vectors[:1], texts[1:2])
+    assert (one.in_windows, both.in_windows) == (False, True)
+    assert both.tokens == clip.engine.count_tokens(TEXTS[1]) + clip.engine.count_tokens(long)
+    parts = windows(long, clip.engine.count_tokens, clip.engine.context_length)
+    assert len(parts) == 2
+    mean = np.average(
+        clip.engine.embed_texts(parts), axis=0, weights=[clip.engine.count_tokens(each) for each in parts]
+    )
+    same(both.vectors[1], mean / np.linalg.norm(mean))
+    assert (await clip.embed_texts([long])).shape == (1, 256)  # image search takes what the model reads at once
+
+
+async def test_what_is_too_long_is_refused_by_its_name_and_fails_its_caller_only(
+    clip: Embedding, texts: np.ndarray
+) -> None:
     answers = await asyncio.gather(
-        *(clip.embed({"input": text}) for text in TEXTS[:3]), clip.embed({"short": "a", "long": long}),
+        clip.embed({"input": TEXTS[0]}),
+        clip.embed({"short": "a", "long": "star " * 8190}),
+        clip.embed({f"input[{i}]": "star " * 8000 for i in range(38)}),
         return_exceptions=True,
-    )  # fmt: skip
-    assert not any(isinstance(answer, Exception) for answer in answers[:3])
-    refusal = answers[3]
-    assert isinstance(refusal, InvalidInput)
-    assert str(refusal) == f"long: the text has {tokens} tokens; this model reads at most 80"
-    assert (refusal.param, refusal.code) == ("long", "context_length_exceeded")
-    assert (await clip.embed_texts([long])).shape == (1, 256)  # image search takes what the model reads
+    )
+    assert isinstance(answers[0], EmbeddingResult)
+    same(answers[0].vectors, texts[:1])
+    for refusal, param, said in (
+        (answers[1], "long", "long: the text has 8192 tokens; at most 8191 are embedded"),
+        (answers[2], "input", "input: more than 300000 tokens in all; send the texts in several requests"),
+    ):
+        assert isinstance(refusal, InvalidInput)
+        assert (str(refusal), refusal.param, refusal.code) == (said, param, "context_length_exceeded")
 
 
-async def test_another_dimension_is_refused_before_anything_is_embedded(clip: Embedding) -> None:
-    with pytest.raises(InvalidInput, match="allowed: 256") as caught:
-        await clip.embed({"input": TEXTS[0]}, dimension=64)
+async def test_vectors_are_shortened_to_unit_length_and_never_made_longer(clip: Embedding, texts: np.ndarray) -> None:
+    short = (await clip.embed({"input": TEXTS[0]}, dimension=64)).vectors[0]
+    same(short, texts[0, :64] / np.linalg.norm(texts[0, :64]))
+    with pytest.raises(InvalidInput, match="allowed: 1 to 256") as caught:
+        await clip.embed({"input": TEXTS[0]}, dimension=257)
     assert caught.value.param == "dimensions"
 
 

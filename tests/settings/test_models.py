@@ -64,6 +64,14 @@ def test_search_without_its_embedder_is_refused_unless_search_is_off() -> None:
     assert settings.validate(only_voice, {"IMAGE_SEARCH_ENABLED": "0"}).image_search_enabled is False
 
 
+def test_an_embedder_of_texts_alone_is_not_one_of_image_search() -> None:
+    texts_only = {"models": {**MINIMAL["models"], "texts": {"engine": "sentence", "checkpoint": "some/embedder"}}}
+    routed = settings.validate({**texts_only, "routes": {"text-embedding-*": "texts"}}, {})
+    assert routed.routes["text-embedding-*"] == "texts"
+    said = mistake({**texts_only, "search": {"embedder": "texts"}})
+    assert said == "search.embedder: 'texts' is not a model that embeds pictures"
+
+
 def test_an_alias_may_not_be_a_deployment_of_the_servers_own() -> None:
     models = {**MINIMAL["models"], "search": MINIMAL["models"]["clip"]}
     assert mistake({"models": models}) == "models.search: this name is the server's own; choose another alias"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -17,7 +18,8 @@ from deployments.ingress.errors import invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
-from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, Embeddings, Inputs
+from deployments.ingress.requests.token_ids import text_of
+from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, EmbeddingInput, Embeddings, Inputs
 from settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["embeddings"])
@@ -33,17 +35,20 @@ async def embeddings(request: Request, atelier: AtelierDep) -> Response:
     embedded = await models.embeddings(alias).embed(inputs, params.dimensions)
     # thousands of vectors as JSON take a second, in which other requests must be answered
     answer = await COMPUTING.run(_answer, embedded, params.model or alias, params.encoding_format)
-    return Response(answer, media_type="application/json")
+    headers = {"X-Truncated": "windows"} if embedded.in_windows else {}
+    return Response(answer, media_type="application/json", headers=headers)
 
 
 async def _inputs(params: Inputs, settings: Settings) -> dict[str, str | bytes]:
     """What to embed, by its path in the body; every picture is checked before anything is made of any."""
-    places = {f"input[{i}]": each for i, each in enumerate(params)} if isinstance(params, list) else {"input": params}
+    places = dict(_places(params))
     inputs: dict[str, str | bytes] = {}
     pictures = 0
     for place, each in places.items():
         if isinstance(each, str):
             inputs[place] = each
+        elif isinstance(each, list):
+            inputs[place] = text_of(each, place)
         elif each.text is not None and each.image is None:
             inputs[f"{place}.text"] = each.text
         elif each.image is not None and each.text is None:
@@ -54,6 +59,14 @@ async def _inputs(params: Inputs, settings: Settings) -> dict[str, str | bytes]:
         else:
             raise invalid(place, f"{place}: give either text or image")
     return inputs
+
+
+def _places(params: Inputs) -> Iterator[tuple[str, str | EmbeddingInput | list[int]]]:
+    """Each input with its path in the body; a list of numbers is one input, by its token ids."""
+    if isinstance(params, list) and not isinstance(params[0], int):
+        yield from ((f"input[{i}]", each) for i, each in enumerate(params))
+    else:
+        yield "input", params
 
 
 def _answer(embedded: EmbeddingResult, model: str, encoding_format: Literal["float", "base64"]) -> bytes:

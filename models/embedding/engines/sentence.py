@@ -1,0 +1,123 @@
+"""Texts as vectors, from any checkpoint of sentence-transformers, or any encoder that transformers knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+from pydantic import Field
+
+from models import devices
+from models.checkpoints import local_folder
+from models.embedding.engine import EmbeddingEngine
+from models.engine import Options
+from models.errors import Cancelled
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LONGEST: Final = 8192
+"""Tokens of a window of a model that names no bound of its own."""
+
+
+class SentenceOptions(Options):
+    """What the catalogue entry of a text embedder can say."""
+
+    max_batch: int = Field(default=32, ge=1, description="inputs that go through the model at once")
+    prompt: str | None = Field(
+        default=None, max_length=2000, description="what comes before every text, where the checkpoint names another"
+    )
+
+
+class SentenceEngine(EmbeddingEngine):
+    """A text embedder with the pooling, normalisation and prompt that its checkpoint names; mean pooling without any.
+
+    `checkpoint` is a folder, or a hub id. Code that comes with a checkpoint is not run.
+    """
+
+    takes_pictures: ClassVar[bool] = False
+    Options: ClassVar[type[Options]] = SentenceOptions
+    options: SentenceOptions
+
+    @property
+    def max_batch(self) -> int:
+        """As the entry says."""
+        return self.options.max_batch
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a vector has; known once loaded."""
+        dimension: int = self._dimension
+        return dimension
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens of a text are read, those of the prompt not among them; known once loaded."""
+        length: int = self._context_length
+        return length
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, with those that mark its ends; none is cut off, and padding is not counted."""
+        return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    def embed_texts(self, texts: Sequence[str], is_cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
+        """Unit vectors, float32 [len(texts), dimension].
+
+        Raises:
+            Cancelled: `is_cancelled()` was true between two batches.
+        """
+        vectors = [np.empty((0, self._dimension), np.float32)]
+        left = iter(texts)
+        with devices.inference():
+            while not is_cancelled():
+                batch = list(islice(left, self.options.max_batch))
+                if not batch:
+                    return np.concatenate(vectors)
+                vectors.append(self._encode(batch))
+        raise Cancelled
+
+    def embed_images(
+        self, images: Iterable[Image.Image], is_cancelled: Callable[[], bool] = lambda: False
+    ) -> np.ndarray:
+        """It has no eyes: `Embedding` refuses pictures before."""
+        raise NotImplementedError
+
+    def _encode(self, batch: list[str]) -> np.ndarray:
+        encoded = self._model.encode(
+            batch,
+            prompt=self.options.prompt,
+            batch_size=len(batch),
+            show_progress_bar=False,
+            convert_to_tensor=True,
+            normalize_embeddings=True,
+        )
+        vectors: np.ndarray = encoded.float().cpu().numpy()
+        return vectors
+
+    def _load(self) -> None:
+        device, dtype = devices.prepare_torch(self.entry, used=("scipy",))
+
+        from sentence_transformers import SentenceTransformer
+
+        folder = local_folder(self.entry.checkpoint)
+        self._model = SentenceTransformer(
+            str(folder or self.entry.checkpoint.removeprefix("hf-hub:")),
+            revision=None if folder else self.entry.revision,
+            device=device,
+            model_kwargs={"dtype": dtype},
+            local_files_only=folder is not None,
+        )
+        self._model.eval()
+        with devices.inference():
+            self._dimension = self._encode(["a"]).shape[-1]
+        prompt = self.options.prompt or self._model.prompts.get(self._model.default_prompt_name or "", "")
+        longest = self._model.max_seq_length or _LONGEST
+        self._context_length = longest - (self.count_tokens(prompt) - self.count_tokens("")) - 1 * bool(prompt)
+
+    def _modules(self) -> Sequence[Any]:
+        return [self._model]
+
+    def _warm_up(self) -> None:
+        self.embed_texts(["a"])
