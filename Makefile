@@ -64,8 +64,11 @@ install: install-deps  ## run the server as a service, now and with the machine
 uninstall:  ## end the service and remove it; what it stored stays
 	@$(SERVICE) uninstall $(SCOPE)
 
-start stop restart status:  ## start, stop or restart the service, or say what it does
+start stop restart:  ## start, stop or restart the service; each waits until it is done
 	@$(SERVICE) $@ $(SCOPE)
+
+status:  ## what the service does
+	@$(SERVICE) status $(SCOPE) || test $$? -eq 3  # it does not run, which is an answer
 
 logs:  ## the log of the service, as it comes; Ctrl-C ends
 	@$(SERVICE) logs --follow $(SCOPE)

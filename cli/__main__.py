@@ -16,6 +16,8 @@ from cli.fleet import evict, load, models
 from cli.keys import app as keys
 from cli.say import say
 from cli.search import app as search
+from cli.service.commands import app as service
+from cli.service.commands import upgrade
 from cli.up import up
 
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
@@ -27,6 +29,8 @@ app.command()(evict)
 app.add_typer(keys, name="keys")
 app.command()(say)
 app.add_typer(search, name="search")
+app.add_typer(service, name="service")
+app.command()(upgrade)
 
 
 @app.callback()

@@ -150,7 +150,8 @@ class Systemd(Service):
             _require_root()
             write(SYSUSERS, f'u {ACCOUNT} - "Atelier" {STATE}\n')
             run("systemd-sysusers", str(SYSUSERS))
-            _require_readable(ROOT / ".venv" / "bin" / "python", config.resolve())
+            python = ROOT / ".venv" / "bin" / "python"
+            _require_readable(python, python.resolve(), config.resolve())
         self.write_variables(os.environ)
         write(self.path, self.definition(config))
         self._systemctl("daemon-reload")
