@@ -68,8 +68,7 @@ class Launchd(Service):
         self.write_variables(os.environ)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         write(self.path, self.definition(config))
-        if self._is_loaded():
-            self.stop()
+        self.stop()
         self.start()
 
     def uninstall(self) -> None:
@@ -81,27 +80,26 @@ class Launchd(Service):
     def start(self) -> None:
         """Load it, which starts it."""
         self.require_installed()
-        if not self._is_loaded():
+        if self._shown() is None:
             run("launchctl", "bootstrap", self._domain, str(self.path))
 
     def stop(self) -> None:
         """Unload it, which ends it; it comes back with the next login."""
         self.require_installed()
-        if self._is_loaded():
+        if self._shown() is not None:
             run("launchctl", "bootout", f"{self._domain}/{LABEL}")
 
     def state(self) -> State:
         """What `launchctl print` says."""
         if not self.path.exists():
             return State(installed=False, enabled=False, active="inactive")
-        try:
-            shown = run("launchctl", "print", f"{self._domain}/{LABEL}")
-        except ServiceError:  # it is not loaded
+        shown = self._shown()
+        if shown is None:
             return State(installed=True, enabled=True, active="inactive")
         pid = re.search(r"^\s*pid = (\d+)", shown, re.MULTILINE)
-        code = re.search(r"^\s*last exit code = (\d+)", shown, re.MULTILINE)
         if pid:
             return State(installed=True, enabled=True, active="active", pid=int(pid[1]))
+        code = re.search(r"^\s*last exit code = (\d+)", shown, re.MULTILINE)
         return State(installed=True, enabled=True, active="failed" if code and code[1] != "0" else "inactive")
 
     def logs(self, *, follow: bool, lines: int) -> NoReturn:
@@ -113,5 +111,9 @@ class Launchd(Service):
     def _domain(self) -> str:
         return "system" if self.scope == "system" else f"gui/{os.getuid()}"
 
-    def _is_loaded(self) -> bool:
-        return self.state().active != "inactive"
+    def _shown(self) -> str | None:
+        """What launchd knows of it; None while it is not loaded."""
+        try:
+            return run("launchctl", "print", f"{self._domain}/{LABEL}")
+        except ServiceError:  # its exit status says no more than that there is no such service
+            return None

@@ -32,7 +32,7 @@ _UNIT = """\
 # Written by `make install`; changes belong into {variables}, or `systemctl {flag}edit {name}`.
 [Unit]
 Description=Atelier, a server for pictures, vision, image search and voices
-Documentation=file:{root}/docs/deployment.md
+Documentation={documentation}
 {ordering}StartLimitIntervalSec=600
 StartLimitBurst=5
 
@@ -128,6 +128,7 @@ class Systemd(Service):
             name=NAME,
             flag="" if is_system else "--user ",
             root=_escaped(str(ROOT)),
+            documentation=_escaped((ROOT / "docs" / "deployment.md").as_uri()),
             variables=_escaped(str(self.variables)),
             ordering="Wants=network-online.target\nAfter=network-online.target\n" if is_system else "",
             account=_SYSTEM_ACCOUNT if is_system else "",
