@@ -29,6 +29,7 @@ class Answer:
     usage: Usage
     logprobs: tuple[TokenLogprob, ...] = ()
     calls: tuple[ToolCall, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 class Vision(ModelReplica[ChatEngine]):
@@ -64,7 +65,8 @@ class Vision(ModelReplica[ChatEngine]):
             assert last.usage is not None
             logprobs = tuple(logprob for piece in pieces for logprob in piece.logprobs)
             calls = whole_calls([call for piece in pieces for call in piece.calls])
-            whole.set_result(Answer("".join(p.text for p in pieces), last.finish_reason, last.usage, logprobs, calls))
+            text = "".join(piece.text for piece in pieces)
+            whole.set_result(Answer(text, last.finish_reason, last.usage, logprobs, calls, last.ignored))
 
         with self._asking(job, tell):
             return await whole

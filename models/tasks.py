@@ -191,13 +191,17 @@ class CallDelta:
 
 @dataclass(frozen=True)
 class ChatDelta:
-    """A piece of an answer. Only the last piece has `finish_reason` and `usage`; its text may be empty."""
+    """A piece of an answer. Only the last piece has `finish_reason` and `usage`; its text may be empty.
+
+    Each piece names what of the job the model could not be told (`ignored`): `tools`, where its template knows none.
+    """
 
     text: str
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     calls: tuple[CallDelta, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,11 @@ _EXPOSED = (
 """What pages of other origins may read."""
 _METHODS = ("DELETE", "GET", "POST")
 _HARMLESS = ("GET", "HEAD", "OPTIONS")
-_THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+_THIS_MACHINE = (
+    r"https?://(([a-z0-9-]+\.)*localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+    r"|(app|tauri|capacitor|file|vscode-webview)://[^/]*"
+)
+"""Pages of this machine, and of programs installed on it, which no web page can pretend to be."""
 """Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could."""
 
 

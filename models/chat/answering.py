@@ -36,6 +36,7 @@ class AnswerStream:
         self.asked = asked
         self._ends, self._image_tokens, self._logprob = ends, image_tokens, logprob
         self._calls = calls
+        self._ignored = ("tools",) if asked.job.tools and calls is None else ()
         self._text = TokenText(decode, () if asked.job.must_call else asked.job.stop)  # JSON has no stop texts
         self._logprobs: list[TokenLogprob] = []
         self._written = 0
@@ -70,7 +71,8 @@ class AnswerStream:
         if self._calls is not None:
             text, calls = self._calls.push(text)
         if text or calls:
-            self.asked.tell(ChatDelta(text, logprobs=tuple(self._logprobs), calls=calls))
+            logprobs = tuple(self._logprobs)
+            self.asked.tell(ChatDelta(text, logprobs=logprobs, calls=calls, ignored=self._ignored))
             self._logprobs.clear()
 
     def _end(self, *, ended: bool) -> None:
@@ -84,7 +86,7 @@ class AnswerStream:
             if self._calls.has_called and ended:
                 reason = "tool_calls"
         usage = Usage(self.read, self._written, self._image_tokens)
-        self.asked.tell(ChatDelta(text, reason, usage, tuple(self._logprobs)))
+        self.asked.tell(ChatDelta(text, reason, usage, tuple(self._logprobs), ignored=self._ignored))
         self.done = True
 
     def fail(self, error: Exception) -> None:

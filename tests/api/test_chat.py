@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from tests.api.conftest import fault
 from tests.api.pictures import SVG, TRUNCATED, bomb, data_url, png, scene
+from training.evaluate import MODELS
 
 
 def asking(text: str, *urls: str) -> list[Any]:
@@ -222,6 +223,16 @@ def test_a_bad_picture_is_a_400_that_names_its_place(http: httpx.Client, url: st
             "response_format.json_schema.schema",
         ),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": "auto"}, "function_call"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"audio": {"voice": "alloy"}}, "audio"),
+        ({"logit_bias": {"word": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
+        ({"logit_bias": {"999999999": 1}}, "logit_bias"),
+        ({"top_k": 1.5}, "top_k"),
+        ({"min_p": 2}, "min_p"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"messages": []}, "messages"),
         ({"model": "image-gen"}, "model"),
@@ -231,6 +242,39 @@ def test_what_is_not_supported_is_refused_by_name(http: httpx.Client, fields: di
     body = {"model": "vlm-fast", "messages": asking("Hello"), **fields}
     status, _, named = fault(http.post("/v1/chat/completions", json=body))
     assert (status, named) == (400, param)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"logit_bias": {}, "functions": [], "function_call": "none", "top_k": -1, "seed": -1, "stop": ""},
+        {"max_tokens": -1, "top_logprobs": 0, "repetition_penalty": 1.0, "min_p": 0},
+        {
+            "messages": [
+                *asking("a"),
+                {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+                *asking("b"),
+            ]
+        },
+    ],
+)
+def test_what_says_nothing_changes_nothing(http: httpx.Client, fields: dict[str, Any]) -> None:
+    body = {"model": "vlm-fast", "messages": asking("Hello"), "max_completion_tokens": 4, **fields}
+    assert "x-ignored-parameters" not in http.post("/v1/chat/completions", json=body).raise_for_status().headers
+
+
+def test_a_bias_forbids_a_token(sdk: OpenAI) -> None:
+    asked: dict[str, Any] = {"messages": asking("What colour is the circle?", data_url()), "logprobs": True}
+    free = sdk.chat.completions.create(model="vlm-fast", **asked).choices[0]
+    assert free.logprobs is not None
+    assert free.logprobs.content
+    word = free.logprobs.content[0].token
+    vocabulary = json.loads((MODELS / "vlm" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    bias = {str(vocabulary[word]): -100}
+    bent = sdk.chat.completions.create(model="vlm-fast", logit_bias=bias, **asked).choices[0]
+    assert bent.logprobs is not None
+    assert bent.logprobs.content
+    assert bent.logprobs.content[0].token != word
 
 
 def test_a_prompt_longer_than_the_context_is_a_400(sdk: OpenAI) -> None:

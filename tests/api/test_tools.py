@@ -99,7 +99,13 @@ def test_auto_answers_in_words_where_the_model_knows_no_tools(sdk: OpenAI) -> No
     url = data_url(png(scene("circle", "red", "blue")))
     messages = asking("What colour is the circle?", url)
     plain = sdk.chat.completions.create(model="vlm-fast", messages=messages)
-    told = sdk.chat.completions.create(model="vlm-fast", messages=messages, tools=TOOLS)
+    answer = sdk.chat.completions.with_raw_response.create(model="vlm-fast", messages=messages, tools=TOOLS)
+    assert answer.headers["x-ignored-parameters"] == "tools"
+    with sdk.chat.completions.with_streaming_response.create(
+        model="vlm-fast", messages=messages, tools=TOOLS, stream=True
+    ) as streamed:
+        assert streamed.headers["x-ignored-parameters"] == "tools"
+    told = answer.parse()
     assert told.choices[0].message.content == plain.choices[0].message.content
     assert told.choices[0].message.tool_calls is None
     assert told.choices[0].finish_reason == "stop"

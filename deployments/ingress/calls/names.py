@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from typing import Final
 
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.request_context import note_model
 from models.entry import ModelEntry
 from models.kinds import Kind
 from settings import Settings
+
+_NOT_SERVED: Final = {
+    "gpt-realtime*": "conversations in sound",
+    "gpt-live*": "conversations in sound",
+    "gpt-audio*": "answers in sound",
+    "gpt-4o-audio*": "answers in sound",
+    "gpt-4o-realtime*": "conversations in sound",
+    "sora-*": "films",
+}
+"""OpenAI's models of kinds that are not here; `gpt-*` would lead them to a chat model."""
 
 
 class ModelNames:
@@ -38,6 +49,10 @@ class ModelNames:
             return alias
         alias = self.find(name, kinds)
         if alias is None:
+            missing = next((what for pattern, what in _NOT_SERVED.items() if fnmatchcase(_bare(name), pattern)), None)
+            if missing is not None:
+                message = f"the model {name!r} does not exist: this server makes no {missing}"
+                raise ApiError(404, message, code="model_not_found", param="model")
             raise ApiError(
                 404,
                 f"the model {name!r} does not exist; there are: {', '.join(self._of_kind(kinds))}",
@@ -59,9 +74,15 @@ class ModelNames:
         A provider's prefix and a tag (`openai/NAME`, `NAME:latest`) are taken off where nothing has the whole name.
         Of several that patterns lead to, the first of one of `kinds`: `gpt-*` may stand before `gpt-image-*`.
         """
+        if any(fnmatchcase(_bare(name), pattern) for pattern in _NOT_SERVED) and not self._is_ours(name):
+            return None
         bare = name.rpartition("/")[2]
         spellings = (name, name.partition(":")[0], bare, bare.partition(":")[0])
         return next((alias for each in spellings if (alias := self._named(each, kinds)) is not None), None)
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether the configuration has the name itself, not only a pattern that fits it as well."""
+        return name in self.entries or name in self._settings.routes
 
     def _named(self, name: str, kinds: Iterable[Kind]) -> str | None:
         if name in self.entries:
@@ -76,3 +97,8 @@ class ModelNames:
     def _of_kind(self, kinds: Iterable[Kind]) -> list[str]:
         wanted = set(kinds)
         return [alias for alias, entry in self.entries.items() if entry.kind in wanted]
+
+
+def _bare(name: str) -> str:
+    """A name without a provider's prefix and without a tag."""
+    return name.rpartition("/")[2].partition(":")[0]

@@ -38,6 +38,14 @@ class StartedStream(Generic[T]):
             await self.aclose()
             raise
 
+    @property
+    def first(self) -> T | None:
+        """The first piece, None where it has not come yet or there is none."""
+        if not self._first.done() or (piece := self._first.result()) is _END:
+            return None
+        first: T = piece
+        return first
+
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         if (first := await self._first) is _END:
             return

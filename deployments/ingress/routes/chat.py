@@ -31,7 +31,10 @@ async def completions(request: Request, atelier: AtelierDep) -> Response:
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": params.model}
     if not params.stream:
         answers = await models.chats(alias).answer_each(jobs)
+        body.note_ignored(request, *answers[0].ignored)
         return JSONResponse(completion(head, answers, with_logprobs=params.logprobs))
     with_usage = params.stream_options is not None and params.stream_options.include_usage
     stream = await started(models.chats(alias).stream_each(jobs))
+    if (first := stream.first) is not None:  # a model that starts has said nothing yet
+        body.note_ignored(request, *first[1].ignored)
     return EventStream(chunks(head, stream, len(jobs), with_usage=with_usage), stream)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from deployments.ingress.requests.body import Fields
 from deployments.ingress.schemas.images import MAX_SEED
+from models.tasks import MAX_REPETITION_PENALTY
 
 MAX_CHAT_IMAGES = 16
 
@@ -33,7 +34,14 @@ class ImageContent(Fields):
     image_url: ImageUrl
 
 
-Content = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+class RefusalContent(Fields):
+    """A part in which an assistant refused: words of its own, like others."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+Content = Annotated[TextContent | ImageContent | RefusalContent, Field(discriminator="type")]
 
 
 class CalledFunction(Fields):
@@ -134,7 +142,15 @@ class ResponseFormat(Fields):
 class ChatCompletion(Fields):
     """`POST /v1/chat/completions`."""
 
-    neutral: ClassVar = {"seed": (-1,), "stop": ("",), "max_tokens": (-1,), "max_completion_tokens": (-1,)}
+    neutral: ClassVar = {
+        "seed": (-1,),
+        "stop": ("",),
+        "max_tokens": (-1,),
+        "max_completion_tokens": (-1,),
+        "top_k": (0, -1),
+        "functions": ([],),
+        "function_call": ("none",),
+    }
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
@@ -149,6 +165,10 @@ class ChatCompletion(Fields):
     stream_options: StreamOptions | None = None
     presence_penalty: float = Field(0, ge=-2, le=2)
     frequency_penalty: float = Field(0, ge=-2, le=2)
+    repetition_penalty: float = Field(1, gt=0, le=MAX_REPETITION_PENALTY)
+    logit_bias: dict[str, float] = Field(default_factory=dict, description="token id: -100 to 100")
+    top_k: int | None = Field(None, ge=1)
+    min_p: float = Field(0, ge=0, le=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
@@ -156,7 +176,12 @@ class ChatCompletion(Fields):
     modalities: list[str] | None = None
     tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    # read, without effect on a model of this size
+    # known, so that they are refused by name: they ask for what is not here
+    functions: list[Any] | None = None
+    function_call: Any = None
+    audio: Any = None
+    web_search_options: Any = None
+    # read, without effect
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

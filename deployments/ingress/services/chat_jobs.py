@@ -15,6 +15,7 @@ from deployments.ingress.schemas.chat import (
     ChatMessage,
     FunctionTool,
     ImageContent,
+    RefusalContent,
     ResponseFormat,
     ToolChoice,
 )
@@ -46,6 +47,10 @@ async def jobs_of(params: ChatCompletion, settings: Settings) -> list[ChatJob]:
         seed=params.seed,
         presence_penalty=params.presence_penalty,
         frequency_penalty=params.frequency_penalty,
+        repetition_penalty=params.repetition_penalty,
+        logit_bias=_biases(params.logit_bias),
+        top_k=params.top_k,
+        min_p=params.min_p,
         form=await _form(params.response_format),
         top_logprobs=(params.top_logprobs or 0) if params.logprobs else None,
         tools=tools,
@@ -63,6 +68,14 @@ def _refuse_unsupported(params: ChatCompletion) -> None:
         raise invalid("top_logprobs", "top_logprobs: it needs logprobs: true")
     if set(params.modalities or ()) - {"text"}:
         raise invalid("modalities", f"modalities: {params.modalities}; this server answers in text only")
+    for name, given, instead in (
+        ("functions", params.functions, "send tools instead"),
+        ("function_call", params.function_call, "send tool_choice instead"),
+        ("audio", params.audio, "this server answers in text only"),
+        ("web_search_options", params.web_search_options, "this server searches nothing"),
+    ):
+        if given is not None:
+            raise invalid(name, f"{name}: {instead}", "unsupported_parameter")
 
 
 async def _tools(
@@ -127,6 +140,18 @@ async def _form(params: ResponseFormat | None) -> Mapping[str, Any] | None:
     return schema
 
 
+def _biases(given: Mapping[str, float]) -> dict[int, float]:
+    """What is added to the scores of tokens, by their ids."""
+    biases = {}
+    for token, bias in given.items():
+        if not token.isdecimal():
+            raise invalid("logit_bias", f"logit_bias: {token[:60]!r} is no token id; allowed are whole numbers")
+        if not -100 <= bias <= 100:
+            raise invalid("logit_bias", f"logit_bias: {bias:g} for the token {token}; allowed: -100 to 100")
+        biases[int(token)] = bias
+    return biases
+
+
 def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if len(stops) > _MAX_STOPS or "" in stops:
@@ -144,7 +169,7 @@ async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Me
             parts.append(TextPart(content))
         for j, part in enumerate(content if isinstance(content, list) else []):
             if not isinstance(part, ImageContent):
-                parts.append(TextPart(part.text))
+                parts.append(TextPart(part.refusal if isinstance(part, RefusalContent) else part.text))
                 continue
             where = f"messages[{i}].content[{j}].image_url"
             pictures += 1

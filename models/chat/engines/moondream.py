@@ -70,6 +70,7 @@ class MoondreamEngine(ChatEngine):
         import torch
 
         said: list[str] = []
+        ignored = ("tools",) if job.tools else ()
         text = TokenText(lambda numbers: "".join(said[number] for number in numbers), job.stop)
         settings = {"temperature": job.temperature, "top_p": job.top_p, "max_tokens": job.max_tokens}
         # the model draws from the global generators, which are this engine's alone in its process
@@ -81,12 +82,12 @@ class MoondreamEngine(ChatEngine):
                     return
                 said.append(piece)
                 if certain := text.push(len(said) - 1):
-                    yield ChatDelta(certain)
+                    yield ChatDelta(certain, ignored=ignored)
                 if text.stopped:
                     break
         ended = text.stopped or len(said) < job.max_tokens
         read = _PATCHES + len(self._tokenizer(question)["input_ids"])
-        yield ChatDelta(text.finish(), "stop" if ended else "length", Usage(read, len(said), _PATCHES))
+        yield ChatDelta(text.finish(), "stop" if ended else "length", Usage(read, len(said), _PATCHES), ignored=ignored)
 
     @classmethod
     def check(cls, entry: Any) -> None:

@@ -97,7 +97,9 @@ def test_tools_reach_the_model_through_its_template(teller: TransformersVlmEngin
 
 def test_a_template_without_tools_is_not_told_of_them(vlm: TransformersVlmEngine) -> None:
     plain, told = (deltas(vlm, chat(user("hello"), tools=tools)) for tools in ((), TOOLS))
-    assert plain == told
+    assert [(piece.text, piece.usage) for piece in plain] == [(piece.text, piece.usage) for piece in told]
+    assert {piece.ignored for piece in told} == {("tools",)}
+    assert {piece.ignored for piece in plain} == {()}
 
 
 def test_calls_and_results_of_a_conversation_are_read(teller: TransformersVlmEngine) -> None:

@@ -74,3 +74,17 @@ def test_a_model_of_another_kind_is_refused(names: ModelNames) -> None:
 def test_a_model_that_is_configured_and_not_deployed_is_not_found(names: ModelNames) -> None:
     assert names.find("voice") is None
     assert "voice" not in names.entries
+
+
+@pytest.mark.parametrize("name", ["gpt-realtime", "openai/gpt-live-1", "gpt-audio-mini:latest", "sora-2"])
+def test_models_of_kinds_that_are_not_here_lead_nowhere_and_the_error_says_so(tmp_path: Path, name: str) -> None:
+    args = {**ARGS, "routes": {"*": "chat"}}
+    names = ModelNames(configuration.validate(args, {"ATELIER_HOME": str(tmp_path)}), ["chat"])
+    assert names.find(name) is None
+    with pytest.raises(ApiError, match="this server makes no") as refused:
+        names.resolve(name, ["vlm"])
+    assert refused.value.status == 404
+    named = ModelNames(
+        configuration.validate({**args, "routes": {name: "chat"}}, {"ATELIER_HOME": str(tmp_path)}), ["chat"]
+    )
+    assert named.resolve(name, ["vlm"]) == "chat", "a configuration that names it means it"

@@ -12,7 +12,17 @@ from tests.deployments.apps import client, fault, make_app
 FORM = {"file": ("circle.png", png())}
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://atelier.test.evil.example", "http://["])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://localhost.evil.example",
+        "https://app:x@evil.example",
+        "http://atelier.test.evil.example",
+        "http://[",
+    ],
+)
 async def test_a_form_of_a_page_from_elsewhere_which_browsers_send_unasked_does_nothing(
     tmp_path: Path, origin: str
 ) -> None:
@@ -30,6 +40,12 @@ async def test_a_form_of_a_page_from_elsewhere_which_browsers_send_unasked_does_
     [
         (None, {}, {}),
         ("http://localhost:3000", {}, {}),
+        ("http://studio.localhost:3000", {}, {}),
+        ("tauri://localhost", {}, {}),
+        ("app://obsidian.md", {}, {}),
+        ("capacitor://localhost", {}, {}),
+        ("file://", {}, {}),
+        ("vscode-webview://1a2b3c", {}, {}),
         ("http://atelier.test", {}, {}),
         ("https://page.example", {"ATELIER_CORS_ORIGINS": "https://page.example"}, {}),
         ("https://public.example", {"ATELIER_PUBLIC_URL": "https://public.example/ai"}, {}),
