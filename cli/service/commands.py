@@ -15,7 +15,7 @@ from cli import service
 from cli.environment import ROOT
 from cli.service.definition import ServiceError
 from cli.service.upgrade import Upgrade
-from cli.up import fail
+from cli.up import StartError, fail, install_environments
 
 app = typer.Typer(help="Atelier as a service of this machine (systemd, or launchd on a Mac).", no_args_is_help=True)
 System = Annotated[bool, typer.Option("--system", help="The system's service rather than your own.")]
@@ -31,6 +31,11 @@ def install(
         chosen = service.here("system" if system else "user")
         if not config.exists():
             raise ServiceError(f"there is no {config}")
+        try:
+            # before anything is written; and the system's account may not install packages of engines
+            install_environments(settings.load(config, {**os.environ, **chosen.environment()}))
+        except (settings.ConfigurationError, StartError) as error:
+            raise ServiceError(str(error)) from None
         chosen.install(config)
         print(f"installed and started: {chosen.path}\nits variables: {chosen.variables}")
 

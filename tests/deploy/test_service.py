@@ -139,6 +139,16 @@ def test_without_a_running_systemd_nothing_is_installed(home: Path) -> None:
     assert not service.here("user").variables.exists()
 
 
+def test_a_configuration_with_a_mistake_is_not_installed(home: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(CONFIG.read_text().replace("idle_timeout: 300", "idle_timeout: soon"))
+    command = [sys.executable, "-m", "cli.service", "install", "--config", str(wrong)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"atelier: .*idle_timeout.*\n", done.stderr)
+    assert not service.here("user").variables.exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is on Linux only")
 def test_the_units_command_says_when_it_is_ready_logs_to_its_output_and_ends_cleanly(
     home: Path, tmp_path: Path
