@@ -1,20 +1,29 @@
 // The shell of the page: its rooms, the dialog that asks for a key, and what the server says of itself.
 import { html, render, useEffect, useRef, useState } from '../vendor/preact-htm.js';
 import { address, apiKey, getJson, isAway, keyWanted, setKey, untilBack } from './api.js';
-import { Chat } from './chat.js';
 import { Create } from './create.js';
-import { Find } from './find.js';
 import { readHistory } from './history.js';
-import { Look } from './look.js';
-import { Icon } from './parts.js';
-import { Speak } from './speak.js';
-import { dismiss, models, toasts, useCell } from './store.js';
-import { System } from './system.js';
+import { Icon, Wrong } from './parts.js';
+import { cell, dismiss, models, toasts, useCell } from './store.js';
 import { language, t } from './words.js';
 
-const ROOMS = { create: Create, chat: Chat, look: Look, find: Find, speak: Speak, system: System };
+// The first room is there with the page; the others come when they are opened, or once nothing else is to be done.
+const LATER = {
+  chat: async () => (await import('./chat.js')).Chat, look: async () => (await import('./look.js')).Look,
+  find: async () => (await import('./find.js')).Find, speak: async () => (await import('./speak.js')).Speak,
+  system: async () => (await import('./system.js')).System,
+};
+const rooms = cell({ create: Create });
 const NAMES = { create: 'Create', chat: 'Chat', look: 'Look', find: 'Find', speak: 'Speak', system: 'System' };
-const here = () => (location.hash.slice(1) in ROOMS ? location.hash.slice(1) : 'create');
+const here = () => (location.hash.slice(1) in NAMES ? location.hash.slice(1) : 'create');
+
+async function open(name) {
+  if (rooms.value[name]) return;
+  const room = await LATER[name]().catch(() => Missing); // the server is away, or has another page by now
+  rooms.set((all) => (all[name] ? all : { ...all, [name]: room }));
+}
+
+const Missing = () => html`<${Wrong} error=${{ message: t('This part of the page could not be loaded.') }} retry=${() => location.reload()} />`;
 
 /** Read the models again; every room takes its choices from them. */
 export async function readModels() {
@@ -31,6 +40,13 @@ function Studio() {
   const away = useCell(isAway);
   const wanted = useCell(keyWanted);
   const main = useRef();
+  const there = useCell(rooms);
+  useEffect(() => { open(room); }, [room]);
+  useEffect(() => {
+    const others = () => Object.keys(LATER).forEach(open);
+    if ('requestIdleCallback' in window) requestIdleCallback(others, { timeout: 3000 });
+    else setTimeout(others, 1000);
+  }, []);
   useEffect(() => {
     const moved = () => { setRoom(here()); main.current.focus({ preventScroll: true }); scrollTo(0, 0); };
     addEventListener('hashchange', moved);
@@ -52,7 +68,7 @@ function Studio() {
       <nav class="rail" aria-label=${t('Rooms')}>
         <a class="skip" href="#content" onClick=${(e) => { e.preventDefault(); main.current.focus(); }}>${t('To the content')}</a>
         <div class="brand"><img src=${new URL('../icon.svg', import.meta.url).href} alt="" />Atelier</div>
-        ${Object.keys(ROOMS).map((name) => html`<a class="room" href="#${name}" aria-current=${name === room ? 'page' : undefined}>
+        ${Object.keys(NAMES).map((name) => html`<a class="room" href="#${name}" aria-current=${name === room ? 'page' : undefined}>
           <${Icon} name=${name} />${t(NAMES[name])}</a>`)}
         <div class="foot">
           <span class="row"><span class=${away ? 'dot away' : 'dot'}></span>${away ? t('No connection') : t('Connected')}</span>
@@ -63,7 +79,7 @@ function Studio() {
       <main id="content" ref=${main} tabindex="-1">
         ${away && html`<div class="note wrong" role="alert">${t('The server does not answer. It is tried again by itself; nothing you typed is lost.')}</div>`}
         ${[...new Set([...seen, room])].map((name) => html`<section key=${name} hidden=${name !== room} class="room-of">
-          <${ROOMS[name]} isShown=${name === room} /></section>`)}
+          ${there[name] && html`<${there[name]} isShown=${name === room} />`}</section>`)}
       </main>
     </div>
     <${KeyDialog} why=${wanted} />

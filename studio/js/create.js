@@ -119,7 +119,7 @@ export function Create() {
     <${Drop} take=${take} class="sheet prompt">
       ${given.length > 0 && html`<div class="given">${given.map((file, i) => html`<figure key=${i}><${Picture} blob=${file} alt=${file.name ?? t('a picture')} />
         <button aria-label=${t('Remove this picture')} onClick=${() => setGiven(given.filter((_, j) => j !== i))}>×</button></figure>`)}</div>`}
-      ${found && html`<div class="note settings"><span class="words">${found.prompt ?? t('This picture tells what it was made of.')}</span>
+      ${found && html`<div class="note settings"><span class="words">${found.prompt ? t('Made with: {words}', { words: found.prompt }) : t('This picture tells what it was made of.')}</span>
         <button onClick=${() => use(found)}>${t('Use its settings')}</button></div>`}
       <label class="unseen" for="prompt">${t('Prompt')}</label>
       <textarea id="prompt" ref=${box} rows="3" value=${prompt} placeholder=${given.length ? t('What should change? Or nothing, for a variation.') : t('Describe a picture, or drop one here')}

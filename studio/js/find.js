@@ -20,7 +20,7 @@ export function Find({ isShown }) {
   const [found, setFound] = useState(null);
   const [query, setQuery] = useDraft('query');
   const [like, setLike] = useState(null);
-  const [least, setLeast] = useState(-1); // of a cosine, which may be below 0
+  const [least, setLeast] = useState(null); // the lowest score that is shown; null for all
   const [uploads, setUploads] = useState([]);
   const [hidden, setHidden] = useState(() => new Set());
   const [error, setError] = useState(null);
@@ -59,6 +59,7 @@ export function Find({ isShown }) {
     setError(null);
     try {
       const json = file ? { image: await dataUrl(file) } : id ? { image_id: id } : { query: query.trim() };
+      setLeast(null);
       setFound((await getJson(`${route}/search`, { json: { ...json, limit: 100 } })).results);
     } catch (failed) {
       setError(failed);
@@ -98,7 +99,9 @@ export function Find({ isShown }) {
     toast(t('Deleted'), { label: t('Undo'), run: () => { clearTimeout(gone); show(); } }, UNDO_SECONDS);
   };
 
-  const shown = useMemo(() => (found?.filter((each) => each.score >= least) ?? records).filter((each) => !hidden.has(each.id)), [found, records, hidden, least]);
+  const shown = useMemo(() => (found?.filter((each) => least === null || each.score >= least) ?? records).filter((each) => !hidden.has(each.id)), [found, records, hidden, least]);
+  const scores = found?.map((each) => each.score) ?? [];
+  const lowest = Math.floor(Math.min(...scores) * 100) / 100;
   const done = uploads.filter((each) => each.state === 'done' || each.state === 'failed').length;
   const failed = uploads.filter((each) => each.state === 'failed');
 
@@ -113,7 +116,7 @@ export function Find({ isShown }) {
         <button class="main" disabled=${busy}>${t('Search')}</button>
         <${Files} accept="image/*" take=${([file]) => { if (file) { setLike(file); search({ file }); } }}>${t('By a picture')}<//>
         ${found && html`<button type="button" class="quiet" onClick=${() => { setFound(null); setLike(null); setQuery(''); }}>${t('Show all')}</button>`}</div>
-      ${found && html`<div class="row"><label style=${{ flex: '1 1 12rem' }}>${t('Score at least {score}', { score: least.toFixed(2) })}<input type="range" min="-1" max="1" step="0.01" value=${least} onInput=${(e) => setLeast(Number(e.target.value))} /></label>
+      ${found?.length > 0 && html`<div class="row"><label style=${{ flex: '1 1 12rem' }}>${t('Score at least {score}', { score: (least ?? lowest).toFixed(2) })}<input type="range" min=${lowest} max=${Math.max(...scores)} step="0.01" value=${least ?? lowest} onInput=${(e) => setLeast(Number(e.target.value))} /></label>
         ${like && html`<${Picture} blob=${like} alt=${t('looked for')} style=${{ height: '48px', borderRadius: '8px' }} />`}</div>`}
       ${query && html`<${Code} examples=${searching(project, query)} />`}
     </form>
@@ -147,7 +150,7 @@ async function sendOne(route, file) {
 /** A grid of which only what is seen is in the document. */
 function Tiles({ records, route, remove, similar, end }) {
   const box = useRef();
-  const [view, setView] = useState({ top: 0, height: 600, width: 800 });
+  const [view, setView] = useState(null); // nothing is drawn before it is known how wide it is
   useEffect(() => {
     const look = () => setView({ top: box.current.scrollTop, height: box.current.clientHeight, width: box.current.clientWidth });
     const watcher = new ResizeObserver(look);
@@ -156,12 +159,13 @@ function Tiles({ records, route, remove, similar, end }) {
     const element = box.current;
     return () => { watcher.disconnect(); element.removeEventListener('scroll', look); };
   }, []);
-  const columns = Math.max(2, Math.floor(view.width / 170));
-  const side = view.width / columns;
-  const first = Math.max(0, Math.floor(view.top / side) - 2) * columns;
-  const last = Math.min(records.length, (Math.ceil((view.top + view.height) / side) + 2) * columns);
-  useEffect(() => { if (end && last >= records.length) end(); }, [last, records.length]);
-  return html`<div class="scroller" ref=${box} tabindex="0" role="list" aria-label=${t('Pictures')}><div class="tiles" style=${{ height: `${Math.ceil(records.length / columns) * side}px` }}>
+  const { top, height, width } = view ?? { top: 0, height: 0, width: 800 };
+  const columns = Math.max(2, Math.floor(width / 170));
+  const side = width / columns;
+  const first = Math.max(0, Math.floor(top / side) - 2) * columns;
+  const last = view ? Math.min(records.length, (Math.ceil((top + height) / side) + 2) * columns) : 0;
+  useEffect(() => { if (end && view && last >= records.length) end(); }, [last, records.length]);
+  return html`<div class="scroller" ref=${box} tabindex="0" role="list" aria-label=${t('Pictures')}><div class="tiles" style=${{ height: view ? `${Math.ceil(records.length / columns) * side}px` : '100vh' }}>
     ${records.slice(first, last).map((each, i) => html`<div class="tile" role="listitem" key=${each.id} style=${{ width: `${side}px`, height: `${side}px`, left: `${((first + i) % columns) * side}px`, top: `${Math.floor((first + i) / columns) * side}px` }}>
       <div><${Thumbnail} path=${`${route}/${each.id}/thumbnail?size=320`} name=${each.original_filename} />
         ${each.score !== undefined && html`<span class="score">${each.score.toFixed(2)}</span>`}

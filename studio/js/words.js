@@ -1,13 +1,10 @@
 // The words of the page, by the browser's language. English is in the code, and the key of the other two.
-import { ja } from './words.ja.js';
-import { ko } from './words.ko.js';
-
-const LANGUAGES = { ko, ja };
+const LANGUAGES = { ko: async () => (await import('./words.ko.js')).ko, ja: async () => (await import('./words.ja.js')).ja };
 
 export const language = (navigator.languages ?? [navigator.language])
   .map((each) => each.slice(0, 2)).find((each) => each === 'en' || each in LANGUAGES) ?? 'en';
 
-const words = LANGUAGES[language] ?? {};
+const words = language in LANGUAGES ? await LANGUAGES[language]() : {};
 
 /** A text in the reader's language; `{name}` in it becomes what `values` says. */
 export function t(english, values = {}) {

@@ -65,6 +65,7 @@ def test_each_call_gives_the_same_in_every_language(page: Page, folders: dict[st
 def begun(language: str, code: str, folder: Path) -> subprocess.Popen[str]:
     script = folder / "script"
     script.write_text(code)
-    return subprocess.Popen(
-        LANGUAGES[language], stdin=script.open(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
-    )
+    with script.open() as source:
+        return subprocess.Popen(
+            LANGUAGES[language], stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
+        )

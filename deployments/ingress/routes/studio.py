@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -100,11 +102,21 @@ def _version() -> str:
     return whole.hexdigest()[:16]
 
 
+def _imported(name: str, known: set[str]) -> set[str]:
+    """A module and all that it cannot begin without, beside what is `known`."""
+    known.add(name)
+    for path in re.findall(rb"^import .* from '(\..*)';$", _sources()[name], re.MULTILINE):
+        found = posixpath.normpath(posixpath.join(posixpath.dirname(name), path.decode()))
+        if found not in known:
+            _imported(found, known)
+    return known
+
+
 @cache
 def _files() -> dict[str, _File]:
     """Everything that is served, packed once."""
     folder = f"studio/{_version()}"  # relative: the page may be served under a prefix
-    first = [name for name in _sources() if name.endswith(".js")]
+    first = sorted(_imported("js/app.js", set()))
     preloads = "\n    ".join(f'<link rel="modulepreload" href="{folder}/{name}">' for name in first)
     files = {}
     for name, content in _sources().items():
