@@ -160,8 +160,17 @@ def test_looking_at_the_system_wakes_nobody(page: Page, server: Server) -> None:
         httpx.post(f"{server.url}/v1/system/evict/{alias}", timeout=120)
     enter(page, "system")
     expect(page.locator("tbody tr").first).to_be_visible()
+    dashboard = httpx.get(f"{server.url}/v1/system/status").json()["dashboard"]
+    expect(page.get_by_role("link", name="Ray’s dashboard")).to_have_count(int(dashboard is not None))
+    assert dashboard is None or httpx.get(dashboard).status_code == 200
     page.wait_for_timeout(2500)  # it has looked twice
     assert not httpx.get(f"{server.url}/v1/system/status").json()["workers"]
+
+
+def test_recent_requests_are_listed_with_their_ids(page: Page, server: Server) -> None:
+    httpx.get(f"{server.url}/v1/vision/tasks", headers={"x-request-id": "to-be-found"}).raise_for_status()
+    enter(page, "system")
+    expect(page.locator("table.log tr", has_text="to-be-found")).to_contain_text("GET /v1/vision/tasks")
 
 
 def test_a_broken_file_is_a_sentence_in_its_place(page: Page, tmp_path: Path) -> None:
