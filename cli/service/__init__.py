@@ -3,7 +3,7 @@
 What `make install | uninstall | start | stop | restart | status | logs` and the `atelier` command call:
 
     service = cli.service.here("user")      # or "system"
-    service.install(config)                 # writes its files, enables and starts it
+    service.install(config)                 # writes its files, enables and starts it; says what is left to do
     service.start(); service.stop(); service.restart(); service.uninstall()
     service.state()                         # a State
     service.logs(follow=True, lines=100)    # this process becomes journalctl

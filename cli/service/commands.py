@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +37,10 @@ def install(
             install_environments(settings.load(config, {**os.environ, **chosen.environment()}))
         except (settings.ConfigurationError, StartError) as error:
             raise ServiceError(str(error)) from None
-        chosen.install(config)
+        left = chosen.install(config)
         print(f"installed and started: {chosen.path}\nits variables: {chosen.variables}")
+    if left:
+        print(left, file=sys.stderr)
 
 
 @app.command()

@@ -70,8 +70,11 @@ class Service(ABC):
         """What `path` holds."""
 
     @abstractmethod
-    def install(self, config: Path) -> None:
-        """Write the files, and have it start now and whenever the machine does. Again: with what has changed since."""
+    def install(self, config: Path) -> str:
+        """Write the files, and have it start now and whenever the machine does. Again: with what has changed since.
+
+        Returns what is left to do by hand; mostly nothing.
+        """
 
     @abstractmethod
     def uninstall(self) -> None:

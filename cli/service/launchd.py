@@ -61,7 +61,7 @@ class Launchd(Service):
             properties["UserName"] = os.environ.get("SUDO_USER") or "nobody"
         return plistlib.dumps(properties).decode()
 
-    def install(self, config: Path) -> None:
+    def install(self, config: Path) -> str:
         """Write the property list and load it."""
         if self.scope == "system" and (os.geteuid() != 0 or not os.environ.get("SUDO_USER")):
             raise ServiceError("a service of the system needs root, and a user to run as: sudo make install SYSTEM=1")
@@ -70,6 +70,7 @@ class Launchd(Service):
         write(self.path, self.definition(config))
         self.stop()
         self.start()
+        return ""
 
     def uninstall(self) -> None:
         """Unload and remove it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
 import os
-import shutil
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -144,7 +144,7 @@ class Systemd(Service):
         """Those of the unit, and of its file."""
         return ({"ATELIER_HOME": str(STATE)} if self.scope == "system" else {}) | super().environment()
 
-    def install(self, config: Path) -> None:
+    def install(self, config: Path) -> str:
         """Write the unit and its variables, and start it now and at every start of the machine."""
         self._require_manager()
         if self.scope == "system":
@@ -157,10 +157,16 @@ class Systemd(Service):
         write(self.path, self.definition(config))
         self._systemctl("daemon-reload")
         self._systemctl("enable", NAME)
-        if self.scope == "user" and shutil.which("loginctl"):
-            # else it would start with the user's first login, and end with the last
-            run("loginctl", "enable-linger")
         self._systemctl("restart", NAME)
+        if self.scope == "system":
+            return ""
+        # else it would start with the user's first login, and end with the last
+        account = getpass.getuser()
+        try:
+            run("loginctl", "enable-linger", account)
+        except ServiceError as error:
+            return f"it ends with your last login ({error}); to have it stay: sudo loginctl enable-linger {account}"
+        return ""
 
     def uninstall(self) -> None:
         """Stop and remove the unit."""
