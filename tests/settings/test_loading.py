@@ -8,6 +8,7 @@ import pytest
 
 import settings
 from settings import ConfigurationError
+from settings.environment import _MORE_KEYS, _OPENAI, VARIABLES
 from tests.settings.mistakes import MINIMAL, mistake
 
 ROOT = Path(__file__).parent.parent.parent
@@ -126,6 +127,26 @@ def test_what_kubernetes_says_of_a_service_is_not_taken_for_a_port(caplog: pytes
     assert mistake(MINIMAL, {"REDIS_PORT": "http://10.96.0.11"}).startswith(
         "cache.redis_port (from REDIS_PORT): 'http:"
     )
+
+
+@pytest.mark.parametrize("home", [{}, {"REDIS_HOST": "cache"}])
+def test_no_service_of_any_name_in_the_same_namespace_changes_a_setting(home: dict[str, str]) -> None:
+    """What Kubernetes puts into a container's environment, for services that are called as our variables begin."""
+    names = {name.rpartition("_PORT")[0] for name in [*VARIABLES, "GATEWAY_PORT", "FILE_SERVER_PORT"]}
+    words = [name.split("_") for name in [*VARIABLES, *_MORE_KEYS, *_OPENAI, "ATELIER_MEMORY", "FILE_SERVER_PORT"]]
+    names |= {"_".join(each[:count]) for each in words for count in range(1, len(each) + 1)}
+    services: dict[str, str] = {}
+    for name in filter(None, names):
+        address = "tcp://10.96.0.11:6379"
+        services |= {
+            f"{name}_SERVICE_HOST": "10.96.0.11", f"{name}_SERVICE_PORT": "6379", f"{name}_SERVICE_PORT_WEB": "6379",
+            f"{name}_PORT": address, f"{name}_PORT_6379_TCP": address, f"{name}_PORT_6379_TCP_PROTO": "tcp",
+            f"{name}_PORT_6379_TCP_PORT": "6379", f"{name}_PORT_6379_TCP_ADDR": "10.96.0.11",
+        }  # fmt: skip
+    assert {"REDIS_PORT", "FILE_SERVER_PORT", "GATEWAY_PORT", "ATELIER_PORT"} <= services.keys()
+    assert settings.validate(MINIMAL, {**services, **home}) == settings.validate(MINIMAL, home)
+    for name in ("PORT", "GATEWAY_PORT", "FILE_SERVER_PORT", "ATELIER_MEMORY"):
+        assert settings.variable(services, name) is None
 
 
 def test_a_mistake_in_the_settings_of_the_prompt_writer_is_one_line_without_the_key() -> None:

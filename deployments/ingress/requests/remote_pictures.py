@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import httpx
@@ -90,7 +90,7 @@ async def _public_address(url: httpx.URL, param: str, settings: Settings) -> str
         raise invalid(param, f"{param}: only http and https URLs are fetched")
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
-        found = await NAMES.run(socket.getaddrinfo, url.host, port, type=socket.SOCK_STREAM)
+        found = await _look_up(url.host, port)
     except OSError as error:
         raise invalid(param, f"{param}: the host of the URL has no address") from error
     addresses = [str(entry[4][0]) for entry in found]
@@ -98,6 +98,30 @@ async def _public_address(url: httpx.URL, param: str, settings: Settings) -> str
         if not _is_public(address) and f"{url.host}:{port}" not in settings.remote_image_hosts:
             raise invalid(param, f"{param}: the host of the URL is not public")
     return addresses[0]
+
+
+_AddressInfo = list[tuple[Any, ...]]
+_looking: dict[tuple[asyncio.AbstractEventLoop, str, int], asyncio.Task[_AddressInfo]] = {}
+
+
+async def _look_up(host: str, port: int) -> _AddressInfo:
+    """What the system's resolver says of a host: asked once for all who want to know it at the same time.
+
+    So a name that is never answered takes one of the threads, however many ask for it. Raises `OSError`.
+    """
+    key = (asyncio.get_running_loop(), host, port)
+    looking = _looking.get(key)
+    if looking is None:
+        looking = asyncio.create_task(NAMES.run(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+        looking.add_done_callback(lambda done: _has_looked(key, done))
+        _looking[key] = looking
+    return await asyncio.shield(looking)
+
+
+def _has_looked(key: tuple[asyncio.AbstractEventLoop, str, int], looked: asyncio.Task[_AddressInfo]) -> None:
+    del _looking[key]
+    if not looked.cancelled():
+        looked.exception()  # all who asked may have left
 
 
 def _is_public(address: str) -> bool:

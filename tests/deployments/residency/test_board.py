@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
 import pytest
 
 from deployments.residency import board
-from deployments.residency.board import ReplicaStatus, ResidencyStatus, from_note
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus, from_note
 from deployments.residency.plan import Needs, Rules
 from deployments.states import ReplicaState
 
@@ -22,6 +23,29 @@ def test_a_note_of_a_newer_version_is_read_without_what_is_new(kind: type) -> No
 @pytest.mark.parametrize("kind", [ResidencyStatus, Rules, Needs])
 def test_a_note_of_an_older_version_is_read_with_defaults(kind: type) -> None:
     assert from_note(kind, {}) == kind()
+
+
+def test_everything_that_another_version_left_on_the_board_is_read_by_who_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ingress and the policy read the same store, after an upgrade in a cluster that went on."""
+    values: dict[str, bytes] = {}
+    store = ReplicaStatusStore("atelier")
+    monkeypatch.setattr(store._notes, "put", values.__setitem__)
+    monkeypatch.setattr(store._notes, "get", values.get)
+    monkeypatch.setattr(store._notes, "keys", lambda prefix: [key for key in values if key.startswith(prefix)])
+    store.put(STATUS)
+    store.publish({"a": ResidencyStatus(loads=2), "b": ResidencyStatus(is_too_large=True)})
+    for key, value in values.items():
+        note = json.loads(value)
+        for each in note.values() if key.endswith("verdicts") else [note]:
+            each["of a newer version"] = {"more": [1]}
+            each.pop("evictions", None)
+            each.pop("beats", None)
+        values[key] = json.dumps(note).encode()
+    values["atelier:facts:b-1"] = b'{"alias": "b", "of": "a version that said nothing else"}'
+    assert store.facts() == [STATUS]
+    assert store.verdicts() == {"a": ResidencyStatus(loads=2), "b": ResidencyStatus(is_too_large=True)}
 
 
 def test_a_replica_of_a_newer_version_is_still_known() -> None:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.middleware.authentication import Keys
 from deployments.ingress.middleware.caller_limits import CallerLimits
+from deployments.ingress.middleware.peers import PEER, PROOF_VARIABLE
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.policy import Policy, apply
 from stores.api_keys import ApiKeyFile, Limits
@@ -187,6 +188,27 @@ async def test_an_address_is_that_of_the_nearest_who_is_no_trusted_proxy_and_of_
         async with client(app, peer) as http:
             statuses.append((await http.get("/docs", headers={"X-Forwarded-For": forwarded})).status_code)
     assert statuses == [200, 429 if are_one else 200]
+
+
+@pytest.mark.parametrize("token", [None, "the-token-of-this-start"])
+@pytest.mark.parametrize("forged", ["{}", "guessed {}", " {}"])
+async def test_a_caller_cannot_choose_an_address_by_the_header_that_haproxy_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, forged: str
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    monkeypatch.delenv(PROOF_VARIABLE, raising=False)
+    if token:
+        monkeypatch.setenv(PROOF_VARIABLE, token)
+    app = make_app(tmp_path, {"ATELIER_RATE": "1/hour"})
+    statuses = []
+    async with client(app, "127.0.0.1") as http:
+        for number in (1, 2):
+            headers = {PEER: forged.format(f"198.51.100.{number}")}
+            statuses.append((await http.get("/docs", headers=headers)).status_code)
+        if token:
+            headers = {PEER: f"{token} 198.51.100.3"}  # as HAProxy does
+            statuses.append((await http.get("/docs", headers=headers)).status_code)
+    assert statuses == [200, 429, 200][: len(statuses)]
 
 
 async def test_as_many_requests_as_allowed_run_at_once_and_an_ended_one_makes_room(tmp_path: Path) -> None:
