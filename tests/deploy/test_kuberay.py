@@ -151,6 +151,8 @@ def test_pods_have_no_privileges_their_keys_and_shared_memory(overlay: str) -> N
         assert pod["restartPolicy"] == "Never"
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        # else Serve, without HAProxy, opens its port on the head alone, which is not behind the Service
+        assert {"name": "RAY_SERVE_ENABLE_DIRECT_INGRESS", "value": "0"} in container["env"]
         assert container["envFrom"] == [{"secretRef": {"name": "atelier"}}]  # not optional: no open server by mistake
         assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     for group in cluster(overlay)["workerGroupSpecs"]:
