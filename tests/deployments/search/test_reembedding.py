@@ -20,6 +20,7 @@ from stores.errors import (
     EmbedderChanged,
 )
 from stores.index.records import Embedder
+from stores.index.reembedding import Progress, Reembedding
 from stores.objects import FileStore
 from tests.api.pictures import png, scene
 from tests.deployments.search.searching import COLOURS, ColourEmbedder, eventually, open_search, picture
@@ -174,4 +175,26 @@ async def test_the_old_model_serves_while_pictures_are_embedded_again(
 
     await eventually(is_ready)
     assert (await second.search_text("p", "green", 1))[0][0].id == ids["green"]
+    await asyncio.to_thread(second.close)
+
+
+async def test_however_often_the_state_is_asked_for_all_pictures_are_counted_once(
+    tmp_path: Path, embedder: DeploymentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_search(tmp_path, embedder)
+    await first.add("p", "a.png", picture(COLOURS["red"]))
+    await asyncio.to_thread(first.close)
+    counts: list[Progress] = []
+    really = Reembedding.progress
+
+    def count(index: Reembedding) -> Progress:
+        counts.append(really(index))
+        return counts[-1]
+
+    monkeypatch.setattr(Reembedding, "progress", count)
+    monkeypatch.setattr("deployments.search.deployment._EMBED_SECONDS", 60)
+    second = open_search(tmp_path, embedder, Embedder("colours v2"))
+    states = [await second.state() for _ in range(50)]
+    assert {(each["state"], each["done"], each["total"]) for each in states} == {("embedding", 0, 1)}
+    assert len(counts) == 1
     await asyncio.to_thread(second.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import uuid
 from collections.abc import AsyncIterator
 from functools import partial
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from PIL import Image
 from ray import serve
 
 import settings as configuration
@@ -243,3 +245,32 @@ async def test_pictures_are_every_keys_and_a_project_is_an_admins_to_delete(http
     assert (await http.get(tree)).json()["images"] == [blue]
     http.headers["X-API-Key"] = "root"
     assert (await http.delete("/v1/projects/p")).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [(b'{"delete": "perhaps"}', "delete"), (b'{"delet": true}', "delet"), (b"delete", None), (b"[true]", None)],
+)
+async def test_a_collection_of_garbage_does_what_its_body_says_or_nothing(
+    http: httpx.AsyncClient, tmp_path: Path, body: bytes, param: str | None
+) -> None:
+    record = await upload(http, TREES[1], "red")
+    orphan = record["r2_key"].replace(record["id"], NOBODY)
+    FileStore(tmp_path / "files").put(orphan, b"of no record")
+    headers = {"Content-Type": "application/json"}
+    refused = await http.post("/api/admin/search/gc", content=body, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+    found = (await http.post("/api/admin/search/gc", json={})).json()
+    assert (found["orphans"], found["deleted"]) == ([orphan], 0)
+
+
+async def test_a_picture_of_one_column_is_added_and_found_by_itself(http: httpx.AsyncClient) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (1, 8000), "green").save(file, "PNG")
+    record = (await http.post(TREES[1], files={"file": ("thin.png", file.getvalue())})).raise_for_status().json()
+    assert (record["width"], record["height"]) == (1, 8000)
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    found = (await http.post(f"{TREES[1]}/search", json={"image": url})).raise_for_status().json()
+    assert found["results"][0]["id"] == record["id"]
+    small = await http.get(f"{TREES[1]}/{record['id']}/thumbnail")
+    assert (small.status_code, small.headers["content-type"]) == (200, "image/webp")
