@@ -6,6 +6,7 @@ import { number, t } from './words.js';
 
 const UNDER_WAY = 'atelier-under-way'; // the ids of this tab's jobs
 const LOOK_MS = 700;
+const AGAIN_MS = 500;
 
 /** `{key, id, work, state, progress, step, steps, waits, partials, error}`, newest first. */
 export const jobs = cell([]);
@@ -66,13 +67,17 @@ async function begin(work, id, isSent) {
   }
 }
 
+const isWhole = (job) => job.completed.size >= (job.work.sent.n ?? 1);
+
 /** Send a job and take what it gives, over as many connections as that needs. */
 async function follow(job) {
-  while (job.completed.size < (job.work.sent.n ?? 1)) {
+  for (;;) {
     try {
       if (!job.isSent) await send(job);
       job.isSent = true;
       await receive(await call(`v1/jobs/${job.id}/events`, { signal: job.stopper.signal }), job);
+      if (isWhole(job)) return;
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS)); // it was cut short between two events
     } catch (failed) {
       if (failed.code === 'offline') {
         await untilBack(job.stopper.signal);
