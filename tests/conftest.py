@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,8 +21,20 @@ _SECONDS = "atelier/seconds"
 _seconds: defaultdict[str, float] = defaultdict(float)
 """What each file, or folder, of tests has taken in this run."""
 _need_the_server = pytest.StashKey[frozenset[str]]()
+_of_this_process = ExitStack()
 _shared = ExitStack()
 """What ends with the last test that needs it."""
+
+
+def pytest_configure() -> None:
+    """Locks of loads in a folder of this process alone: they would have its models wait for those of the others."""
+    folder = tempfile.TemporaryDirectory(prefix="atelier-tests-")
+    _of_this_process.enter_context(folder)
+    os.environ["XDG_RUNTIME_DIR"] = folder.name
+
+
+def pytest_unconfigure() -> None:
+    _of_this_process.close()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -91,7 +91,9 @@ def command(config: Path | None) -> list[str]:
 
 def environment(home: Path, **environ: str) -> dict[str, str]:
     """Nothing of the developer's own settings."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR") if name in os.environ
+    }
     return {**kept, "ATELIER_HOME": str(home), **environ}
 
 
