@@ -89,5 +89,5 @@ def in_order(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:
 
 
 def _looks_long(item: pytest.Item) -> bool:
-    starts_servers = start_server in vars(getattr(item, "module", None) or object).values()
+    starts_servers = any(each is start_server for each in vars(getattr(item, "module", None) or object).values())
     return starts_servers or item.get_closest_marker("timeout") is not None
