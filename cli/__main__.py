@@ -14,6 +14,7 @@ import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.searc
 from cli.check import check
 from cli.fleet import evict, load, models
 from cli.keys import app as keys
+from cli.pull import pull
 from cli.say import say
 from cli.search import app as search
 from cli.service.commands import app as service
@@ -23,6 +24,7 @@ from cli.up import up
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
 app.command()(up)
 app.command()(check)
+app.command()(pull)
 app.command()(models)
 app.command()(load)
 app.command()(evict)

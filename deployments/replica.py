@@ -23,7 +23,7 @@ from deployments.executors import yield_to_others
 from deployments.residency.presence import Presence
 from deployments.serve_internals import log_request_ids
 from models.catalog import create_engine
-from models.checkpoints import download, hub_id, without_hub
+from models.checkpoints import download, without_hub
 from models.engine import Engine
 from models.entry import ModelEntry
 from models.errors import Cancelled, DeviceLost, InferenceFailed, ModelError, OutOfMemory
@@ -100,10 +100,11 @@ class ModelReplica(Generic[E]):
 
     def _download(self) -> bool:
         """Before its turn to load, which a slow hub would otherwise keep from every model; whether the hub answers."""
-        if not self.engine.is_on_hub or hub_id(self.engine.entry.checkpoint) is None:
+        sources = self.engine.hub_sources(self.engine.entry)
+        if not sources:
             return True
         with self.presence.downloading() as note:
-            return download(self.engine.entry, note)
+            return download(sources, note)
 
     def _load_in_turn(self) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from models.checkpoints import local_folder
+from models.checkpoints import HubSource, local_folder
 from models.embedding.engine import EmbeddingEngine
 from models.engine import Engine
 from models.entry import ModelEntry
@@ -85,6 +85,15 @@ def embeds_pictures(entry: ModelEntry) -> bool:
     """Whether a model embeds pictures too, not texts alone."""
     found = engine_class(entry.engine)
     return issubclass(found, EmbeddingEngine) and found.takes_pictures
+
+
+def hub_sources(entry: ModelEntry) -> list[HubSource]:
+    """What a model takes from the hub, its checkpoint first; nothing where that is on disk or the model elsewhere.
+
+    Raises:
+        CheckpointError: what is written as a path leads nowhere.
+    """
+    return engine_class(entry.engine).hub_sources(entry)
 
 
 def estimated_bytes(entry: ModelEntry) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from models.entry import ModelEntry
 
 logger = logging.getLogger("ray.serve")
+
+Note = Callable[[int, int], object]
+"""Hears of the bytes that are there, and of those in all."""
 
 _HUB_SECONDS: Final = 10.0
 _PROGRESS_SECONDS: Final = 0.5
@@ -74,37 +79,101 @@ def hub_id(checkpoint: str) -> str | None:
     return None if is_on_disk or name.count("/") != 1 else name
 
 
-def download(entry: ModelEntry, note: Callable[[int, int], object]) -> bool:
-    """Have on disk what a load of a checkpoint will want from the hub; `note` hears of bytes there and bytes in all.
+@dataclass(frozen=True)
+class HubSource:
+    """What a model loads of one repository of the hub; see `chosen_files` for what is taken of it.
 
-    False when the hub does not answer: what is on disk already may still be enough. What is chosen is what most
-    libraries load; anything else is left for them to download as they load.
+    `variant` and `replaced` are as there. `file`: only this one is wanted. `is_whole`: everything is.
     """
-    name = hub_id(entry.checkpoint)
-    if name is None:
-        return True
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    if HF_HUB_OFFLINE:
-        return False
+    name: str
+    revision: str | None = None
+    variant: str | None = None
+    replaced: tuple[str, ...] = ()
+    file: str | None = None
+    is_whole: bool = False
+
+
+def download(sources: Sequence[HubSource], note: Note) -> bool:
+    """Have on disk what a load will want from the hub; `note` hears of bytes there and bytes in all, of each source.
+
+    False when the first, the checkpoint itself, cannot be had: what is on disk already may still be enough. What goes
+    wrong with the others is logged only, as a model may do without them until they are used.
+    """
+    is_had = True
+    for number, source in enumerate(sources):
+        try:
+            fetch(source, note)
+        except CheckpointError as error:
+            logger.warning("%s", error)
+            is_had = is_had and number > 0
+    return is_had
+
+
+def fetch(source: HubSource, note: Note) -> None:
+    """Have on disk what is loaded of a repository: whole files stay, begun ones go on, damaged ones go.
+
+    What is chosen is what most libraries load; anything else is left for them to download as they load.
+
+    Raises:
+        CheckpointError: in one line, with what to do where something can be done.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise CheckpointError(f"{source.name} is not looked for: HF_HUB_OFFLINE keeps everything from the hub")
     try:
-        info = HfApi().model_info(name, revision=entry.revision, timeout=_HUB_SECONDS, files_metadata=True)
-        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-        components = _components(name, info.sha) if "model_index.json" in sizes else None
-        loading = entry.options.get("loading", {})
-        replaced = {_UNUSED, "transformer"} if loading.get("gguf") else {_UNUSED}
-        chosen = chosen_files(sizes, components, loading.get("variant"), replaced)
-        modules = _modules(name, info.sha) if "modules.json" in sizes else ()
-        wanted = {file: sizes[file] for file in (*chosen, *module_files(sizes, modules))}
-        if wanted and _bytes_on_disk(name, info.sha, wanted) < sum(wanted.values()):
-            logger.info("%s: %.1f MB are downloaded", entry.checkpoint, sum(wanted.values()) / 1e6)
-            with _watched(lambda: note(_bytes_on_disk(name, info.sha, wanted), sum(wanted.values()))):
-                snapshot_download(name, revision=entry.revision, allow_patterns=[glob.escape(file) for file in wanted])
-    except Exception as error:  # noqa: BLE001 - whatever it is, the load says what is missing
-        logger.warning("%s could not be downloaded: %s", entry.checkpoint, error)
-        return False
-    return True
+        _fetch(source, note)
+    except Exception as error:  # whatever it is: the hub's client, the network and the disk have families of their own
+        raise CheckpointError(f"{source.name} could not be downloaded: {_what_helps(source.name, error)}") from error
+
+
+def _fetch(source: HubSource, note: Note) -> None:
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+
+    name = source.name
+    info = HfApi().model_info(name, revision=source.revision, timeout=_HUB_SECONDS, files_metadata=True)
+    wanted = _wanted_files(source, info.sha, {file.rfilename: file.size or 0 for file in info.siblings or ()})
+    total = sum(wanted.values())
+    for file in _damaged(name, info.sha, wanted):
+        logger.warning("%s: %s is not of the size that the hub says, and is downloaded again", name, file)
+        hf_hub_download(name, file, revision=info.sha, force_download=True)
+    if _whole_bytes(name, info.sha, wanted) == total:
+        note(total, total)
+        return
+    logger.info("%s: %.1f MB are downloaded", name, total / 1e6)
+    with _watched(lambda: note(_bytes_on_disk(name, info.sha, wanted), total)):
+        snapshot_download(name, revision=source.revision, allow_patterns=[glob.escape(file) for file in wanted])
+
+
+def _wanted_files(source: HubSource, revision: str | None, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Of a repository's files those that are loaded, with their bytes."""
+    if source.is_whole:
+        return dict(sizes)
+    if source.file is not None:
+        if source.file not in sizes:
+            raise CheckpointError(f"it has no {source.file}")
+        return {source.file: sizes[source.file]}
+    components = _components(source.name, revision) if "model_index.json" in sizes else None
+    chosen = chosen_files(sizes, components, source.variant, {_UNUSED, *source.replaced})
+    modules = _modules(source.name, revision) if "modules.json" in sizes else ()
+    return {file: sizes[file] for file in (*chosen, *module_files(sizes, modules))}
+
+
+def _what_helps(name: str, error: Exception) -> str:
+    """What went wrong with a download, and what a person can do, in one line."""
+    from huggingface_hub import constants, errors
+
+    page = f"{constants.ENDPOINT}/{name}"
+    if isinstance(error, errors.GatedRepoError):
+        return f"its licence has to be accepted at {page}, by the account of `hf auth login` (or HF_TOKEN)"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"there is no {page}, or it is private and needs `hf auth login` (or HF_TOKEN)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{page} has no such revision"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk of {constants.HF_HUB_CACHE} is full; HF_HOME names another folder"
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 @contextmanager
@@ -173,15 +242,31 @@ def _components(name: str, revision: str | None) -> list[str]:
 
 
 def _bytes_on_disk(name: str, revision: str | None, wanted: Mapping[str, int]) -> int:
-    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name
 
-    whole = sum(
+    blobs = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "blobs"
+    return _whole_bytes(name, revision, wanted) + sum(_size(path) for path in blobs.glob("*.incomplete"))
+
+
+def _whole_bytes(name: str, revision: str | None, wanted: Mapping[str, int]) -> int:
+    from huggingface_hub import try_to_load_from_cache
+
+    return sum(
         size for file, size in wanted.items() if isinstance(try_to_load_from_cache(name, file, revision=revision), str)
     )
-    blobs = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "blobs"
-    return whole + sum(_size(path) for path in blobs.glob("*.incomplete"))
+
+
+def _damaged(name: str, revision: str | None, wanted: Mapping[str, int]) -> list[str]:
+    """Files that are in the cache with fewer or more bytes than the hub says."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = {file: try_to_load_from_cache(name, file, revision=revision) for file in wanted}
+    return [
+        file
+        for file, path in found.items()
+        if isinstance(path, str) and wanted[file] and _size(Path(path)) != wanted[file]
+    ]
 
 
 def _size(path: Path) -> int:

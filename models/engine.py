@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from models.checkpoints import local_folder
+from models.checkpoints import HubSource, hub_id, local_folder
 from models.devices import first_line, free_device_cache, is_device_lost, is_out_of_memory
 from models.entry import ModelEntry
 from models.errors import CheckpointError, DeviceLost, ModelError, OutOfMemory
@@ -107,6 +107,17 @@ class Engine(ABC):
             raise CheckpointError(f"{entry.checkpoint!r}: {cls.marker} cannot be read: {first_line(error)}") from None
         if isinstance(config, dict) and (wrong := cls._mismatch(config)):
             raise CheckpointError(f"{entry.checkpoint!r} {wrong}")
+
+    @classmethod
+    def hub_sources(cls, entry: ModelEntry) -> list[HubSource]:
+        """What a load takes from the hub, the checkpoint itself first; nothing where that is on disk or elsewhere."""
+        name = hub_id(entry.checkpoint) if cls.is_on_hub else None
+        return [] if name is None else [HubSource(name, entry.revision, is_whole=cls._takes_whole_repository(entry))]
+
+    @classmethod
+    def _takes_whole_repository(cls, entry: ModelEntry) -> bool:  # noqa: ARG003 - for those who override it
+        """Whether a load takes everything that a repository holds, rather than what most libraries do."""
+        return False
 
     @classmethod
     def _mismatch(cls, config: Mapping[str, Any]) -> str | None:  # noqa: ARG003 - for those who override it

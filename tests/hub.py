@@ -22,11 +22,15 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """Every repository is `folder`. Bodies of weights come only while `flows` is set, all else only while `answers` is.
 
-    `asked` has the paths of all requests; `stalled` is set once somebody waits for weights.
+    `asked` has the paths of all requests; `stalled` is set once somebody waits for weights. While `is_gated`,
+    files are refused for want of an accepted licence.
     """
+
+    url = ""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.is_gated = False
         self.flows, self.answers, self.stalled = threading.Event(), threading.Event(), threading.Event()
         self.flows.set()
         self.answers.set()
@@ -44,7 +48,7 @@ def running_hub(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> I
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
+    endpoint = hub.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
@@ -86,9 +90,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _file(self, name: str, *, with_body: bool) -> None:
             found = hub.files().get(name)
-            if found is None:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
+            if found is None or hub.is_gated:
+                self.send_response(404 if found is None else 403)
+                self.send_header("X-Error-Code", "EntryNotFound" if found is None else "GatedRepo")
                 self.send_header("X-Repo-Commit", REVISION)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

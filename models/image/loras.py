@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.checkpoints import local_folder
+from models.checkpoints import HubSource, hub_id, local_folder
 from models.devices import first_line, is_out_of_memory
 from models.errors import CheckpointError, InferenceFailed, InvalidInput
 from models.tasks import LoraUse
@@ -104,6 +104,16 @@ class Loras:
 
     def _adapters(self) -> set[str]:
         return {name for names in self._pipeline.get_list_adapters().values() for name in names}
+
+
+def lora_sources(sources: Iterable[LoraSource]) -> list[HubSource]:
+    """What the adapters take from the hub."""
+    found = [(source, hub_id(source.checkpoint)) for source in sources if not _is_file(source.checkpoint)]
+    return [HubSource(name, source.revision, file=source.weight_name) for source, name in found if name is not None]
+
+
+def _is_file(checkpoint: str) -> bool:
+    return Path(checkpoint).expanduser().is_file()
 
 
 def _found(name: str, checkpoint: str) -> str:

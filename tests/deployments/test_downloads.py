@@ -15,6 +15,7 @@ from deployments.embedding import Embedding
 from deployments.residency.presence import Presence
 from deployments.voice import Voice
 from models import checkpoints
+from models.catalog import hub_sources
 from models.checkpoints import download, local_folder
 from models.entry import ModelEntry
 from models.errors import CheckpointError
@@ -97,9 +98,9 @@ async def test_a_checkpoint_that_cannot_be_had_is_an_error_and_is_tried_again(
 
 
 def test_what_is_there_already_is_not_downloaded_again(hub: Hub) -> None:
-    assert download(FROM_HUB, lambda *_: None)
+    assert download(hub_sources(FROM_HUB), lambda *_: None)
     before = len(hub.asked)
-    assert download(FROM_HUB, lambda *_: None)
+    assert download(hub_sources(FROM_HUB), lambda *_: None)
     assert len(hub.asked) == before + 1
 
 

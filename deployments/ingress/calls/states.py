@@ -82,8 +82,14 @@ class Standing:
 
     @property
     def reason(self) -> str | None:
-        """`why` in words."""
-        return None if self.why is None else self.why.text(self.verdict.waits_for)
+        """`why` in words; of a download also how far it is."""
+        if self.why is None:
+            return None
+        text = self.why.text(self.verdict.waits_for)
+        if self.why is Reason.DOWNLOADING and self.facts is not None and self.facts.download_bytes:
+            done, total = self.facts.downloaded_bytes, self.facts.download_bytes
+            return f"{text}: {done / 1e9:.1f} of {total / 1e9:.1f} GB, {100 * done // total} %"
+        return text
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pydantic import Field
 from models import checkpoints, devices
 from models.embedding.engine import EmbeddingEngine
 from models.engine import Options
+from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError
 
 if TYPE_CHECKING:
@@ -137,6 +138,10 @@ class OpenClipEngine(EmbeddingEngine):
         self._tokenizer = open_clip.get_tokenizer(name)
         with torch.inference_mode():
             self._dimension = self._model.encode_text(self._tokenizer(["a"]).to(self._device)).shape[-1]
+
+    @classmethod
+    def _takes_whole_repository(cls, entry: ModelEntry) -> bool:
+        return entry.revision is not None  # as below
 
     def _open_clip_name(self) -> str:
         checkpoint = self.entry.checkpoint

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cachetools import LRUCache
 from pydantic import Field
 
 from models import checkpoints, devices
+from models.checkpoints import HubSource
 from models.engine import Options
 from models.entry import ModelEntry
 from models.errors import OutOfMemory
 from models.image.call_arguments import CallArguments, GuidanceArgument, check_calls
 from models.image.engine import ImageEngine, StepCallback
 from models.image.loading import Loading, alike_in_any_batch, load, step_cache, tune
-from models.image.loras import Loras, LoraSource
+from models.image.loras import Loras, LoraSource, lora_sources
 from models.image.model_index import index_on_disk, read_index
 from models.image.pipeline_tasks import (
     ONE_BY_ONE,
@@ -98,6 +100,18 @@ class DiffusionEngine(ImageEngine):
     marker: ClassVar[str] = "model_index.json"
     Options: ClassVar[type[Options]] = DiffusionOptions
     options: DiffusionOptions
+
+    @classmethod
+    def hub_sources(cls, entry: ModelEntry) -> list[HubSource]:
+        """The checkpoint without what a GGUF file takes the place of, Redux, and the adapters."""
+        options = DiffusionOptions.model_validate(entry.options)
+        replaced = ("transformer",) if options.loading.gguf else ()
+        sources = [
+            replace(source, variant=options.loading.variant, replaced=replaced) for source in super().hub_sources(entry)
+        ]
+        if options.redux and (name := checkpoints.hub_id(options.redux)):
+            sources.append(HubSource(name))
+        return [*sources, *lora_sources(options.loras.values())]
 
     def stream(self, job: ImageJob, on_step: StepCallback) -> Iterator[Image.Image]:
         """The pictures of the job, RGB, in order; those of a batch come together.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from models import checkpoints
+from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError
 from models.mlx_internals import use_speaker
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
@@ -63,6 +64,10 @@ class MlxSpeechEngine(CloningEngine[Reference]):
         if classify_model(model_type_from_config(config) or "") == "tts":
             return None
         return f"is a {kind} model, which mlx-audio does not speak with"
+
+    @classmethod
+    def _takes_whole_repository(cls, entry: ModelEntry) -> bool:  # noqa: ARG003 - as of every one
+        return True
 
     def _load(self) -> None:
         prepare_mlx(self.entry, "mlx-audio", ["scipy"])

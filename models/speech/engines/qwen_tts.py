@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from models import checkpoints, devices
+from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError
 from models.generation import keep_only_token_ids
 from models.speech.audio import resample
@@ -30,6 +31,10 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
 
     environment: ClassVar[str | None] = "qwen_tts"
     languages: ClassVar[tuple[str, ...]] = tuple(LANGUAGES)
+
+    @classmethod
+    def _takes_whole_repository(cls, entry: ModelEntry) -> bool:  # noqa: ARG003 - as of every one
+        return True
 
     def _load(self) -> None:
         device, dtype = devices.prepare_torch(self.entry, ["scipy"])

@@ -16,7 +16,8 @@ from deployments.ingress.calls import model_handle
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.states import ModelStates, Snapshot
 from deployments.ingress.errors import ApiError
-from deployments.residency.board import ResidencyStatus
+from deployments.residency.board import ReplicaStatus, ResidencyStatus
+from deployments.states import ReplicaState
 from models.errors import InvalidInput
 
 
@@ -147,6 +148,25 @@ async def test_a_model_that_does_not_start_in_time_is_a_503_and_its_call_is_canc
     replicas = Replicas([asyncio.Event()])
     assert await refusal(handle_of(replicas, COLD, start_timeout=0.05).call("work")) == (503, "model_starting")
     assert replicas.cancelled == 1
+
+
+async def test_a_model_that_is_still_being_downloaded_says_how_far_it_is() -> None:
+    there = ReplicaStatus(
+        "a",
+        "1",
+        "node",
+        1,
+        ReplicaState.DOWNLOADING,
+        since=0.0,
+        downloaded_bytes=4_100_000_000,
+        download_bytes=16_400_000_000,
+    )
+    handle = handle_of(
+        Replicas([asyncio.Event()]), Snapshot({"a": deployment("STARTING")}, [there], {}), start_timeout=0.05
+    )
+    with pytest.raises(ApiError, match=r"is being downloaded: 4\.1 of 16\.4 GB, 25 %") as refused:
+        await handle.call("work")
+    assert (refused.value.status, refused.value.code) == (503, "model_starting")
 
 
 async def test_a_model_that_fits_nowhere_is_refused_at_once() -> None:
