@@ -12,6 +12,7 @@ import typer
 
 import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.search
 from cli.check import check
+from cli.doctor import doctor
 from cli.fleet import evict, load, models
 from cli.keys import app as keys
 from cli.pull import pull
@@ -25,6 +26,7 @@ app = typer.Typer(name="atelier", help="Pictures, vision, image search and voice
 app.command()(up)
 app.command()(check)
 app.command()(pull)
+app.command()(doctor)
 app.command()(models)
 app.command()(load)
 app.command()(evict)

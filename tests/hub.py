@@ -78,6 +78,11 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             path = unquote(urlsplit(self.path).path)
             if "/resolve/" in path:
                 self._file(path.split("/resolve/")[1].partition("/")[2], with_body=with_body)
+            elif path.endswith("/auth-check") and hub.is_gated:
+                self.send_response(403)
+                self.send_header("X-Error-Code", "GatedRepo")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             elif "/tree/" in path:
                 entries = [
                     {"type": "file", "path": name, "size": each.stat().st_size, "oid": _etag(each)}
