@@ -122,7 +122,8 @@ def upgrade(
             configured = settings.load(config, {**os.environ, **(running.environment() if running else {})})
         except settings.ConfigurationError as error:
             raise ServiceError(str(error)) from None
-        upgrade.forward(config, configured.folder, [configured.search.database_in(configured.folder)], to)
+        databases = [configured.search.database_in(configured.folder)]
+        upgrade.forward(config, configured.folder, databases, to, configured.environments)
 
 
 @contextmanager

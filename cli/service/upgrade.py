@@ -53,7 +53,14 @@ class Upgrade:
         self._venv, self._venv_before = root / ".venv", root / ".venv.before"
         self._record = root / ".venv.before.json"
 
-    def forward(self, config: Path, home: Path, databases: Iterable[Path] = (), to: str | None = None) -> None:
+    def forward(
+        self,
+        config: Path,
+        home: Path,
+        databases: Iterable[Path] = (),
+        to: str | None = None,
+        environments: Iterable[str] = (),
+    ) -> None:
         """Bring it to `to` (a tag, branch or commit; None: what its upstream has).
 
         If the new version does not start, the old one is back as it was when this raises.
@@ -63,10 +70,10 @@ class Upgrade:
             home: ATELIER_HOME.
             databases: those that lie elsewhere.
             to: what is wanted.
+            environments: of the engines with packages of their own, which are installed before anything stops.
         """
         old = self._git("rev-parse", "HEAD")
-        if changed := self._git("status", "--porcelain", "--untracked-files=no"):
-            raise ServiceError(f"{self._root} has changes of its own ({changed.split()[-1]}); commit or stash them")
+        self._require_unchanged()
         if self._git("remote"):
             self._git("fetch", "--quiet", "--tags")
         new = self._git(
@@ -84,7 +91,7 @@ class Upgrade:
                 otherwise="has commits that its upstream has not; name a version",
             )
         self._say(f"preparing {new[:12]}: {self._git('log', '-1', '--format=%s', new)}")
-        with self._prepared(new, config):
+        with self._prepared(new, config, environments):
             backup = home / "backups" / f"upgrade-{time.strftime('%Y%m%d-%H%M%S')}"
             copies = keep([*kept(home), *databases], backup)
             self._say(f"copied {len(copies)} databases and files to {backup}")
@@ -94,12 +101,12 @@ class Upgrade:
             write(self._record, json.dumps(asdict(before)))
             shutil.rmtree(self._venv_before, ignore_errors=True)
             self._venv.rename(self._venv_before)
-            (self._new / ".venv").rename(self._venv)
-            self._git(*(["checkout", "--quiet", "--detach", new] if to else ["merge", "--quiet", "--ff-only", new]))
-        if self._service:
             try:
-                self._service.start()
-            except ServiceError as error:
+                (self._new / ".venv").rename(self._venv)
+                self._git(*(["checkout", "--quiet", "--detach", new] if to else ["merge", "--quiet", "--ff-only", new]))
+                if self._service:
+                    self._service.start()
+            except (ServiceError, OSError) as error:
                 self._say(f"{new[:12]} does not start: {error}")
                 self.back()
                 raise ServiceError(f"{new[:12]} did not start and {old[:12]} is back: {error}") from None
@@ -113,6 +120,7 @@ class Upgrade:
             raise ServiceError("there is no version before this one") from None
         if not self._venv_before.exists():
             raise ServiceError(f"{self._venv_before} is gone; check {version.commit[:12]} out and call `make run`")
+        self._require_unchanged()
         if self._service:
             self._service.stop()
         shutil.rmtree(self._venv, ignore_errors=True)
@@ -126,7 +134,7 @@ class Upgrade:
         self._say(f"{version.commit[:12]} is back")
 
     @contextlib.contextmanager
-    def _prepared(self, commit: str, config: Path) -> Iterator[None]:
+    def _prepared(self, commit: str, config: Path, environments: Iterable[str]) -> Iterator[None]:
         """A worktree of the commit with an environment of its own, gone afterwards."""
         self._remove_worktree()
         self._git("worktree", "add", "--quiet", "--detach", str(self._new), commit)
@@ -135,9 +143,18 @@ class Upgrade:
             config = config.resolve()
             checked = self._new / config.relative_to(self._root) if config.is_relative_to(self._root) else config
             self._call("the new version", [".venv/bin/python", "-m", "cli", "check", str(checked)])
+            for name in environments:
+                if (self._new / f"requirements.{name}.lock").exists():
+                    script = ["env", "PYTHON=.venv/bin/python", "sh", "deploy/environment.sh", name]
+                    self._call(f"the packages of {name}", script)
             yield
         finally:
             self._remove_worktree()
+
+    def _require_unchanged(self) -> None:
+        """Check that another version can be checked out, before anything stops for it."""
+        if changed := self._git("status", "--porcelain", "--untracked-files=no"):
+            raise ServiceError(f"{self._root} has changes of its own ({changed.split()[-1]}); commit or stash them")
 
     def _remove_worktree(self) -> None:
         if self._new.exists():

@@ -59,6 +59,7 @@ def root(tmp_path: Path) -> Path:
     git(origin, "init", "--quiet", "--initial-branch=main")
     for name, text in {
         "deploy/venv.sh": VENV, "cli/__init__.py": "", "cli/__main__.py": CHECK,
+        "deploy/environment.sh": 'cp "requirements.$1.lock" ".venv/$1"', "requirements.tts.lock": "tts==1\n",
         ".gitignore": ".venv\n.venv.before*\n.upgrade/\n", "serve_config.yaml": "good\n", "version": "1\n",
     }.items():  # fmt: skip
         (origin / name).parent.mkdir(exist_ok=True)
@@ -112,8 +113,9 @@ def state(root: Path) -> tuple[str, str, str]:
 
 def test_an_upgrade_exchanges_code_and_packages_between_stop_and_start_and_leads_back(root: Path, home: Path) -> None:
     server = Server(root, home / "search" / "images.db")
-    Upgrade(server, root).forward(root / "serve_config.yaml", home)
+    Upgrade(server, root).forward(root / "serve_config.yaml", home, environments=["tts", "gone"])
     assert state(root) == ("2", "2", "main")
+    assert (root / ".venv" / "tts").read_text() == "tts==1\n"  # the system's account could not install them
     assert server.done == ["stop", "start 2"]
     assert schema(home) == "2"
     assert not (root / ".upgrade").exists()
@@ -138,6 +140,28 @@ def test_a_version_that_does_not_start_is_replaced_by_the_old_one_with_its_datab
     (backup,) = (home / "backups").iterdir()
     with closing(sqlite3.connect(next((backup / "after").glob("*.db")))) as newer:
         assert newer.execute("SELECT version FROM schema").fetchone() == ("broken",)  # nothing is thrown away
+
+
+def test_code_that_cannot_be_exchanged_leaves_the_old_version_running(root: Path, home: Path) -> None:
+    (root.parent / "origin" / "notes").write_text("theirs")
+    release(root.parent / "origin", "3")
+    (root / "notes").write_text("mine")  # in the way, and not git's to overwrite
+    server = Server(root, home / "search" / "images.db")
+    with pytest.raises(ServiceError, match=r"did not start and \w+ is back: git in "):
+        Upgrade(server, root).forward(root / "serve_config.yaml", home)
+    assert server.done == ["stop", "stop", "start 1"]
+    assert state(root) == ("1", "1", "main")
+    assert (root / "notes").read_text() == "mine"
+    assert not (root / ".upgrade").exists()
+
+
+def test_changes_of_ones_own_keep_the_way_back_from_stopping_anything(root: Path, home: Path) -> None:
+    server = Server(root, home / "search" / "images.db")
+    Upgrade(server, root).forward(root / "serve_config.yaml", home)
+    (root / "version").write_text("mine\n")
+    with pytest.raises(ServiceError, match=r"changes of its own \(version\)"):
+        Upgrade(server, root).back()
+    assert server.done == ["stop", "start 2"]
 
 
 def test_a_configuration_that_the_new_version_refuses_changes_nothing(root: Path, home: Path) -> None:
