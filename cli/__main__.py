@@ -12,6 +12,7 @@ import typer
 
 import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.search
 from cli.check import check
+from cli.config_init import app as config
 from cli.doctor import doctor
 from cli.fleet import evict, load, models
 from cli.keys import app as keys
@@ -27,6 +28,7 @@ app.command()(up)
 app.command()(check)
 app.command()(pull)
 app.command()(doctor)
+app.add_typer(config, name="config")
 app.command()(models)
 app.command()(load)
 app.command()(evict)
