@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import plistlib
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -67,6 +68,9 @@ class Launchd(Service):
             raise ServiceError("a service of the system needs root, and a user to run as: sudo make install SYSTEM=1")
         self.write_variables(os.environ)
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.scope == "system":  # it runs as that user, who reads the one and writes into the other
+            for each in (self.variables, self.log.parent):
+                shutil.chown(each, os.environ["SUDO_USER"])
         write(self.path, self.definition(config))
         self.stop()
         self.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -27,6 +28,7 @@ ACCOUNT: Final = "atelier"
 SYSTEM_FOLDER: Final = Path("/etc/systemd/system")
 SYSUSERS: Final = Path("/etc/sysusers.d/atelier.conf")
 STATE: Final = Path("/var/lib/atelier")
+CACHE: Final = Path("/var/cache/atelier")
 
 _UNIT = """\
 # Written by `make install`; changes belong into {variables}, or `systemctl {flag}edit {name}`.
@@ -97,7 +99,7 @@ StateDirectory=atelier
 StateDirectoryMode=0750
 CacheDirectory=atelier
 CacheDirectoryMode=0750
-Environment=HOME={STATE} ATELIER_HOME={STATE} XDG_CACHE_HOME=/var/cache/atelier HF_HOME=/var/cache/atelier/huggingface
+Environment=HOME={STATE} ATELIER_HOME={STATE} XDG_CACHE_HOME={CACHE} HF_HOME={CACHE}/huggingface
 """
 
 
@@ -136,7 +138,7 @@ class Systemd(Service):
             stop=STOP_SECONDS,
             mistake=MISTAKE,
             protect_system="strict" if is_system else "full",
-            hardening=_SYSTEM_HARDENING if is_system else "",
+            hardening=_SYSTEM_HARDENING + self._writable() if is_system else "",
             target="multi-user.target" if is_system else "default.target",
         )
 
@@ -154,6 +156,8 @@ class Systemd(Service):
             python = ROOT / ".venv" / "bin" / "python"
             _require_readable(python, python.resolve(), config.resolve())
         self.write_variables(os.environ)
+        if self.scope == "system":
+            _make(*self._elsewhere())
         write(self.path, self.definition(config))
         self._systemctl("daemon-reload")
         self._systemctl("enable", NAME)
@@ -212,6 +216,15 @@ class Systemd(Service):
         unit = ["--unit", NAME] if self.scope == "system" else ["--user-unit", NAME]
         become("journalctl", *unit, "--lines", str(lines), *(["--follow"] if follow else []))
 
+    def _elsewhere(self) -> list[Path]:
+        """Folders for state and checkpoints that the variables name, outside those that the system's unit brings."""
+        variables = super().environment()
+        named = [Path(variables[name]) for name in ("ATELIER_HOME", "HF_HOME") if variables.get(name)]
+        return [each for each in named if not (each.is_relative_to(STATE) or each.is_relative_to(CACHE))]
+
+    def _writable(self) -> str:
+        return "".join(f'ReadWritePaths="-{_escaped(str(each))}"\n' for each in self._elsewhere())
+
     def _systemctl(self, *arguments: str) -> str:
         return run("systemctl", *self._flags, *arguments)
 
@@ -230,6 +243,17 @@ def _user_configuration() -> Path:
 def _require_root() -> None:
     if os.geteuid() != 0:
         raise ServiceError("a service of the system needs root: sudo make install SYSTEM=1")
+
+
+def _make(*folders: Path) -> None:
+    """Make those that are not there, for the service's account."""
+    for each in folders:
+        if not each.exists():
+            try:
+                each.mkdir(0o750, parents=True)
+                shutil.chown(each, ACCOUNT, ACCOUNT)
+            except (OSError, LookupError) as error:
+                raise ServiceError(f"cannot make {each} for {ACCOUNT}: {error}") from None
 
 
 def _require_readable(*paths: Path) -> None:

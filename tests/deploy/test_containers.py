@@ -13,6 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+import settings
 from cli.environment import ROOT, free_ports
 from tests.fresh import dockerfile
 from tests.prometheus_server import RULES, promtool, started
@@ -84,6 +85,16 @@ def test_the_dockerfile_has_both_targets_a_user_a_health_check_and_tini() -> Non
     for name, rest in lines:
         if name == "RUN":  # the work is in files, which can be carried out without Docker
             assert rest.startswith("sh "), rest
+
+
+def test_the_image_for_gpus_has_the_packages_of_the_engines_that_compose_starts_there() -> None:
+    _, *options, config = services("compose.gpu.yaml")["atelier"]["command"]
+    assert options == ["--config"]
+    wanted = settings.load(ROOT / config, {}).environments
+    lines = dockerfile.instructions()
+    stage = lines[lines.index(("FROM", "build AS build-cuda")) :]
+    assert stage[1] == ("ARG", f"ENVIRONMENTS={' '.join(wanted)}")
+    assert {f"requirements.{name}.lock" for name in wanted} <= set(dockerfile.committed())
 
 
 def test_the_image_has_all_that_serves_and_nothing_else() -> None:

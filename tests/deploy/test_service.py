@@ -86,6 +86,22 @@ def test_every_unit_holds_what_was_promised(scope: Scope, home: Path) -> None:
         assert unit["CapabilityBoundingSet"] == [""]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd is on Linux only")
+def test_the_systems_unit_may_write_into_folders_that_its_variables_name(tmp_path: Path) -> None:
+    class Elsewhere(Systemd):
+        variables = tmp_path / "environment"  # else /etc/atelier's
+
+    installed = Elsewhere("system")
+    assert "ReadWritePaths" not in settings_of(installed.definition(CONFIG))
+    installed.write_variables({"ATELIER_HOME": "/data/100% mine", "HF_HOME": "/var/cache/atelier/hub"})
+    assert settings_of(installed.definition(CONFIG))["ReadWritePaths"] == ['"-/data/100%% mine"']
+    unit = tmp_path / "atelier.service"
+    unit.write_text(installed.definition(CONFIG))
+    command = ["systemd-analyze", "--man=no", "--recursive-errors=no", "verify", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_names_that_mean_something_to_systemd_stay_names(home: Path, tmp_path: Path) -> None:
     odd = tmp_path / '100% "my" $config.yaml'
     (command,) = settings_of(Systemd("user").definition(odd))["ExecStart"]
