@@ -88,11 +88,7 @@ def embeds_pictures(entry: ModelEntry) -> bool:
 
 
 def hub_sources(entry: ModelEntry) -> list[HubSource]:
-    """What a model takes from the hub, its checkpoint first; nothing where that is on disk or the model elsewhere.
-
-    Raises:
-        CheckpointError: what is written as a path leads nowhere.
-    """
+    """What a model takes from the hub, its checkpoint first; nothing where that is on disk or the model elsewhere."""
     return engine_class(entry.engine).hub_sources(entry)
 
 

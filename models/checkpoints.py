@@ -74,9 +74,10 @@ def fingerprint(entry: ModelEntry) -> str:
 
 def hub_id(checkpoint: str) -> str | None:
     """The ORGANISATION/NAME of a checkpoint on the hub, None for one on disk or of another place."""
+    if checkpoint.startswith(("local-dir:", "builtin:", "/", ".", "~")):
+        return None  # whether it is there or not: loading says so
     name = checkpoint.removeprefix("hf-hub:")
-    is_on_disk = checkpoint.startswith("local-dir:") or local_folder(checkpoint) is not None
-    return None if is_on_disk or name.count("/") != 1 else name
+    return None if name.count("/") != 1 or local_folder(checkpoint) is not None else name
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def test_a_picture_model_takes_redux_and_the_adapters_of_the_hub_too(tmp_path: P
             "redux": "test/redux",
             "loras": {
                 "mine": {"checkpoint": str(adapter)},
+                "gone": {"checkpoint": "/nowhere/gone.safetensors"},
                 "theirs": {"checkpoint": "test/lora", "weight_name": "a.safetensors", "revision": "v2"},
             },
             "loading": {"variant": "fp16", "gguf": "/models/flux.gguf"},
