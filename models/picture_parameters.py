@@ -26,7 +26,7 @@ _USER_COMMENT: Final = 0x9286
 def parameters_of(job: ImageJob, seed: int, model: str, checkpoint: str) -> dict[str, Any]:
     """The parameters of the picture of `seed`, by the names of the API's fields; what was not given is absent.
 
-    Of a checkpoint in a folder only its name is told: where it lies is nobody's business who gets the picture.
+    A checkpoint in a folder is named without its path, which those who get the picture have no need of.
     """
     said = {
         "prompt": job.prompt,

@@ -155,7 +155,7 @@ def _picture(client: httpx.Client, model: str, seed: int) -> None:
 
 
 def _gpu_memory(work: Work) -> float:
-    """Bytes of the GPU that are in use, whoever uses them."""
+    """Bytes of the GPU that are in use, by any process."""
     if work.tiny:
         return 0.0
     import torch

@@ -27,7 +27,7 @@ _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 
 @dataclass(frozen=True)
 class Template:
-    """What a chat template does with what it is told.
+    """What a chat template does with messages and tools.
 
     `call_format` is how its model writes calls of tools, None where it knows no tools. `takes_strings`: a message may
     be a text instead of parts. `wants_text`: arguments are JSON text, not an object.
@@ -100,7 +100,7 @@ def probed(render: Render, special: Sequence[str], response_template: Mapping[st
 
 
 def told_tools(tools: Sequence[Tool], template: Template, control_tokens: re.Pattern[str]) -> list[Any] | None:
-    """The tools as the template reads them, without control tokens; None where it is told of none."""
+    """The tools as the template reads them, without control tokens; None where it gets none."""
     if not tools or template.call_format is None:
         return None
     text = json.dumps([described(tool) for tool in tools], ensure_ascii=False)
@@ -109,7 +109,7 @@ def told_tools(tools: Sequence[Tool], template: Template, control_tokens: re.Pat
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What a template raises where it is told something that it does not know."""
+    """What a template raises where it gets something that it does not know."""
     from jinja2.exceptions import TemplateError
 
     return TemplateError, TypeError, LookupError, AttributeError

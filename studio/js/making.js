@@ -89,7 +89,7 @@ async function follow(job) {
   }
 }
 
-/** The server does not know the job: it never got it, and gets it now; or has begun anew, and gets it as another one. */
+/** The server does not know the job: it never got it, and gets it now; or has been restarted, and gets it as another one. */
 async function lost(job) {
   job.timesLost += 1;
   job.isSent = false;
@@ -140,6 +140,6 @@ async function watch(job) {
       ? `${t('{model} is loading', { model: found.model })}${worker?.reason ? `: ${worker.reason}` : ''}`
       : t('{count} before this one', { count: number(worker.queue) }) });
   } catch {
-    // whoever follows the job says what is wrong; this only asks how far it is
+    // what follows the job says what is wrong; this only asks how far it is
   }
 }

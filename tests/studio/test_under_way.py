@@ -104,10 +104,10 @@ def test_a_server_that_has_begun_anew_gets_the_work_again_with_the_same_seed(pag
     page.route(EVENTS, forget)
     sent = posts(page)
     draw(page, "a red cross on white")
-    first, again, anew = [(each.headers["idempotency-key"], json.loads(each.post_data or "")["seed"]) for each in sent]
+    first, again, later = [(each.headers["idempotency-key"], json.loads(each.post_data or "")["seed"]) for each in sent]
     assert first == again  # where it was accepted before, nothing is made twice
-    assert anew[0] != first[0]
-    assert anew[1] == first[1]
+    assert later[0] != first[0]
+    assert later[1] == first[1]
 
 
 def test_a_server_that_is_away_loses_nothing_and_what_was_asked_for_is_made_when_it_is_back(

@@ -1,4 +1,4 @@
-"""What jobs that outlive their requests have given: for whoever asks later, within ten minutes and so many bytes."""
+"""What jobs that outlive their requests have given, to be asked for later: within ten minutes and so many bytes."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Job:
     ended_at: float | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     outlives_request: bool = False
-    """Whether its outcome is kept for whoever asks; else it is the answer of the request that began it."""
+    """Whether its outcome is kept to be asked for; else it is the answer of the request that began it."""
     outcome: Outcome | None = field(default=None, repr=False)
     """Of a job that outlives its request, until it ends."""
 

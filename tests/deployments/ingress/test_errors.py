@@ -1,4 +1,4 @@
-"""What callers are told of things that went wrong where nobody expected it."""
+"""What callers learn of things that went wrong where nobody expected it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What chat templates of the usual families can be told, and what they are told."""
+"""What chat templates of the usual families can take, and what they get."""
 
 from __future__ import annotations
 

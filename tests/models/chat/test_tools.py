@@ -1,4 +1,4 @@
-"""Tools with tiny checkpoints: what their templates are told, and calls that are held by grammar."""
+"""Tools with tiny checkpoints: what their templates get, and calls that are held by grammar."""
 
 from __future__ import annotations
 
