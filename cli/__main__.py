@@ -16,6 +16,7 @@ from cli.config_init import app as config
 from cli.doctor import doctor
 from cli.fleet import evict, load, models
 from cli.keys import app as keys
+from cli.pictures import edit, generate
 from cli.pull import pull
 from cli.say import say
 from cli.search import app as search
@@ -26,15 +27,17 @@ from cli.up import up
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
 app.command()(up)
 app.command()(check)
-app.command()(pull)
 app.command()(doctor)
+app.command()(pull)
 app.add_typer(config, name="config")
 app.command()(models)
 app.command()(load)
 app.command()(evict)
-app.add_typer(keys, name="keys")
+app.command()(generate)
+app.command()(edit)
 app.command()(say)
 app.add_typer(search, name="search")
+app.add_typer(keys, name="keys")
 app.add_typer(service, name="service")
 app.command()(upgrade)
 

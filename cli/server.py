@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import sys
 import time
 from asyncio import sleep
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 import settings
 from cli.environment import MISTAKE
@@ -53,6 +54,14 @@ class Refused(CommandError):
         super().__init__(message)
         self.http_status, self.code = http_status, code
         self.status = MISTAKE if 400 <= http_status < 500 else 1
+
+
+class NoRoute(Refused):
+    """An Atelier server that does not have the route: an older one, or one without what it serves."""
+
+
+class Answer(RootModel[dict[str, Any]]):
+    """A JSON object, whatever the server says in it."""
 
 
 class _Busy(Exception):
@@ -128,6 +137,44 @@ class Server:
 
         return await self._patiently(attempt)
 
+    async def events(self, path: str, **content: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """The data of the server-sent events of a POST, as they come; `aclose` ends the work on the server too.
+
+        Only the request is tried again: what has begun is not begun twice.
+
+        Raises:
+            CommandError: also when the stream breaks off, or says that the work has failed.
+        """
+
+        async def attempt() -> httpx.Response:
+            response = await self._http.send(self._http.build_request("POST", path, **content), stream=True)
+            try:
+                await self._check(response)
+            except BaseException:  # whatever it is: nobody else has the response
+                await response.aclose()
+                raise
+            return response
+
+        response = await self._patiently(attempt)
+        try:
+            async for line in response.aiter_lines():
+                data = line.removeprefix("data:").strip()
+                if not line.startswith("data:"):  # names of events, comments, the blank lines between
+                    continue
+                if data == "[DONE]":
+                    return
+                event = json.loads(data)
+                if error := event.get("error"):
+                    raise Refused(str(error["message"]), response.status_code, error.get("code"))
+                yield event
+        except httpx.TransportError as error:
+            said = str(error) or type(error).__name__
+            raise CommandError(f"the server at {self.url} broke off in the middle ({said})") from None
+        except (ValueError, LookupError, AttributeError):
+            raise CommandError(f"what answers at {self.url} is no Atelier server, or one of another version") from None
+        finally:
+            await response.aclose()
+
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         deadline = math.inf
         for pause in _pauses():
@@ -175,6 +222,9 @@ class Server:
             raise _Busy(message, float(after) if after.isdecimal() else None)
         if response.status_code in (401, 403):
             message += " (the key that is sent is that of ATELIER_API_KEY, unless another was named)"
+        if response.status_code == 404 and code is None:
+            route = f"{response.request.method} {response.request.url.path}"
+            raise NoRoute(f"the server at {self.url} has no {route}; it is of another version", 404)
         raise Refused(message, response.status_code, code)
 
 
