@@ -11,21 +11,26 @@ if sys.argv[1:2] == ["up"]:
 import typer
 
 import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.search
+from cli.chat import chat
 from cli.check import check
 from cli.config_init import app as config
 from cli.doctor import doctor
 from cli.fleet import evict, load, models
 from cli.keys import app as keys
+from cli.listen import listen
+from cli.look import caption, describe
 from cli.pictures import edit, generate
 from cli.pull import pull
 from cli.say import say
 from cli.search import app as search
 from cli.service.commands import app as service
 from cli.service.commands import upgrade
+from cli.status import status
 from cli.up import up
 
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
 app.command()(up)
+app.command()(status)
 app.command()(check)
 app.command()(doctor)
 app.command()(pull)
@@ -35,7 +40,11 @@ app.command()(load)
 app.command()(evict)
 app.command()(generate)
 app.command()(edit)
+app.command()(caption)
+app.command()(describe)
+app.command()(chat)
 app.command()(say)
+app.command()(listen)
 app.add_typer(search, name="search")
 app.add_typer(keys, name="keys")
 app.add_typer(service, name="service")
