@@ -15,9 +15,11 @@ from cli.chat import chat
 from cli.check import check
 from cli.config_init import app as config
 from cli.doctor import doctor
+from cli.down import down, restart
 from cli.fleet import evict, load, models
 from cli.keys import app as keys
 from cli.listen import listen
+from cli.logs import logs
 from cli.look import caption, describe
 from cli.pictures import edit, generate
 from cli.pull import pull
@@ -30,7 +32,10 @@ from cli.up import up
 
 app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
 app.command()(up)
+app.command()(down)
+app.command()(restart)
 app.command()(status)
+app.command()(logs)
 app.command()(check)
 app.command()(doctor)
 app.command()(pull)

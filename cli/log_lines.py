@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,6 +23,13 @@ class LogLines:
         self._folders = folders
         self._output = output
         self._read: dict[int, int] = {}
+
+    def skip(self) -> None:
+        """Pass over the whole lines that are there already."""
+        for folder, pattern in self._folders.items():
+            for path in folder.glob(pattern):
+                with suppress(FileNotFoundError), path.open("rb") as file:  # rotated between the two
+                    self._read[os.fstat(file.fileno()).st_ino] = _end_of_lines(file)
 
     def copy_new(self) -> bool:
         """Write whole lines that have come since the last time; whether there were any."""
@@ -48,6 +55,14 @@ class LogLines:
         self._output.write(text[:whole])
         self._read[inode] = begin + whole
         return inode
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line of a file ends."""
+    end = file.seek(0, os.SEEK_END)
+    start = max(0, end - READ_BYTES)
+    file.seek(start)
+    return start + file.read(end - start).rfind(b"\n") + 1
 
 
 @contextmanager

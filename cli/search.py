@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -20,13 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.exports import IMPORTED, Export, ExportTally, pictures_of, replaced
+from cli.home import home_folder
 from cli.journal import Journal
 from cli.progress import progress
 from cli.project import Hit, Project
 from cli.server import PATIENCE_SECONDS, CommandError, Mistake, Server, api_key, server_url
 from cli.up import fail
 from cli.uploads import SUFFIXES, Picture, Tally, Uploader, pictures_in, shown
-from settings import Settings
 
 INTERRUPTED = 130
 
@@ -169,12 +168,7 @@ async def _project(url: str | None, name: str, patience: float, jobs: int = 1) -
 
 
 def _journal(project: Project) -> Journal:
-    home = Path(os.environ.get("ATELIER_HOME") or Settings.model_fields["home"].default)
-    try:
-        folder = home.expanduser() / "cli"
-    except RuntimeError:
-        raise Mistake(f"ATELIER_HOME: {str(home)!r}: whose home ~ stands for is not known here") from None
-    return Journal(folder, project.server.url, project.name)
+    return Journal(home_folder() / "cli", project.server.url, project.name)
 
 
 def _wanted(
