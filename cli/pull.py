@@ -27,6 +27,8 @@ from models.checkpoints import HubSource, Note, fetch
 from models.errors import CheckpointError
 
 INTERRUPTED = 130
+_NO_BAR = b"\r\x1b[2K\x1b[?25h"
+"""What clears a terminal's line and shows its cursor."""
 
 
 def pull(
@@ -127,8 +129,9 @@ def _left_at_once() -> Iterator[None]:
     """
 
     def leave(_: int, __: FrameType | None) -> NoReturn:
-        Console(stderr=True).show_cursor()
-        print("atelier: stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        # past rich, which would draw the bar once more below
+        bar = _NO_BAR if sys.stderr.isatty() else b""
+        os.write(2, bar + b"atelier: stopped; the same command goes on from here\n")
         os._exit(INTERRUPTED)
 
     before = {each: signal.signal(each, leave) for each in (signal.SIGINT, signal.SIGTERM)}
