@@ -6,6 +6,7 @@ import os
 import plistlib
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -13,6 +14,7 @@ from cli.environment import ROOT
 from cli.service.definition import STOP_SECONDS, Service, ServiceError, State, become, command, remove, run, write
 
 LABEL: Final = "org.atelier.server"
+_LOOK_SECONDS: Final = 0.2
 
 _WITH_VARIABLES: Final = 'set -a; [ ! -e "$1" ] || . "$1"; set +a; shift; exec "$@"'
 """launchd reads no file of variables: the shell does, and is replaced by the server."""
@@ -91,8 +93,18 @@ class Launchd(Service):
     def stop(self) -> None:
         """Unload it, which ends it; it comes back with the next login."""
         self.require_installed()
-        if self._shown() is not None:
+        if self._shown() is None:
+            return
+        said = ""
+        try:
             run("launchctl", "bootout", f"{self._domain}/{LABEL}")
+        except ServiceError as error:  # 36, "Operation now in progress", where the server takes a while to end
+            said = f" ({error})"
+        deadline = time.monotonic() + STOP_SECONDS + 10
+        while self._shown() is not None:
+            if time.monotonic() > deadline:
+                raise ServiceError(f"the service does not end{said}")
+            time.sleep(_LOOK_SECONDS)
 
     def state(self) -> State:
         """What `launchctl print` says."""

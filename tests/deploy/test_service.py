@@ -130,6 +130,28 @@ def test_the_property_lists_command_reads_the_variables(home: Path) -> None:
     assert agent.variables.read_text() == "PORT=8124\n"  # written by hand since
 
 
+def test_a_stop_waits_until_launchd_has_unloaded_the_server(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of Apple's launchctl one that answers as it does of a server which takes a while to end."""
+    (tmp_path / "launchctl").write_text(f"""#!/bin/sh
+cd {shlex.quote(str(tmp_path))}
+echo "$1" >>asked
+case $1 in
+    bootout) echo 'Boot-out failed: 36: Operation now in progress' >&2; exit 36 ;;
+    print) [ "$(grep -c print asked)" -lt 4 ] && echo '  pid = 4711' ;;
+esac
+""")
+    (tmp_path / "launchctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    agent = Launchd("user")
+    agent.path.parent.mkdir(parents=True)
+    agent.path.touch()
+    agent.stop()
+    assert (tmp_path / "asked").read_text().split() == ["print", "bootout", "print", "print", "print"]
+    assert agent.state() == State(installed=True, enabled=True, active="inactive")
+
+
 def test_what_is_not_installed_is_not_started_and_the_line_says_what_to_do(home: Path) -> None:
     assert service.here("user").state() == State(installed=False, enabled=False, active="inactive")
     with pytest.raises(ServiceError, match=r"not installed .*: make install$"):
