@@ -126,8 +126,7 @@ def packages(configured: settings.Settings, _: Path) -> list[Finding]:
         needed = [_PACKAGES.get(loading.get("quantization", "none")), "gguf" if loading.get("gguf") else None]
         for package in (*needed, _MLX.get(entry.engine)):
             if package and find_spec(package) is None:
-                extra = "mac" if package.startswith("mlx") else "gpu"
-                mend = f"uv pip install --python {sys.executable} -e '{ROOT}[{extra}]'"
+                mend = f"sh {ROOT / 'deploy' / 'venv.sh'}{'' if package.startswith('mlx') else ' gpu'}"
                 found.append(Finding("problem", "packages", f"{alias} needs {package}, which is not installed", mend))
     for name in configured.environments:
         folder = Path(sys.prefix) / "environments" / name
