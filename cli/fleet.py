@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
-from cli.search import Patience, ServerUrl, print_table
+from cli.outputs import AsJson, write_json
+from cli.search import Patience, ServerUrl, print_table, told_in_one_line
 from cli.search_upkeep import ask
-from cli.server import PATIENCE_SECONDS
+from cli.server import PATIENCE_SECONDS, Answer
 
 Alias = Annotated[str, typer.Argument(help="The model's alias, as `atelier models` lists it.", show_default=False)]
 
@@ -58,8 +59,11 @@ class _Evicted(BaseModel):
     alias: str
 
 
-def models(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
+def models(as_json: AsJson = False, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
     """List the models and what those that are loaded take; looking wakes none."""
+    if as_json:
+        _print_answer("GET", "/v1/models", server, patience)
+        return
     found = ask(_Models, "GET", "/v1/models", server, patience).data
     status = ask(_Status, "GET", "/v1/system/status", server, patience)
     columns = ("model", "kind", "state", "memory", "idle", "requests", "waiting", "checkpoint")
@@ -76,16 +80,34 @@ def models(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> N
     )
 
 
-def load(alias: Alias, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
+def load(
+    alias: Alias, as_json: AsJson = False, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS
+) -> None:
     """Load a model now; idle ones make room for it. Needs an admin key where there are keys."""
-    loaded = ask(_Loaded, "POST", f"/v1/system/load/{quote(alias, safe='')}", server, patience)
+    path = f"/v1/system/load/{quote(alias, safe='')}"
+    if as_json:
+        _print_answer("POST", path, server, patience)
+        return
+    loaded = ask(_Loaded, "POST", path, server, patience)
     print(f"{loaded.alias} is ready, after {loaded.seconds:.1f} s")
 
 
-def evict(alias: Alias, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
+def evict(
+    alias: Alias, as_json: AsJson = False, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS
+) -> None:
     """Unload a model once it has ended what it works on. Needs an admin key where there are keys."""
-    evicted = ask(_Evicted, "POST", f"/v1/system/evict/{quote(alias, safe='')}", server, patience)
+    path = f"/v1/system/evict/{quote(alias, safe='')}"
+    if as_json:
+        _print_answer("POST", path, server, patience)
+        return
+    evicted = ask(_Evicted, "POST", path, server, patience)
     print(f"{evicted.alias} is unloaded")
+
+
+def _print_answer(method: str, path: str, server: str | None, patience: float) -> None:
+    answer = ask(Answer, method, path, server, patience).root
+    with told_in_one_line():
+        write_json(answer)
 
 
 def _facts(worker: _Worker) -> tuple[str, str, str, str]:

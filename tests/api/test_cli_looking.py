@@ -87,6 +87,12 @@ def test_the_status_says_what_is_loaded(shell: Shell) -> None:
     assert json.loads(shell.run("status", "--json"))["workers"]["vlm-fast"]["state"] == "ready"
 
 
+def test_models_are_listed_loaded_and_unloaded_in_json(shell: Shell) -> None:
+    assert "blip" in [each["id"] for each in json.loads(shell.run("models", "--json"))["data"]]
+    assert json.loads(shell.run("load", "blip", "--json"))["status"] == "ready"
+    assert json.loads(shell.run("evict", "blip", "--json")) == {"status": "evicted", "alias": "blip"}
+
+
 def test_a_server_without_transcriptions_is_said_to_have_none(shell: Shell) -> None:
     errors = shell.run("listen", "-", given=b"RIFF", status=1).decode()
     assert errors == f"atelier: the server at {shell.environ['ATELIER_URL']} serves no transcriptions\n"
