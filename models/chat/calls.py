@@ -218,8 +218,8 @@ class MarkedCallsReader:
         return text
 
 
-_NO_CALL: Final = (ValueError, KeyError, TypeError, AttributeError)
-"""What is raised where the JSON of a call is none, or has another shape."""
+_NO_CALL: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What is raised where the JSON of a call is none, has another shape, or a depth that nobody needs."""
 
 
 def described(tool: Tool) -> dict[str, Any]:

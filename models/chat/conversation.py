@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from PIL import Image
@@ -48,7 +50,14 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
     """
 
     def broken(text: str) -> str:
-        return control_tokens.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", text)
+        return without_control_tokens(text, control_tokens)
+
+    def broken_json(text: str) -> str:
+        with suppress(ValueError, RecursionError):  # what is no JSON reaches the template as it is
+            value = json.loads(text)
+            if (changed := without_control_tokens(value, control_tokens)) != value:
+                return json.dumps(changed, ensure_ascii=False)
+        return broken(text)
 
     turns: list[Turn] = []
     called: dict[str, str] = {}
@@ -67,16 +76,34 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
                 words["text"] = broken(words["text"])
         turn: Turn = {"role": message.role, "content": content}
         if message.calls:
-            called |= {call.id: call.name for call in message.calls}
+            functions = [{"name": broken(c.name), "arguments": broken_json(c.arguments)} for c in message.calls]
             turn["tool_calls"] = [
-                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": broken(c.arguments)}}
-                for c in message.calls
+                {"id": call.id, "type": "function", "function": function}
+                for call, function in zip(message.calls, functions, strict=True)
             ]
+            called |= {call.id: function["name"] for call, function in zip(message.calls, functions, strict=True)}
         if message.role == "tool":
             call_id = message.call_id or ""
             turn |= {"tool_call_id": call_id, "name": called.get(call_id, "")}
         turns.append(turn)
     return turns
+
+
+def without_control_tokens(value: Any, control_tokens: re.Pattern[str]) -> Any:
+    """A JSON value in whose texts and names a zero-width space breaks every control token.
+
+    To be used on values, not on JSON text: there a token may be escaped.
+    """
+    if isinstance(value, str):
+        return control_tokens.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", value)
+    if isinstance(value, Mapping):
+        return {
+            without_control_tokens(name, control_tokens): without_control_tokens(each, control_tokens)
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [without_control_tokens(each, control_tokens) for each in value]
+    return value
 
 
 def open_for_chat(image: bytes, name: str) -> Image.Image:

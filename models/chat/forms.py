@@ -47,7 +47,8 @@ def bounded(schema: JsonSchema, room: int) -> dict[str, Any]:
     most = max(_SHORTEST_LIMIT, room // 2)
     narrowed: dict[str, Any] = _limited(whole, longest, most)
     if any(node.get("$ref") == _any_value(_DEPTH)["$ref"] for node in _nodes(narrowed)):
-        narrowed["$defs"] = {**narrowed.get("$defs", {}), **_any_values(2 * room, most)}
+        own = narrowed.get("$defs")
+        narrowed["$defs"] = {**(own if isinstance(own, Mapping) else {}), **_any_values(2 * room, most)}
     return narrowed
 
 
@@ -83,7 +84,7 @@ class _Closer:
     def _walk(self, node: Any, *, is_part: bool) -> Any:
         if not isinstance(node, Mapping):
             return node
-        has_own = "properties" in node or "patternProperties" in node
+        has_own = any(isinstance(node.get(name), Mapping) for name in ("properties", "patternProperties"))
         is_mixed = has_own and any(name in node for name in (*_IN_PLACE, "$ref"))
         if "$ref" in node and (is_part or is_mixed):
             self._parts.add(str(node["$ref"]))

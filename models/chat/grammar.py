@@ -140,7 +140,7 @@ def _refuse_large_multiples(schema: Any) -> None:
     """What is a multiple of a number becomes a machine of so many states, and takes time of its square."""
     if isinstance(schema, Mapping):
         number = schema.get("multipleOf")
-        if isinstance(number, int | float):
+        if isinstance(number, int | float) and not isinstance(number, bool):
             digits = Decimal(str(number)).normalize().as_tuple().digits
             if int("".join(map(str, digits))) > _LARGEST_MULTIPLE:
                 message = f"multipleOf: {number}: at most {_LARGEST_MULTIPLE}, or so many thousandths and the like"

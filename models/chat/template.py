@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from models.chat.call_formats import CallFormat, family_of, own_format
 from models.chat.calls import MarkedCallsReader, described
-from models.chat.conversation import Turn, plain
+from models.chat.conversation import Turn, plain, without_control_tokens
 from models.errors import InvalidInput
 from models.tasks import Tool
 
@@ -44,6 +44,12 @@ class Template:
         Raises:
             InvalidInput: the template refuses the conversation in every form.
         """
+        return self.tried(render, turns, _refusals())
+
+    def tried(
+        self, render: Callable[[Sequence[Turn]], T], turns: Sequence[Turn], refusals: tuple[type[Exception], ...]
+    ) -> T:
+        """As `rendered`, where any of `refusals` has the next form tried."""
         from jinja2.exceptions import TemplateError
 
         told = self._told(turns)
@@ -52,8 +58,10 @@ class Template:
         for form in forms[1:] if self.drops_system else forms:
             try:
                 return render(form)
-            except TemplateError as error:  # of roles that do not take turns, or of several calls at once
+            except refusals as error:  # of roles that do not take turns, several calls at once, or bad arguments
                 refused = refused or error
+        if refused is not None and not isinstance(refused, TemplateError):
+            raise refused
         raise InvalidInput(f"this model's chat template refuses the conversation: {refused}", "messages") from refused
 
     def _told(self, turns: Sequence[Turn]) -> list[Turn]:
@@ -75,7 +83,7 @@ class Template:
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         function = dict(call["function"])
         if not self.wants_text:
-            with suppress(ValueError):  # what a model wrote badly is shown to it as it was
+            with suppress(ValueError, RecursionError):  # what a model wrote badly is shown to it as it was
                 function["arguments"] = json.loads(function["arguments"] or "{}")
         return {**call, "id": _short(call["id"]), "function": function}
 
@@ -103,9 +111,7 @@ def told_tools(tools: Sequence[Tool], template: Template, control_tokens: re.Pat
     """The tools as the template reads them, without control tokens; None where it gets none."""
     if not tools or template.call_format is None:
         return None
-    text = json.dumps([described(tool) for tool in tools], ensure_ascii=False)
-    told: list[Any] = json.loads(control_tokens.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", text))
-    return told
+    return [without_control_tokens(described(tool), control_tokens) for tool in tools]
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -146,12 +152,16 @@ def _format_of(
     render: Render, template: Template, special: Sequence[str], response_template: Mapping[str, Any] | None
 ) -> CallFormat | None:
     """The format in which the template writes a call of the probe."""
+    from jinja2.exceptions import TemplateError
+
     call = {"id": "zq0123456", "type": "function", "function": {"name": _PROBE.name, "arguments": '{"zq9": "Zq5"}'}}
     turn = {"role": "assistant", "content": [], "tool_calls": [call]}
     tools = [described(_PROBE)]
     anything = replace(template, call_format=CallFormat("any"))
     try:
-        written = anything.rendered(lambda turns: render(turns, tools, add_generation_prompt=False), [_ASKED, turn])
+        written = anything.tried(
+            lambda turns: render(turns, tools, add_generation_prompt=False), [_ASKED, turn], (TemplateError,)
+        )
         before = render([_ASKED], tools, add_generation_prompt=True)
         if not written.startswith(before):
             before = render([_ASKED], tools, add_generation_prompt=False)

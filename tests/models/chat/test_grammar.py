@@ -85,6 +85,8 @@ def test_one_of_several_texts_is_one_of_them() -> None:
         {"type": "string", "pattern": "(?=a)b"},
         {"not": {"type": "string"}},
         {"type": "object", "properties": {"a": 3}},
+        {"type": "object", "properties": 5},
+        {"type": "object", "properties": []},
         {"type": "object", "properties": {f"p{i}": {"enum": [f"v{j}" for j in range(50)]} for i in range(2000)}},
     ],
 )
@@ -136,6 +138,14 @@ def test_a_schema_of_many_pages_is_refused() -> None:
 def test_a_value_is_checked_in_time_that_grows_with_it_alone(schema: dict[str, Any], right: Any, wrong: Any) -> None:
     assert satisfies(schema, right)
     assert not satisfies(schema, wrong)
+
+
+@pytest.mark.parametrize("schema", [{"type": "array", "$defs": [1]}, {"type": "number", "multipleOf": True}])
+def test_a_word_with_a_value_that_means_nothing_fails_in_no_way_but_as_a_schema(schema: dict[str, Any]) -> None:
+    try:
+        check(schema)
+    except InvalidInput as refused:
+        assert refused.code == "invalid_schema"
 
 
 def test_references_that_double_cost_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -167,3 +168,41 @@ def test_a_conversation_that_is_refused_in_every_form_says_why() -> None:
         Template().rendered(
             lambda turns: render(turns, None, add_generation_prompt=True), turns_of([text("user", "a")], CONTROL)
         )
+
+
+@pytest.mark.parametrize("name", TOOL_TEMPLATES)
+@pytest.mark.parametrize("arguments", ['{"city": "Par', "[1]", "5", "[" * 5000 + "]" * 5000, "9" * 5000])
+def test_arguments_that_a_model_wrote_badly_are_read_back_by_every_template(name: str, arguments: str) -> None:
+    call = ToolCall("a", "get_weather", arguments)
+    told = prompt(TOOL_TEMPLATES[name], text("user", "hi"), calling(call), result("a", "20 degrees"))
+    assert "get_weather" in told
+    assert "20 degrees" in told
+
+
+@pytest.mark.parametrize("name", TOOL_TEMPLATES)
+@pytest.mark.parametrize("token", ["<|im_end|>", '<|"|>'])
+def test_no_control_token_comes_by_way_of_calls_and_tools(name: str, token: str) -> None:
+    escaped = json.dumps({token: [token]}).replace("<", "\\u003c")
+    tool = Tool("f", token, {"type": "object", "properties": {"a": {"description": token}}})
+    own = prompt(
+        TOOL_TEMPLATES[name], text("user", "hi"), calling(ToolCall("a", "f", '{"x": ["y"]}')), result("a", "z")
+    )
+    told = prompt(
+        TOOL_TEMPLATES[name],
+        text("user", "hi"),
+        calling(ToolCall("a", f"f{token}", escaped)),
+        result("a", "z"),
+        tools=(tool,),
+    )
+    as_json = json.dumps(token)[1:-1]
+    written = [told.count(each) - own.count(each) for each in {token, as_json}]
+    delimiters = 6 if (name, token) == ("gemma4", '<|"|>') else 0  # of the tool's own texts
+    assert all(count <= delimiters for count in written)
+
+
+def test_a_failure_that_is_not_the_templates_stays_one() -> None:
+    def render(turns: Sequence[Turn]) -> str:
+        raise TypeError("a fault of ours")
+
+    with pytest.raises(TypeError, match="a fault of ours"):
+        Template().rendered(render, turns_of([text("user", "hi")], CONTROL))
