@@ -49,7 +49,7 @@ from stores.errors import StoreError
 
 _EXPOSED = (
     "x-request-id", "retry-after", "location", "preference-applied", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed",
-    "x-mode", "x-model", "x-ignored-parameters", *RATE_HEADERS,
+    "x-mode", "x-model", "x-ignored-parameters", "x-truncated", *RATE_HEADERS,
 )  # fmt: skip
 """What pages of other origins may read."""
 _METHODS = ("DELETE", "GET", "POST")
@@ -58,8 +58,10 @@ _THIS_MACHINE = (
     r"https?://(([a-z0-9-]+\.)*localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
     r"|(app|tauri|capacitor|file|vscode-webview)://[^/]*"
 )
-"""Pages of this machine, and of programs installed on it, which no web page can pretend to be."""
-"""Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could."""
+"""Pages of this machine, and of programs installed on it, which no web page can pretend to be.
+
+Pages from elsewhere may call only where the configuration says so: without keys, any page a browser shows could.
+"""
 
 
 def create_app(atelier: Atelier) -> FastAPI:

@@ -19,7 +19,13 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import base64_room, read_url
 from deployments.ingress.requests.token_ids import text_of
-from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, EmbeddingInput, Embeddings, Inputs
+from deployments.ingress.schemas.embeddings import (
+    MAX_CHARACTERS,
+    MAX_EMBEDDED_IMAGES,
+    EmbeddingInput,
+    Embeddings,
+    Inputs,
+)
 from settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["embeddings"])
@@ -48,7 +54,10 @@ async def _inputs(params: Inputs, settings: Settings) -> dict[str, str | bytes]:
         if isinstance(each, str):
             inputs[place] = each
         elif isinstance(each, list):
-            inputs[place] = text_of(each, place)
+            text = text_of(each, place)
+            if len(text) > MAX_CHARACTERS:  # a token may be of a hundred blanks
+                raise invalid(place, f"{place}: {len(text)} characters; at most {MAX_CHARACTERS} are embedded")
+            inputs[place] = text
         elif each.text is not None and each.image is None:
             inputs[f"{place}.text"] = each.text
         elif each.image is not None and each.text is None:

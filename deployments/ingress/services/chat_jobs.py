@@ -26,6 +26,8 @@ _MAX_STOPS: Final = 4
 _MAX_PICTURE_BYTES: Final = 2**29
 """Of pictures, for all answers of a request: each answer is asked for with all of them."""
 _DEFAULT_TOKENS: Final = 512
+_LONGEST_ID: Final = 18
+"""Digits of a token id: more than any vocabulary has, and few enough to be read."""
 _ROLES: Final[dict[str, Any]] = {"developer": "system", "function": "user"}
 
 
@@ -123,7 +125,7 @@ def _chosen(choice: str | ToolChoice | None, names: Sequence[str]) -> tuple[Sequ
     if not wanted or not set(wanted) <= set(names):
         missing = f"there is no {min(set(wanted) - set(names))!r} among the tools" if wanted else "no tools given"
         raise invalid(where, f"{where}: {missing}")
-    return names, tuple(wanted) if mode == "required" else ()
+    return names, tuple(dict.fromkeys(wanted)) if mode == "required" else ()
 
 
 async def _form(params: ResponseFormat | None) -> Mapping[str, Any] | None:
@@ -144,7 +146,7 @@ def _biases(given: Mapping[str, float]) -> dict[int, float]:
     """What is added to the scores of tokens, by their ids."""
     biases = {}
     for token, bias in given.items():
-        if not token.isdecimal():
+        if not token.isdecimal() or len(token) > _LONGEST_ID:
             raise invalid("logit_bias", f"logit_bias: {token[:60]!r} is no token id; allowed are whole numbers")
         if not -100 <= bias <= 100:
             raise invalid("logit_bias", f"logit_bias: {bias:g} for the token {token}; allowed: -100 to 100")

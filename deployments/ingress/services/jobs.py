@@ -118,7 +118,7 @@ class Jobs:
     def begin(self, request: Request, model: str, outcome: Outcome | None = None) -> Job:
         """A request's job, listed under its id until another request has that id; to be worked on `within` at once.
 
-        With an `outcome`, the job outlives the request.
+        With an `outcome`, the job outlives the request, and is listed until it ends whoever else has its id.
 
         Raises:
             ApiError: 409 when it is to outlive the request and a job of this id is still at work.
@@ -130,7 +130,9 @@ class Jobs:
                 raise ApiError(409, message, code="job_exists", headers={"x-should-retry": "false"})
             job.outcome, job.outlives_request = outcome, True
             self._outcomes.drop(job.key)
-        self._running[job.key] = job
+        listed = self._running.get(job.key)
+        if listed is None or not listed.outlives_request:  # of such a one this is all that its caller has
+            self._running[job.key] = job
         return job
 
     @asynccontextmanager

@@ -8,12 +8,16 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from deployments.imaging import FinishedImage, Output, Partial
 from deployments.ingress.errors import ApiError
+from deployments.ingress.middleware.access import Caller
 from deployments.ingress.services.image_answers import AskedPictures
 from deployments.ingress.services.job_outcomes import MOST_FOLLOWERS, Outcome, Outcomes
+from deployments.ingress.services.jobs import Jobs
 from models.tasks import ImageJob
+from stores.api_keys import Limits
 
 Piece = Partial | FinishedImage
 
@@ -111,3 +115,16 @@ async def test_an_answer_can_be_given_again_and_inside_of_its_job() -> None:
     assert whole["data"] == [{"revised_prompt": "a", "seed": 10, "url": "http://x/1.png", "b64_json": "Zg=="}]
     assert json.loads(await answer.body(around={"id": "job"})) == {"id": "job", "result": whole}
     assert json.loads(await answer.body()) == whole
+
+
+async def test_a_later_request_with_the_same_id_does_not_take_the_place_of_a_job_that_outlives_its_own() -> None:
+    caller = Caller("", has_key=False, scope=None, owner="", limits=Limits())
+    request = Request({"type": "http", "headers": [], "state": {"request_id": "job", "caller": caller}})
+    jobs = Jobs(2**20)
+    for_later = jobs.begin(request, "image-gen", Outcome(asked()))
+    async with jobs.working(request, "image-gen"):
+        assert jobs.find(request, "job") is for_later
+    async with jobs.within(for_later):
+        jobs.outcome_of(for_later).add(finished(0))
+    assert jobs.find(request, "job") is for_later
+    assert jobs.outcome_of(for_later).size > 0
