@@ -50,7 +50,7 @@ def turns_of(messages: Sequence[Message], control_tokens: re.Pattern[str]) -> li
     """
 
     def broken(text: str) -> str:
-        return without_control_tokens(text, control_tokens)
+        return str(without_control_tokens(text, control_tokens))
 
     def broken_json(text: str) -> str:
         with suppress(ValueError, RecursionError):  # what is no JSON reaches the template as it is
