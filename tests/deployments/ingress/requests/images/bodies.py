@@ -131,6 +131,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "output_compression": st.integers(0, 100),
     "stream": st.booleans(),
     "partial_images": st.integers(0, 3),
+    "embed_parameters": st.booleans(),
     "loras": st.lists(st.fixed_dictionaries({"name": TEXT, "weight": st.floats(-4, 4)}), min_size=1, max_size=3),
     "moderation": st.sampled_from(["auto", "low"]),
     "style": st.sampled_from(["vivid", "natural"]),
