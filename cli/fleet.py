@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
-from cli.outputs import AsJson, write_json
-from cli.search import Patience, ServerUrl, print_table, told_in_one_line
-from cli.search_upkeep import ask
-from cli.server import PATIENCE_SECONDS, Answer
+from cli.outputs import AsJson
+from cli.search import Patience, ServerUrl, print_table
+from cli.search_upkeep import ask, print_answer
+from cli.server import PATIENCE_SECONDS
 
 Alias = Annotated[str, typer.Argument(help="The model's alias, as `atelier models` lists it.", show_default=False)]
 
@@ -62,7 +62,7 @@ class _Evicted(BaseModel):
 def models(as_json: AsJson = False, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
     """List the models and what those that are loaded take; looking wakes none."""
     if as_json:
-        _print_answer("GET", "/v1/models", server, patience)
+        print_answer("GET", "/v1/models", server, patience)
         return
     found = ask(_Models, "GET", "/v1/models", server, patience).data
     status = ask(_Status, "GET", "/v1/system/status", server, patience)
@@ -86,7 +86,7 @@ def load(
     """Load a model now; idle ones make room for it. Needs an admin key where there are keys."""
     path = f"/v1/system/load/{quote(alias, safe='')}"
     if as_json:
-        _print_answer("POST", path, server, patience)
+        print_answer("POST", path, server, patience)
         return
     loaded = ask(_Loaded, "POST", path, server, patience)
     print(f"{loaded.alias} is ready, after {loaded.seconds:.1f} s")
@@ -98,16 +98,10 @@ def evict(
     """Unload a model once it has ended what it works on. Needs an admin key where there are keys."""
     path = f"/v1/system/evict/{quote(alias, safe='')}"
     if as_json:
-        _print_answer("POST", path, server, patience)
+        print_answer("POST", path, server, patience)
         return
     evicted = ask(_Evicted, "POST", path, server, patience)
     print(f"{evicted.alias} is unloaded")
-
-
-def _print_answer(method: str, path: str, server: str | None, patience: float) -> None:
-    answer = ask(Answer, method, path, server, patience).root
-    with told_in_one_line():
-        write_json(answer)
 
 
 def _facts(worker: _Worker) -> tuple[str, str, str, str]:

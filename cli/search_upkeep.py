@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from rich.filesize import decimal
 from rich.table import Table
 
+from cli.outputs import AsJson, write_json
 from cli.search import Patience, ServerUrl, app, end, print_table, told_in_one_line
-from cli.server import PATIENCE_SECONDS, Server, api_key, server_url
+from cli.server import PATIENCE_SECONDS, Answer, Server, api_key, server_url
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -47,6 +48,7 @@ def gc(
     forget_set_aside: Annotated[
         bool, typer.Option("--forget-set-aside", help="Also the indexes that restores have set aside, and their files.")
     ] = False,
+    as_json: AsJson = False,
     server: ServerUrl = None,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
@@ -54,6 +56,10 @@ def gc(
     if forget_set_aside and not delete:
         raise typer.BadParameter("it removes indexes for good, so it needs --delete", param_hint="--forget-set-aside")
     asked = {"delete": delete} | ({"forget_set_aside": True} if forget_set_aside else {})  # older servers know only one
+    if as_json:
+        if print_answer("POST", "/api/admin/search/gc", server, patience, json=asked).get("missing"):
+            raise typer.Exit(1)
+        return
     strays = ask(_Strays, "POST", "/api/admin/search/gc", server, patience, json=asked)
     for key in strays.orphans:
         print(key)
@@ -66,15 +72,21 @@ def gc(
 
 
 @app.command()
-def backup(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
+def backup(as_json: AsJson = False, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
     """Back the index up now."""
+    if as_json:
+        print_answer("POST", "/api/admin/search/backup", server, patience)
+        return
     made = ask(_Backup, "POST", "/api/admin/search/backup", server, patience)
     print(f"{made.key}: {made.rows.get('images', 0)} pictures, {decimal(made.size)}")
 
 
 @app.command()
-def backups(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
+def backups(as_json: AsJson = False, server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> None:
     """List the backups that are kept, newest first."""
+    if as_json:
+        print_answer("GET", "/api/admin/search/backups", server, patience)
+        return
     found = ask(_Backups, "GET", "/api/admin/search/backups", server, patience).backups
     table = Table("version", "made", "asked for", "pictures", "size", box=None, pad_edge=False)
     for each in found:
@@ -87,10 +99,14 @@ def backups(server: ServerUrl = None, patience: Patience = PATIENCE_SECONDS) -> 
 @app.command()
 def restore(
     version: Annotated[str | None, typer.Argument(help="One of `backups`; else the newest.")] = None,
+    as_json: AsJson = False,
     server: ServerUrl = None,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Go back to a backup; the index that it takes the place of is kept beside it, and all files stay."""
+    if as_json:
+        print_answer("POST", "/api/admin/search/restore", server, patience, json={"version": version})
+        return
     done = ask(_Backup, "POST", "/api/admin/search/restore", server, patience, json={"version": version})
     print(f"restored {done.key}: {done.rows.get('images', 0)} pictures, as of {done.created_at}")
 
@@ -105,3 +121,11 @@ def ask(answer: type[Model], method: str, path: str, url: str | None, patience: 
     with told_in_one_line():
         return asyncio.run(work())
     raise AssertionError("told_in_one_line ends the command")
+
+
+def print_answer(method: str, path: str, url: str | None, patience: float, **content: Any) -> dict[str, Any]:
+    """Print the answer of one route as JSON, and return it; whatever goes wrong ends the command in one line."""
+    answer = ask(Answer, method, path, url, patience, **content).root
+    with told_in_one_line():
+        write_json(answer)
+    return answer

@@ -93,6 +93,12 @@ def test_models_are_listed_loaded_and_unloaded_in_json(shell: Shell) -> None:
     assert json.loads(shell.run("evict", "blip", "--json")) == {"status": "evicted", "alias": "blip"}
 
 
+def test_the_upkeep_of_the_index_answers_in_json(shell: Shell) -> None:
+    made = json.loads(shell.run("search", "backup", "--json"))
+    assert made["key"] in [each["key"] for each in json.loads(shell.run("search", "backups", "--json"))["backups"]]
+    assert json.loads(shell.run("search", "gc", "--json"))["deleted"] == 0
+
+
 def test_a_server_without_transcriptions_is_said_to_have_none(shell: Shell) -> None:
     errors = shell.run("listen", "-", given=b"RIFF", status=1).decode()
     assert errors == f"atelier: the server at {shell.environ['ATELIER_URL']} serves no transcriptions\n"
