@@ -54,7 +54,7 @@ async def _inputs(params: Inputs, settings: Settings) -> dict[str, str | bytes]:
         if isinstance(each, str):
             inputs[place] = each
         elif isinstance(each, list):
-            text = text_of(each, place)
+            text = await COMPUTING.run(text_of, each, place)
             if len(text) > MAX_CHARACTERS:  # a token may be of a hundred blanks
                 raise invalid(place, f"{place}: {len(text)} characters; at most {MAX_CHARACTERS} are embedded")
             inputs[place] = text

@@ -170,7 +170,9 @@ class Jobs:
             outcome.end(error=cancelled())
         if self._running.get(job.key) is job:
             del self._running[job.key]
-            self._ended[job.key] = job
+            before = self._ended.get(job.key)
+            if job.outlives_request or before is None or not before.outlives_request:  # its result is still asked for
+                self._ended[job.key] = job
             if outcome is not None:
                 self._outcomes.keep(job.key, outcome)
 
