@@ -112,12 +112,12 @@ def test_a_stream_is_under_way_until_it_ends(closed: Server) -> None:
         with http.stream("POST", "/v1/images/generations", json=body) as events:
             pieces = events.iter_bytes()
             next(pieces)
-            refused = http.get("/v1/models")
+            refused = http.post("/v1/images/generations", json=PICTURE)
             assert fault(refused) == (429, "rate_limit_exceeded", None)
             assert refused.headers["retry-after"] == "1"
-            assert http.get("/healthz").status_code == 200
+            assert http.get("/v1/models").status_code == 200, "to look takes nobody's place"
             assert b"image_generation.completed" in b"".join(pieces)
-        soon(lambda: http.get("/v1/models").status_code == 200)
+        soon(lambda: http.post("/v1/images/generations", json=PICTURE).status_code == 200)
 
 
 def test_a_caller_who_leaves_in_the_middle_makes_room_again(closed: Server) -> None:
@@ -129,8 +129,8 @@ def test_a_caller_who_leaves_in_the_middle_makes_room_again(closed: Server) -> N
         with http.stream("POST", "/v1/images/generations", json=long) as events:
             pieces = events.iter_bytes()  # it leaves when nobody holds this any more
             next(pieces)
-            assert http.get("/v1/models").status_code == 429
-        soon(lambda: http.get("/v1/models").status_code == 200)
+            assert http.post("/v1/images/generations", json=PICTURE).status_code == 429
+        soon(lambda: http.post("/v1/images/generations", json=PICTURE).status_code == 200)
 
 
 def test_a_refusal_reaches_who_is_still_sending_a_large_picture(closed: Server) -> None:
