@@ -70,7 +70,7 @@ def test_what_was_made_is_counted(http: httpx.Client, sdk: OpenAI) -> None:
 
 def test_a_refused_call_counts_as_the_request_s_fault(http: httpx.Client) -> None:
     before = counts(http)
-    asked = {"model": "clip", "input": "a circle", "dimensions": 7}
+    asked = {"model": "clip", "input": "a circle", "dimensions": 1000}
     assert http.post("/v1/embeddings", json=asked).status_code == 400
     after = counts(http)
     refused = ("atelier_model_calls_total", "clip", "refused")
