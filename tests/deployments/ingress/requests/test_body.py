@@ -253,11 +253,11 @@ async def test_a_seed_of_a_chat_is_in_the_range_of_all_seeds(seed: int) -> None:
 async def test_an_unknown_field_at_any_depth_is_left_out_and_named_by_its_own_path(
     message: dict[str, Any], path: str
 ) -> None:
-    asked = {"model": "m", "messages": [message], "keep_alive": 5, "top_k": 40, "logit_bias": {}}
+    asked = {"model": "m", "messages": [message], "keep_alive": 5, "mirostat": 2, "chat_template_kwargs": {}}
     async with client(strict=False) as c:
         answer = await c.post("/chat", json=asked)
     assert answer.status_code == 200
-    assert answer.headers["x-ignored"].split() == [path, "keep_alive", "top_k", "logit_bias"]
+    assert answer.headers["x-ignored"].split() == [path, "keep_alive", "mirostat", "chat_template_kwargs"]
     refused = await fault("/chat", json={"model": "m", "messages": [message]})
     assert refused == (400, "unsupported_parameter", path)
 
