@@ -17,6 +17,9 @@ from tests.dealing import SERVED, Dealing, dealt_with, in_order, served_of
 from tests.postgres_server import new_database, postgres_server
 from tests.servers import Server, start_server
 
+# Before torch is imported: threads that wait for each other by spinning take the cores from the servers of the tests.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
 _SECONDS = "atelier/seconds"
 _seconds: defaultdict[str, float] = defaultdict(float)
 """What each file, or folder, of tests has taken in this run."""
