@@ -55,7 +55,7 @@ class Server:
     def stop(self) -> int:
         """SIGTERM, as a service manager sends it; the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=120)
+        self.process.communicate(timeout=300)
         return self.process.returncode
 
 

@@ -214,7 +214,7 @@ def test_it_loads_while_the_upstream_is_down_and_takes_no_memory() -> None:
     check_checkpoint(entry(f"http://127.0.0.1:{port}/v1", model="./no/such/folder"))
     with loaded(f"http://127.0.0.1:{port}/v1") as engine:
         assert engine.footprint == 0
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 300
 
 
 def test_a_key_is_read_from_the_environment_variable_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
