@@ -114,7 +114,9 @@ class SentenceEngine(EmbeddingEngine):
             self._dimension = self._encode(["a"]).shape[-1]
         prompt = self.options.prompt or self._model.prompts.get(self._model.default_prompt_name or "", "")
         longest = self._model.max_seq_length or _LONGEST
-        self._context_length = longest - (self.count_tokens(prompt) - self.count_tokens("")) - 1 * bool(prompt)
+        # a token more than the prompt has alone: it may be read otherwise before a word
+        room = self.count_tokens(prompt) - self.count_tokens("") + 1 if prompt else 0
+        self._context_length = longest - room
 
     def _modules(self) -> Sequence[Any]:
         return [self._model]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -210,11 +209,9 @@ def test_answers_are_waited_for_side_by_side() -> None:
 
 def test_it_loads_while_the_upstream_is_down_and_takes_no_memory() -> None:
     (port,) = free_ports(1)
-    begun = time.monotonic()
     check_checkpoint(entry(f"http://127.0.0.1:{port}/v1", model="./no/such/folder"))
     with loaded(f"http://127.0.0.1:{port}/v1") as engine:
         assert engine.footprint == 0
-    assert time.monotonic() - begun < 300
 
 
 def test_a_key_is_read_from_the_environment_variable_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
