@@ -68,6 +68,10 @@ class ChatCalls:
         """The whole answers, in order; a request alone never overflows the model's queue."""
         return await self.calls.call_each(self.alias, Vision.chat, jobs)
 
+    def stream(self, job: ChatJob) -> AsyncGenerator[ChatDelta, None]:
+        """The answer as it is written."""
+        return self.calls.stream(self.alias, Vision.chat_stream, job)
+
     def stream_each(self, jobs: Sequence[ChatJob]) -> AsyncGenerator[tuple[int, ChatDelta], None]:
         """The answers as they are written, with the number of the job."""
         return self.calls.stream_each(self.alias, Vision.chat_stream, jobs)

@@ -82,6 +82,11 @@ async def check_picture(data: bytes, settings: Settings, param: str) -> bytes:
     return (await COMPUTING.run(_checked, data, settings, param)).data
 
 
+async def read_bytes(data: bytes, settings: Settings, param: str) -> Picture:
+    """The checked picture of encoded bytes. Raises as `check_picture`."""
+    return await COMPUTING.run(_checked, data, settings, param)
+
+
 def _checked(data: bytes, settings: Settings, param: str) -> Picture:
     refuse_too_large(data, settings, param)
     return Picture(data, *check(data, param, settings.image_max_pixels).upright)

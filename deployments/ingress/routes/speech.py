@@ -18,6 +18,7 @@ from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.responses.sse import ByteStream, EventStream, StartedStream, started
 from deployments.ingress.schemas.speech import Speech
+from deployments.ingress.services.server_tools import MARK
 from deployments.ingress.services.speakers import renamed
 from deployments.voice import SpeechChunk
 from models.speech.audio_writing import MEDIA_TYPES
@@ -29,7 +30,6 @@ _FIELD_OF = {"text": "input", "reference": "voice", "reference_text": "voice"}
 """What an engine calls by the job's names is called by the body's."""
 _CHARACTERS_A_TOKEN = 4
 _TOKENS_A_SECOND = 20
-MARK = "AI-generated speech"
 
 
 @router.post("/speech", summary="Speak a text", openapi_extra=accepts(Speech))

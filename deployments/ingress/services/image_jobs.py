@@ -87,10 +87,8 @@ def _check_limits(job: ImageJob, entry: ModelEntry) -> None:
             raise invalid(where, f"{where}: {lora.name!r} is named twice")
 
 
-async def make(
-    models: ModelCalls, work: Job, job: ImageJob, output: Output
-) -> AsyncGenerator[Partial | FinishedImage, None]:
-    """Partial pictures as they come and the job's pictures in order; `listed` takes note of the progress.
+async def follow(models: ModelCalls, work: Job, job: ImageJob, output: Output) -> AsyncGenerator[ImageEvent, None]:
+    """Progress and partial pictures as they come and the job's pictures in order; `work` takes note of all.
 
     Raises:
         ApiError: what `ModelCalls.stream` raises, and 400 `cancelled`.
@@ -99,6 +97,15 @@ async def make(
     async with aclosing(_until_cancelled(work, events)) as pieces:
         async for piece in pieces:
             work.note(piece)
+            yield piece
+
+
+async def make(
+    models: ModelCalls, work: Job, job: ImageJob, output: Output
+) -> AsyncGenerator[Partial | FinishedImage, None]:
+    """The same without the progress. Raises as `follow` does."""
+    async with aclosing(follow(models, work, job, output)) as pieces:
+        async for piece in pieces:
             if not isinstance(piece, Progress):
                 yield piece
 
