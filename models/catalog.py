@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from models.chat.engine import ChatEngine
 from models.checkpoints import HubSource, local_folder
 from models.embedding.engine import EmbeddingEngine
 from models.engine import Engine
@@ -85,6 +86,12 @@ def embeds_pictures(entry: ModelEntry) -> bool:
     """Whether a model embeds pictures too, not texts alone."""
     found = engine_class(entry.engine)
     return issubclass(found, EmbeddingEngine) and found.takes_pictures
+
+
+def takes_tools(entry: ModelEntry) -> bool:
+    """Whether a chat model can be told of tools and calls them by itself. Looks at its files, and loads nothing."""
+    found = engine_class(entry.engine)
+    return issubclass(found, ChatEngine) and found.takes_tools(entry)
 
 
 def hub_sources(entry: ModelEntry) -> list[HubSource]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from models.engine import Engine
 from models.errors import ModelError
 from models.tasks import ChatDelta, ChatJob
+
+if TYPE_CHECKING:
+    from models.entry import ModelEntry
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ TakeWaiting = Callable[[int], Sequence[PendingChat]]
 
 class ChatEngine(Engine):
     """Answers in words about pictures and text."""
+
+    @classmethod
+    def takes_tools(cls, entry: ModelEntry) -> bool:  # noqa: ARG003
+        """Whether its model can be told of tools and calls them by itself, as far as its files on disk say."""
+        return False
 
     @property
     def max_batch(self) -> int:

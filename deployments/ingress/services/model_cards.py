@@ -10,7 +10,7 @@ from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, MAX_INPU
 from deployments.ingress.schemas.images import MAX_IMAGES, MAX_N
 from deployments.ingress.schemas.speech import MAX_CHARACTERS
 from deployments.ingress.services.image_jobs import MAX_PIXELS, MAX_SIDE, MIN_SIDE
-from models.catalog import embeds_pictures, refuse_impossible
+from models.catalog import embeds_pictures, refuse_impossible, takes_tools
 from models.entry import ModelEntry
 from models.errors import InvalidInput
 from models.kinds import Kind
@@ -66,6 +66,8 @@ def model_card(entry: ModelEntry) -> ModelCard:
             "max_images": max(n for n in (0, 1, MAX_IMAGES) if n == 0 or _takes(entry, n)),
             "loras": list(entry.options.get("loras", {})),
         }
+    if entry.kind == "vlm" and takes_tools(entry):
+        capabilities = (*capabilities, "tools")
     if entry.kind == "clip" and not embeds_pictures(entry):
         capabilities, limits = ("embed.text",), {"max_inputs": MAX_INPUTS}
     return ModelCard(capabilities, limits, entry.known_licence)

@@ -64,6 +64,11 @@ class UpstreamEngine(ChatEngine):
     is_remote: ClassVar[bool] = True
     options: UpstreamOptions
 
+    @classmethod
+    def takes_tools(cls, entry: ModelEntry) -> bool:  # noqa: ARG003
+        """All are passed on; nothing is asked of the upstream to know."""
+        return True
+
     def stream(self, job: ChatJob, is_cancelled: Callable[[], bool]) -> Iterator[ChatDelta]:
         """The answer piece by piece; the upstream is asked when the first piece is wanted.
 

@@ -22,6 +22,7 @@ from models.chat.picture_features import PictureFeatures, Pictures, pictures_of
 from models.chat.sampling import Choices
 from models.chat.streaming import decoder
 from models.chat.template import probed, told_tools
+from models.chat.template_text import names_tools, template_text
 from models.chat.vocabulary import Vocabulary
 from models.engine import Options
 from models.errors import CheckpointError, DeviceLost, InferenceFailed, ModelError, OutOfMemory
@@ -31,6 +32,8 @@ from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
 
 if TYPE_CHECKING:
     import torch
+
+    from models.entry import ModelEntry
 
 _CAPTIONERS = ("blip", "blip-2")
 """`model_type` of what transformers counts among the models that answer about pictures, but has no chat template."""
@@ -72,6 +75,11 @@ class TransformersVlmEngine(ChatEngine):
 
     Options: ClassVar[type[Options]] = VlmOptions
     options: VlmOptions
+
+    @classmethod
+    def takes_tools(cls, entry: ModelEntry) -> bool:
+        """Where its chat template does anything with them."""
+        return names_tools(template_text(entry) or "")
 
     @property
     def max_batch(self) -> int:

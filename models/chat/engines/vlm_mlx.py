@@ -21,6 +21,7 @@ from models.chat.mlx_batch import OWN_ARGUMENTS, MlxBatch, PreparedPrompt, picke
 from models.chat.mlx_sampling import Choices
 from models.chat.streaming import decoder
 from models.chat.template import Template, probed, told_tools
+from models.chat.template_text import names_tools, template_text
 from models.chat.vocabulary import Vocabulary
 from models.engine import Options
 from models.errors import CheckpointError, DeviceLost, InvalidInput, ModelError
@@ -30,6 +31,8 @@ from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart, Token
 
 if TYPE_CHECKING:
     import mlx.core as mx
+
+    from models.entry import ModelEntry
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,11 @@ class MlxVlmEngine(ChatEngine):
 
     Options: ClassVar[type[Options]] = MlxOptions
     options: MlxOptions
+
+    @classmethod
+    def takes_tools(cls, entry: ModelEntry) -> bool:
+        """Where its chat template does anything with them."""
+        return names_tools(template_text(entry) or "")
 
     @property
     def max_batch(self) -> int:
