@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests import json_schemas
@@ -19,13 +19,15 @@ from deployments.ingress.schemas.chat import (
     ResponseFormat,
     ToolChoice,
 )
-from models.tasks import ChatJob, ImagePart, Message, TextPart, Tool, ToolCall
+from deployments.ingress.services.chat_tools import Choice, OfferedFunction, plan_tools
+from models.tasks import ChatJob, ImagePart, Message, TextPart, ToolCall
 from settings import Settings
 
+DEFAULT_TOKENS: Final = 512
+"""How long an answer may become, unless a request says."""
 _MAX_STOPS: Final = 4
 _MAX_PICTURE_BYTES: Final = 2**29
 """Of pictures, for all answers of a request: each answer is asked for with all of them."""
-_DEFAULT_TOKENS: Final = 512
 _LONGEST_ID: Final = 18
 """Digits of a token id: more than any vocabulary has, and few enough to be read."""
 _ROLES: Final[dict[str, Any]] = {"developer": "system", "function": "user"}
@@ -38,11 +40,11 @@ async def jobs_of(params: ChatCompletion, settings: Settings) -> list[ChatJob]:
         ApiError: 400 naming the field that asks for what there is not.
     """
     _refuse_unsupported(params)
-    tools, must_call = await _tools(params.tools or (), params.tool_choice)
+    tools, must_call = await plan_tools(_offered(params.tools or ()), _choice(params.tool_choice))
     several = params.n > 1  # asked for several answers, a caller wants different ones
     job = ChatJob(
         messages=await _messages(params.messages, settings),
-        max_tokens=params.max_completion_tokens or params.max_tokens or _DEFAULT_TOKENS,
+        max_tokens=params.max_completion_tokens or params.max_tokens or DEFAULT_TOKENS,
         temperature=(1.0 if several else 0.0) if params.temperature is None else params.temperature,
         top_p=params.top_p,
         stop=_stops(params.stop),
@@ -80,66 +82,73 @@ def _refuse_unsupported(params: ChatCompletion) -> None:
             raise invalid(name, f"{name}: {instead}", "unsupported_parameter")
 
 
-async def _tools(
-    given: Sequence[FunctionTool], choice: str | ToolChoice | None
-) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
-    """What may be called, and of what one has to be."""
-    tools = []
-    for i, each in enumerate(given):
-        function = each.function
-        if function.parameters is None:
-            tools.append(Tool(function.name, function.description, strict=function.strict))
-            continue
-        if function.parameters.get("type", "object") != "object":
-            where = f"tools[{i}].function.parameters"
-            raise invalid(where, f"{where}: arguments are an object; give a schema of the type object")
-        tools.append(Tool(function.name, function.description, function.parameters, function.strict))
-    names = [tool.name for tool in tools]
-    if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise invalid("tools", f"tools: {doubled!r} is there more than once")
-    allowed, must_call = _chosen(choice, names)
-    tools = [tool for tool in tools if tool.name in allowed]
-    for tool in tools:
-        if tool.name in must_call:  # what is not held to a schema may have any
-            await json_schemas.check(tool.parameters, f"tools[{names.index(tool.name)}].function.parameters")
-    return tuple(tools), must_call
+def _offered(given: Sequence[FunctionTool]) -> list[OfferedFunction]:
+    return [
+        OfferedFunction(f.name, f.description, f.parameters, f.strict, f"tools[{i}].function.parameters")
+        for i, f in enumerate(each.function for each in given)
+    ]
 
 
-def _chosen(choice: str | ToolChoice | None, names: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
-    """The names of what the model is offered, and of what it has to call one."""
-    if choice is None or choice == "auto":
-        return names, ()
-    if choice == "none":
-        return (), ()
-    if isinstance(choice, ToolChoice) and choice.function is not None:
-        wanted, mode, where = [choice.function.name], "required", "tool_choice.function.name"
-    elif isinstance(choice, ToolChoice) and choice.allowed_tools is not None:
-        wanted = [each.function.name for each in choice.allowed_tools.tools]
-        mode, where = choice.allowed_tools.mode, "tool_choice.allowed_tools.tools"
-        names = [name for name in names if name in wanted] if set(wanted) <= set(names) else names
-    elif choice == "required":
-        wanted, mode, where = list(names), "required", "tool_choice"
-    else:
-        allowed = "none, auto, required, a function of tools, allowed_tools"
-        raise invalid("tool_choice", f"tool_choice: not understood; allowed: {allowed}")
-    if not wanted or not set(wanted) <= set(names):
-        missing = f"there is no {min(set(wanted) - set(names))!r} among the tools" if wanted else "no tools given"
-        raise invalid(where, f"{where}: {missing}")
-    return names, tuple(dict.fromkeys(wanted)) if mode == "required" else ()
+def _choice(given: str | ToolChoice | None) -> Choice:
+    if given is None or given == "auto":
+        return Choice()
+    if given == "none":
+        return Choice("none")
+    if given == "required":
+        return Choice("required")
+    if isinstance(given, ToolChoice) and given.function is not None:
+        return Choice("required", (given.function.name,), "tool_choice.function.name")
+    if isinstance(given, ToolChoice) and given.allowed_tools is not None:
+        names = tuple(each.function.name for each in given.allowed_tools.tools)
+        return Choice(given.allowed_tools.mode, names, "tool_choice.allowed_tools.tools", hides_others=True)
+    allowed = "none, auto, required, a function of tools, allowed_tools"
+    raise invalid("tool_choice", f"tool_choice: not understood; allowed: {allowed}")
 
 
 async def _form(params: ResponseFormat | None) -> Mapping[str, Any] | None:
-    """The schema that the answer must satisfy, found to be one that an answer can."""
-    if params is None or params.type == "text":
+    """The schema that the answer must satisfy."""
+    if params is None:
         return None
     where = "response_format.json_schema"
-    if params.type == "json_object":
-        return {"type": "object"}
-    if params.json_schema is None:
+    if params.type == "json_schema" and params.json_schema is None:
         raise invalid(where, f"{where} is required with the type json_schema", "missing_required_parameter")
-    schema = params.json_schema.json_schema or {"type": "object"}
-    await json_schemas.check(schema, f"{where}.schema")
+    schema = params.json_schema.json_schema if params.json_schema is not None else None
+    return await form_of(params.type, schema, f"{where}.schema")
+
+
+async def form_of(
+    kind: Literal["text", "json_object", "json_schema"], schema: Mapping[str, Any] | None, where: str
+) -> Mapping[str, Any] | None:
+    """The schema that an answer of this kind must satisfy, found to be one that an answer can; None of free text.
+
+    Raises:
+        ApiError: 400 naming `where`, the schema's field.
+    """
+    if kind == "text":
+        return None
+    if kind == "json_object" or not schema:
+        return {"type": "object"}
+    await json_schemas.check(schema, where)
     return schema
+
+
+class PictureReader:
+    """Reads the pictures of a request's messages, at most so many as a chat may have."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._count = 0
+
+    def count(self, where: str) -> None:
+        """Count one more. Raises ApiError 400 naming it for one too many."""
+        self._count += 1
+        if self._count > MAX_CHAT_IMAGES:
+            raise invalid(where, f"{where}: more than {MAX_CHAT_IMAGES} images in one request")
+
+    async def read(self, url: str, where: str) -> ImagePart:
+        """The picture behind a URL, as `read_url`."""
+        self.count(where)
+        return ImagePart(await read_url(url, self._settings, where), where)
 
 
 def _biases(given: Mapping[str, float]) -> dict[int, float]:
@@ -163,7 +172,7 @@ def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
 
 async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Message, ...]:
     converted: list[Message] = []
-    pictures = 0
+    pictures = PictureReader(settings)
     for i, message in enumerate(messages):
         parts: list[TextPart | ImagePart] = []
         content = message.content
@@ -174,10 +183,7 @@ async def _messages(messages: list[ChatMessage], settings: Settings) -> tuple[Me
                 parts.append(TextPart(part.refusal if isinstance(part, RefusalContent) else part.text))
                 continue
             where = f"messages[{i}].content[{j}].image_url"
-            pictures += 1
-            if pictures > MAX_CHAT_IMAGES:
-                raise invalid(where, f"{where}: more than {MAX_CHAT_IMAGES} images in one request")
-            parts.append(ImagePart(await read_url(part.image_url.url, settings, where), where))
+            parts.append(await pictures.read(part.image_url.url, where))
         if not parts and message.role not in ("assistant", "tool"):
             raise invalid(f"messages[{i}].content", f"messages[{i}].content is empty")
         calls = [ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()]
