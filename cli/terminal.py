@@ -1,4 +1,4 @@
-"""Pictures in the terminal: Kitty's graphics protocol and iTerm2's inline images."""
+"""Pictures in the terminal: Kitty's graphics protocol, iTerm2's inline images, and Sixel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import shutil
 from collections.abc import Mapping
 from typing import Final, Literal, TextIO
 
-Protocol = Literal["kitty", "iterm"]
+from cli import sixel
+from cli.terminal_answers import SixelTerminal, sixel_terminal
+
+Protocol = Literal["kitty", "iterm"] | SixelTerminal
 
 _ROWS: Final = 16
 _CHUNK: Final = 4096
@@ -19,15 +22,21 @@ _KITTY_ID: Final = 7_283
 
 
 def protocol(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Protocol | None:
-    """How the terminal behind a stream takes pictures; None where it does not, or is no terminal."""
+    """How the terminal behind a stream takes pictures; None where it does not, or is no terminal.
+
+    Those that have a protocol of their own are known by their variables; any other is asked whether it draws Sixel.
+    """
     terminal, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
-    if not stream.isatty() or "TMUX" in environ or terminal.startswith(("screen", "tmux")):
-        return None  # multiplexers keep the variables of the terminal around them, but not its pictures
+    if not stream.isatty() or terminal in ("", "dumb", "linux"):
+        return None
+    if "TMUX" in environ or terminal.startswith(("screen", "tmux")):
+        # multiplexers keep the variables of the terminal around them, but of its pictures Sixel at most
+        return sixel_terminal(stream.fileno())
     if "KITTY_WINDOW_ID" in environ or terminal in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
         return "kitty"
     if program in ("iTerm.app", "WezTerm") or environ.get("LC_TERMINAL") == "iTerm2":
         return "iterm"
-    return None
+    return sixel_terminal(stream.fileno())
 
 
 class Frame:
@@ -35,7 +44,8 @@ class Frame:
 
     def __init__(self, stream: TextIO, how: Protocol) -> None:
         self._stream, self._how = stream, how
-        self._rows = max(1, min(_ROWS, shutil.get_terminal_size().lines - 3))
+        size = shutil.get_terminal_size()
+        self._rows, self._columns = max(1, min(_ROWS, size.lines - 3)), size.columns
         self._has_one = False
 
     def show(self, picture: bytes) -> None:
@@ -43,7 +53,7 @@ class Frame:
         # Room first, then back up: terminals do not agree on where a picture leaves the cursor.
         room = "" if self._has_one else "\n" * self._rows
         up, down = f"\r\x1b[{self._rows}A", f"\x1b[{self._rows}B"
-        self._stream.write(f"{room}{up}\x1b7{escape(picture, self._how, self._rows)}\x1b8{down}")
+        self._stream.write(f"{room}{up}\x1b7{escape(picture, self._how, self._rows, self._columns)}\x1b8{down}")
         self._stream.flush()
         self._has_one = True
 
@@ -52,8 +62,10 @@ class Frame:
         self._has_one = False
 
 
-def escape(picture: bytes, how: Protocol, rows: int) -> str:
-    """The sequence that shows a PNG, JPEG or WebP, so many rows of text high."""
+def escape(picture: bytes, how: Protocol, rows: int, columns: int) -> str:
+    """The sequence that shows a PNG, JPEG or WebP, so many rows of text high, if it is not wider than the columns."""
+    if isinstance(how, SixelTerminal):
+        return sixel.encoded(picture, columns * how.cell_width, rows * how.cell_height, how.colours)
     if how == "iterm":
         encoded = base64.b64encode(picture).decode()
         return f"\x1b]1337;File=inline=1;size={len(picture)};height={rows};preserveAspectRatio=1:{encoded}\x07"

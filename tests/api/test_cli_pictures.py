@@ -18,10 +18,11 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from cli.environment import ROOT, free_ports
 from tests.api.pictures import png
+from tests.cli.sixels import drawn
 from tests.servers import Server, environment
 
 PROMPT = "a big red circle on a blue background"
@@ -51,8 +52,8 @@ class Shell:
         assert b"Traceback" not in errors
         return output if status == 0 else errors
 
-    def in_terminal(self, *arguments: object, **environ: str) -> bytes:
-        """All that comes out where stdin, stdout and stderr are a terminal."""
+    def in_terminal(self, *arguments: object, says: str = "\x1b[?62;22c", **environ: str) -> bytes:
+        """All that comes out where stdin, stdout and stderr are a terminal; it `says` what it is, when it is asked."""
         here, there = pty.openpty()
         # a terminal of 24 rows; one of no size is none for programs that ask
         subprocess.run(["stty", "rows", "24", "cols", "200"], stdin=there, check=True)
@@ -66,6 +67,8 @@ class Shell:
             except OSError:  # EIO: everybody has closed it
                 break
             found += piece
+            if piece.endswith(b"\x1b[c"):
+                os.write(here, says.encode())
             if not piece:
                 break
         os.close(here)
@@ -152,6 +155,16 @@ def test_iterm_shows_it_and_other_terminals_get_the_path(shell: Shell) -> None:
     assert b"atelier-1.png: 64x64" in plain
     assert b"1337" not in plain
     assert b"\x1b_G" not in plain
+
+
+def test_a_terminal_that_says_it_draws_sixel_shows_the_picture_that_is_written(shell: Shell) -> None:
+    seen = shell.in_terminal("generate", PROMPT, "--seed", 4, says="\x1b[?62;4;22c", TERM="xterm-256color")
+    assert b"atelier-1.png: 64x64, seed 4" in seen
+    shown = [each.convert("RGB") for each in drawn(seen)]
+    assert [each.size for each in shown] == [(320, 318)] * 4
+    written = Image.open(shell.folder / "atelier-1.png").convert("RGB").resize((320, 318))
+    away = [ImageStat.Stat(ImageChops.difference(each, written)).mean for each in shown]
+    assert max(away[-1]) < 2 < max(away[0])  # the last is the picture, in 256 colours
 
 
 def test_ctrl_c_stops_the_work_on_the_server_and_keeps_whole_pictures_only(shell: Shell, http: httpx.Client) -> None:
