@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -17,6 +18,7 @@ import typer
 from cli.config_files import written
 from cli.config_table import CPU, MACHINES
 from cli.environment import MISTAKE
+from cli.outputs import ResultAsJson
 from cli.up import fail
 
 app = typer.Typer(help="Configuration files.", no_args_is_help=True)
@@ -39,15 +41,20 @@ def init(
     ] = None,
     to_stdout: Annotated[bool, typer.Option("--print", help="Print it instead.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Write a configuration that fits this machine, or another one that is named."""
+    reason = None
     if machine is None:
         machine, reason = this_machine()
-        print(f"{machine}: {reason}", file=sys.stderr)
+        if not as_json:
+            print(f"{machine}: {reason}", file=sys.stderr)
     elif machine not in MACHINES:
         fail(f"--machine: {machine!r} is none of {', '.join(MACHINES)}", status=MISTAKE)
     text = written(machine, str(output))
     if to_stdout:
+        if as_json:
+            text = json.dumps({"machine": machine, "reason": reason, "configuration": text}) + "\n"
         print(text, end="")
         return
     try:
@@ -56,6 +63,9 @@ def init(
         fail(f"{output} is there already; --force writes over it, -o names another", status=MISTAKE)
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}", status=1)
+    if as_json:
+        print(json.dumps({"machine": machine, "reason": reason, "file": str(output.absolute())}))
+        return
     print(
         f"wrote {output}, for {machine}; next: atelier pull --config {output}, then make run CONFIG={output.absolute()}"
     )

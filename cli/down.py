@@ -8,24 +8,30 @@ from typing import NoReturn
 import psutil
 
 from cli.home import Running, home_folder, running
-from cli.outputs import write_line
+from cli.outputs import ResultAsJson, write_json, write_line
 from cli.search import told_in_one_line
 from cli.server import CommandError
 from cli.service import Service, installed
 from cli.service.commands import in_one_line
 
 
-def down() -> None:
+def down(as_json: ResultAsJson = False) -> None:
     """Stop the server and wait until it has ended; one that does not run is no failure."""
     with told_in_one_line(), in_one_line():
+        ended: dict[str, str | None]
         if (service := _active_service()) is not None:
             service.stop()
-            write_line("the service is stopped; it starts again with the machine, or by `atelier service start`")
+            ended = {"ended": "service"}
+            line = "the service is stopped; it starts again with the machine, or by `atelier service start`"
         elif (server := running(home_folder())) is not None:
             server.end()
-            write_line(f"the server at {server.url} has ended")
+            ended, line = {"ended": "server", "url": server.url}, f"the server at {server.url} has ended"
         else:
-            write_line(f"no server runs in {home_folder()}")
+            ended, line = {"ended": None, "home": str(home_folder())}, f"no server runs in {home_folder()}"
+        if as_json:
+            write_json(ended)
+        else:
+            write_line(line)
 
 
 def restart() -> None:

@@ -52,6 +52,11 @@ class ExportTally:
         """How many have been dealt with."""
         return self.fetched + self.kept + len(self.failed)
 
+    @property
+    def failures(self) -> list[str]:
+        """What did not work, a line each."""
+        return self.failed
+
     def __str__(self) -> str:
         return (
             f"{self.done} of {self.total} pictures: {self.fetched} fetched, {self.kept} already there, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ from rich.table import Table
 
 import settings
 from cli.environment import MISTAKE, ROOT
+from cli.outputs import ResultAsJson
 from cli.search import print_table
 from cli.up import fail
 from stores.api_keys import KEY_NAME, ApiKeyFile, Limits
@@ -39,6 +41,7 @@ def add(
     rate: Annotated[str | None, typer.Option(help="Requests in a time: 60/minute.", show_default=False)] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Requests at once.", show_default=False)] = None,
     config: Config = DEFAULT_CONFIG,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Make a key and print it: this once, since only its digest is kept. Without limits it has the server's."""
     if not re.fullmatch(KEY_NAME, name):
@@ -54,7 +57,7 @@ def add(
         file = _file(config)
         was_there = file.read() is not None
         key = file.add(name, limits, admin=admin)
-    print(key)
+    print(json.dumps({"name": name, "key": key, "admin": admin, "file": str(file.path)}) if as_json else key)
     if not was_there:
         print(
             f"{file.path} is new: from now on the server lets in nobody without a key (docs/security.md)",
@@ -63,11 +66,15 @@ def add(
 
 
 @app.command(name="list")
-def list_keys(config: Config = DEFAULT_CONFIG) -> None:
+def list_keys(config: Config = DEFAULT_CONFIG, as_json: ResultAsJson = False) -> None:
     """List the keys of the file; those of the environment and the configuration are not among them."""
     with _told_in_one_line():
         file = _file(config)
         keys = file.read()
+    if as_json:
+        listed = [each.model_dump(mode="json", exclude={"sha256"}) for each in keys or ()]
+        print(json.dumps({"file": str(file.path), "exists": keys is not None, "keys": listed}))
+        return
     if not keys:
         print(f"{file.path} has no keys" if keys is not None else f"there is no {file.path}", file=sys.stderr)
         return
@@ -86,11 +93,13 @@ def list_keys(config: Config = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def revoke(name: Name, config: Config = DEFAULT_CONFIG) -> None:
+def revoke(name: Name, config: Config = DEFAULT_CONFIG, as_json: ResultAsJson = False) -> None:
     """Make a key worthless."""
     with _told_in_one_line():
         file = _file(config)
         left = file.revoke(name)
+    if as_json:
+        print(json.dumps({"name": name, "left": left}))
     print(f"{name} is revoked", file=sys.stderr)
     if not left:
         print(f"{file.path} has no keys any more; the server stays closed (docs/security.md)", file=sys.stderr)

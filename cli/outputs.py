@@ -20,6 +20,7 @@ STANDARD: Final = Path("-")
 """Stands for stdin where a file is read, and for stdout where one is written."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer, as JSON.")]
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.filesize import decimal
 
+from cli.outputs import ResultAsJson, read_text, write_json, write_line
 from cli.search import told_in_one_line
 from cli.server import Mistake, Server, api_key, server_url
 from cli.uploads import shown
@@ -18,7 +19,7 @@ _MODEL, _VOICE = "tts-1", "alloy"
 
 
 def say(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What is said.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What is said; - reads it from stdin.")],
     voice: Annotated[
         str | None, typer.Option(help=f"Name or id of a voice; {_VOICE} if none is given.", show_default=False)
     ] = None,
@@ -37,10 +38,12 @@ def say(
     key: Annotated[
         str | None, typer.Option(help="The key that is sent; else ATELIER_API_KEY.", show_default=False)
     ] = None,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Speak a text into a file, which is there once it is whole."""
     with told_in_one_line():
         audio_format = _format_of(out)
+        text = read_text(text, "TEXT")
         if ref_audio is None:
             path = "/v1/audio/speech"
             asked = {"model": model or _MODEL, "voice": voice or _VOICE, "input": text, "language": language}
@@ -55,7 +58,11 @@ def say(
             draft.replace(out)
         finally:
             draft.unlink(missing_ok=True)
-    print(f"{shown(out)}: {decimal(out.stat().st_size)}")
+        size = out.stat().st_size
+        if as_json:
+            write_json({"file": shown(out), "format": audio_format, "bytes": size})
+        else:
+            write_line(f"{shown(out)}: {decimal(size)}")
 
 
 async def _fetch(server: Server, path: str, target: Path, content: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from rich.text import Text
 from cli.exports import IMPORTED, Export, ExportTally, pictures_of, replaced
 from cli.home import home_folder
 from cli.journal import Journal
+from cli.outputs import ResultAsJson
 from cli.progress import progress
 from cli.project import Hit, Project
 from cli.server import PATIENCE_SECONDS, CommandError, Mistake, Server, api_key, server_url
@@ -50,6 +52,7 @@ def add(
     server: ServerUrl = None,
     jobs: Jobs = 8,
     recursive: Annotated[bool, typer.Option(help="Folders within folders too.")] = True,
+    as_json: ResultAsJson = False,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Upload pictures; the same command again goes on where it was stopped, and skips what has been sent."""
@@ -75,7 +78,7 @@ def add(
         if not tally.total:
             raise Mistake(f"there are no pictures in {', '.join(map(shown, places))} ({' '.join(SUFFIXES)})")
         asyncio.run(work())
-    end(str(tally), tally.refused)
+    _end(tally, as_json=as_json)
 
 
 @app.command()
@@ -114,6 +117,7 @@ def export(
     target: Annotated[Path, typer.Argument(help="The folder to write, new or of an earlier export.")],
     server: ServerUrl = None,
     jobs: Jobs = 8,
+    as_json: ResultAsJson = False,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Download a project: `images/` and, once it is complete, `manifest.jsonl` with a record on each line."""
@@ -128,7 +132,7 @@ def export(
 
     with told_in_one_line(tally):
         asyncio.run(work())
-    end(str(tally), tally.failed)
+    _end(tally, as_json=as_json)
 
 
 @app.command("import")
@@ -137,6 +141,7 @@ def import_(
     source: Annotated[Path, typer.Argument(help="The folder of an export.")],
     server: ServerUrl = None,
     jobs: Jobs = 8,
+    as_json: ResultAsJson = False,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Upload an export; `imported.jsonl` beside its manifest then says which new id each picture got."""
@@ -158,7 +163,7 @@ def import_(
     with told_in_one_line(tally):
         tally.total = sum(1 for _ in pictures_of(source))
         asyncio.run(work())
-    end(str(tally), tally.refused)
+    _end(tally, as_json=as_json)
 
 
 @asynccontextmanager
@@ -215,6 +220,16 @@ def told_in_one_line(tally: Tally | ExportTally | None = None) -> Iterator[None]
 def print_table(table: Table) -> None:
     """Print it as wide as the terminal; where nobody looks, lines are not broken."""
     Console(width=None if sys.stdout.isatty() else 400).print(table)
+
+
+def _end(tally: Tally | ExportTally, *, as_json: bool) -> None:
+    """Say what became of the pictures, and end as `end` does."""
+    if not as_json:
+        end(str(tally), tally.failures)
+        return
+    print(json.dumps(asdict(tally), ensure_ascii=False))
+    if tally.failures:
+        raise typer.Exit(1)
 
 
 def end(summary: str, failures: list[str]) -> None:

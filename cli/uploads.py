@@ -53,6 +53,11 @@ class Tally:
         """How many have been dealt with."""
         return self.added + self.already_there + self.skipped + len(self.refused)
 
+    @property
+    def failures(self) -> list[str]:
+        """What did not work, a line each."""
+        return self.refused
+
     def __str__(self) -> str:
         return (
             f"{self.done} of {self.total} pictures: {self.added} added, {self.already_there} already there, "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +17,7 @@ import typer
 import settings
 from cli import service
 from cli.environment import ROOT
+from cli.outputs import ResultAsJson
 from cli.service.definition import ServiceError
 from cli.service.upgrade import Upgrade
 from cli.up import StartError, fail, install_environments
@@ -26,6 +30,7 @@ System = Annotated[bool, typer.Option("--system", help="The system's service rat
 def install(
     config: Annotated[Path, typer.Option(help="Serve configuration file.")] = ROOT / "serve_config.yaml",
     system: System = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Install the service and start it, now and with the machine."""
     with in_one_line():
@@ -38,48 +43,53 @@ def install(
         except (settings.ConfigurationError, StartError) as error:
             raise ServiceError(str(error)) from None
         left = chosen.install(config)
-        print(f"installed and started: {chosen.path}\nits variables: {chosen.variables}")
+    if as_json:
+        _print_json(definition=str(chosen.path), variables=str(chosen.variables), left_to_do=left or None)
+        return
+    print(f"installed and started: {chosen.path}\nits variables: {chosen.variables}")
     if left:
         print(left, file=sys.stderr)
 
 
 @app.command()
-def uninstall(system: System = False) -> None:
+def uninstall(system: System = False, as_json: ResultAsJson = False) -> None:
     """Stop the service and remove it; pictures, keys and variables stay."""
     with in_one_line():
         chosen = service.here("system" if system else "user")
         chosen.uninstall()
+    if as_json:
+        _print_json(removed=str(chosen.path), left=str(chosen.variables))
+    else:
         print(f"removed: {chosen.path}\nleft: {chosen.variables}, and ATELIER_HOME")
 
 
 @app.command()
-def start(system: System = False) -> None:
+def start(system: System = False, as_json: ResultAsJson = False) -> None:
     """Start the service and wait until it is ready."""
-    with in_one_line():
-        service.here("system" if system else "user").start()
+    _change(lambda chosen: chosen.start(), system=system, as_json=as_json)
 
 
 @app.command()
-def stop(system: System = False) -> None:
+def stop(system: System = False, as_json: ResultAsJson = False) -> None:
     """Stop the service and wait until it has ended."""
-    with in_one_line():
-        service.here("system" if system else "user").stop()
+    _change(lambda chosen: chosen.stop(), system=system, as_json=as_json)
 
 
 @app.command()
-def restart(system: System = False) -> None:
+def restart(system: System = False, as_json: ResultAsJson = False) -> None:
     """Stop the service, start it and wait until it is ready."""
-    with in_one_line():
-        service.here("system" if system else "user").restart()
+    _change(lambda chosen: chosen.restart(), system=system, as_json=as_json)
 
 
 @app.command()
-def status(system: System = False) -> None:
+def status(system: System = False, as_json: ResultAsJson = False) -> None:
     """Say what the service does; the exit status is 3 when it does not run."""
     with in_one_line():
         chosen = service.here("system" if system else "user")
         state = chosen.state()
-    if not state.installed:
+    if as_json:
+        _print_json(**asdict(state))
+    elif not state.installed:
         print(f"not installed ({chosen.path})")
     else:
         facts = [
@@ -110,13 +120,18 @@ def upgrade(
     to: Annotated[str | None, typer.Option(help="A tag, branch or commit; else what upstream has.")] = None,
     back: Annotated[bool, typer.Option("--back", help="Return to the version before, with its databases.")] = False,
     config: Annotated[Path, typer.Option(help="Serve configuration file.")] = ROOT / "serve_config.yaml",
+    as_json: ResultAsJson = False,
 ) -> None:
     """Bring the repository, its packages and the installed service to another version, or back."""
     with in_one_line():
         running = service.installed()
-        upgrade = Upgrade(running)
+        # with --json what it does is told beside the result
+        upgrade = Upgrade(running, say=partial(print, file=sys.stderr if as_json else sys.stdout))
+        before = upgrade.commit()
         if back:
             upgrade.back()
+            if as_json:
+                _print_json(before=before, now=upgrade.commit())
             return
         try:
             configured = settings.load(config, {**os.environ, **(running.environment() if running else {})})
@@ -124,6 +139,21 @@ def upgrade(
             raise ServiceError(str(error)) from None
         databases = [configured.search.database_in(configured.folder)]
         upgrade.forward(config, configured.folder, databases, to, configured.environments)
+        if as_json:
+            _print_json(before=before, now=upgrade.commit())
+
+
+def _change(what: Callable[[service.Service], None], *, system: bool, as_json: bool) -> None:
+    """Do something with the service; as JSON its state afterwards."""
+    with in_one_line():
+        chosen = service.here("system" if system else "user")
+        what(chosen)
+        if as_json:
+            _print_json(**asdict(chosen.state()))
+
+
+def _print_json(**result: object) -> None:
+    print(json.dumps(result))
 
 
 @contextmanager

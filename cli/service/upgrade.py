@@ -53,6 +53,10 @@ class Upgrade:
         self._venv, self._venv_before = root / ".venv", root / ".venv.before"
         self._record = root / ".venv.before.json"
 
+    def commit(self) -> str:
+        """Which commit the repository is at."""
+        return self._git("rev-parse", "HEAD")
+
     def forward(
         self,
         config: Path,
@@ -72,7 +76,7 @@ class Upgrade:
             to: what is wanted.
             environments: of the engines with packages of their own, which are installed before anything stops.
         """
-        old = self._git("rev-parse", "HEAD")
+        old = self.commit()
         self._require_unchanged()
         if self._git("remote"):
             self._git("fetch", "--quiet", "--tags")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,9 @@ def test_a_text_becomes_the_file_that_is_named_and_nothing_else(user: User, tmp_
 def test_voice_language_and_format_are_as_asked(user: User, tmp_path: Path) -> None:
     user.run("Bonjour à tous.", "--voice", "onyx", "--model", "voice", "--language", "fr", "--out", tmp_path / "a.WAV")
     assert median_pitch((tmp_path / "a.WAV").read_bytes()) == pytest.approx(85, rel=0.06)
-    user.run("12", "--language", "en", "--out", tmp_path / "en.pcm")
+    said = user.run("12", "--language", "en", "--out", tmp_path / "en.pcm", "--json")
+    size = (tmp_path / "en.pcm").stat().st_size
+    assert json.loads(said) == {"file": str(tmp_path / "en.pcm"), "format": "pcm", "bytes": size}
     user.run("12", "--language", "German", "--out", tmp_path / "de.pcm")
     assert (tmp_path / "en.pcm").read_bytes() != (tmp_path / "de.pcm").read_bytes()
 

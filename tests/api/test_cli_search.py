@@ -105,8 +105,8 @@ def test_a_folder_is_added_found_and_skipped_the_next_time(
     assert json.loads(itself)["id"] == found["id"]
 
     http.delete(f"/v1/projects/{project}/images/{found['id']}").raise_for_status()
-    said = user.run("add", pictures, "--project", project)
-    assert said == "13 of 13 pictures: 1 added, 0 already there, 12 skipped (sent before), 0 refused\n"
+    said = json.loads(user.run("add", pictures, "--project", project, "--json"))
+    assert said == {"total": 13, "added": 1, "already_there": 0, "skipped": 12, "refused": []}
     assert len(records(http, project)) == 13
 
 
@@ -199,7 +199,8 @@ def test_an_export_fetches_again_only_what_is_not_whole(user: User, project: str
     whole = changed.read_bytes()
     changed.write_bytes(whole[:-1] + b"x")
     cut.write_bytes(b"")
-    assert " 2 fetched, 3 already there, 0 failed" in user.run("export", target, "--project", project)
+    said = json.loads(user.run("export", target, "--project", project, "--json"))
+    assert said == {"total": 5, "fetched": 2, "kept": 3, "failed": []}
     assert changed.read_bytes() == whole
     assert (target / "manifest.jsonl").read_text() == manifest
 
@@ -223,8 +224,12 @@ def test_a_picture_that_is_not_the_manifests_is_not_imported(user: User, project
     user.run("export", target, "--project", project)
     changed = next((target / "images").iterdir())
     changed.write_bytes(png(scene("ring")))
-    errors = user.run("import", target, "--project", f"{project}-again", status=1)
-    assert f"{changed}: its bytes are not those of the manifest\n" in errors
+    process = user.start("import", target, "--project", f"{project}-again", "--json")
+    output, errors = process.communicate(timeout=200)
+    assert (process.returncode, errors) == (1, "")
+    said = json.loads(output)
+    assert (said["total"], said["added"]) == (3, 2)
+    assert said["refused"] == [f"{changed}: its bytes are not those of the manifest"]
     assert len((target / "imported.jsonl").read_text().splitlines()) == 2
 
 
