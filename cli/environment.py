@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LOG = "atelier.log"
 """What Ray and Serve would print, in the server's runtime folder."""
 
+READY = "Atelier is ready at "
+"""With the server's URL after it, the line that it prints when it answers requests."""
+
 MISTAKE = 2
 """Exit status of a start that the configuration prevents; others are 1."""
 

@@ -27,7 +27,7 @@ from ray.serve.schema import ServeDeploySchema
 import settings
 from cli import ray_internals
 from cli.configuration import serve_configuration
-from cli.environment import LOG, MISTAKE
+from cli.environment import LOG, MISTAKE, READY
 from cli.readiness import ServiceManager
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -63,7 +63,7 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> Non
     client.deploy_apps(config, _blocking=False)
     wait_until_ready(url, stop, terminal)
     if not stop.is_set():
-        print(f"Atelier is ready at {url} (docs at /docs)", file=terminal)
+        print(f"{READY}{url} (docs at /docs)", file=terminal)
         manager.notify("READY=1")
         stop.wait()
     manager.notify("STOPPING=1")

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from cli.environment import ROOT
+from cli.environment import READY, ROOT
 from cli.service.definition import STOP_SECONDS, Service, ServiceError, State, become, command, remove, run, write
 
 LABEL: Final = "org.atelier.server"
+_START_SECONDS: Final = 900.0
+"""As systemd waits for it: a first start may install and download."""
 _LOOK_SECONDS: Final = 0.2
 
 _WITH_VARIABLES: Final = 'set -a; [ ! -e "$1" ] || . "$1"; set +a; shift; exec "$@"'
@@ -85,10 +87,29 @@ class Launchd(Service):
         remove(self.path)
 
     def start(self) -> None:
-        """Load it, which starts it."""
+        """Load it, which starts it, and wait until it says that it is ready.
+
+        One that ends instead is unloaded: launchd would start it again and again.
+        """
         self.require_installed()
-        if self._shown() is None:
-            run("launchctl", "bootstrap", self._domain, str(self.path))
+        if self._shown() is not None:
+            return
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        run("launchctl", "bootstrap", self._domain, str(self.path))
+        deadline = time.monotonic() + _START_SECONDS
+        while READY not in self._logged(begin):
+            shown = self._shown()
+            failure = None
+            if shown is None:
+                failure = "was unloaded"
+            elif (status := _exit_status(shown)) is not None:
+                failure = f"ended with the exit status {status}" if status >= 0 else f"was killed by signal {-status}"
+            elif time.monotonic() > deadline:
+                failure = f"is not ready after {_START_SECONDS:g} s"
+            if failure is not None:
+                self.stop()
+                raise ServiceError(f"the service {failure}: {_reason(self._logged(begin))} (log: {self.log})")
+            time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """Unload it, which ends it; it comes back with the next login."""
@@ -116,8 +137,7 @@ class Launchd(Service):
         pid = re.search(r"^\s*pid = (\d+)", shown, re.MULTILINE)
         if pid:
             return State(installed=True, enabled=True, active="active", pid=int(pid[1]))
-        code = re.search(r"^\s*last exit code = (\d+)", shown, re.MULTILINE)
-        return State(installed=True, enabled=True, active="failed" if code and code[1] != "0" else "inactive")
+        return State(installed=True, enabled=True, active="failed" if _exit_status(shown) else "inactive")
 
     def logs(self, *, follow: bool, lines: int) -> NoReturn:
         """`tail` of the log."""
@@ -128,9 +148,38 @@ class Launchd(Service):
     def _domain(self) -> str:
         return "system" if self.scope == "system" else f"gui/{os.getuid()}"
 
+    def _logged(self, begin: int) -> str:
+        """What has been added to the log."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(begin)
+                return log.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise ServiceError(f"cannot read {self.log}: {error.strerror}") from None
+
     def _shown(self) -> str | None:
         """What launchd knows of it; None while it is not loaded."""
         try:
             return run("launchctl", "print", f"{self._domain}/{LABEL}")
         except ServiceError:  # its exit status says no more than that there is no such service
             return None
+
+
+def _exit_status(shown: str) -> int | None:
+    """Of the last process since it was loaded, by what `launchctl print` says; None while none has ended.
+
+    A signal that ended it is negative.
+    """
+    if killed := re.search(r"^\s*last terminating signal = .*?(\d+)", shown, re.MULTILINE):
+        return -int(killed[1])
+    code = re.search(r"^\s*last exit code = (\d+)", shown, re.MULTILINE)
+    return int(code[1]) if code else None
+
+
+def _reason(logged: str) -> str:
+    """What the server says last of why it ends; else its last line."""
+    lines = [line.strip() for line in logged.splitlines() if line.strip()]
+    own = [line.removeprefix("atelier: ") for line in lines if line.startswith("atelier: ")]
+    return (own or lines or ["it says nothing"])[-1]

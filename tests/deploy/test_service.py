@@ -10,15 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli import service
-from cli.environment import ROOT, free_ports
+from cli.environment import READY, ROOT, free_ports
+from cli.service import launchd
 from cli.service.definition import Scope, ServiceError, State
 from cli.service.launchd import Launchd
 from cli.service.systemd import Systemd
+from tests.deploy import launchctl
 
 CONFIG = ROOT / "serve_config.yaml"
 SCOPES: tuple[Scope, ...] = ("user", "system")
@@ -149,6 +152,48 @@ esac
     agent.path.touch()
     agent.stop()
     assert (tmp_path / "asked").read_text().split() == ["print", "bootout", "print", "print", "print"]
+    assert agent.state() == State(installed=True, enabled=True, active="inactive")
+
+
+@pytest.fixture
+def agent(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launchd]:
+    """One whose program is a script in this folder."""
+    launchctl.install(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(launchd, "command", lambda config: ["/bin/sh", str(config)])
+    yield (agent := Launchd("user"))
+    agent.stop()
+
+
+def test_a_start_under_launchd_waits_until_the_server_is_ready(agent: Launchd, tmp_path: Path) -> None:
+    script = tmp_path / "server"
+    script.write_text(f"echo a line; sleep 0.5; echo '{READY}http://127.0.0.1:8000'; touch {tmp_path}/ready; sleep 60")
+    agent.log.parent.mkdir(parents=True)
+    agent.log.write_text(f"{READY}http://127.0.0.1:8000\n")  # of an earlier one
+    agent.install(script)
+    assert (tmp_path / "ready").exists()
+    state = agent.state()
+    assert (state.active, state.pid is not None) == ("active", True)
+    agent.start()  # it runs already
+    assert agent.state() == state
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'atelier: port 8000 is already in use'; echo later; exit 1", "exit status 1: port 8000 is already in"),
+        ("echo 'one line'; kill -KILL $$", "was killed by signal 9: one line"),
+        ("exit 0", "ended with the exit status 0: it says nothing"),
+    ],
+)
+def test_a_server_that_ends_under_launchd_is_seen_with_its_reason_and_unloaded(
+    script: str, said: str, agent: Launchd, tmp_path: Path
+) -> None:
+    (tmp_path / "server").write_text(script)
+    with pytest.raises(ServiceError, match=re.escape(said)) as failure:
+        agent.install(tmp_path / "server")
+    assert str(failure.value).endswith(f"(log: {agent.log})")
+    assert "\n" not in str(failure.value)
     assert agent.state() == State(installed=True, enabled=True, active="inactive")
 
 

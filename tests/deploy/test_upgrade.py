@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.service import launchd
 from cli.service.definition import Service, ServiceError
 from cli.service.launchd import Launchd
 from cli.service.upgrade import Upgrade
+from tests.deploy import launchctl
 
 VENV = f"""mkdir -p .venv/bin
 cat version >.venv/version
@@ -140,6 +143,35 @@ def test_a_version_that_does_not_start_is_replaced_by_the_old_one_with_its_datab
     (backup,) = (home / "backups").iterdir()
     with closing(sqlite3.connect(next((backup / "after").glob("*.db")))) as newer:
         assert newer.execute("SELECT version FROM schema").fetchone() == ("broken",)  # nothing is thrown away
+
+
+SERVE = """import pathlib, sys, time
+if "broken" in pathlib.Path("version").read_text():
+    sys.exit("atelier: it has a mistake")
+print("Atelier is ready at http://127.0.0.1:8000", flush=True)
+time.sleep(30)
+"""
+
+
+def test_under_launchd_too_a_version_that_does_not_start_is_seen_and_replaced(
+    root: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "serve.py").write_text(SERVE)
+    launchctl.install(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(launchd, "ROOT", root)
+    monkeypatch.setattr(launchd, "command", lambda _: [sys.executable, str(tmp_path / "serve.py")])
+    service = Launchd("user")
+    service.install(root / "serve_config.yaml")
+    try:
+        release(root.parent / "origin", "broken")
+        with pytest.raises(ServiceError, match=r"is back: the service ended with the exit status 1: it has a mistake"):
+            Upgrade(service, root).forward(root / "serve_config.yaml", home)
+        assert state(root) == ("1", "1", "main")
+        assert service.state().active == "active"
+    finally:
+        service.uninstall()
 
 
 def test_code_that_cannot_be_exchanged_leaves_the_old_version_running(root: Path, home: Path) -> None:
