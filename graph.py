@@ -25,6 +25,7 @@ from deployments.logs import logging_options
 from deployments.search.deployment import Model, Search
 from deployments.search.embedders import embedder_of
 from deployments.storage import open_backups, open_index, open_store
+from deployments.transcription import Transcription
 from deployments.vision import Vision
 from deployments.voice import Voice
 from models.catalog import engine_class, estimated_bytes
@@ -39,6 +40,7 @@ _DEPLOYMENTS: dict[Kind, type] = {
     "captioner": Captioning,
     "clip": Embedding,
     "voice": Voice,
+    "asr": Transcription,
 }
 
 _LOOK_AGAIN_SECONDS = 0.5

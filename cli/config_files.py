@@ -131,11 +131,14 @@ def _routes(kind: str) -> str:
         ("text-embedding-*", "clip"),
         ("tts-*", "voice"),
         ("gpt-*-tts", "voice"),
+        ("*whisper*", "listen"),
+        ("gpt-*transcribe*", "listen"),
         *((name, "vlm-fast") for name in chats),
     ]
     lines = (f"        {_quoted(name)}: {alias}\n" for name, alias in routes)
     return (
-        f"      default_models: {{image: {pictures}, vlm: vlm-fast, captioner: blip, clip: clip, voice: voice}}\n"
+        f"      default_models: {{image: {pictures}, vlm: vlm-fast, captioner: blip, clip: clip, voice: voice, "
+        "asr: listen}\n"
         f"      routes:\n{''.join(lines)}      tasks: {_TASKS.get(kind, _ALL_TASKS)}\n"
     )
 

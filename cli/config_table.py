@@ -206,6 +206,14 @@ Qwen3-TTS: clones a voice from some seconds of it, in ten languages. 1.9 billion
 Qwen3-TTS: clones a voice from some seconds of it, in ten languages. 0.9 billion in 16 bits, its codec in 32;
 mlx-community/Qwen3-TTS-12Hz-1.7B-Base-bf16 is the larger one.""",
     ),
+    Model(
+        "listen",
+        "moonshine",
+        "builtin:listen",
+        _all(Fit(500_000_000)),
+        "Moonshine tiny, English only: 27 million in 8 bits.",
+        settings=("licence: MIT",),
+    ),
 )
 
 MACHINES: Final = (CPU, "gpu:24", "gpu:48", "gpu:80", "mac:16", "mac:32", "mac:64")

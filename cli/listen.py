@@ -24,7 +24,7 @@ def listen(
     server: ServerUrl = None,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
-    """Print what is said in a recording, by a server that serves transcriptions."""
+    """Print what is said in a recording, by the model `listen`."""
     with told_in_one_line():
         name = "stdin" if sound == STANDARD else shown(sound.name)
         fields = {"model": model, "response_format": "json"} | ({} if language is None else {"language": language})

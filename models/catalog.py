@@ -18,6 +18,7 @@ from models.image.engine import ImageEngine
 from models.kinds import FOLDERS, engines
 from models.mistakes import BELOW, first_mistake
 from models.tasks import ImageJob
+from models.transcription.engine import TranscriptionEngine
 
 _WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
 _LIBRARIES_BYTES: Final = 700_000_000
@@ -92,6 +93,13 @@ def takes_tools(entry: ModelEntry) -> bool:
     """Whether a chat model can be told of tools and calls them by itself. Looks at its files, and loads nothing."""
     found = engine_class(entry.engine)
     return issubclass(found, ChatEngine) and found.takes_tools(entry)
+
+
+def languages(entry: ModelEntry) -> list[str]:
+    """The tags of the languages that a recogniser of speech knows; empty where its checkpoint does not tell."""
+    found = engine_class(entry.engine)
+    assert issubclass(found, TranscriptionEngine)
+    return list(found.understood(entry))
 
 
 def hub_sources(entry: ModelEntry) -> list[HubSource]:

@@ -9,9 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-Kind = Literal["image", "vlm", "captioner", "clip", "voice"]
+Kind = Literal["image", "vlm", "captioner", "clip", "voice", "asr"]
 FOLDERS: Final[Mapping[Kind, str]] = MappingProxyType(
-    {"image": "image", "vlm": "chat", "captioner": "caption", "clip": "embedding", "voice": "speech"}
+    {
+        "image": "image",
+        "vlm": "chat",
+        "captioner": "caption",
+        "clip": "embedding",
+        "voice": "speech",
+        "asr": "transcription",
+    }
 )
 """The folder of models/ in which a kind lives."""
 

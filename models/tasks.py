@@ -233,3 +233,70 @@ class SpeechJob:
     speed: float = 1.0
     voice: str | None = None
     is_literal: bool = False
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How speech is told from silence.
+
+    A moment counts as speech from the probability `threshold` (0-1) on. `padding` seconds before it are kept, and after
+    `pause` seconds of silence a passage has ended.
+    """
+
+    threshold: float = 0.5
+    padding: float = 0.13
+    pause: float = 0.4
+
+
+@dataclass(frozen=True)
+class TranscriptionJob:
+    """Speech to write down, or with `translates` to write in English. `recording` is an encoded file.
+
+    `language` is a name or BCP 47; None lets the model find out. `prompt` is what was said before, or how it is
+    spelled; `temperature` 0-1, 0 is greedy. With `times_words` each word has its times.
+    """
+
+    recording: bytes = field(repr=False)
+    language: str | None = None
+    prompt: str | None = None
+    temperature: float = 0.0
+    translates: bool = False
+    times_words: bool = False
+    detection: Detection = Detection()
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word, and the seconds of the recording at which it begins and ends."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class TranscriptSegment:
+    """A passage, and the seconds of the recording at which it begins and ends.
+
+    `no_speech` is the probability (0-1) that nobody speaks in it. `tokens` are the model's, where it tells them.
+    """
+
+    text: str
+    start: float
+    end: float
+    no_speech: float = 0.0
+    words: tuple[TimedWord, ...] = ()
+    tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TranscriptPiece:
+    """The next passages. The first piece comes before any is heard, and the last one has the recording's `seconds`.
+
+    `language` is a BCP 47 tag, None while it is not known. `ignored` names what of the job the model cannot be told.
+    """
+
+    segments: tuple[TranscriptSegment, ...] = ()
+    language: str | None = None
+    ignored: tuple[str, ...] = ()
+    seconds: float | None = None

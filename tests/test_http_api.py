@@ -22,6 +22,7 @@ ARGS = {
         "image-gen": {"engine": "diffusion", "checkpoint": "builtin:image"},
         "clip": {"engine": "clip", "checkpoint": "builtin:clip"},
         "voice": {"engine": "espeak", "checkpoint": "builtin:voice"},
+        "listen": {"engine": "moonshine", "checkpoint": "builtin:listen"},
     }
 }
 

@@ -27,7 +27,7 @@ from deployments.ingress.middleware.request_context import route_of
 from deployments.states import ModelState
 from deployments.vision import Answer
 from deployments.voice import SpeechChunk
-from models.tasks import ChatDelta, Usage
+from models.tasks import ChatDelta, TranscriptPiece, Usage
 
 Outcome = Literal["ok", "refused", "queue_full", "load_failed", "unavailable", "failed", "cancelled"]
 
@@ -100,6 +100,9 @@ class Metrics:
         self._images = Counter("atelier_images", "Pictures made.", ["alias"], registry=registry)
         self._tokens = Counter("atelier_tokens", "Tokens read and written.", ["alias", "direction"], registry=registry)
         self._audio_seconds = Counter("atelier_audio_seconds", "Seconds spoken.", ["alias"], registry=registry)
+        self._heard_seconds = Counter(
+            "atelier_heard_seconds", "Seconds of recordings that were written down.", ["alias"], registry=registry
+        )
         self._captions = Counter("atelier_captions", "Captions made by a model.", ["alias"], registry=registry)
         self._lookups = Counter(
             "atelier_caption_cache_lookups", "Captions looked for in the cache.", ["result"], registry=registry
@@ -145,6 +148,8 @@ class Metrics:
                 self._tokens.labels(alias, "in").inc(tokens)
             case SpeechChunk(seconds=seconds):
                 self._audio_seconds.labels(alias).inc(seconds)
+            case TranscriptPiece(seconds=float() as seconds):
+                self._heard_seconds.labels(alias).inc(seconds)
 
     def captioned(self, alias: str, captions: int) -> None:
         """Count captions that a model has made."""

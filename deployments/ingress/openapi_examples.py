@@ -303,6 +303,17 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
             sent={"model": "tts-1", "input": "Good morning, and welcome.", "voice": "alloy"}, media_type="audio/mpeg"
         )
     },
+    "/v1/audio/transcriptions": {
+        "POST": Example(
+            {"text": "Good morning, and welcome.", "usage": {"type": "duration", "seconds": 2.4}},
+            sent={"model": "whisper-1"}, files={"file": "morning.wav"},
+        )
+    },
+    "/v1/audio/translations": {
+        "POST": Example(
+            {"text": "Good morning, and welcome."}, sent={"model": "whisper-1"}, files={"file": "morning.wav"}
+        )
+    },
     "/v1/audio/voice_consents": {
         "POST": Example(
             _CONSENT, sent={"name": "Ann agrees", "language": "en-US"}, files={"recording": "ann-agrees.wav"}

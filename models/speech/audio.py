@@ -1,7 +1,6 @@
 """Recordings into sound, checked before an engine gets it (docs/http-api.md, "Voices and consents").
 
-They come as MP3, WAV, FLAC, Ogg, M4A, AAC or WebM, told apart by their bytes, never by a name. Sound inside the house
-is `models.tasks.Audio`: mono float32 samples in -1 … 1.
+They come as MP3, WAV, FLAC, Ogg, M4A, AAC or WebM (`models.audio`).
 """
 
 from __future__ import annotations
@@ -10,16 +9,14 @@ import io
 
 import numpy as np
 
-from models.errors import InvalidInput
+from models.audio import FFMPEG_FORMATS, MAX_RATE, MIN_RATE, damaged, damages, invalid_audio, sniff
 from models.tasks import Audio
 
 MAX_BYTES = 10 * 1024 * 1024
 MIN_SECONDS, MAX_SECONDS = 0.5, 60.0
 
 _SNDFILE = ("mp3", "wav", "flac", "ogg")
-_FFMPEG_FORMATS = {"m4a": "mov", "aac": "aac", "webm": "matroska"}
-_FFMPEG = tuple(_FFMPEG_FORMATS)
-_MIN_RATE, _MAX_RATE, _MAX_CHANNELS = 4_000, 192_000, 8
+_MAX_CHANNELS = 8
 _SILENCE = 0.003  # RMS of a 20 ms frame: -50 dB below full scale
 _MIN_SOUNDING_SECONDS = 0.3
 _MAX_CLIPPED_SHARE = 0.005
@@ -32,7 +29,7 @@ def read_audio(data: bytes, param: str | None = None) -> Audio:
     Raises:
         InvalidInput: more than 10 MiB, of no kind that is read here, damaged, or not 0.5 to 60 s long.
     """
-    kind = _sniff(data, param)
+    kind = sniff(data, MAX_BYTES, param)
     return _decode(data, kind, param)
 
 
@@ -42,18 +39,18 @@ def read_voice(data: bytes, param: str | None = None) -> Audio:
     Raises:
         InvalidInput: as `read_audio`, or silent, or clipped; the message says what to do about it.
     """
-    kind = _sniff(data, param)
+    kind = sniff(data, MAX_BYTES, param)
     audio = _decode(data, kind, param)
     seconds = _sounding_seconds(audio)
     if seconds < _MIN_SOUNDING_SECONDS:
-        raise _invalid(
+        raise invalid_audio(
             f"the recording is silent: {seconds:.1f} s of it can be heard, at least {_MIN_SOUNDING_SECONDS:g} s are "
             "needed; record again, closer to the microphone or louder",
             param,
         )
     share, allowed = _clipped_share(audio.samples, lossy=kind not in ("wav", "flac"))
     if share > allowed:
-        raise _invalid(
+        raise invalid_audio(
             f"the recording is clipped: {100 * share:.1f} % of it is cut off, {100 * allowed:g} % may be; "
             "record again with a lower input level",
             param,
@@ -61,80 +58,21 @@ def read_voice(data: bytes, param: str | None = None) -> Audio:
     return audio
 
 
-def suffix_of(data: bytes) -> str:
-    """`.mp3`, `.m4a` …, by a recording's first bytes."""
-    return f".{_container(data)}"
-
-
-def resample(audio: Audio, rate: int) -> Audio:
-    """The same sound at another rate, low-passed first where the rate falls (soxr, high quality)."""
-    if audio.rate == rate:
-        return audio
-    import soxr
-
-    return Audio(soxr.resample(audio.samples.astype(np.float32, copy=False), audio.rate, rate), rate)
-
-
-def join(pieces: list[Audio]) -> Audio:
-    """One sound after the other; all of one rate."""
-    return Audio(np.concatenate([piece.samples for piece in pieces]), pieces[0].rate)
-
-
-def _sniff(data: bytes, param: str | None) -> str:
-    if not data:
-        raise _invalid("the recording is empty (0 bytes)", param)
-    if len(data) > MAX_BYTES:
-        raise InvalidInput(
-            f"the recording has {len(data) / 2**20:.1f} MiB; at most {MAX_BYTES // 2**20} MiB are accepted",
-            param,
-            "file_too_large",
-        )
-    kind = _container(data)
-    if kind not in _SNDFILE + _FFMPEG:
-        raise _invalid(
-            f"the recording is {kind or 'not a sound file that we know'}; allowed are MP3, WAV, FLAC, Ogg, M4A, AAC "
-            "and WebM",
-            param,
-        )
-    return kind
-
-
-def _container(data: bytes) -> str:
-    """The kind of file by its first bytes, "" for an unknown one."""
-    if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
-        return "wav"
-    if data[4:8] == b"ftyp":
-        return "m4a"
-    for magic, kind in (
-        (b"fLaC", "flac"),
-        (b"OggS", "ogg"),
-        (b"ID3", "mp3"),
-        (b"\x1aE\xdf\xa3", "webm"),
-        (b"FORM", "AIFF"),
-        (b"#!AMR", "AMR"),
-    ):
-        if data.startswith(magic):
-            return kind
-    if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
-        return "mp3" if data[1] & 0x06 else "aac"
-    return ""
-
-
 def _decode(data: bytes, kind: str, param: str | None) -> Audio:
     try:
         samples, rate = _by_sndfile(data) if kind in _SNDFILE else _by_ffmpeg(data, kind)
-    except _damages() as error:
-        raise _invalid(f"the recording looks like {kind.upper()}, but it is truncated or damaged", param) from error
+    except damages() as error:
+        raise damaged(kind, param) from error
     seconds = len(samples) / rate
     if seconds > MAX_SECONDS:
-        raise _invalid(f"the recording is longer than {MAX_SECONDS:g} s; cut out its clearest part", param)
+        raise invalid_audio(f"the recording is longer than {MAX_SECONDS:g} s; cut out its clearest part", param)
     if seconds < MIN_SECONDS:
-        raise _invalid(
+        raise invalid_audio(
             f"the recording lasts {seconds:.2f} s; {MIN_SECONDS:g} to {MAX_SECONDS:g} s are allowed, 5 to 15 best",
             param,
         )
     if not np.isfinite(samples).all():
-        raise _invalid("the recording holds samples that are not numbers", param)
+        raise invalid_audio("the recording holds samples that are not numbers", param)
     return Audio(samples.mean(axis=1, dtype=np.float32), rate)
 
 
@@ -144,7 +82,7 @@ def _by_sndfile(data: bytes) -> tuple[np.ndarray, int]:
 
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         rate = int(file.samplerate)
-        if not (_MIN_RATE <= rate <= _MAX_RATE and file.channels <= _MAX_CHANNELS):
+        if not (MIN_RATE <= rate <= MAX_RATE and file.channels <= _MAX_CHANNELS):
             raise ValueError("no recording of a voice is like that")
         # A header may promise any length: read what is allowed and one sample more, never what it says.
         samples = file.read(int(MAX_SECONDS * rate) + 1, dtype="float32", always_2d=True)
@@ -152,17 +90,14 @@ def _by_sndfile(data: bytes) -> tuple[np.ndarray, int]:
 
 
 def _by_ffmpeg(data: bytes, kind: str) -> tuple[np.ndarray, int]:
-    """The same, of what only FFmpeg reads.
-
-    The format is given: FFmpeg would guess, and take some files for playlists of streams elsewhere.
-    """
+    """The same, of what only FFmpeg reads."""
     import av
 
-    with av.open(io.BytesIO(data), format=_FFMPEG_FORMATS[kind]) as container:
+    with av.open(io.BytesIO(data), format=FFMPEG_FORMATS[kind]) as container:
         if not container.streams.audio:
             raise ValueError("there is no sound in it")
         stream = container.streams.audio[0]
-        if stream.codec_context is None or not _MIN_RATE <= (stream.rate or 0) <= _MAX_RATE:
+        if stream.codec_context is None or not MIN_RATE <= (stream.rate or 0) <= MAX_RATE:
             raise ValueError("nothing here can decode it")
         rate = stream.rate
         to_floats = av.AudioResampler(format="fltp", layout="mono", rate=rate)
@@ -175,14 +110,6 @@ def _by_ffmpeg(data: bytes, kind: str) -> tuple[np.ndarray, int]:
             if read > MAX_SECONDS * rate:
                 break
     return np.concatenate([*blocks, np.empty(0, np.float32)])[:, None], rate
-
-
-def _damages() -> tuple[type[Exception], ...]:
-    """What the libraries raise about a file that is not what it seems."""
-    import av
-    import soundfile
-
-    return soundfile.LibsndfileError, av.FFmpegError, RuntimeError, ValueError, MemoryError
 
 
 def _sounding_seconds(audio: Audio) -> float:
@@ -206,7 +133,3 @@ def _clipped_share(samples: np.ndarray, lossy: bool) -> tuple[float, float]:
     flat = (level[1:] > 0.99 * peak) & (np.abs(np.diff(samples)) < 1e-4)
     runs = flat[1:] & flat[:-1]
     return float(runs.mean()), _MAX_CLIPPED_SHARE
-
-
-def _invalid(message: str, param: str | None) -> InvalidInput:
-    return InvalidInput(message, param, "invalid_audio")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
+from models.audio import resample
 from models.errors import InvalidInput
-from models.speech.audio import read_voice, resample
+from models.speech.audio import read_voice
 from models.tasks import Audio
 
 if TYPE_CHECKING:

@@ -84,7 +84,7 @@ class SpeechEngine(Engine, Generic[S]):
 
     def speak(self, job: SpeechJob, is_cancelled: Callable[[], bool] = lambda: False) -> Audio:
         """The spoken text in one piece. Raises as `stream` does."""
-        from models.speech.audio import join
+        from models.audio import join
 
         return join(list(self.stream(job, is_cancelled)))
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.audio import resample
 from models.errors import InvalidInput
-from models.speech.audio import resample
 from models.tasks import Audio
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import pytest
 from tests.api.pictures import png, scene
 from tests.api.test_cli_pictures import Shell, shell
 from tests.cli.test_server import answer, saying
+from tests.models.sounds import encoded, sine
 
 __all__ = ["shell"]
 
@@ -99,9 +100,22 @@ def test_the_upkeep_of_the_index_answers_in_json(shell: Shell) -> None:
     assert json.loads(shell.run("search", "gc", "--json"))["deleted"] == 0
 
 
-def test_a_server_without_transcriptions_is_said_to_have_none(shell: Shell) -> None:
-    errors = shell.run("listen", "-", given=b"RIFF", status=1).decode()
-    assert errors == f"atelier: the server at {shell.environ['ATELIER_URL']} serves no transcriptions\n"
+def test_what_is_said_in_a_recording_is_written_down_and_silence_is_an_empty_line(shell: Shell) -> None:
+    shell.run("say", "The weather is very nice today.", "-o", "said.wav")
+    assert "weather" in shell.run("listen", "said.wav").decode().lower()
+    silent = encoded(sine(level=0.0))
+    assert shell.run("listen", "-", given=silent) == b"\n"
+    assert json.loads(shell.run("listen", "-", "--json", given=silent)) == {
+        "text": "",
+        "usage": {"type": "duration", "seconds": 2.0},
+    }
+
+
+def test_a_server_without_transcriptions_is_said_to_have_none(tmp_path: Path) -> None:
+    no_route = '{"error": {"message": "there is no such route", "param": null, "code": null}}'
+    with saying(lambda handler, _: answer(handler, 404, no_route)) as (url, _):
+        errors = Shell(url, tmp_path).run("listen", "-", given=b"RIFF", status=1).decode()
+    assert errors == f"atelier: the server at {url} serves no transcriptions\n"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +132,8 @@ def test_a_server_without_transcriptions_is_said_to_have_none(shell: Shell) -> N
         (["chat", "-", "--image", "-"], "-: stdin can be read once"),
         (["chat", "Hello.", "--temperature", "9"], "temperature"),
         (["listen", "none.mp3"], "SOUND: none.mp3: No such file"),
+        (["listen", "text.png"], "not a sound file"),
+        (["listen", "text.png", "--model", "nobody"], "nobody"),
     ],
 )
 def test_a_mistake_is_one_line(shell: Shell, arguments: list[str], said: str) -> None:

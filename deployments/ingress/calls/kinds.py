@@ -9,10 +9,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from deployments.captioning import Captioning
 from deployments.embedding import Embedding, EmbeddingResult
 from deployments.imaging import ImageEvent, Imaging, Output
+from deployments.transcription import Transcription
 from deployments.vision import Answer, Vision
 from deployments.voice import SpeechChunk, Voice
 from models.speech.audio_writing import AudioFormat
-from models.tasks import ChatDelta, ChatJob, ImageJob, SpeechJob
+from models.tasks import ChatDelta, ChatJob, ImageJob, SpeechJob, TranscriptionJob, TranscriptPiece
 
 P = ParamSpec("P")
 J = TypeVar("J")
@@ -117,3 +118,15 @@ class VoiceCalls:
     ) -> AsyncGenerator[SpeechChunk, None]:
         """The same file in parts, as the sentences are spoken."""
         return self.calls.stream(self.alias, Voice.stream_speech, job, audio_format, comment)
+
+
+@dataclass(frozen=True)
+class TranscriptCalls:
+    """Calls of a recogniser of speech."""
+
+    calls: Calls
+    alias: str
+
+    def stream(self, job: TranscriptionJob) -> AsyncGenerator[TranscriptPiece, None]:
+        """The passages of a recording, as they are heard."""
+        return self.calls.stream(self.alias, Transcription.transcribe, job)

@@ -16,7 +16,14 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments import tracing
 from deployments.ingress.admission.admission import Admission
-from deployments.ingress.calls.kinds import CaptionCalls, ChatCalls, EmbeddingCalls, ImageCalls, VoiceCalls
+from deployments.ingress.calls.kinds import (
+    CaptionCalls,
+    ChatCalls,
+    EmbeddingCalls,
+    ImageCalls,
+    TranscriptCalls,
+    VoiceCalls,
+)
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.calls.names import ModelNames
 from deployments.ingress.calls.single_flight import side_by_side
@@ -109,6 +116,10 @@ class ModelCalls:
     def voices(self, alias: str) -> VoiceCalls:
         """Calls of a voice model."""
         return VoiceCalls(self, alias)
+
+    def transcripts(self, alias: str) -> TranscriptCalls:
+        """Calls of a recogniser of speech."""
+        return TranscriptCalls(self, alias)
 
     async def call(
         self, alias: str, method: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs

@@ -16,7 +16,8 @@ from deployments.ingress.openapi import accepts, query
 from deployments.ingress.requests import body
 from deployments.ingress.schemas.speech import STOCK_VOICES, ConsentName, ConsentRecording, NewVoice, Page
 from deployments.ingress.services.speakers import may_use
-from models.speech.audio import MAX_BYTES, read_audio, suffix_of
+from models.audio import suffix_of
+from models.speech.audio import MAX_BYTES, read_audio
 from models.speech.audio_writing import write_sample
 from models.speech.text import LANGUAGES
 from stores.errors import NameTaken, NotFound

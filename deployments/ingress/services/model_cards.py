@@ -10,11 +10,12 @@ from deployments.ingress.schemas.embeddings import MAX_EMBEDDED_IMAGES, MAX_INPU
 from deployments.ingress.schemas.images import MAX_IMAGES, MAX_N
 from deployments.ingress.schemas.speech import MAX_CHARACTERS
 from deployments.ingress.services.image_jobs import MAX_PIXELS, MAX_SIDE, MIN_SIDE
-from models.catalog import embeds_pictures, refuse_impossible, takes_tools
+from models.catalog import embeds_pictures, languages, refuse_impossible, takes_tools
 from models.entry import ModelEntry
 from models.errors import InvalidInput
 from models.kinds import Kind
 from models.tasks import ImageJob
+from models.transcription.recording import MAX_BYTES, MAX_SECONDS
 
 _CAPABILITIES: Final[dict[Kind, tuple[str, ...]]] = {
     "vlm": ("chat", "chat.vision", "caption"),
@@ -22,6 +23,7 @@ _CAPABILITIES: Final[dict[Kind, tuple[str, ...]]] = {
     "voice": ("speech", "clone"),
     "captioner": ("caption",),
     "clip": ("embed.text", "embed.image"),
+    "asr": ("transcribe",),
 }
 _LIMITS: Final[dict[Kind, dict[str, Any]]] = {
     "vlm": {"max_images": MAX_CHAT_IMAGES},
@@ -35,6 +37,7 @@ _LIMITS: Final[dict[Kind, dict[str, Any]]] = {
     "voice": {"max_characters": MAX_CHARACTERS},
     "captioner": {},
     "clip": {"max_inputs": MAX_INPUTS, "max_images": MAX_EMBEDDED_IMAGES},
+    "asr": {"max_bytes": MAX_BYTES, "max_seconds": MAX_SECONDS},
 }
 _PICTURE: Final = b""
 _JOBS: Final[dict[str, dict[str, Any]]] = {
@@ -70,6 +73,8 @@ def model_card(entry: ModelEntry) -> ModelCard:
         capabilities = (*capabilities, "tools")
     if entry.kind == "clip" and not embeds_pictures(entry):
         capabilities, limits = ("embed.text",), {"max_inputs": MAX_INPUTS}
+    if entry.kind == "asr":
+        limits = {**limits, "languages": languages(entry)}
     return ModelCard(capabilities, limits, entry.known_licence)
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
+from models.audio import join
 from models.errors import InvalidInput
 from models.speech import espeak_ng
-from models.speech.audio import join
 from models.speech.engine import SpeechEngine
 from models.speech.japanese import kana
 from models.speech.speaker import Envelope, Speaker, change_voice, hear_speaker, imitate, measure_envelope

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from models import checkpoints
+from models.audio import resample
 from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError
 from models.mlx_internals import use_speaker
 from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
-from models.speech.audio import resample
 from models.speech.cloning import CloningEngine
 from models.speech.qwen3_tts import MODEL_TYPE, SAMPLING, not_a_base
 from models.speech.speaker import change_voice

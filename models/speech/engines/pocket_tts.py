@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import Field
 
 from models import checkpoints, devices
+from models.audio import resample
 from models.engine import Options
 from models.errors import Cancelled, CheckpointError
 from models.generation import keep_only_token_ids
-from models.speech.audio import resample
 from models.speech.cloning import CloningEngine, CloningOptions
 from models.speech.speaker import change_voice
 from models.tasks import Audio, SpeechJob

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from models import checkpoints, devices
+from models.audio import resample
 from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError
 from models.generation import keep_only_token_ids
-from models.speech.audio import resample
 from models.speech.cloning import CloningEngine
 from models.speech.qwen3_tts import MODEL_TYPE, SAMPLING, not_a_base
 from models.speech.speaker import change_voice

@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 
+from models.audio import join, resample
 from models.errors import InvalidInput
-from models.speech.audio import MAX_BYTES, join, read_audio, read_voice, resample
+from models.speech.audio import MAX_BYTES, read_audio, read_voice
 from models.tasks import Audio
 from tests.models.sounds import encoded, sine, vowels
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from models.audio import resample
 from models.entry import ModelEntry
-from models.speech.audio import resample
 from models.speech.engines.espeak import EspeakEngine
 from models.tasks import Audio, SpeechJob
 from tests.models.sounds import encoded, vowels
