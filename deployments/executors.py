@@ -91,6 +91,8 @@ FILES: Final = BoundedExecutor("files", threads=16, max_waiting=64)
 """The object store, a folder or a bucket, and what is kept in it: uploads, voices, who owns what."""
 IDEMPOTENCY: Final = BoundedExecutor("idempotency", threads=4, max_waiting=256)
 """The ledger of answers that are kept for a repetition."""
+RESPONSES: Final = BoundedExecutor("responses", threads=1, max_waiting=256)
+"""The database of stored responses, which one thread at a time may use."""
 KEYS: Final = BoundedExecutor("keys", threads=1, max_waiting=16)
 """The file of API keys."""
 NAMES: Final = BoundedExecutor("names", threads=8, max_waiting=32)

@@ -10,6 +10,7 @@ from stores.cache import Cache, MemoryCache, RedisCache
 from stores.index.index import ImageIndex
 from stores.index.records import Embedder
 from stores.objects import FileStore, PublicStore
+from stores.responses import ResponseDatabase, Responses, open_file
 from stores.s3 import S3Store
 from stores.sqlite import Sqlite
 
@@ -54,6 +55,23 @@ def open_index(settings: Settings, embedder: Embedder) -> ImageIndex:
     else:
         database = Sqlite(search.database_in(settings.folder), max_elements=search.max_elements)
     return ImageIndex(database, embedder, key_prefix=search.prefix)
+
+
+def open_responses(settings: Settings) -> Responses:
+    """The stored responses: in PostgreSQL when that is named for image search, else in a file of this machine.
+
+    Raises:
+        StoreError: the database cannot be opened.
+    """
+    url = settings.search.database_url
+    if url is not None:
+        from stores.postgres import Postgres  # its driver takes memory
+
+        database: ResponseDatabase = Postgres(url.get_secret_value())
+    else:
+        database = open_file(settings.folder / "responses.db")
+    kept = settings.responses
+    return Responses(database, max_age=kept.max_age_days * 86_400, max_bytes=kept.max_bytes)
 
 
 def open_backups(settings: Settings, files: PublicStore) -> Backups:

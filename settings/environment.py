@@ -26,6 +26,8 @@ VARIABLES = {
     "PUBLIC_FILES": "public_files",
     "FILES_MAX_AGE_DAYS": "files.max_age_days",
     "FILES_MAX_BYTES": "files.max_bytes",
+    "RESPONSES_MAX_AGE_DAYS": "responses.max_age_days",
+    "RESPONSES_MAX_BYTES": "responses.max_bytes",
     "R2_ENABLED": "r2.enabled",
     "R2_ACCOUNT_ID": "r2.account_id",
     "R2_ENDPOINT_URL": "r2.endpoint_url",

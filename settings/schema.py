@@ -74,6 +74,15 @@ class Files(BaseModel):
     max_bytes: int = Field(10 * 2**30, gt=0, description="bytes kept in all; the oldest files go first")
 
 
+class Responses(BaseModel):
+    """How long responses are kept that a request can go on from. Where: with `search.database_url` in PostgreSQL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_age_days: float = Field(30, gt=0, description="days a response is kept")
+    max_bytes: int = Field(4 * 2**30, ge=2**20, description="bytes kept in all; the oldest responses go first")
+
+
 class Search(BaseModel):
     """Image search: which model embeds, and where pictures and index are kept."""
 
@@ -212,6 +221,7 @@ class Settings(BaseModel):
     trusted_proxies: Networks = Field((), description="proxies whose forwarded headers say how the server was asked")
     r2: R2 = Field(default_factory=lambda: R2.model_validate({}))
     files: Files = Field(default_factory=lambda: Files.model_validate({}))
+    responses: Responses = Field(default_factory=lambda: Responses.model_validate({}))
     image_prefix: FolderPrefix = Field("", description="first part of generated keys")
     voice_prefix: FolderPrefix = Field("AI/VOICE/", description="first part of the keys of /v1/r2/voice/generate")
     voice_shared: bool = Field(

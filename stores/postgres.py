@@ -1,4 +1,4 @@
-"""The image index in PostgreSQL with pgvector, which many processes may share.
+"""The image index in PostgreSQL with pgvector, which many processes may share, and what `stores.responses` keeps.
 
 Everything is in the schema `atelier`. Vectors are found through `stores.postgres_vectors`.
 """
@@ -88,6 +88,27 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (label, embedder)
     );
     CREATE INDEX embedding_failures_in_order ON embedding_failures (embedder, retry_at);
+    """,
+    """
+    CREATE TABLE responses (
+        id text COLLATE "C" PRIMARY KEY,
+        owner text NOT NULL,
+        previous text COLLATE "C",
+        created_ms bigint NOT NULL,
+        body text NOT NULL,
+        events bigint NOT NULL,
+        size bigint NOT NULL
+    );
+    CREATE INDEX responses_by_age ON responses (created_ms, size);
+    CREATE TABLE response_items (
+        response text COLLATE "C" NOT NULL REFERENCES responses (id) ON DELETE CASCADE,
+        position integer NOT NULL,
+        id text COLLATE "C" NOT NULL,
+        is_output integer NOT NULL CHECK (is_output IN (0, 1)),
+        body text NOT NULL,
+        PRIMARY KEY (response, position)
+    );
+    CREATE INDEX response_items_by_id ON response_items (id);
     """,
 )
 """Step i takes schema i to schema i + 1. Steps are only ever added."""
@@ -184,6 +205,9 @@ class Postgres(Connection):
     def release(self, what: str) -> None:
         """Let others claim `what`."""
         self.execute("SELECT pg_advisory_unlock(hashtextextended(?, 0))", f"atelier {what}")
+
+    def reclaim(self) -> None:
+        """Nothing: the server's autovacuum gives room back."""
 
     def vectors(self, embedder: int) -> PgVectors:
         """The vectors of one embedder."""

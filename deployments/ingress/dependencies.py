@@ -20,8 +20,10 @@ from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.owned_objects import OwnedObjects
 from deployments.ingress.services.prompt_writer import PromptWriter
 from deployments.ingress.services.publishing import Publishing
+from deployments.ingress.services.response_runs import ResponseRuns
 from deployments.ingress.services.retention import Retention
 from deployments.ingress.services.speakers import Speakers
+from deployments.ingress.services.stored_responses import StoredResponses
 from deployments.storage import open_cache
 from settings import Settings
 from stores.cache import Cache
@@ -98,6 +100,16 @@ class Atelier:
     def objects(self) -> OwnedObjects:
         """Objects under keys that clients choose."""
         return OwnedObjects(self.files, self.retention, are_foreign_shared=self.settings.voice_shared)
+
+    @cached_property
+    def stored_responses(self) -> StoredResponses:
+        """Responses that requests can go on from."""
+        return StoredResponses(self.settings)
+
+    @cached_property
+    def response_runs(self) -> ResponseRuns:
+        """Responses that this replica is making."""
+        return ResponseRuns(self.stored_responses)
 
     @cached_property
     def publishing(self) -> Publishing:

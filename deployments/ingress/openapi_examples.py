@@ -96,10 +96,32 @@ _VOICE: Final = {
     "type": "audio_sample", "consent": _CONSENT["id"],
 }  # fmt: skip
 
+_RESPONSE: Final = {
+    "id": "resp_054b02a76de34b3b8052c9f15a56e7e1", "object": "response", "created_at": _AT, "completed_at": _AT,
+    "status": "completed", "background": False, "error": None, "incomplete_details": None, "instructions": None,
+    "max_output_tokens": None, "max_tool_calls": None, "metadata": {}, "model": "vlm-fast",
+    "output": [
+        {
+            "id": "msg_87313aa9ab954604b3d7b6be2aadd6f0", "type": "message", "status": "completed", "role": "assistant",
+            "content": [{"type": "output_text", "text": "Red", "annotations": [], "logprobs": []}],
+        }
+    ],
+    "parallel_tool_calls": True, "previous_response_id": None, "presence_penalty": 0, "frequency_penalty": 0,
+    "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None}, "safety_identifier": None,
+    "service_tier": "default", "store": True, "temperature": 0.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"}, "tool_choice": "auto", "tools": [], "top_logprobs": 0,
+    "top_p": 1.0, "truncation": "disabled", "user": None,
+    "usage": {
+        "input_tokens": 32,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "image_tokens": 16},
+        "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 34,
+    },
+}  # fmt: skip
+_ASKED: Final = {"type": "input_text", "text": "What colour is the square?"}
 PATHS: Final = {
     "alias": "vlm-fast", "consent_id": _CONSENT["id"], "fid": "87313aa9ab954604b3d7b6be2aadd6f0.png",
     "image_id": _UUID, "job_id": _UUID, "key": f"images/generated/{_UUID}.png", "name": "image-gen",
-    "project_id": "holiday-2026", "voice_id": _VOICE["id"],
+    "project_id": "holiday-2026", "response_id": _RESPONSE["id"], "voice_id": _VOICE["id"],
 }  # fmt: skip
 """What stands in the paths of routes, by the name of the parameter."""
 
@@ -199,6 +221,30 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         )
     },
     "/v1/vision/tasks": {"GET": Example({"tasks": [{"id": "caption", "description": "one short sentence"}]})},
+    "/v1/responses": {
+        "POST": Example(
+            _RESPONSE,
+            sent={
+                "model": "vlm-fast",
+                "input": [{"role": "user", "content": [_ASKED, {"type": "input_image", "image_url": PICTURE}]}],
+            },
+        )
+    },
+    "/v1/responses/{response_id}": {
+        "GET": Example(_RESPONSE),
+        "DELETE": Example({"id": _RESPONSE["id"], "object": "response", "deleted": True}),
+    },
+    "/v1/responses/{response_id}/cancel": {"POST": Example(_RESPONSE)},
+    "/v1/responses/{response_id}/input_items": {
+        "GET": Example(
+            {
+                "object": "list", "first_id": "msg_1", "last_id": "msg_1", "has_more": False,
+                "data": [
+                    {"id": "msg_1", "type": "message", "role": "user", "content": [_ASKED], "status": "completed"}
+                ],
+            }
+        )
+    },
     "/v1/vision/analyze": {
         "POST": Example(
             {

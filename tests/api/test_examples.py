@@ -42,7 +42,9 @@ def places(http: httpx.Client) -> dict[str, str]:
     voice = http.post(
         "/v1/audio/voices", files={"audio_sample": sound}, data={"name": "Bob", "consent": consent["id"]}
     ).json()
+    response = http.post("/v1/responses", json={"model": "vlm-fast", "input": "Hello"}).json()
     return {
+        "response_id": response["id"],
         "consent_id": consent["id"],
         "voice_id": voice["id"],
         "name": "image-gen",

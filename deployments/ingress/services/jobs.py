@@ -30,6 +30,26 @@ def cancelled() -> ApiError:
     return ApiError(400, "the job was cancelled by DELETE /v1/jobs/…", code="cancelled")
 
 
+async def unless_set(event: asyncio.Event, work: Callable[[], Awaitable[T]], error: Callable[[], ApiError]) -> T:
+    """The result of `work`, which is begun unless the event is set before. As soon as it is, `work` is cancelled.
+
+    Raises:
+        ApiError: what `error` gives, then.
+    """
+    if event.is_set():
+        raise error()
+    working, stopped = asyncio.ensure_future(work()), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            raise error()
+        return working.result()
+    finally:
+        stopped.cancel()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
 @dataclass
 class Job:
     """The state of one request's work. `owner` may see it; empty: everybody, as long as the server is open."""
@@ -68,18 +88,7 @@ class Job:
         Raises:
             ApiError: 400 `cancelled` as soon as somebody stops the job; `work` is cancelled.
         """
-        if self.cancelled.is_set():
-            raise cancelled()
-        working, stopped = asyncio.ensure_future(work()), asyncio.ensure_future(self.cancelled.wait())
-        try:
-            await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done():
-                raise cancelled()
-            return working.result()
-        finally:
-            stopped.cancel()
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+        return await unless_set(self.cancelled, work, cancelled)
 
     def end(self, state: JobState) -> None:
         """Note how it ended."""

@@ -1,0 +1,182 @@
+"""Items of the Responses API as the messages that a chat model reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from deployments.executors import FILES
+from deployments.ingress.errors import invalid
+from deployments.ingress.requests.pictures import check_picture, from_base64
+from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
+from deployments.ingress.schemas.responses import (
+    FunctionCallItem,
+    FunctionResultItem,
+    InputImage,
+    InputText,
+    Item,
+    MessageItem,
+    OutputText,
+    PictureItem,
+    ReasoningItem,
+    Refusal,
+)
+from deployments.ingress.services.chat_jobs import PictureReader
+from deployments.ingress.services.server_tools import GENERATE
+from models.tasks import ImagePart, Message, TextPart, ToolCall
+from settings import Settings
+from stores.errors import KeyNotFound
+from stores.objects import PublicStore
+from stores.uploads import Uploads
+
+_LEFT_OUT: Final = TextPart("(an earlier picture)")
+_ROLES: Final[dict[str, Literal["system", "user", "assistant"]]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an item is: what errors call it, and its fields where the caller can see them."""
+
+    where: str
+    is_stored: bool
+
+    def of(self, field: str) -> str:
+        """A field of it."""
+        return self.where if self.is_stored else f"{self.where}.{field}"
+
+
+class Conversation:
+    """The messages of items, added one after the other.
+
+    Calls go into the message of the assistant before them, as chat templates want it.
+    """
+
+    def __init__(self, settings: Settings, files: PublicStore) -> None:
+        self._settings = settings
+        self._files = files
+        self._sent = PictureReader(settings)
+        self._messages: list[Message] = []
+        self.last_text: str | None = None
+        """Of the last message of a user that has words."""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All of them. Of more pictures than a chat may have, the oldest are words."""
+        surplus = sum(map(_pictures, self._messages)) - MAX_CHAT_IMAGES
+        messages = []
+        for message in self._messages:
+            left_out = min(max(surplus, 0), _pictures(message))
+            surplus -= left_out
+            messages.append(_without(message, left_out) if left_out else message)
+        return tuple(messages)
+
+    @property
+    def pictures(self) -> list[bytes]:
+        """All pictures, oldest first, encoded."""
+        parts = (part for message in self._messages for part in message.parts)
+        return [part.image for part in parts if isinstance(part, ImagePart)]
+
+    def add_text(self, role: Literal["system", "user"], text: str) -> None:
+        """Add a message of words."""
+        self._messages.append(Message(role, (TextPart(text),)))
+        if role == "user":
+            self.last_text = text
+
+    async def add(self, item: Item, where: str, *, is_stored: bool = False) -> None:
+        """Add an item. Errors name `where` and the field inside; of a stored item `where` alone.
+
+        Raises:
+            ApiError: 400 naming what cannot be read.
+            InvalidImage: what should be a picture is none.
+        """
+        at = _Place(where, is_stored)
+        match item:
+            case MessageItem():
+                parts = await self._parts(item.content, at, "content")
+                if not parts and item.role != "assistant":
+                    raise invalid(at.of("content"), f"{at.of('content')} is empty")
+                self._messages.append(Message(_ROLES[item.role], parts))
+                words = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+                if item.role == "user" and words.strip():
+                    self.last_text = words
+            case FunctionCallItem():
+                self._add_call(ToolCall(item.call_id, item.name, item.arguments))
+            case FunctionResultItem():
+                parts = await self._parts(item.output, at, "output")
+                self._messages.append(Message("tool", parts, call_id=item.call_id))
+            case PictureItem():
+                await self._add_picture(item, at.of("result"))
+            case ReasoningItem():  # of another model
+                pass
+
+    async def upload(self, name: str, where: str) -> bytes:
+        """The picture of an upload. Raises ApiError 400 naming `where`."""
+        try:
+            data = await FILES.run(self._files.get, Uploads.key(name))
+        except KeyNotFound:
+            raise invalid(where, f"{where}: there is no upload {name[:80]!r}; POST /upload makes one") from None
+        return await check_picture(data, self._settings, where)
+
+    async def _parts(
+        self, content: str | Sequence[InputText | InputImage | OutputText | Refusal], at: _Place, name: str
+    ) -> tuple[TextPart | ImagePart, ...]:
+        if isinstance(content, str):
+            return (TextPart(content),) if content else ()
+        parts: list[TextPart | ImagePart] = []
+        for j, part in enumerate(content):
+            if isinstance(part, InputImage):
+                parts.append(await self._picture(part, at, f"{name}[{j}]"))
+            else:
+                parts.append(TextPart(part.refusal if isinstance(part, Refusal) else part.text))
+        return tuple(parts)
+
+    async def _picture(self, part: InputImage, at: _Place, name: str) -> ImagePart:
+        if (part.image_url is None) == (part.file_id is None):
+            where = at.of(name)
+            raise invalid(where, f"{where}: give one of image_url and file_id", "missing_required_parameter")
+        reader = PictureReader(self._settings) if at.is_stored else self._sent
+        if part.image_url is not None:
+            return await reader.read(part.image_url, at.of(f"{name}.image_url"))
+        where = at.of(f"{name}.file_id")
+        reader.count(where)
+        return ImagePart(await self.upload(part.file_id or "", where), where)
+
+    async def _add_picture(self, item: PictureItem, where: str) -> None:
+        """A picture that was drawn is the result of a call of the tool that draws."""
+        if not item.result:  # the drawing failed
+            return
+        data = await check_picture(from_base64(item.result, where), self._settings, where)
+        call = ToolCall(item.id or "", GENERATE, json.dumps({"prompt": item.revised_prompt or ""}, ensure_ascii=False))
+        self._add_call(call)
+        shown = TextPart("Done. The user sees this picture:")
+        self._messages.append(Message("tool", (shown, ImagePart(data, where)), call_id=call.id))
+
+    def _add_call(self, call: ToolCall) -> None:
+        if self._messages and self._messages[-1].role == "assistant":
+            last = self._messages[-1]
+            self._messages[-1] = replace(last, calls=(*last.calls, call))
+        else:
+            self._messages.append(Message("assistant", (), (call,)))
+
+
+def _pictures(message: Message) -> int:
+    return sum(isinstance(part, ImagePart) for part in message.parts)
+
+
+def _without(message: Message, count: int) -> Message:
+    """The message whose first so many pictures are words."""
+    parts: list[TextPart | ImagePart] = []
+    for part in message.parts:
+        if isinstance(part, ImagePart) and count > 0:
+            parts.append(_LEFT_OUT)
+            count -= 1
+        else:
+            parts.append(part)
+    return replace(message, parts=tuple(parts))

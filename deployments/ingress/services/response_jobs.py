@@ -1,0 +1,236 @@
+"""Requests of the Responses API as jobs for a chat model, and what a response says of its request."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from deployments.ingress.errors import invalid
+from deployments.ingress.middleware.access import Caller
+from deployments.ingress.schemas.responses import (
+    INCLUDABLE,
+    AllowedTools,
+    ChosenFunction,
+    CreateResponse,
+    FunctionTool,
+    Item,
+    ItemReference,
+    MessageItem,
+    PictureItem,
+    TextSettings,
+)
+from deployments.ingress.services.chat_jobs import DEFAULT_TOKENS, form_of
+from deployments.ingress.services.chat_tools import Choice, OfferedFunction, plan_tools
+from deployments.ingress.services.response_conversation import Conversation
+from deployments.ingress.services.stored_responses import StoredResponses
+from models.tasks import ChatJob
+from settings import Settings
+from stores.objects import PublicStore
+from stores.responses import StoredItem
+
+FIELDS: Final[Mapping[str, str]] = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "response_format.json_schema": "text.format",
+    "response_format.json_schema.schema": "text.format.schema",
+}
+"""What chat models call a field: what this API does."""
+_GREEDY: Final = 0.0
+_PREFIXES: Final = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "reasoning": "rs",
+    "image_generation_call": "ig",
+    "item_reference": "ref",
+}
+"""How the ids of items begin that were sent without one."""
+
+
+async def read_conversation(
+    params: CreateResponse, caller: Caller, settings: Settings, files: PublicStore, stored: StoredResponses
+) -> Conversation:
+    """All that a request is about: its instructions, what was said before, and what is said now.
+
+    Raises:
+        ApiError: 400 naming the field that asks for what there is not, 404 for an id that there is not.
+    """
+    refuse_unsupported(params)
+    conversation = Conversation(settings, files)
+    if params.instructions:
+        conversation.add_text("system", params.instructions)
+    said: Sequence[Item] = []
+    if params.previous_response_id is not None:
+        said = await stored.conversation(caller, params.previous_response_id)
+    for item in said:
+        where = "previous_response_id"
+        await conversation.add(await _resolved(item, where, caller, stored), where, is_stored=True)
+    if isinstance(params.input, str) and params.input:
+        conversation.add_text("user", params.input)
+    for i, item in enumerate(params.input if isinstance(params.input, list) else ()):
+        where = f"input[{i}]"
+        found = await _resolved(item, where, caller, stored)
+        await conversation.add(found, where, is_stored=found is not item)
+    if not conversation.messages or not (params.input or said):
+        raise invalid("input", "input is required: a text, or items", "missing_required_parameter")
+    return conversation
+
+
+async def job_of(params: CreateResponse, conversation: Conversation) -> ChatJob:
+    """The job of a request.
+
+    Raises:
+        ApiError: 400 naming the field that asks for what there is not.
+    """
+    tools, must_call = await plan_tools(_offered(params.tools or ()), _choice(params))
+    wants_logprobs = bool(params.top_logprobs) or INCLUDABLE[0] in (params.include or ())
+    return ChatJob(
+        messages=conversation.messages,
+        max_tokens=params.max_output_tokens or DEFAULT_TOKENS,
+        temperature=_GREEDY if params.temperature is None else params.temperature,
+        top_p=params.top_p,
+        seed=params.seed,
+        presence_penalty=params.presence_penalty,
+        frequency_penalty=params.frequency_penalty,
+        form=await _form(params.text),
+        top_logprobs=(params.top_logprobs or 0) if wants_logprobs else None,
+        tools=tools,
+        must_call=must_call,
+        calls_several=params.parallel_tool_calls,
+    )
+
+
+def head_of(params: CreateResponse) -> dict[str, Any]:
+    """What a response says of its request, and the id that it has from now on.
+
+    Fields that were not given have the value that holds without them; none is left out, since the parsers of some
+    clients ask for all.
+    """
+    reasoning, text = params.reasoning, params.text
+    shape = text.format if text is not None else None
+    return {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "completed_at": None,
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": params.instructions,
+        "max_output_tokens": params.max_output_tokens,
+        "max_tool_calls": params.max_tool_calls,
+        "metadata": params.metadata or {},
+        "model": params.model,
+        "parallel_tool_calls": params.parallel_tool_calls is not False,
+        "previous_response_id": params.previous_response_id,
+        "presence_penalty": params.presence_penalty,
+        "frequency_penalty": params.frequency_penalty,
+        "prompt_cache_key": params.prompt_cache_key,
+        "reasoning": {
+            "effort": reasoning.effort if reasoning is not None else None,
+            "summary": reasoning.summary if reasoning is not None else None,
+        },
+        "safety_identifier": params.safety_identifier,
+        "service_tier": "default",
+        "store": params.store,
+        "temperature": _GREEDY if params.temperature is None else params.temperature,
+        "text": {
+            "format": {"type": "text"} if shape is None else shape.model_dump(by_alias=True, exclude_none=True),
+            "verbosity": text.verbosity if text is not None and text.verbosity is not None else "medium",
+        },
+        "tool_choice": _echoed_choice(params),
+        "tools": [tool.model_dump() for tool in params.tools or ()],
+        "top_logprobs": params.top_logprobs or 0,
+        "top_p": params.top_p,
+        "truncation": params.truncation,
+        "usage": None,
+        "user": params.user,
+    }
+
+
+def stored_input(params: CreateResponse) -> list[StoredItem]:
+    """What is kept of the input: its items as they were sent, each with an id. Takes the processor a moment."""
+    items: Sequence[Item] = params.input if isinstance(params.input, list) else ()
+    if isinstance(params.input, str) and params.input:
+        items = [MessageItem(type="message", role="user", content=params.input)]
+    return [_to_keep(item) for item in items]
+
+
+def _to_keep(item: Item) -> StoredItem:
+    fields = item.model_dump(exclude_none=True)
+    fields = {"id": item.id or f"{_PREFIXES[item.type]}_{uuid.uuid4().hex}", **fields}
+    if isinstance(item, MessageItem) and isinstance(item.content, str):
+        kind = {"type": "output_text", "annotations": []} if item.role == "assistant" else {"type": "input_text"}
+        fields["content"] = [{**kind, "text": item.content}]
+    if not isinstance(item, ItemReference):
+        fields.setdefault("status", "completed")
+    return StoredItem(fields["id"], json.dumps(fields, ensure_ascii=False))
+
+
+def refuse_unsupported(params: CreateResponse) -> None:
+    """Raises ApiError 400 for fields that ask for what is not here."""
+    for name, given, instead in (
+        ("background", params.background, "a response is made while its request waits, or is streamed"),
+        ("conversation", params.conversation, "send previous_response_id, or the items of the conversation"),
+        ("prompt", params.prompt, "this server keeps no prompts; send instructions and input"),
+    ):
+        if given is not None:
+            raise invalid(name, f"{name}: {instead}", "unsupported_parameter")
+
+
+def unknown_includes(params: CreateResponse) -> list[str]:
+    """The paths of what `include` names and nobody knows."""
+    return [f"include[{i}]" for i, name in enumerate(params.include or ()) if name not in INCLUDABLE]
+
+
+async def _resolved(item: Item, where: str, caller: Caller, stored: StoredResponses) -> Item:
+    """The item itself; of a reference, or of a picture that has only its id, the stored one."""
+    if isinstance(item, ItemReference):
+        return await stored.item(caller, item.id, f"{where}.id")
+    if isinstance(item, PictureItem) and item.result is None and item.id is not None:
+        return await stored.item(caller, item.id, f"{where}.id")
+    return item
+
+
+def _offered(tools: Sequence[FunctionTool]) -> list[OfferedFunction]:
+    return [
+        OfferedFunction(tool.name, tool.description, tool.parameters, tool.strict, f"tools[{i}].parameters")
+        for i, tool in enumerate(tools)
+    ]
+
+
+def _choice(params: CreateResponse) -> Choice:
+    match params.tool_choice:
+        case ChosenFunction(name=name):
+            return Choice("required", (name,), "tool_choice.name")
+        case AllowedTools() as allowed:
+            names = tuple(tool.name for tool in allowed.tools)
+            return Choice(allowed.mode, names, "tool_choice.tools", hides_others=True)
+        case None:
+            return Choice()
+        case mode:
+            return Choice(mode)
+
+
+def _echoed_choice(params: CreateResponse) -> Any:
+    choice = params.tool_choice
+    if choice is None:
+        return "auto"
+    return choice if isinstance(choice, str) else choice.model_dump(exclude_none=True)
+
+
+async def _form(text: TextSettings | None) -> Mapping[str, Any] | None:
+    """The schema that the answer must satisfy."""
+    if text is None or text.format is None:
+        return None
+    shape = text.format
+    if shape.type == "json_schema":
+        for name, given in (("name", shape.name), ("schema", shape.json_schema)):
+            if given is None:
+                where = f"text.format.{name}"
+                raise invalid(where, f"{where} is required with the type json_schema", "missing_required_parameter")
+    return await form_of(shape.type, shape.json_schema, "text.format.schema")

@@ -1,0 +1,130 @@
+"""Kept responses: found whole by any process, in order, for a while, and never too many; in both databases."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stores.errors import StoreError
+from stores.postgres import Postgres
+from stores.responses import LoopError, ResponseDatabase, Responses, StoredItem, StoredResponse, open_file
+
+DAY = 24 * 3600.0
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ResponseDatabase]:
+    if request.param == "sqlite":
+        opened: ResponseDatabase = open_file(tmp_path / "responses.db")
+    else:
+        opened = Postgres(request.getfixturevalue("database_url"))
+    yield opened
+    opened.close()
+
+
+def over(database: ResponseDatabase, *, max_age: float = DAY, max_bytes: int = 10**6) -> Responses:
+    return Responses(database, max_age=max_age, max_bytes=max_bytes)
+
+
+def response(name: str, previous: str | None = None, *, size: int = 2) -> StoredResponse:
+    items = (StoredItem(f"msg_{name}", '{"a":1}'), StoredItem(f"out_{name}", "x" * size, is_output=True))
+    return StoredResponse(name, "owner", previous, '{"é":"한"}', 9, items)
+
+
+def test_a_response_is_found_as_it_was_kept_until_it_is_deleted(database: ResponseDatabase) -> None:
+    responses = over(database)
+    assert responses.find("one") is None
+    responses.keep(response("one"))
+    found = responses.find("one")
+    assert found == response("one")
+    assert ([item.id for item in found.input], [item.id for item in found.output]) == (["msg_one"], ["out_one"])
+    assert responses.delete("one")
+    assert not responses.delete("one")
+    assert responses.find("one") is None
+    assert responses.items_named("out_one") == []
+
+
+def test_a_chain_has_the_first_response_first_and_shows_where_one_is_missing(database: ResponseDatabase) -> None:
+    responses = over(database)
+    for name, previous in (("a", None), ("b", "a"), ("c", "b"), ("d", "b")):
+        responses.keep(response(name, previous))
+    assert [each.id for each in responses.chain("c")] == ["a", "b", "c"]
+    assert [item.id for each in responses.chain("b") for item in each.items] == ["msg_a", "out_a", "msg_b", "out_b"]
+    assert responses.chain("e") == []
+    responses.delete("a")
+    assert [(each.id, each.previous) for each in responses.chain("d")] == [("b", "a"), ("d", "b")]
+
+
+def test_a_loop_in_the_database_ends(database: ResponseDatabase) -> None:
+    responses = over(database)
+    for name, previous in (("a", "c"), ("b", "a"), ("c", "b"), ("self", "self")):
+        responses.keep(response(name, previous))
+    for name in ("a", "b", "c", "self"):
+        with pytest.raises(LoopError):
+            responses.chain(name)
+
+
+def test_a_response_is_kept_whole_or_not_at_all(database: ResponseDatabase) -> None:
+    responses = over(database)
+    responses.keep(response("one"))
+    with pytest.raises(StoreError):
+        responses.keep(StoredResponse("one", "other", None, "{}", 1, (StoredItem("new", "{}"),)))
+    assert responses.find("one") == response("one")
+    assert responses.items_named("new") == []
+
+
+def test_an_item_is_found_by_its_id_with_its_owner(database: ResponseDatabase) -> None:
+    responses = over(database)
+    responses.keep(response("one"))
+    responses.keep(StoredResponse("two", "other", None, "{}", 1, (StoredItem("out_one", "again"),)))
+    assert {(owner, item.body) for owner, item in responses.items_named("out_one")} == {
+        ("owner", "xx"),
+        ("other", "again"),
+    }
+
+
+def test_what_is_too_old_is_not_found_and_leaves(database: ResponseDatabase) -> None:
+    over(database).keep(response("one"))
+    later = over(database, max_age=0)
+    assert later.find("one") is None
+    assert later.chain("one") == []
+    assert later.items_named("out_one") == []
+    assert over(database).find("one") is not None
+    assert later.prune() == 1
+    assert over(database).find("one") is None
+
+
+def test_of_too_many_bytes_the_oldest_go(database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    responses = over(database, max_bytes=700)
+    assert responses.is_prune_due
+    responses.prune()
+    for number, name in enumerate("abcd"):
+        monkeypatch.setattr("stores.responses._now_ms", lambda number=number: 10**9 + number)
+        responses.keep(response(name, size=200))
+    assert responses.is_prune_due
+    assert responses.prune() == 1
+    assert [name for name in "abcd" if responses.find(name)] == ["b", "c", "d"]
+
+
+def test_other_processes_find_them_and_only_the_owner_of_the_server_may_read_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "responses.db"
+    with closing(open_file(path)) as database, closing(open_file(path)) as another:
+        over(database).keep(response("one"))
+        assert over(another).find("one") == response("one")
+        for each in tmp_path.glob("responses.db*"):
+            if each.suffix != ".lock":
+                assert stat.S_IMODE(each.stat().st_mode) == 0o600, each
+
+
+def test_a_damaged_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "responses.db"
+    path.write_bytes(b"no database at all, but long enough to be looked at" * 100)
+    with closing(open_file(path)) as database:
+        over(database).keep(response("one"))
+        assert over(database).find("one") == response("one")
+    assert (tmp_path / "responses.db.unread").read_bytes().startswith(b"no database")
+    assert "kept as responses.db.unread" in caplog.text
