@@ -151,6 +151,10 @@ def test_any_json_object_ends(sdk: OpenAI, stream: bool) -> None:
         ({"tool_choice": NAMED}, "tool_choice.function.name"),
         ({"tools": TOOLS, "tool_choice": "always"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function"}}, "tool_choice"),
+        (
+            {"tools": TOOLS, "tool_choice": {**NAMED, "allowed_tools": {"mode": "auto", "tools": [NAMED]}}},
+            "tool_choice",
+        ),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice.function.name"),
         ({"tools": [TOOLS[0], TOOLS[0]]}, "tools"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),

@@ -96,6 +96,8 @@ def _choice(given: str | ToolChoice | None) -> Choice:
         return Choice("none")
     if given == "required":
         return Choice("required")
+    if isinstance(given, ToolChoice) and given.function is not None and given.allowed_tools is not None:
+        raise invalid("tool_choice", "tool_choice: function and allowed_tools are given; allowed is one of them")
     if isinstance(given, ToolChoice) and given.function is not None:
         return Choice("required", (given.function.name,), "tool_choice.function.name")
     if isinstance(given, ToolChoice) and given.allowed_tools is not None:
