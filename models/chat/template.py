@@ -38,13 +38,30 @@ class Template:
     takes_strings: bool = False
     wants_text: bool = False
 
-    def rendered(self, render: Callable[[Sequence[Turn]], T], turns: Sequence[Turn]) -> T:
-        """What `render` makes of the turns, in a plainer form where the template needs one.
+    def rendered(
+        self, render: Callable[[Sequence[Turn], list[Any] | None], T], turns: Sequence[Turn], tools: list[Any] | None
+    ) -> T:
+        """What `render` makes of the turns, in a plainer form where the template needs one, and of the tools.
 
         Raises:
-            InvalidInput: the template refuses the conversation in every form.
+            InvalidInput: the template refuses the conversation in every form, or would take it without these tools.
         """
-        return self.tried(render, turns, _refusals())
+
+        def told(tools: list[Any] | None) -> T:
+            return self.tried(lambda turns: render(turns, tools), turns, _refusals())
+
+        refusals: tuple[type[Exception], ...] = (InvalidInput, *_refusals())
+        try:
+            return told(tools)
+        except refusals as refused:
+            if not tools:
+                raise
+            try:
+                told(None)
+            except refusals:
+                raise refused from refused.__cause__
+            said = refused.__cause__ or refused
+            raise InvalidInput(f"this model's chat template refuses the tools: {said}", "tools") from refused
 
     def tried(
         self, render: Callable[[Sequence[Turn]], T], turns: Sequence[Turn], refusals: tuple[type[Exception], ...]

@@ -204,13 +204,13 @@ class TransformersVlmEngine(ChatEngine):
         turns = turns_of(job.messages, self._control_tokens)
         tools = told_tools(job.tools, self._template, self._control_tokens)
 
-        def tokenize(turns: Sequence[Turn]) -> Any:
+        def tokenize(turns: Sequence[Turn], tools: list[Any] | None) -> Any:
             return self._processor.apply_chat_template(
                 turns, tools=tools, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
             )
 
         try:
-            inputs = self._template.rendered(tokenize, turns)
+            inputs = self._template.rendered(tokenize, turns, tools)
         except ValueError as error:  # of a picture's size, say
             raise unreadable(turns, self._processor.image_processor) from error
         moved: Mapping[str, Any] = inputs.to(self._model.device, self._model.dtype)  # casts the floating ones only

@@ -179,7 +179,7 @@ class MlxVlmEngine(ChatEngine):
 
         turns = turns_of(job.messages, self._control_tokens)
         tools = told_tools(job.tools, self._template, self._control_tokens)
-        text = self._template.rendered(lambda turns: self._text(turns, tools), turns)
+        text = self._template.rendered(self._text, turns, tools)
         begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
         try:
             inputs: Mapping[str, Any] = prepare_inputs(

@@ -16,7 +16,7 @@ from models.errors import InvalidInput
 from models.tasks import Message, TextPart, Tool, ToolCall
 from tests.checkpoints.chats import GEMMA_TEMPLATE
 from tests.models.chat import tool_templates
-from tests.models.chat.tool_templates import SPECIAL, TOOL_TEMPLATES
+from tests.models.chat.tool_templates import HERMES, SPECIAL, TOOL_TEMPLATES
 
 CONTROL = re.compile("|".join(map(re.escape, SPECIAL)))
 WEATHER = Tool("get_weather", "The weather", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -46,7 +46,9 @@ def prompt(source: str, *messages: Message, tools: tuple[Tool, ...] = (WEATHER,)
     render = by(source)
     template = probed(render, SPECIAL)
     told = told_tools(tools, template, CONTROL)
-    return template.rendered(lambda turns: render(turns, told, add_generation_prompt=True), turns_of(messages, CONTROL))
+    return template.rendered(
+        lambda turns, told: render(turns, told, add_generation_prompt=True), turns_of(messages, CONTROL), told
+    )
 
 
 def calling(*calls: ToolCall, words: str = "") -> Message:
@@ -166,8 +168,27 @@ def test_a_conversation_that_is_refused_in_every_form_says_why() -> None:
     render = by("{{ raise_exception('never') }}")
     with pytest.raises(InvalidInput, match="never"):
         Template().rendered(
-            lambda turns: render(turns, None, add_generation_prompt=True), turns_of([text("user", "a")], CONTROL)
+            lambda turns, tools: render(turns, tools, add_generation_prompt=True),
+            turns_of([text("user", "a")], CONTROL),
+            None,
         )
+
+
+CHOOSY = "{% for t in tools or [] %}{% if not t.function.description %}WRONG{% endif %}{% endfor %}" + HERMES
+
+
+@pytest.mark.parametrize("wrong", ["{{ raise_exception('tools need a description') }}", "{{ t.function.name + 1 }}"])
+def test_tools_that_a_template_refuses_are_named_where_it_would_take_the_conversation(wrong: str) -> None:
+    choosy = CHOOSY.replace("WRONG", wrong)
+    assert "get_weather" in prompt(choosy, text("user", "hi"))
+    bare = Tool("f", None, {})
+    with pytest.raises(InvalidInput, match="chat template refuses the tools: ") as refused:
+        prompt(choosy, text("user", "hi"), tools=(bare,))
+    assert refused.value.param == "tools"
+    never = "{% if messages[0].content[0].text == 'hi' %}{{ raise_exception('no hi') }}{% endif %}" + choosy
+    with pytest.raises(InvalidInput, match="refuses the conversation: no hi") as refused:
+        prompt(never, text("user", "hi"), tools=(bare,))
+    assert refused.value.param == "messages"
 
 
 @pytest.mark.parametrize("name", TOOL_TEMPLATES)
@@ -201,8 +222,8 @@ def test_no_control_token_comes_by_way_of_calls_and_tools(name: str, token: str)
 
 
 def test_a_failure_that_is_not_the_templates_stays_one() -> None:
-    def render(turns: Sequence[Turn]) -> str:
+    def render(turns: Sequence[Turn], tools: Any) -> str:
         raise TypeError("a fault of ours")
 
     with pytest.raises(TypeError, match="a fault of ours"):
-        Template().rendered(render, turns_of([text("user", "hi")], CONTROL))
+        Template().rendered(render, turns_of([text("user", "hi")], CONTROL), [{}])
