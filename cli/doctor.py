@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 import settings
-from cli.environment import ROOT
+from cli.environment import ROOT, as_typed
 from cli.examination import Finding, hub, machine, server
 
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -50,7 +50,7 @@ def examined(config: Path) -> list[Finding]:
     try:
         configured = settings.load(config, os.environ)
     except settings.ConfigurationError as error:
-        return [Finding("problem", "configuration", str(error), f"atelier check {config}")]
+        return [Finding("problem", "configuration", str(error), f"{as_typed('atelier')} check {config}")]
     found = [Finding("ok", "configuration", f"{config}: {len(configured.models)} models")]
     for check in _CHECKS:
         found += check(configured, config)

@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 import settings
+from cli.environment import as_typed
 from cli.examination.finding import Finding
 from cli.pull import wanted_sources
 
@@ -63,11 +64,13 @@ def _licence(endpoint: str, name: str, revision: str | None, aliases: str, token
         HfApi(endpoint=endpoint).model_info(name, revision=revision, timeout=_SECONDS)
     except errors.GatedRepoError:
         what = f"{aliases}: the licence of {name} is not accepted by this account"
-        return [Finding("problem", "licence", what, f"accept it at {endpoint}/{name}, then: hf auth login")]
+        return [
+            Finding("problem", "licence", what, f"accept it at {endpoint}/{name}, then: {as_typed('hf')} auth login")
+        ]
     except errors.RepositoryNotFoundError:
         what = f"{aliases}: there is no {endpoint}/{name}, or it is private"
-        return [Finding("problem", "checkpoint", what, "correct models.….checkpoint, or: hf auth login")]
+        return [Finding("problem", "checkpoint", what, f"correct models.….checkpoint, or: {as_typed('hf')} auth login")]
     except (errors.HfHubHTTPError, httpx.HTTPError) as error:
         what = f"{aliases}: {name} could not be looked at: {next(iter(str(error).splitlines()), '')}"
-        return [Finding("warning", "checkpoint", what, f"atelier pull {aliases.partition(',')[0]}")]
+        return [Finding("warning", "checkpoint", what, f"{as_typed('atelier')} pull {aliases.partition(',')[0]}")]
     return [Finding("ok", "checkpoint", f"{aliases}: {name} may be downloaded")]

@@ -15,7 +15,7 @@ import psutil
 from rich.filesize import decimal
 
 import settings
-from cli.environment import ROOT, haproxy_binary
+from cli.environment import ROOT, as_typed, haproxy_binary
 from cli.examination.finding import Finding
 
 _SECONDS: Final = 60.0
@@ -50,7 +50,7 @@ def gpu(configured: settings.Settings, _: Path) -> list[Finding]:
     elif isinstance(shown, list) and shown:
         reason = "torch is built without CUDA" if not torch["built_for"] else "the driver may be too old for it"
         mend = (
-            f"uv pip install --python {sys.executable} --reinstall torch torchvision --torch-backend=auto"
+            f"{as_typed('uv')} pip install --python {sys.executable} --reinstall --torch-backend=auto torch torchvision"
             if not torch["built_for"]
             else "sudo ubuntu-drivers install (https://www.nvidia.com/drivers elsewhere)"
         )
@@ -108,7 +108,7 @@ def haproxy(_: settings.Settings, __: Path) -> list[Finding]:
     """Whether the HAProxy in front of Serve starts."""
     binary = haproxy_binary()
     if binary is None:
-        mend = "brew install haproxy" if sys.platform == "darwin" else "pip install 'ray[serve]'"
+        mend = "brew install haproxy" if sys.platform == "darwin" else f"sh {ROOT / 'deploy' / 'venv.sh'}"
         return [Finding("warning", "HAProxy", "is not there; Serve's own, slower proxy is used", mend)]
     try:
         return [Finding("ok", "HAProxy", _said(binary, "-v").splitlines()[0].partition(" - ")[0])]

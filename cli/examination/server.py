@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 import settings
-from cli.environment import ROOT
+from cli.environment import as_typed
 from cli.examination.finding import Finding
 from cli.up import Address, StartError, listening_address, require_free
 
@@ -60,7 +60,7 @@ def keys(configured: settings.Settings, config: Path) -> list[Finding]:
     if _is_loopback(host):
         return [Finding("ok", "keys", f"there are none, and only this machine reaches {host}")]
     what = f"there are none, and whoever reaches {host} may use the server"
-    return [Finding("problem", "keys", what, f"{ROOT / '.venv/bin/atelier'} keys add NAME --admin, or HOST=127.0.0.1")]
+    return [Finding("problem", "keys", what, f"{as_typed('atelier')} keys add NAME --admin, or HOST=127.0.0.1")]
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 import settings
 from cli.__main__ import app
-from cli.environment import ROOT, free_ports
+from cli.environment import ROOT, as_typed, free_ports
 from cli.examination import Finding, hub, machine, server
 from models.checkpoints import local_folder
 from tests.cli.test_server import answer, saying
@@ -61,12 +62,27 @@ def test_a_machine_that_can_serve_the_default_configuration_has_no_problem(runni
     assert not (settings.load(ROOT / "serve_config.yaml").folder).exists(), "nothing is made"
 
 
+def test_nothing_can_be_found_wrong_without_what_mends_it() -> None:
+    assert Finding("ok", "GPU", "none, and none is needed").mend == ""
+    for verdict in ("warning", "problem"):
+        with pytest.raises(ValueError, match="what mends it is missing"):
+            Finding(verdict, "GPU", "broken")
+
+
+def test_a_program_is_named_by_its_path_where_a_shell_would_not_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert as_typed("hf") == "hf"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert as_typed("hf") == str(Path(sys.executable).with_name("hf"))
+    assert Path(as_typed("hf")).exists()
+
+
 def test_a_mistake_in_the_configuration_is_a_problem_with_the_command_that_shows_it(tmp_path: Path) -> None:
     path = changed(tmp_path, "clip", engine="nothing")
     done = CliRunner().invoke(app, ["doctor", "--config", str(path)])
     assert done.exit_code == 1
     assert "there is no such engine" in done.stdout
-    assert f"→ atelier check {path}" in done.stdout
+    assert f"→ {as_typed('atelier')} check {path}" in done.stdout
 
 
 def test_a_model_that_needs_more_memory_than_there_is_is_named(tmp_path: Path) -> None:
@@ -138,7 +154,7 @@ def test_a_licence_that_is_not_accepted_is_a_problem_with_its_page(running: Hub,
     running.is_gated = True
     (found,) = [each for each in hub.access(settings.load(path), path) if each.verdict == "problem"]
     assert found.about == "licence"
-    assert found.mend == f"accept it at {running.url}/test/clip, then: hf auth login"
+    assert found.mend == f"accept it at {running.url}/test/clip, then: {as_typed('hf')} auth login"
 
 
 def test_a_hub_that_does_not_answer_is_a_problem_only_where_it_is_needed(
