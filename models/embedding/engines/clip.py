@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from pydantic import Field
 
 from models import checkpoints, devices
-from models.embedding.engine import EmbeddingEngine
+from models.embedding.engine import EmbeddingEngine, EmbeddingOptions
 from models.engine import Options
 from models.entry import ModelEntry
-from models.errors import Cancelled, CheckpointError
+from models.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +25,12 @@ _MOST_ASPECT: Final = 16
 """How many times as long as the other a side of what is preprocessed may be."""
 
 
-class ClipOptions(Options):
+class ClipOptions(EmbeddingOptions):
     """What the catalogue entry of a CLIP model can say."""
 
     pretrained: str | None = Field(
         default=None, description="weights of a checkpoint given by architecture, e.g. laion2b_s34b_b79k for ViT-B-32"
     )
-    max_batch: int = Field(default=32, ge=1, description="inputs that go through the model at once")
 
 
 class OpenClipEngine(EmbeddingEngine):
@@ -45,23 +43,6 @@ class OpenClipEngine(EmbeddingEngine):
     marker: ClassVar[str] = "open_clip_config.json"
     Options: ClassVar[type[Options]] = ClipOptions
     options: ClipOptions
-
-    @property
-    def max_batch(self) -> int:
-        """As the entry says."""
-        return self.options.max_batch
-
-    @property
-    def dimension(self) -> int:
-        """How many numbers a vector has; known once loaded."""
-        dimension: int = self._dimension
-        return dimension
-
-    @property
-    def context_length(self) -> int:
-        """How many tokens of a text are read; known once loaded."""
-        length: int = self._tokenizer.context_length
-        return length
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a text has, with those that mark its ends; none is cut off, and padding is not counted.
@@ -80,64 +61,39 @@ class OpenClipEngine(EmbeddingEngine):
             return len(tokenizer.tokenizer(text, add_special_tokens=False, verbose=False).input_ids) + 3
         return len(tokenizer.tokenizer(text, verbose=False).input_ids)
 
-    def embed_texts(self, texts: Sequence[str], is_cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
-        """Unit vectors, float32 [len(texts), dimension].
+    def _encode_texts(self, batch: list[str]) -> np.ndarray:
+        return self._encoded(self._model.encode_text, self._tokenizer(batch))
 
-        Raises:
-            Cancelled: `is_cancelled()` was true between two batches.
-        """
-        return self._embed(texts, self._tokenizer, self._model.encode_text, is_cancelled)
+    def _seen(self, image: Image.Image) -> torch.Tensor:
+        seen: torch.Tensor = self._preprocess(_middle(image))
+        return seen
 
-    def embed_images(
-        self, images: Iterable[Image.Image], is_cancelled: Callable[[], bool] = lambda: False
-    ) -> np.ndarray:
-        """Unit vectors, float32 [number of images, dimension]; only one of the pictures is held at a time.
-
-        Raises:
-            Cancelled: `is_cancelled()` was true between two batches.
-        """
+    def _encode_images(self, batch: list[torch.Tensor]) -> np.ndarray:
         import torch
 
-        def join(batch: list[torch.Tensor]) -> torch.Tensor:
-            return torch.stack(batch).to(self._dtype)
+        return self._encoded(self._model.encode_image, torch.stack(batch).to(self._dtype))
 
-        seen = (self._preprocess(_middle(image)) for image in images)
-        return self._embed(seen, join, self._model.encode_image, is_cancelled)
-
-    def _embed(
-        self,
-        inputs: Iterable[Any],
-        join: Callable[[list[Any]], torch.Tensor],
-        encode: Callable[[torch.Tensor], torch.Tensor],
-        is_cancelled: Callable[[], bool],
-    ) -> np.ndarray:
+    def _encoded(self, encode: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> np.ndarray:
         import torch
 
-        vectors = [np.empty((0, self._dimension), np.float32)]
-        left = iter(inputs)
-        with devices.inference(), torch.inference_mode():
-            while not is_cancelled():
-                batch = list(islice(left, self.options.max_batch))
-                if not batch:
-                    return np.concatenate(vectors)
-                encoded = encode(join(batch).to(self._device))
-                vectors.append(torch.nn.functional.normalize(encoded.float(), dim=-1).cpu().numpy())
-        raise Cancelled
+        with torch.inference_mode():
+            encoded = encode(batch.to(self._device))
+            vectors: np.ndarray = torch.nn.functional.normalize(encoded.float(), dim=-1).cpu().numpy()
+        return vectors
 
     def _load(self) -> None:
         self._device, self._dtype = devices.prepare_torch(self.entry)
         name = self._open_clip_name()
 
         import open_clip
-        import torch
 
         self._model, self._preprocess = open_clip.create_model_from_pretrained(
             name, pretrained=self.options.pretrained, precision=_PRECISIONS[str(self._dtype)], device=self._device
         )
         self._model.eval()
         self._tokenizer = open_clip.get_tokenizer(name)
-        with torch.inference_mode():
-            self._dimension = self._model.encode_text(self._tokenizer(["a"]).to(self._device)).shape[-1]
+        self._context_length = self._tokenizer.context_length
+        self._dimension = self._encode_texts(["a"]).shape[-1]
 
     @classmethod
     def _takes_whole_repository(cls, entry: ModelEntry) -> bool:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from pydantic import Field
 
 from models import devices
 from models.checkpoints import local_folder
-from models.embedding.engine import EmbeddingEngine
+from models.embedding.engine import EmbeddingEngine, EmbeddingOptions
 from models.engine import Options
-from models.errors import Cancelled
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _LONGEST: Final = 8192
 """Tokens of a window of a model that names no bound of its own."""
 
 
-class SentenceOptions(Options):
+class SentenceOptions(EmbeddingOptions):
     """What the catalogue entry of a text embedder can say."""
 
-    max_batch: int = Field(default=32, ge=1, description="inputs that go through the model at once")
     prompt: str | None = Field(
         default=None, max_length=2000, description="what comes before every text, where the checkpoint names another"
     )
@@ -41,50 +35,11 @@ class SentenceEngine(EmbeddingEngine):
     Options: ClassVar[type[Options]] = SentenceOptions
     options: SentenceOptions
 
-    @property
-    def max_batch(self) -> int:
-        """As the entry says."""
-        return self.options.max_batch
-
-    @property
-    def dimension(self) -> int:
-        """How many numbers a vector has; known once loaded."""
-        dimension: int = self._dimension
-        return dimension
-
-    @property
-    def context_length(self) -> int:
-        """How many tokens of a text are read, those of the prompt not among them; known once loaded."""
-        length: int = self._context_length
-        return length
-
     def count_tokens(self, text: str) -> int:
         """How many tokens a text has, with those that mark its ends; none is cut off, and padding is not counted."""
         return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
-    def embed_texts(self, texts: Sequence[str], is_cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
-        """Unit vectors, float32 [len(texts), dimension].
-
-        Raises:
-            Cancelled: `is_cancelled()` was true between two batches.
-        """
-        vectors = [np.empty((0, self._dimension), np.float32)]
-        left = iter(texts)
-        with devices.inference():
-            while not is_cancelled():
-                batch = list(islice(left, self.options.max_batch))
-                if not batch:
-                    return np.concatenate(vectors)
-                vectors.append(self._encode(batch))
-        raise Cancelled
-
-    def embed_images(
-        self, images: Iterable[Image.Image], is_cancelled: Callable[[], bool] = lambda: False
-    ) -> np.ndarray:
-        """It has no eyes: `Embedding` refuses pictures before."""
-        raise NotImplementedError
-
-    def _encode(self, batch: list[str]) -> np.ndarray:
+    def _encode_texts(self, batch: list[str]) -> np.ndarray:
         encoded = self._model.encode(
             batch,
             prompt=self.options.prompt,
@@ -111,7 +66,7 @@ class SentenceEngine(EmbeddingEngine):
         )
         self._model.eval()
         with devices.inference():
-            self._dimension = self._encode(["a"]).shape[-1]
+            self._dimension = self._encode_texts(["a"]).shape[-1]
         prompt = self.options.prompt or self._model.prompts.get(self._model.default_prompt_name or "", "")
         longest = self._model.max_seq_length or _LONGEST
         # a token more than the prompt has alone: it may be read otherwise before a word
