@@ -96,7 +96,9 @@ RESPONSES: Final = BoundedExecutor("responses", threads=1, max_waiting=256)
 KEYS: Final = BoundedExecutor("keys", threads=1, max_waiting=16)
 """The file of API keys."""
 NAMES: Final = BoundedExecutor("names", threads=8, max_waiting=32)
-"""Host names looked up in DNS, where a server that is silent is given up by the system's own time-out."""
+"""Hosts of callers' URLs looked up in DNS, where a server that is silent is given up by the system's own time-out."""
+SERVICE_NAMES: Final = BoundedExecutor("service-names", threads=8, max_waiting=64)
+"""Hosts that the configuration names (Redis, a file server, a writer of prompts) looked up in DNS."""
 CONTROL_PLANE: Final = BoundedExecutor("control-plane", threads=8, max_waiting=256)
 """Reads from Ray's control plane."""
 DECODING: Final = BoundedExecutor("decoding", threads=2, max_waiting=32, first=yield_to_others)

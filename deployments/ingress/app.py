@@ -44,6 +44,7 @@ from deployments.ingress.requests.prefer import HEADER as PREFER
 from deployments.ingress.routes import FAMILIES, Family
 from deployments.ingress.routes.images import MAY_OUTLIVE
 from deployments.ingress.services.publishing import base_url
+from deployments.names import look_up_apart
 from models.errors import ModelError
 from stores.errors import StoreError
 
@@ -69,6 +70,7 @@ def create_app(atelier: Atelier) -> FastAPI:
 
     @asynccontextmanager
     async def while_running(_: FastAPI) -> AsyncIterator[None]:
+        look_up_apart(asyncio.get_running_loop())
         atelier.retention.start()
         yield
         await asyncio.to_thread(atelier.retention.stop)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
-from typing import Any, Final
+import ssl
+from functools import cache
+from typing import Final
 from urllib.parse import urljoin
 
 import httpx
 
 from deployments.executors import NAMES
 from deployments.ingress.errors import ApiError, invalid
+from deployments.names import Lookups
 from settings import Settings
 
+_LOOKUPS: Final = Lookups(NAMES)
 _SECONDS: Final = 10.0
 _REDIRECTS: Final = 3
 _EMBEDDING: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
@@ -49,7 +52,7 @@ async def fetch(url: str, param: str, settings: Settings, bearer_token: str | No
 async def _follow(url: str, param: str, settings: Settings, bearer_token: str | None) -> bytes:
     first = httpx.URL(url)
     asked = first
-    async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False, verify=_tls()) as client:
         for _ in range(_REDIRECTS + 1):
             # packed, a few kilobytes could become gigabytes
             headers = {"Host": asked.netloc.decode(), "Accept": "image/*", "Accept-Encoding": "identity"}
@@ -74,6 +77,12 @@ async def _follow(url: str, param: str, settings: Settings, bearer_token: str | 
     raise invalid(param, f"{param}: the URL redirects more than {_REDIRECTS} times")
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading all certificates takes tens of milliseconds of the event loop."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 async def _read(answer: httpx.Response, param: str, settings: Settings) -> bytes:
     received = bytearray()
     async for chunk in answer.aiter_raw():
@@ -90,7 +99,7 @@ async def _public_address(url: httpx.URL, param: str, settings: Settings) -> str
         raise invalid(param, f"{param}: only http and https URLs are fetched")
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
-        found = await _look_up(url.host, port)
+        found = await _LOOKUPS.find(url.host, port)
     except OSError as error:
         raise invalid(param, f"{param}: the host of the URL has no address") from error
     addresses = [str(entry[4][0]) for entry in found]
@@ -98,30 +107,6 @@ async def _public_address(url: httpx.URL, param: str, settings: Settings) -> str
         if not _is_public(address) and f"{url.host}:{port}" not in settings.remote_image_hosts:
             raise invalid(param, f"{param}: the host of the URL is not public")
     return addresses[0]
-
-
-_AddressInfo = list[tuple[Any, ...]]
-_looking: dict[tuple[asyncio.AbstractEventLoop, str, int], asyncio.Task[_AddressInfo]] = {}
-
-
-async def _look_up(host: str, port: int) -> _AddressInfo:
-    """What the system's resolver says of a host: asked once for all who want to know it at the same time.
-
-    So a name that is never answered takes one of the threads, however many ask for it. Raises `OSError`.
-    """
-    key = (asyncio.get_running_loop(), host, port)
-    looking = _looking.get(key)
-    if looking is None:
-        looking = asyncio.create_task(NAMES.run(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
-        looking.add_done_callback(lambda done: _has_looked(key, done))
-        _looking[key] = looking
-    return await asyncio.shield(looking)
-
-
-def _has_looked(key: tuple[asyncio.AbstractEventLoop, str, int], looked: asyncio.Task[_AddressInfo]) -> None:
-    del _looking[key]
-    if not looked.cancelled():
-        looked.exception()  # all who asked may have left
 
 
 def _is_public(address: str) -> bool:
