@@ -17,6 +17,7 @@ from deployments.ingress.middleware.bodies import room_of_this_machine
 from deployments.ingress.middleware.recent_requests import RecentRequests
 from deployments.ingress.services.caption_writer import CaptionWriter
 from deployments.ingress.services.jobs import Jobs
+from deployments.ingress.services.listener import Listener
 from deployments.ingress.services.owned_objects import OwnedObjects
 from deployments.ingress.services.prompt_writer import PromptWriter
 from deployments.ingress.services.publishing import Publishing
@@ -90,6 +91,11 @@ class Atelier:
     def speakers(self) -> Speakers:
         """Names of voices and recordings, as a model takes them."""
         return Speakers(self.models, self.voices)
+
+    @cached_property
+    def listener(self) -> Listener:
+        """Writes down what is said in the recordings of voices."""
+        return Listener(self.models)
 
     @cached_property
     def retention(self) -> Retention:

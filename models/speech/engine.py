@@ -45,6 +45,8 @@ class SpeechEngine(Engine, Generic[S]):
 
     languages: ClassVar[tuple[str, ...]] = ()
     """What the engine can speak, as primary BCP 47 subtags."""
+    uses_words: ClassVar[bool] = False
+    """Whether a voice gets better where it is known what is said in its recording."""
     kept_speakers: ClassVar[int] = 64
     """How many speakers of recordings are remembered."""
 

@@ -16,9 +16,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 def test_the_shipped_configuration_is_valid() -> None:
     loaded = settings.load(ROOT / "serve_config.yaml", {})
-    assert {"image-gen", "vlm-fast", "vlm-best", "gemma", "intern_vlm", "blip", "blip2", "clip", "voice"} == set(
-        loaded.models
-    )
+    aliases = {"image-gen", "vlm-fast", "vlm-best", "gemma", "intern_vlm", "blip", "blip2", "clip", "voice", "listen"}
+    assert aliases == set(loaded.models)
 
 
 def test_the_environment_overrides_the_file() -> None:

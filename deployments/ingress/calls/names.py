@@ -42,7 +42,7 @@ class ModelNames:
         """
         kinds = tuple(kinds)
         if name is None:
-            alias = next((a for kind in kinds if (a := self._settings.default_for(kind)) in self.entries), None)
+            alias = self.default(kinds)
             if alias is None:
                 raise ApiError(404, f"no model of kind {' or '.join(kinds)} is configured", code="model_not_found")
             note_model(alias)
@@ -67,6 +67,10 @@ class ModelNames:
             )
         note_model(alias)
         return alias
+
+    def default(self, kinds: Iterable[Kind]) -> str | None:
+        """The deployed alias of one of the kinds that answers when none is named, None where there is none."""
+        return next((a for kind in kinds if (a := self._settings.default_for(kind)) in self.entries), None)
 
     def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
         """The deployed alias behind a name, None when there is none.

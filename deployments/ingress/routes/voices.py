@@ -94,8 +94,9 @@ async def add_voice(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     params = await body.read(request, NewVoice, max_bytes=MAX_BYTES)
     consent, sample = await _checked(request, atelier, params)
     owner = caller_of(request).owner
+    text = params.text or await atelier.listener.words_of(sample, consent.language)
     try:
-        voice = await FILES.run(atelier.voices.add_voice, params.name, consent, sample, params.text, owner)
+        voice = await FILES.run(atelier.voices.add_voice, params.name, consent, sample, text, owner)
     except NotFound:
         raise _no_consent(consent.id) from None
     except NameTaken:

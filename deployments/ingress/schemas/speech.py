@@ -122,7 +122,7 @@ class NewVoice(Fields):
     consent: str | None = Field(None, max_length=100, description="id of a voice consent")
     audio_sample: Upload | None = Field(None, description="a recording of the voice, 0.5 to 60 s")
     text: Annotated[str, AfterValidator(_not_blank)] | None = Field(
-        None, min_length=1, max_length=2000, description="what is said in the sample; makes some models better"
+        None, min_length=1, max_length=2000, description="what is said in the sample; where absent, a model listens"
     )
     type: Literal["audio_sample", "prompt"] | None = None
     prompt: str | None = None

@@ -51,6 +51,7 @@ class MlxSpeechEngine(CloningEngine[Reference]):
     """A model of mlx-audio. Qwen3-TTS clones in context where the recording's words are known, else by timbre alone."""
 
     languages: ClassVar[tuple[str, ...]] = tuple(LANGUAGES)
+    uses_words: ClassVar[bool] = True
 
     @classmethod
     def _mismatch(cls, config: Mapping[str, Any]) -> str | None:

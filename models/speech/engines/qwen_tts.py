@@ -31,6 +31,7 @@ class QwenTtsEngine(CloningEngine[list[Any]]):
 
     environment: ClassVar[str | None] = "qwen_tts"
     languages: ClassVar[tuple[str, ...]] = tuple(LANGUAGES)
+    uses_words: ClassVar[bool] = True
 
     @classmethod
     def _takes_whole_repository(cls, entry: ModelEntry) -> bool:  # noqa: ARG003 - as of every one
