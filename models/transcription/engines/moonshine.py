@@ -63,7 +63,7 @@ class MoonshineEngine(TranscriptionEngine):
         except ImportError as error:
             raise CheckpointError(
                 "the built-in recogniser is in the package moonshine-voice, which there is for Linux (glibc 2.34 or "
-                "later) and for macOS 15 on Apple silicon; the engines asr and asr_mlx run on other machines too"
+                "later) and for macOS 15 on Apple silicon; the engine asr runs on other machines too"
             ) from error
         self._folder = Path(moonshine.get_model_path(_MODEL))
         if not self._folder.is_dir():
