@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -11,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.executors import COMPUTING
-from deployments.ingress.dependencies import Atelier, AtelierDep
+from deployments.ingress.calls.kinds import ChatCalls
+from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import invalid
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.openapi import accepts, query
@@ -22,6 +24,8 @@ from deployments.ingress.responses.picture_json import PictureJson
 from deployments.ingress.responses.sse import EventStream, StartedStream, started
 from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
 from deployments.ingress.schemas.responses import CreateResponse, ListItems, RetrieveResponse
+from deployments.ingress.services.response_conversation import Conversation
+from deployments.ingress.services.response_drawing import DrawingPlan, plan_drawing
 from deployments.ingress.services.response_events import replayed
 from deployments.ingress.services.response_jobs import (
     head_of,
@@ -38,8 +42,8 @@ from deployments.ingress.services.response_runs import (
     until_cancelled,
 )
 from deployments.ingress.services.response_writer import ResponseWriter
-from deployments.ingress.services.tool_loop import LoopEvent
-from models.tasks import ChatDelta
+from deployments.ingress.services.tool_loop import MAX_ROUNDS, LoopEvent, converse
+from models.tasks import ChatDelta, ChatJob
 from stores.responses import StoredResponse
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
@@ -50,15 +54,26 @@ _LIST: Final = {"parameters": query(ListItems)}
 
 @router.post("", summary="Answer in words, or call tools, and keep the answer", openapi_extra=accepts(CreateResponse))
 async def create(request: Request, atelier: AtelierDep) -> Response:
-    """An answer to all that was said: in this request, and in those that `previous_response_id` leads to."""
+    """An answer to all that was said: in this request, and in those that `previous_response_id` leads to.
+
+    With the tool `image_generation` the answer may draw.
+    """
     settings, runs = atelier.settings, atelier.response_runs
     params = await body.read(request, CreateResponse, max_bytes=base64_room(settings, MAX_CHAT_IMAGES))
     alias = atelier.models.resolve(params.model, ["vlm"])
     body.note_ignored(request, *unknown_includes(params))
-    pieces = in_terms_of_responses(await _pieces(request, atelier, params, alias))
+    conversation = await read_conversation(
+        params, caller_of(request), settings, atelier.files, atelier.stored_responses
+    )
+    plan = await plan_drawing(params, request, conversation, settings, atelier.models, atelier.jobs)
+    job = await job_of(params, conversation, draws=plan is not None)
+    pieces = in_terms_of_responses(
+        _pieces(params, atelier.models.chats(alias), job, conversation, plan), plan.fields if plan is not None else {}
+    )
     head = head_of(params)
     kept = await COMPUTING.run(stored_input, params) if params.store else None
-    run = ResponseRun(caller_of(request).owner, head, ResponseWriter(head), kept)
+    writer = ResponseWriter(head, plan.looks if plan is not None else None)
+    run = ResponseRun(caller_of(request).owner, head, writer, kept)
     if not params.stream:
         whole = await runs.whole(run, pieces)
         body.note_ignored(request, *run.writer.ignored)
@@ -69,16 +84,22 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
     return EventStream(runs.events(run, stream), stream)
 
 
-async def _pieces(
-    request: Request, atelier: Atelier, params: CreateResponse, alias: str
+def _pieces(
+    params: CreateResponse, chats: ChatCalls, job: ChatJob, conversation: Conversation, plan: DrawingPlan | None
 ) -> AsyncGenerator[LoopEvent, None]:
     """What the response is made of, nothing of which has been begun."""
-    caller = caller_of(request)
-    conversation = await read_conversation(params, caller, atelier.settings, atelier.files, atelier.stored_responses)
-    job = await job_of(params, conversation)
-    chats = atelier.models.chats(alias)
+    if plan is not None and plan.is_forced:
+        return plan.draw(conversation)
     ask = chats.stream if params.stream else at_once(chats)
-    return (fitting(ask) if params.truncation == "auto" else ask)(job)
+    if params.truncation == "auto":
+        ask = fitting(ask)
+    if plan is None:
+        return ask(job)
+    tools = plan.tools
+    if plan.is_required:
+        job = replace(job, must_call=(*job.must_call, *(each.tool.name for each in tools)))
+    rounds = MAX_ROUNDS if params.max_tool_calls is None else min(MAX_ROUNDS, params.max_tool_calls + 1)
+    return converse(ask, job, tools, rounds)
 
 
 @router.get("/{response_id}", summary="A response", openapi_extra=_RETRIEVE)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from deployments.ingress.requests.body import Fields
-from deployments.ingress.schemas.images import MAX_SEED
+from deployments.ingress.schemas.images import MAX_SEED, Quality
 
 ItemStatus = Literal["in_progress", "completed", "incomplete", "generating", "failed"]
 INCLUDABLE: Final = (
@@ -113,7 +113,9 @@ class PictureItem(_Item):
     output_format: str | None = None
     quality: str | None = None
     revised_prompt: str | None = None
+    seed: int | None = None
     size: str | None = None
+    error: dict[str, Any] | None = None
 
 
 class ItemReference(Fields):
@@ -138,7 +140,36 @@ class FunctionTool(Fields):
     strict: bool | None = None
 
 
-ResponseTool = Annotated[FunctionTool, Field(discriminator="type")]
+class MaskReference(Fields):
+    """A mask: a data URL, http(s) where fetching is allowed, or the name of an upload."""
+
+    image_url: str | None = Field(None, min_length=1)
+    file_id: str | None = Field(None, min_length=1)
+
+
+class ImageTool(Fields):
+    """Drawing, which the server does itself."""
+
+    neutral: ClassVar = {"seed": (-1,), "size": ("",)}
+
+    type: Literal["image_generation"]
+    model: str | None = Field(None, description="alias; the default image model when absent")
+    action: Literal["auto", "generate", "edit"] = "auto"
+    background: Literal["auto", "opaque", "transparent"] = "auto"
+    guidance: float | None = Field(None, ge=0, le=20)
+    input_image_mask: MaskReference | None = None
+    moderation: Literal["auto", "low"] = "auto"
+    negative_prompt: str | None = Field(None, max_length=32_000)
+    output_compression: int = Field(100, ge=0, le=100)
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    partial_images: int = Field(0, ge=0, le=3)
+    quality: Quality = Field("auto", validate_default=True)
+    seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    size: str = "auto"
+    steps: int | None = Field(None, ge=1, le=150)
+
+
+ResponseTool = Annotated[FunctionTool | ImageTool, Field(discriminator="type")]
 
 
 class ChosenFunction(Fields):
@@ -148,12 +179,21 @@ class ChosenFunction(Fields):
     name: str
 
 
+class ChosenImageTool(Fields):
+    """Drawing has to be done: from the last words of the user, without asking the chat model."""
+
+    type: Literal["image_generation"]
+
+
+ChosenTool = Annotated[ChosenFunction | ChosenImageTool, Field(discriminator="type")]
+
+
 class AllowedTools(Fields):
     """Some of the tools."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[ChosenFunction]
+    tools: list[ChosenTool]
 
 
 class TextFormat(Fields):
@@ -208,7 +248,7 @@ class CreateResponse(Fields):
     include: list[str] | None = None
     text: TextSettings | None = None
     tools: list[ResponseTool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ChosenFunction | AllowedTools | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenFunction | ChosenImageTool | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = Field(None, ge=1, description="calls of tools that the server runs")
     truncation: Literal["auto", "disabled"] = Field(

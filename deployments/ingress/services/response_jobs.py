@@ -14,8 +14,10 @@ from deployments.ingress.schemas.responses import (
     INCLUDABLE,
     AllowedTools,
     ChosenFunction,
+    ChosenImageTool,
     CreateResponse,
     FunctionTool,
+    ImageTool,
     Item,
     ItemReference,
     MessageItem,
@@ -80,13 +82,15 @@ async def read_conversation(
     return conversation
 
 
-async def job_of(params: CreateResponse, conversation: Conversation) -> ChatJob:
-    """The job of a request.
+async def job_of(params: CreateResponse, conversation: Conversation, *, draws: bool) -> ChatJob:
+    """The job of a request; of what may be called the functions. `draws`: drawing may be called too.
 
     Raises:
         ApiError: 400 naming the field that asks for what there is not.
     """
-    tools, must_call = await plan_tools(_offered(params.tools or ()), _choice(params))
+    offered, choice = _offered(params.tools or ()), _choice(params)
+    is_all_drawing = draws and not offered and choice.names is None
+    tools, must_call = ((), ()) if is_all_drawing else await plan_tools(offered, choice)
     wants_logprobs = bool(params.top_logprobs) or INCLUDABLE[0] in (params.include or ())
     return ChatJob(
         messages=conversation.messages,
@@ -143,7 +147,7 @@ def head_of(params: CreateResponse) -> dict[str, Any]:
             "verbosity": text.verbosity if text is not None and text.verbosity is not None else "medium",
         },
         "tool_choice": _echoed_choice(params),
-        "tools": [tool.model_dump() for tool in params.tools or ()],
+        "tools": [_echoed_tool(tool) for tool in params.tools or ()],
         "top_logprobs": params.top_logprobs or 0,
         "top_p": params.top_p,
         "truncation": params.truncation,
@@ -196,10 +200,11 @@ async def _resolved(item: Item, where: str, caller: Caller, stored: StoredRespon
     return item
 
 
-def _offered(tools: Sequence[FunctionTool]) -> list[OfferedFunction]:
+def _offered(tools: Sequence[FunctionTool | ImageTool]) -> list[OfferedFunction]:
     return [
         OfferedFunction(tool.name, tool.description, tool.parameters, tool.strict, f"tools[{i}].parameters")
         for i, tool in enumerate(tools)
+        if isinstance(tool, FunctionTool)
     ]
 
 
@@ -208,12 +213,20 @@ def _choice(params: CreateResponse) -> Choice:
         case ChosenFunction(name=name):
             return Choice("required", (name,), "tool_choice.name")
         case AllowedTools() as allowed:
-            names = tuple(tool.name for tool in allowed.tools)
+            names = tuple(tool.name for tool in allowed.tools if isinstance(tool, ChosenFunction))
+            if not names and allowed.tools:  # drawing, and nothing else
+                return Choice("none")
             return Choice(allowed.mode, names, "tool_choice.tools", hides_others=True)
-        case None:
+        case None | ChosenImageTool():
             return Choice()
         case mode:
             return Choice(mode)
+
+
+def _echoed_tool(tool: FunctionTool | ImageTool) -> dict[str, Any]:
+    if isinstance(tool, FunctionTool):
+        return tool.model_dump()
+    return tool.model_dump(exclude_none=True, exclude={"input_image_mask"})  # of megabytes, in three events
 
 
 def _echoed_choice(params: CreateResponse) -> Any:

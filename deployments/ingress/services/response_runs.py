@@ -7,7 +7,7 @@ before its last event is sent: who has read that can go on from it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -105,14 +105,14 @@ async def until_cancelled(run: ResponseRun, pieces: AsyncGenerator[T, None]) -> 
                 yield await unless_set(run.cancelled, lambda: anext(pieces), _cancelled)
 
 
-async def in_terms_of_responses(pieces: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The pieces; errors name the fields of this API, not those of chats."""
+async def in_terms_of_responses(pieces: AsyncGenerator[T, None], fields: Mapping[str, str]) -> AsyncGenerator[T, None]:
+    """The pieces; errors name the fields of this API, not those of chats, and others as `fields` say."""
     try:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
     except (ApiError, ModelError) as error:
-        raise renamed(from_exception(error), dict(FIELDS)) from error
+        raise renamed(from_exception(error), {**fields, **FIELDS}) from error
 
 
 def at_once(chats: ChatCalls) -> Ask:

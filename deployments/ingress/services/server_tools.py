@@ -62,6 +62,12 @@ class Drawing:
             return False
         return True
 
+    def check(self) -> None:
+        """Raises ApiError and InvalidInput, naming the field, for wishes that no prompt could make possible."""
+        entry = self.models.entries[self.alias]
+        params = Generation.model_validate({**self.wishes, "prompt": "a"})
+        image_job(params, entry, (entry.image.width, entry.image.height), "a")
+
     async def make(
         self, call: ToolCall, prompt: str, image: bytes | None
     ) -> AsyncGenerator[ToolBegun | ToolProgress | Made, None]:

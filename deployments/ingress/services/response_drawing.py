@@ -1,0 +1,195 @@
+"""The tool `image_generation` of the Responses API: drawn at once where that is wanted, else when the model calls."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from deployments.imaging import Output
+from deployments.ingress.calls.model_calls import ModelCalls
+from deployments.ingress.errors import ApiError, from_exception, invalid
+from deployments.ingress.requests.pictures import Picture, read_bytes, read_picture
+from deployments.ingress.schemas.responses import AllowedTools, ChosenImageTool, CreateResponse, ImageTool
+from deployments.ingress.services.jobs import Jobs
+from deployments.ingress.services.response_conversation import Conversation
+from deployments.ingress.services.server_tools import EDIT, GENERATE, Drawing, EditImage, GenerateImage
+from deployments.ingress.services.speakers import renamed
+from deployments.ingress.services.tool_loop import LoopEvent, ServerTool, ToolBegun
+from models.errors import InvalidInput
+from models.tasks import ChatDelta, ToolCall, Usage
+from settings import Settings
+
+_LONGEST_PROMPT: Final = 32_000
+_WISHES: Final = ("size", "quality", "seed", "steps", "guidance", "negative_prompt")
+"""Fields of the tool that say how a picture is drawn, as those of `POST /v1/images/generations` do."""
+
+
+@dataclass(frozen=True)
+class DrawingPlan:
+    """How a response draws. `place` is what errors call the tool: `tools[0]`."""
+
+    drawing: Drawing
+    tool: ImageTool
+    place: str
+    is_forced: bool
+    """Whether a picture has to be drawn, and nothing else."""
+    is_required: bool
+    """Whether the model has to call this tool or another."""
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """What an item says of its picture before it is there."""
+        tool = self.tool
+        return {
+            "size": tool.size,
+            "quality": tool.quality,
+            "background": "opaque",
+            "output_format": tool.output_format,
+        }
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What the picture's job calls a field: what this API does."""
+        of_tool = {name: f"{self.place}.{name}" for name in (*_WISHES, "model")}
+        size = f"{self.place}.size"
+        return {
+            **of_tool, "width": size, "height": size, "prompt": "input", "image": "input", "n": "input",
+            "mask": f"{self.place}.input_image_mask",
+        }  # fmt: skip
+
+    @property
+    def tools(self) -> list[ServerTool]:
+        """What the model may call."""
+        makes, changes = GenerateImage(self.drawing), EditImage(self.drawing)
+        if self.tool.action == "generate" or not self.drawing.edits:
+            return [makes]
+        return [changes] if self.tool.action == "edit" else [makes, changes]
+
+    async def draw(self, conversation: Conversation) -> AsyncGenerator[LoopEvent, None]:
+        """A picture of the last words of the user; of the newest picture, where there is one, a change.
+
+        Raises:
+            ApiError: 400 where there is nothing to draw from; what the drawing itself raises.
+        """
+        prompt, pictures = conversation.last_text, self.drawing.pictures
+        if prompt is None:
+            raise invalid("input", "input: there are no words of a user to draw from", "missing_required_parameter")
+        if len(prompt) > _LONGEST_PROMPT:
+            raise invalid("input", f"input: {len(prompt)} characters to draw from; at most {_LONGEST_PROMPT} are read")
+        action = self.tool.action
+        if action == "edit" and not pictures:
+            raise invalid(
+                f"{self.place}.action", f"{self.place}.action: there is no picture in the conversation to edit"
+            )
+        changes = action == "edit" or (action == "auto" and bool(pictures) and self.drawing.edits)
+        call = ToolCall(f"call_{uuid.uuid4().hex}", EDIT if changes else GENERATE, json.dumps({"prompt": prompt}))
+        begun: ToolBegun | None = None
+        async with aclosing(self.drawing.make(call, prompt, pictures[-1] if changes else None)) as events:
+            async for event in events:
+                if isinstance(event, ToolBegun):  # what the model refuses at once can still be a status
+                    begun = event
+                    continue
+                if begun is not None:
+                    yield begun
+                    begun = None
+                yield event
+        yield ChatDelta("", "stop", Usage(0, 0))
+
+
+async def plan_drawing(
+    params: CreateResponse,
+    request: Request,
+    conversation: Conversation,
+    settings: Settings,
+    models: ModelCalls,
+    jobs: Jobs,
+) -> DrawingPlan | None:
+    """How a request draws; None where it does not.
+
+    Raises:
+        ApiError: 400 naming the field that asks for what there is not, 404 for a model that there is not.
+    """
+    places = [i for i, tool in enumerate(params.tools or ()) if isinstance(tool, ImageTool)]
+    choice, others = params.tool_choice, len(params.tools or ()) - len(places)
+    chosen = [choice] if isinstance(choice, ChosenImageTool) else []
+    if isinstance(choice, AllowedTools):
+        chosen = [tool for tool in choice.tools if isinstance(tool, ChosenImageTool)]
+        others = len(choice.tools) - len(chosen)
+    if chosen and not places:
+        raise invalid("tool_choice", "tool_choice: there is no image_generation among the tools")
+    is_hidden = choice == "none" or (isinstance(choice, AllowedTools) and not chosen)
+    if not places or is_hidden:
+        return None
+    if len(places) > 1:
+        raise invalid(f"tools[{places[1]}]", "tools: image_generation is there more than once")
+    place, tool = f"tools[{places[0]}]", (params.tools or [])[places[0]]
+    assert isinstance(tool, ImageTool)
+    is_required = choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")
+    drawing = await _drawing(params, request, conversation, settings, models, jobs, tool, place)
+    is_forced = isinstance(choice, ChosenImageTool) or (is_required and not others)
+    plan = DrawingPlan(drawing, tool, place, is_forced=is_forced, is_required=is_required)
+    try:
+        drawing.check()
+    except (ApiError, InvalidInput) as error:
+        raise renamed(from_exception(error), plan.fields) from None
+    return plan
+
+
+async def _drawing(
+    params: CreateResponse,
+    request: Request,
+    conversation: Conversation,
+    settings: Settings,
+    models: ModelCalls,
+    jobs: Jobs,
+    tool: ImageTool,
+    place: str,
+) -> Drawing:
+    if not settings.image_enabled:
+        message = f"{place}: pictures are switched off (IMAGE_ENABLED=0)"
+        raise ApiError(404, message, code="feature_disabled", param=place)
+    if tool.background == "transparent":
+        where = f"{place}.background"
+        raise invalid(where, f"{where}: the models of this server draw opaque pictures")
+    try:
+        alias = models.resolve(tool.model, ["image"])
+    except ApiError as error:
+        error.param = f"{place}.model"
+        raise
+    pictures = conversation.pictures
+    return Drawing(
+        request, models, jobs, settings, alias,
+        pictures=pictures,
+        output=Output(tool.output_format, tool.output_compression, tool.partial_images if params.stream else 0),
+        wishes={name: value for name in _WISHES if (value := getattr(tool, name)) is not None},
+        mask=await _mask(tool, conversation, pictures, settings, f"{place}.input_image_mask"),
+    )  # fmt: skip
+
+
+async def _mask(
+    tool: ImageTool, conversation: Conversation, pictures: Sequence[bytes], settings: Settings, where: str
+) -> Picture | None:
+    """The mask of the newest picture."""
+    given = tool.input_image_mask
+    if given is None:
+        return None
+    if (given.image_url is None) == (given.file_id is None):
+        raise invalid(where, f"{where}: give one of image_url and file_id", "missing_required_parameter")
+    if not pictures:
+        raise invalid(where, f"{where}: there is no picture in the conversation that it could be the mask of")
+    if given.image_url is not None:
+        mask = await read_picture(given.image_url, settings, f"{where}.image_url")
+    else:
+        data = await conversation.upload(given.file_id or "", f"{where}.file_id")
+        mask = await read_bytes(data, settings, f"{where}.file_id")
+    newest = await read_bytes(pictures[-1], settings, "input")
+    if (mask.width, mask.height) != (newest.width, newest.height):
+        sizes = f"{mask.width}x{mask.height} pixels where the newest picture has {newest.width}x{newest.height}"
+        raise invalid(where, f"{where}: {sizes}; both must be of one size")
+    return mask
