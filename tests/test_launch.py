@@ -42,7 +42,9 @@ def test_only_the_port_is_open_and_only_on_loopback(server: Server) -> None:
     assert [where for where in listening if where[0] not in LOOPBACK] == []
 
 
-def test_a_second_server_runs_beside_the_first_and_sigterm_ends_only_it(server: Server, tmp_path: Path) -> None:
+def test_a_second_server_runs_beside_the_first_and_ends_alone_when_its_raylet_dies(
+    server: Server, tmp_path: Path
+) -> None:
     (files_port,) = free_ports(1)
     second = start_server(
         tmp_path / "home",
@@ -64,10 +66,14 @@ def test_a_second_server_runs_beside_the_first_and_sigterm_ends_only_it(server: 
         assert httpx.get(f"{second.url}/latest", headers=asked).json()["url"] == f"https://pictures.example{kept}"
         open_to_all = {port for ip, port in second.listening() if ip not in LOOPBACK}
         assert open_to_all == {second.port, files_port}
+        (raylet,) = (each for each in second.processes() if each.name() == "raylet")
+        raylet.kill()
+        second.process.communicate(timeout=120)
     finally:
         status = second.stop()
-    assert status == 0
+    assert status == 1
     assert second.processes() == []
+    assert "Ray's raylet ended unexpectedly" in (tmp_path / "home" / "logs" / "atelier.log").read_text()
     assert (tmp_path / "home" / "logs" / "dashboard.log").exists()
     for private in (tmp_path / "home", tmp_path / "home" / "logs"):
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
@@ -81,17 +87,6 @@ def test_sigterm_in_the_middle_of_the_start_ends_every_process(tmp_path: Path) -
         time.sleep(0.1)
     assert started.stop() == 0
     assert started.processes() == []
-
-
-def test_a_server_whose_raylet_dies_says_so_and_ends_with_every_process(tmp_path: Path) -> None:
-    started = start_server(tmp_path / "home", IMAGE_SEARCH_ENABLED="0", ATELIER_DASHBOARD="0")
-    started.wait_until_ready()
-    (raylet,) = (each for each in started.processes() if each.name() == "raylet")
-    raylet.kill()
-    started.process.communicate(timeout=120)
-    assert started.process.returncode == 1
-    assert started.processes() == []
-    assert "Ray's raylet ended unexpectedly" in (tmp_path / "home" / "logs" / "atelier.log").read_text()
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
