@@ -39,8 +39,8 @@ from deployments.ingress.middleware.paths import Paths
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.openapi import add_header, add_pages, describe
 from deployments.ingress.policy import apply, policy_of
-from deployments.ingress.requests.prefer import DESCRIPTION as PREFER_DESCRIPTION
-from deployments.ingress.requests.prefer import HEADER as PREFER
+from deployments.ingress.prefer import DESCRIPTION as PREFER_DESCRIPTION
+from deployments.ingress.prefer import HEADER as PREFER
 from deployments.ingress.routes import FAMILIES, Family
 from deployments.ingress.routes.images import MAY_OUTLIVE
 from deployments.ingress.services.publishing import base_url

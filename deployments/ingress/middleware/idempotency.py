@@ -28,6 +28,8 @@ from deployments.ingress.errors import ApiError, from_exception, invalid, respon
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.middleware.request_context import ignored_parameters
 from deployments.ingress.policy import Policy, policy_of
+from deployments.ingress.prefer import HEADER as PREFER
+from deployments.ingress.prefer import RESPOND_ASYNC, prefers_async
 from stores.answers import Answer, Answers
 from stores.claims import Claim, Claims, Held
 from stores.errors import StoreError
@@ -230,7 +232,8 @@ class _Body:
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> _Body:
     messages: deque[Message] = deque()
-    digest = _Digest(Headers(scope=scope).get("content-type", ""))
+    headers = Headers(scope=scope)
+    digest = _Digest(headers.get("content-type", ""), is_for_later=prefers_async(headers))
     size = 0
     while True:
         message = await receive()
@@ -247,13 +250,16 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> _Body:
 
 
 class _Digest:
-    """What two bodies that say the same have in common: clients choose another multipart boundary for every try."""
+    """What two requests that say the same have in common: clients choose another multipart boundary for every try.
 
-    def __init__(self, content_type: str) -> None:
+    One that waits for its answer and one that prefers a job (202) do not: each would get what it cannot read.
+    """
+
+    def __init__(self, content_type: str, *, is_for_later: bool = False) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         self._line = b"--" + boundary if boundary else b""
-        self._hash = hashlib.sha256(kind.lower() + b"\0")
+        self._hash = hashlib.sha256(kind.lower() + (b"\0later\0" if is_for_later else b"\0"))
         self._end = b""
         """What may be the beginning of a boundary."""
 
@@ -282,7 +288,10 @@ def _name(scope: Scope, key: str) -> str:
 
 def _refuse_another(digest: bytes, first: bytes) -> None:
     if digest != first:
-        message = f"{HEADER}: this key was used for another request body; allowed are that body, or another key"
+        message = (
+            f"{HEADER}: this key was used for another request body, or with another {PREFER}: {RESPOND_ASYNC}; "
+            "allowed are those, or another key"
+        )
         raise ApiError(422, message, code="idempotency_key_reused", param=HEADER)
 
 

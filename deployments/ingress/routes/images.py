@@ -20,9 +20,9 @@ from deployments.ingress.dependencies import Atelier, AtelierDep
 from deployments.ingress.errors import ApiError, from_exception, invalid
 from deployments.ingress.openapi import accepts
 from deployments.ingress.policy import policy
+from deployments.ingress.prefer import HEADER, RESPOND_ASYNC, prefers_async
 from deployments.ingress.requests import body
 from deployments.ingress.requests.pictures import Picture, read_picture
-from deployments.ingress.requests.prefer import HEADER, RESPOND_ASYNC, prefers_async
 from deployments.ingress.responses.accepted import Accepted
 from deployments.ingress.responses.sse import EventStream, started
 from deployments.ingress.schemas.images import (

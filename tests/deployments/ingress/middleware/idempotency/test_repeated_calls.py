@@ -54,6 +54,22 @@ async def test_another_body_is_422_and_makes_nothing(service: Service, http: htt
     assert service.made == 1
 
 
+async def test_who_waits_for_the_answer_and_who_prefers_a_job_do_not_get_each_others(
+    service: Service, http: httpx.AsyncClient
+) -> None:
+    later = {"Prefer": "wait=5, respond-async"}
+    first, second = await twice(http, MAKE, content=b"a", headers=later)
+    assert (is_replayed(first), is_replayed(second)) == (False, True)
+    waiting = await http.post(MAKE, content=b"a")
+    assert (waiting.status_code, waiting.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert "Prefer: respond-async" in waiting.json()["error"]["message"]
+    other = {"Idempotency-Key": "k-2"}
+    assert (await http.post(MAKE, content=b"a", headers={**other, "Prefer": "handling=lenient"})).status_code == 200
+    assert (await http.post(MAKE, content=b"a", headers={**other, **later})).status_code == 422
+    assert is_replayed(await http.post(MAKE, content=b"a", headers=other))
+    assert service.made == 2
+
+
 async def test_the_same_bytes_as_another_content_type_are_another_body(http: httpx.AsyncClient) -> None:
     await http.post(MAKE, content=b"{}", headers={"content-type": "application/json"})
     answer = await http.post(MAKE, content=b"{}", headers={"content-type": "text/plain"})
