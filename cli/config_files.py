@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cli.config_table import CPU, TABLE, Fit, Model
+from cli.config_table import CPU, OMNI, TABLE, Fit, Model, Omni
 
 _HEADS: Final = {
     "cpu": """\
@@ -94,7 +94,7 @@ def written(machine: str, name: str) -> str:
     kind, _, size = machine.partition(":")
     head = _HEADS[kind] if machine == CPU else _HEADS[kind].format(size=size, other=_OTHERS[machine], name=name)
     chosen = [(model, fit) for model in TABLE if (fit := model.fit(machine)) is not None]
-    lines = [line for model, fit in chosen for line in _entry(model, fit, kind)]
+    lines = [*_omni(OMNI[kind]), *(line for model, fit in chosen for line in _entry(model, fit, kind))]
     models = "".join(f"        {line}\n" for line in lines)
     return f"{head}{_SERVER}{_TIMES[kind]}      models:\n{models}{_routes(kind)}"
 
@@ -116,6 +116,15 @@ def _entry(model: Model, fit: Fit, kind: str) -> Iterator[str]:
         yield "  options:"
         yield from (f"    {line}" for line in options)
     yield from (f"{alias}: *{_anchor(model)}" for alias in model.also)
+
+
+def _omni(made: Omni) -> Iterator[str]:
+    """The lines of an entry that is made of others."""
+    yield f"{made.alias}:  # a chat that draws and speaks, by the models named here"
+    yield "  engine: omni"
+    yield f"  chat: {made.chat}"
+    yield f"  image: {made.image}"
+    yield f"  voice: {made.voice}"
 
 
 def _anchor(model: Model) -> str:

@@ -43,6 +43,24 @@ class Model:
         return self.fits.get(machine) or self.fits.get(machine.partition(":")[0])
 
 
+@dataclass(frozen=True)
+class Omni:
+    """An entry of `models:` that is made of others: a chat that draws and speaks."""
+
+    alias: str
+    chat: str
+    image: str
+    voice: str
+
+
+OMNI: Final = {
+    CPU: Omni("atelier", "vlm-fast", "image-gen", "voice"),
+    "gpu": Omni("atelier", "vlm-fast", "klein", "voice"),
+    "mac": Omni("atelier", "vlm-fast", "klein", "voice"),
+}
+"""By kind of machine; the first of its models."""
+
+
 def _all(fit: Fit) -> Mapping[str, Fit]:
     return MappingProxyType({CPU: fit, "gpu": fit, "mac": fit})
 

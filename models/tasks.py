@@ -194,6 +194,7 @@ class ChatDelta:
     """A piece of an answer. Only the last piece has `finish_reason` and `usage`; its text may be empty.
 
     Each piece names what of the job the model could not be told (`ignored`): `tools`, where its template knows none.
+    The last one says which of the job's `stop` texts has ended it, where that is known.
     """
 
     text: str
@@ -202,6 +203,7 @@ class ChatDelta:
     logprobs: tuple[TokenLogprob, ...] = ()
     calls: tuple[CallDelta, ...] = ()
     ignored: tuple[str, ...] = ()
+    stop: str | None = None
 
 
 @dataclass(frozen=True)

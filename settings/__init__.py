@@ -8,11 +8,12 @@ allowed.
 from settings.environment import is_service_address, memory_for_models, variable
 from settings.errors import ConfigurationError
 from settings.loading import load, load_as, validate
-from settings.schema import Prompts, Settings
+from settings.schema import Omni, Prompts, Settings
 from settings.values import time_zone
 
 __all__ = [
     "ConfigurationError",
+    "Omni",
     "Prompts",
     "Settings",
     "is_service_address",

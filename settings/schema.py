@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from models.catalog import check_checkpoint, check_options, embeds_pictures, engine_class
 from models.entry import ModelEntry
 from models.errors import CheckpointError
 from models.kinds import Kind
+from models.mistakes import first_mistake
 from models.picture_files import MAX_PIXELS
 from settings.values import (
     FolderPrefix,
@@ -192,6 +193,23 @@ class Residency(BaseModel):
         return self
 
 
+class Omni(BaseModel):
+    """An entry of `models:` with `engine: omni`: a chat whose model draws and speaks by other aliases."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["omni"] = Field("omni", description="an alias made of others")
+    chat: str = Field(description="alias of the chat model that answers")
+    image: str | None = Field(None, description="alias of the picture model that draws for it; none = it does not draw")
+    voice: str | None = Field(None, description="alias of the voice model that speaks for it; none = it does not speak")
+
+    @property
+    def parts(self) -> dict[Kind, str]:
+        """The aliases that it is made of, by kind; the chat first."""
+        named: dict[Kind, str | None] = {"vlm": self.chat, "image": self.image, "voice": self.voice}
+        return {kind: alias for kind, alias in named.items() if alias is not None}
+
+
 class Settings(BaseModel):
     """What `args:` of `serve_config.yaml` may say."""
 
@@ -201,6 +219,9 @@ class Settings(BaseModel):
     least_free_bytes: int = Field(64 * 2**20, ge=0, description="bytes that must be free in `home` for a start")
     models: dict[Annotated[str, Field(pattern=ALIAS)], Annotated[ModelEntry, AfterValidator(check_options)]] = Field(
         min_length=1, description="alias: what it loads"
+    )
+    omni: dict[Annotated[str, Field(pattern=ALIAS)], Omni] = Field(
+        default_factory=dict, description="the entries of `models` with `engine: omni`, which are written there"
     )
     routes: dict[str, str] = Field(
         default_factory=dict, description="pattern of a model name (`gpt-*`): the alias that answers"
@@ -268,6 +289,25 @@ class Settings(BaseModel):
     start_timeout: float = Field(120.0, gt=0, description="seconds a request waits for a model to start")
     queue_timeout: float = Field(600.0, gt=0, description="seconds a request waits for its turn at a model")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _omni_stands_among_the_models(cls, values: Any) -> Any:
+        models = values.get("models") if isinstance(values, dict) else None
+        if not isinstance(models, dict):
+            return values
+        omni = {
+            alias: each for alias, each in models.items() if isinstance(each, dict) and each.get("engine") == "omni"
+        }
+        if not omni:
+            return values
+        for alias, each in omni.items():
+            try:
+                Omni.model_validate(each)
+            except ValidationError as error:
+                raise ValueError(first_mistake(error, Omni, within=f"models.{alias}")) from None
+        rest = {alias: each for alias, each in models.items() if alias not in omni}
+        return {**values, "models": rest, "omni": {**omni, **values.get("omni", {})}}
+
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Self:
         for where, names in (
@@ -277,11 +317,14 @@ class Settings(BaseModel):
             ("search", {"embedder": self.search.embedder} if self.image_search_enabled else {}),
             ("prompts", {"alias": self.prompts.alias} if self.prompts.alias is not None else {}),
         ):
+            allowed = [*self.models, *(self.omni if where == "routes" else ())]
             for key, alias in names.items():
-                if alias not in self.models:
+                if alias not in allowed:
                     raise ValueError(
-                        f"{where}.{key}: {alias!r} is not an alias of models; allowed: {', '.join(self.models)}"
+                        f"{where}.{key}: {alias!r} is not an alias of models; allowed: {', '.join(allowed)}"
                     )
+        for alias, omni in self.omni.items():
+            self._check_omni(alias, omni)
         for alias, entry in self.models.items():
             if alias in RESERVED:
                 raise ValueError(f"models.{alias}: this name is the server's own; choose another alias")
@@ -301,6 +344,19 @@ class Settings(BaseModel):
         if self.image_search_enabled and not embeds_pictures(self.models[self.search.embedder]):
             raise ValueError(f"search.embedder: {self.search.embedder!r} is not a model that embeds pictures")
         return self
+
+    def _check_omni(self, alias: str, omni: Omni) -> None:
+        if alias in self.models:
+            raise ValueError(f"omni.{alias}: there is a model of this name; choose another alias")
+        for name, part, kind in (
+            ("chat", omni.chat, "vlm"),
+            ("image", omni.image, "image"),
+            ("voice", omni.voice, "voice"),
+        ):
+            allowed = [each for each, entry in self.models.items() if entry.kind == kind]
+            if part is not None and part not in allowed:
+                there = ", ".join(allowed) or "none, since no such model is configured"
+                raise ValueError(f"models.{alias}.{name}: {part!r} is no model of kind {kind}; allowed: {there}")
 
     @property
     def folder(self) -> Path:

@@ -23,6 +23,7 @@ PARTS: Final = {
     "clip": "training.evaluate_clip",
     "vlm": "training.evaluate_vlm",
     "blip": "training.evaluate_blip",
+    "calls": "training.evaluate_calls",
 }
 _HELD_OUT_SEED = 900_000_000
 

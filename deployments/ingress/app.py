@@ -49,8 +49,8 @@ from models.errors import ModelError
 from stores.errors import StoreError
 
 _EXPOSED = (
-    "x-request-id", "retry-after", "location", "preference-applied", REPLAYED, "x-prompt-writer", "x-prompt", "x-seed",
-    "x-mode", "x-model", "x-ignored-parameters", "x-truncated", *RATE_HEADERS,
+    "x-request-id", "request-id", "retry-after", "location", "preference-applied", REPLAYED, "x-prompt-writer",
+    "x-prompt", "x-seed", "x-mode", "x-model", "x-ignored-parameters", "x-truncated", *RATE_HEADERS,
 )  # fmt: skip
 """What pages of other origins may read."""
 _METHODS = ("DELETE", "GET", "POST")

@@ -18,6 +18,7 @@ from deployments.ingress.middleware.recent_requests import RecentRequests
 from deployments.ingress.services.caption_writer import CaptionWriter
 from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.listener import Listener
+from deployments.ingress.services.omni import Omnis
 from deployments.ingress.services.owned_objects import OwnedObjects
 from deployments.ingress.services.prompt_writer import PromptWriter
 from deployments.ingress.services.publishing import Publishing
@@ -121,6 +122,11 @@ class Atelier:
     def publishing(self) -> Publishing:
         """Keeps results and hands out their URLs."""
         return Publishing(self.settings, self.files, self.uploads, self.retention)
+
+    @cached_property
+    def omnis(self) -> Omnis:
+        """Chats that draw and speak."""
+        return Omnis(self.settings, self.models, self.jobs, self.objects, self.publishing)
 
 
 async def _atelier(request: Request) -> Atelier:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Final
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -24,6 +25,20 @@ from stores import errors as store_errors
 logger = logging.getLogger("ray.serve")
 
 LOAD_FAILED = "MODEL_LOAD_FAILED"
+_ANTHROPIC: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    409: "invalid_request_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""Anthropic's `type` by status."""
 
 
 class ApiError(Exception):
@@ -71,17 +86,21 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
 
 def response(error: ApiError, scope: Scope) -> JSONResponse:
     """The envelope, with the extra keys that the clients of the request's route read."""
-    return JSONResponse(envelope(error, policy_of(scope).errors), status_code=error.status, headers=error.headers)
+    request_id = scope.get("state", {}).get("request_id")
+    body = envelope(error, policy_of(scope).errors, request_id)
+    return JSONResponse(body, status_code=error.status, headers=error.headers)
 
 
-def envelope(error: ApiError, family: ErrorFamily = "openai") -> dict[str, object]:
-    """The body of an error response, also sent inside a stream that has begun."""
+def envelope(error: ApiError, family: ErrorFamily = "openai", request_id: str | None = None) -> dict[str, object]:
+    """The body of an error response, also sent inside a stream that has begun; Anthropic's has the request's id."""
     inner: dict[str, object] = {
         "message": error.message,
-        "type": error.type,
+        "type": _ANTHROPIC.get(error.status, "api_error") if family == "anthropic" else error.type,
         "param": error.param,
         "code": error.code,
     }
+    if family == "anthropic":
+        return {"type": "error", "error": inner, "request_id": request_id}
     body: dict[str, object] = {"error": inner}
     if family == "detail on top":
         body["detail"] = error.detail

@@ -47,6 +47,26 @@ _CHAT_MODEL: Final = {
     **_MODEL, "id": "vlm-fast", "kind": "vlm", "checkpoint": "builtin:vlm",
     "capabilities": ["chat", "chat.vision", "caption"], "limits": {"max_images": 16},
 }  # fmt: skip
+_OMNI_MODEL: Final = {
+    **_CHAT_MODEL, "id": "atelier", "kind": "omni",
+    "capabilities": ["chat", "chat.vision", "image.generate", "image.edit", "speech"],
+    "parts": {"chat": "vlm-fast", "image": "image-gen", "voice": "voice"},
+}  # fmt: skip
+_QUESTION: Final = {
+    "model": "vlm-fast",
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What colour is the square?"},
+                {
+                    "type": "image",
+                    "source": {"type": "base64", "media_type": "image/png", "data": PICTURE.partition(",")[2]},
+                },
+            ],
+        }
+    ],
+}
 _RECORD: Final = {
     "project_id": "default", "id": _UUID, "r2_key": f"AI/SEARCH/default/images/{_UUID}.png",
     "original_filename": "square.png", "content_type": "image/png", "size_bytes": 87, "width": 16, "height": 16,
@@ -178,7 +198,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     },
     "/v1/system/load/{alias}": {"POST": Example({"status": "ready", "alias": "vlm-fast", "seconds": 2.9})},
     "/v1/system/evict/{alias}": {"POST": Example({"status": "evicted", "alias": "vlm-fast"})},
-    "/v1/models": {"GET": Example({"object": "list", "data": [_CHAT_MODEL, _MODEL]})},
+    "/v1/models": {"GET": Example({"object": "list", "data": [_OMNI_MODEL, _CHAT_MODEL, _MODEL]})},
     "/v1/models/{name}": {"GET": Example(_MODEL)},
     "/v1/chat/completions": {
         "POST": Example(
@@ -210,6 +230,20 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
             },
         )
     },
+    "/v1/messages": {
+        "POST": Example(
+            {
+                "id": f"msg_{_UUID}", "type": "message", "role": "assistant", "model": "vlm-fast",
+                "content": [{"type": "text", "text": "Red"}], "stop_reason": "end_turn", "stop_sequence": None,
+                "usage": {
+                    "input_tokens": 32, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+                    "output_tokens": 2,
+                },
+            },
+            sent={**_QUESTION, "max_tokens": 100},
+        )
+    },
+    "/v1/messages/count_tokens": {"POST": Example({"input_tokens": 32}, sent=_QUESTION)},
     "/v1/embeddings": {
         "POST": Example(
             {

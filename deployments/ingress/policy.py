@@ -14,7 +14,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 Audience = Literal["anyone", "users", "admins", "readers of /latest"]
-ErrorFamily = Literal["openai", "detail on top", "detail inside"]
+ErrorFamily = Literal["openai", "anthropic", "detail on top", "detail inside"]
 
 E = TypeVar("E", bound=Callable[..., Any])
 
@@ -24,7 +24,7 @@ class Policy:
     """What holds for a route.
 
     audience: who may call it once there are keys.
-    errors: where its clients look for `detail`: nowhere, beside `error`, or in it.
+    errors: where its clients look for `detail`: nowhere, beside `error`, or in it; or they are Anthropic's.
     is_repeatable: a POST takes an `Idempotency-Key`.
     stores: what is sent goes into a store or is looked up in one, and may have to wait for it.
     only_looks: it tells how the server is, or how far a job: it takes none of the caller's places, so that who has

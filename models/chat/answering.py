@@ -86,7 +86,8 @@ class AnswerStream:
             if self._calls.has_called and ended:
                 reason = "tool_calls"
         usage = Usage(self.read, self._written, self._image_tokens)
-        self.asked.tell(ChatDelta(text, reason, usage, tuple(self._logprobs), ignored=self._ignored))
+        logprobs = tuple(self._logprobs)
+        self.asked.tell(ChatDelta(text, reason, usage, logprobs, ignored=self._ignored, stop=self._text.met))
         self.done = True
 
     def fail(self, error: Exception) -> None:

@@ -33,6 +33,11 @@ def whole_calls(pieces: Sequence[CallDelta]) -> tuple[ToolCall, ...]:
     return tuple(calls.values())
 
 
+def json_arguments(arguments: Mapping[str, Any]) -> str:
+    """The arguments of a call as models write them."""
+    return json.dumps(arguments, ensure_ascii=False)
+
+
 class CallReader(Protocol):
     """Takes an answer apart.
 

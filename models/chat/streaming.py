@@ -37,8 +37,13 @@ class TokenText:
         # what a token says (a space before it, say) depends on the tokens before it
         self._context = self._settled = 0
         self._held = ""
-        self.stopped = False
-        """Whether a stop text was met; from then on every piece is empty."""
+        self.met: str | None = None
+        """The stop text that was met; from then on every piece is empty."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text was met."""
+        return self.met is not None
 
     def push(self, token: int) -> str:
         """The text that is certain now and has not been given before; may be empty."""
@@ -64,10 +69,11 @@ class TokenText:
         if self.stopped:
             return ""
         text = self._held + text
-        met = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
-        if met:
-            self.stopped, self._held = True, ""
-            return text[: min(met)]
+        found = [(at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
+        if found:
+            at, self.met = min(found)
+            self._held = ""
+            return text[:at]
         held = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]

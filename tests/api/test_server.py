@@ -13,7 +13,7 @@ from openai import OpenAI
 from tests.api.conftest import fault
 from tests.servers import Server
 
-ALIASES = ["image-gen", "vlm-fast", "vlm-best", "gemma", "intern_vlm", "blip", "blip2", "clip", "voice"]
+ALIASES = ["image-gen", "vlm-fast", "vlm-best", "gemma", "intern_vlm", "blip", "blip2", "clip", "voice", "listen"]
 
 
 def test_the_server_is_healthy_and_ready(http: httpx.Client) -> None:
@@ -30,8 +30,8 @@ def test_the_server_is_healthy_and_ready(http: httpx.Client) -> None:
 
 def test_the_sdk_lists_every_alias_and_chat_models_first(sdk: OpenAI) -> None:
     listed = [model.id for model in sdk.models.list()]
-    assert sorted(listed) == sorted(ALIASES)
-    assert listed[:4] == ["vlm-fast", "vlm-best", "gemma", "intern_vlm"]
+    assert sorted(listed) == sorted(["atelier", *ALIASES])
+    assert listed[:5] == ["atelier", "vlm-fast", "vlm-best", "gemma", "intern_vlm"]
 
 
 def test_the_sdk_retrieves_a_model_by_any_name_that_a_request_may_use(sdk: OpenAI) -> None:

@@ -103,3 +103,30 @@ def test_what_the_caption_routes_ask_stands_in_a_models_entry() -> None:
     assert settings.validate(entry(prompt="a photo of"), {}).models["blip"].caption.prompt == "a photo of"
     assert mistake(entry(propmt="a")).startswith("models.blip.caption.propmt: unknown key; allowed here: prompt,")
     assert mistake(entry(prompt="")).startswith("models.blip.caption.prompt: '': ")
+
+
+def omni(**parts: Any) -> dict[str, Any]:
+    """A configuration with an alias made of others."""
+    models = {
+        **MINIMAL["models"],
+        "chat": {"engine": "vlm", "checkpoint": "builtin:vlm"},
+        "pictures": {"engine": "diffusion", "checkpoint": "builtin:image"},
+        "all": {"engine": "omni", "chat": "chat", "image": "pictures", **parts},
+    }
+    return {**MINIMAL, "models": models, "routes": {"gpt-*": "all"}}
+
+
+def test_an_alias_may_be_made_of_others(tmp_path: Path) -> None:
+    made = settings.validate(omni(), {"ATELIER_HOME": str(tmp_path)})
+    assert list(made.models) == ["clip", "chat", "pictures"]
+    assert made.omni["all"].parts == {"vlm": "chat", "image": "pictures"}
+    assert made.routes["gpt-*"] == "all"
+
+
+def test_what_an_alias_is_made_of_has_to_be_there_and_of_the_right_kind() -> None:
+    assert mistake(omni(image="chat")) == "models.all.image: 'chat' is no model of kind image; allowed: pictures"
+    assert mistake(omni(chat="all")) == "models.all.chat: 'all' is no model of kind vlm; allowed: chat"
+    assert mistake(omni(voice="clip")).endswith("allowed: none, since no such model is configured")
+    assert mistake(omni(chat=None)).startswith("models.all.chat: ")
+    assert mistake(omni(checkpoint="x")).startswith("models.all.checkpoint: ")
+    assert mistake({**omni(), "default_models": {"vlm": "all"}}).startswith("default_models.vlm: 'all' is not an alias")

@@ -33,7 +33,7 @@ from deployments.states import ModelState
 from models.catalog import engine_class
 from models.entry import ModelEntry
 from models.kinds import Kind
-from settings import Settings
+from settings import Omni, Settings
 
 logger = logging.getLogger("ray.serve")
 P = ParamSpec("P")
@@ -92,6 +92,15 @@ class ModelCalls:
     def find(self, name: str, kinds: Iterable[Kind] = ()) -> str | None:
         """The deployed alias behind a name, as `ModelNames.find`."""
         return self.names.find(name, kinds)
+
+    @property
+    def omni(self) -> Mapping[str, Omni]:
+        """The aliases made of deployed models."""
+        return self.names.omni
+
+    def find_omni(self, name: str) -> Omni | None:
+        """What a name stands for that leads to an alias made of others, as `ModelNames.find_omni`."""
+        return self.names.find_omni(name)
 
     def handle(self, alias: str) -> ModelHandle:
         """A model past whose queue calls go."""

@@ -10,7 +10,7 @@ from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.request_context import note_model
 from models.entry import ModelEntry
 from models.kinds import Kind
-from settings import Settings
+from settings import Omni, Settings
 
 _NOT_SERVED: Final = {
     "gpt-realtime*": "conversations in sound",
@@ -33,6 +33,21 @@ class ModelNames:
             alias: entry for alias, entry in settings.models.items() if alias in there
         }
         """The models that are deployed, by alias."""
+        self.omni: Mapping[str, Omni] = {
+            alias: omni.model_copy(
+                update={
+                    name: getattr(omni, name) if getattr(omni, name) in there else None for name in ("image", "voice")
+                }
+            )
+            for alias, omni in settings.omni.items()
+            if omni.chat in there
+        }
+        """The aliases made of deployed models, without those parts that are not."""
+
+    def find_omni(self, name: str) -> Omni | None:
+        """What a name stands for that leads to an alias made of others; None where it leads to a model."""
+        found = self._found(name, ("vlm",))
+        return None if found is None else self.omni.get(found)
 
     def resolve(self, name: str | None, kinds: Iterable[Kind]) -> str:
         """The alias that answers to a model name: an alias, a pattern's target, or a checkpoint's own name.
@@ -76,8 +91,17 @@ class ModelNames:
         """The deployed alias behind a name, None when there is none.
 
         A provider's prefix and a tag (`openai/NAME`, `NAME:latest`) are taken off where nothing has the whole name.
-        Of several that patterns lead to, the first of one of `kinds`: `gpt-*` may stand before `gpt-image-*`.
+        Of several that patterns lead to, the first of one of `kinds`: `gpt-*` may stand before `gpt-image-*`. An alias
+        made of others stands for its part of one of `kinds`, else for its chat model.
         """
+        found = self._found(name, kinds)
+        if found is None or found not in self.omni:
+            return found
+        parts = self.omni[found].parts
+        return next((parts[kind] for kind in kinds if kind in parts), self.omni[found].chat)
+
+    def _found(self, name: str, kinds: Iterable[Kind]) -> str | None:
+        """The alias of a model, or one made of others."""
         if any(fnmatchcase(_bare(name), pattern) for pattern in _NOT_SERVED) and not self._is_ours(name):
             return None
         bare = name.rpartition("/")[2]
@@ -86,21 +110,26 @@ class ModelNames:
 
     def _is_ours(self, name: str) -> bool:
         """Whether the configuration has the name itself, not only a pattern that fits it as well."""
-        return name in self.entries or name in self._settings.routes
+        return name in self.entries or name in self.omni or name in self._settings.routes
 
     def _named(self, name: str, kinds: Iterable[Kind]) -> str | None:
-        if name in self.entries:
+        entries, omni = self.entries, self.omni
+        if name in entries or name in omni:
             return name
-        entries = self.entries
+
+        def kinds_of(alias: str) -> set[Kind]:
+            return set(omni[alias].parts) if alias in omni else {entries[alias].kind}
+
         named = [alias for pattern, alias in self._settings.routes.items() if fnmatchcase(name, pattern)]
         named += [alias for alias, entry in entries.items() if entry.checkpoint == name]
-        deployed = [alias for alias in named if alias in entries]
-        fitting = (alias for alias in deployed if entries[alias].kind in kinds)
+        deployed = [alias for alias in named if alias in entries or alias in omni]
+        fitting = (alias for alias in deployed if kinds_of(alias) & set(kinds))
         return next(fitting, deployed[0] if deployed else None)
 
     def _of_kind(self, kinds: Iterable[Kind]) -> list[str]:
         wanted = set(kinds)
-        return [alias for alias, entry in self.entries.items() if entry.kind in wanted]
+        made = [alias for alias, omni in self.omni.items() if wanted & set(omni.parts)]
+        return [*made, *(alias for alias, entry in self.entries.items() if entry.kind in wanted)]
 
 
 def _bare(name: str) -> str:

@@ -18,6 +18,7 @@ from deployments import serve_internals, tracing
 from deployments.ingress.errors import from_exception, response
 from deployments.ingress.middleware.access import Caller
 from deployments.ingress.middleware.recent_requests import RecentRequests
+from deployments.ingress.policy import policy_of
 
 logger = logging.getLogger("ray.serve")
 
@@ -61,6 +62,8 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 if not is_sane:
                     headers["x-request-id"] = request_id
+                if policy_of(scope).errors == "anthropic":
+                    headers["request-id"] = request_id
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - begun) * 1000))
                 headers.raw.extend(ignored_parameters(scope))
             await send(message)

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _END: Final = object()
 _PING_SECONDS: Final = 10
+_PING: Final = ServerSentEvent(comment="ping")
 _REFUSAL_SECONDS: Final = 5
 
 
@@ -75,12 +76,12 @@ async def started(pieces: AsyncGenerator[T, None]) -> StartedStream[T]:
 
 
 class EventStream(EventSourceResponse):
-    """Events made of a stream's pieces, as they come, with a comment as a sign of life meanwhile."""
+    """Events made of a stream's pieces, as they come, with a sign of life meanwhile: a comment, or the event `ping`."""
 
-    def __init__(self, events: AsyncIterator[dict[str, str]], source: StartedStream[Any]) -> None:
-        super().__init__(
-            events, ping=_PING_SECONDS, ping_message_factory=lambda: ServerSentEvent(comment="ping"), sep="\n"
-        )
+    def __init__(
+        self, events: AsyncIterator[dict[str, str]], source: StartedStream[Any], ping: ServerSentEvent = _PING
+    ) -> None:
+        super().__init__(events, ping=_PING_SECONDS, ping_message_factory=lambda: ping, sep="\n")
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

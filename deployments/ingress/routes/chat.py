@@ -27,14 +27,17 @@ async def completions(request: Request, atelier: AtelierDep) -> Response:
     settings, models = atelier.settings, atelier.models
     params = await body.read(request, ChatCompletion, max_bytes=base64_room(settings, MAX_CHAT_IMAGES))
     alias = models.resolve(params.model, ["vlm"])
+    omni = models.find_omni(params.model)
+    offers = params.tool_choice != "none"
+    chats = models.chats(alias) if omni is None else atelier.omnis.chats(request, omni, offers=offers)
     jobs = await jobs_of(params, settings)
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": params.model}
     if not params.stream:
-        answers = await models.chats(alias).answer_each(jobs)
+        answers = await chats.answer_each(jobs)
         body.note_ignored(request, *answers[0].ignored)
         return JSONResponse(completion(head, answers, with_logprobs=params.logprobs))
     with_usage = params.stream_options is not None and params.stream_options.include_usage
-    stream = await started(models.chats(alias).stream_each(jobs))
+    stream = await started(chats.stream_each(jobs))
     if (first := stream.first) is not None:  # a model that starts has said nothing yet
         body.note_ignored(request, *first[1].ignored)
     return EventStream(chunks(head, stream, len(jobs), with_usage=with_usage), stream)

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.ingress.errors import envelope, from_exception
 from deployments.ingress.responses.sse import StartedStream
+from deployments.ingress.services.omni import ProgressDelta
 from deployments.vision import Answer
 from models.tasks import CallDelta, ChatDelta, TokenLogprob, Usage
 
@@ -48,6 +49,9 @@ async def chunks(
         for i in range(count):  # clients open a choice for each number in turn
             yield chunk(choice(i, {"role": "assistant", "content": ""}, ()))
         async for i, delta in deltas:
+            if isinstance(delta, ProgressDelta):
+                yield chunk(choice(i, {"reasoning_content": delta.progress}, ()))
+                continue
             if delta.text or (delta.logprobs and delta.finish_reason is None and not delta.calls):
                 yield chunk(choice(i, {"content": delta.text}, delta.logprobs))
             for number, call in enumerate(delta.calls):  # one a chunk: not every client looks for more

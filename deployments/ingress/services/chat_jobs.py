@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests import json_schemas
-from deployments.ingress.requests.pictures import read_url
+from deployments.ingress.requests.pictures import check_picture, read_url
 from deployments.ingress.schemas.chat import (
     MAX_CHAT_IMAGES,
     ChatCompletion,
@@ -151,6 +151,11 @@ class PictureReader:
         """The picture behind a URL, as `read_url`."""
         self.count(where)
         return ImagePart(await read_url(url, self._settings, where), where)
+
+    async def check(self, data: bytes, where: str) -> ImagePart:
+        """The picture of these bytes, once their header is that of one. Raises as `check_picture`."""
+        self.count(where)
+        return ImagePart(await check_picture(data, self._settings, where), where)
 
 
 def _biases(given: Mapping[str, float]) -> dict[int, float]:

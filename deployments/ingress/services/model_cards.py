@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from models.errors import InvalidInput
 from models.kinds import Kind
 from models.tasks import ImageJob
 from models.transcription.recording import MAX_BYTES, MAX_SECONDS
+from settings import Omni
 
 _CAPABILITIES: Final[dict[Kind, tuple[str, ...]]] = {
     "vlm": ("chat", "chat.vision", "caption"),
@@ -76,6 +78,14 @@ def model_card(entry: ModelEntry) -> ModelCard:
     if entry.kind == "asr":
         limits = {**limits, "languages": languages(entry)}
     return ModelCard(capabilities, limits, entry.known_licence)
+
+
+def omni_card(omni: Omni, entries: Mapping[str, ModelEntry]) -> ModelCard:
+    """The card of an alias made of others: what it does in a chat. Looks at files, as `model_card`."""
+    parts = {kind: model_card(entries[alias]) for kind, alias in omni.parts.items()}
+    own = ("chat", "chat.vision", "tools", "image.generate", "image.edit", "speech")
+    able = {name for card in parts.values() for name in card.capabilities}
+    return ModelCard(tuple(name for name in own if name in able), parts["vlm"].limits, parts["vlm"].licence)
 
 
 def _takes(entry: ModelEntry, pictures: int) -> bool:

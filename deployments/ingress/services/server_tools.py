@@ -116,7 +116,8 @@ class GenerateImage:
 
     def report(self, made: Made) -> str:
         """What the chat model reads of it."""
-        return _shown(made, len(self.drawing.pictures))
+        assert isinstance(made, DrawnPicture)
+        return shown_picture(len(self.drawing.pictures), made.job)
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class EditImage:
 
     def report(self, made: Made) -> str:
         """What the chat model reads of it."""
-        return _shown(made, len(self.drawing.pictures))
+        assert isinstance(made, DrawnPicture)
+        return shown_picture(len(self.drawing.pictures), made.job)
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,10 @@ def picture_tools(drawing: Drawing) -> list[ServerTool]:
     return [*tools, EditImage(drawing)] if drawing.edits else tools
 
 
-def _shown(made: Made, number: int) -> str:
-    assert isinstance(made, DrawnPicture)
-    return f"Done: picture {number}, {made.job.width}x{made.job.height} pixels. The user sees it already."
+def shown_picture(number: int, job: ImageJob | None = None) -> str:
+    """What a chat model reads of a picture that was drawn, counted from 1 in the conversation."""
+    size = "" if job is None else f", {job.width}x{job.height} pixels"
+    return f"Done: picture {number}{size}. The user sees it already."
 
 
 def _object(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:

@@ -253,4 +253,4 @@ def _end(answer: _Answer, usage: Usage) -> ChatDelta:
     reason = answer.last.finish_reason
     if reason == "tool_calls" and not answer.passed:
         reason = "stop"
-    return ChatDelta("", reason, usage, ignored=answer.last.ignored)
+    return ChatDelta("", reason, usage, ignored=answer.last.ignored, stop=answer.last.stop)

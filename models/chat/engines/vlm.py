@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from models import checkpoints, devices
 from models.chat.answering import AnswerStream, Listener
+from models.chat.call_head import decided
 from models.chat.calls import CallReader, reader_for
 from models.chat.conversation import READS_PICTURES, Turn, room_after, turns_of, unreadable
 from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
@@ -129,6 +130,8 @@ class TransformersVlmEngine(ChatEngine):
             return self._begun(asked)
 
     def _begun(self, asked: PendingChat) -> PreparedPrompt:
+        if self._template.call_format is None:
+            asked = replace(asked, job=decided(asked.job))
         inputs = self._inputs(asked.job)
         ids = inputs["input_ids"]
         read = int(ids.shape[1])

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from models import checkpoints, devices
 from models.chat.answering import AnswerStream
+from models.chat.call_head import decided
 from models.chat.calls import CallReader, reader_for
 from models.chat.conversation import READS_PICTURES, Turn, pictures_in, room_after, turns_of, unreadable
 from models.chat.engine import ChatEngine, PendingChat, TakeWaiting
@@ -119,6 +121,8 @@ class MlxVlmEngine(ChatEngine):
         return answer()
 
     def _prepared(self, asked: PendingChat) -> PreparedPrompt:
+        if self._template.call_format is None:
+            asked = replace(asked, job=decided(asked.job))
         job = asked.job
         inputs = self._inputs(job)
         ids = inputs["input_ids"]

@@ -88,3 +88,29 @@ def test_models_of_kinds_that_are_not_here_lead_nowhere_and_the_error_says_so(tm
         configuration.validate({**args, "routes": {name: "chat"}}, {"ATELIER_HOME": str(tmp_path)}), ["chat"]
     )
     assert named.resolve(name, ["vlm"]) == "chat", "a configuration that names it means it"
+
+
+def test_an_alias_made_of_others_stands_for_its_part_of_the_wanted_kind(tmp_path: Path) -> None:
+    made = {"engine": "omni", "chat": "chat", "image": "pictures", "voice": "voice"}
+    args = {**ARGS, "models": {**ARGS["models"], "all": made}, "routes": {"any-*": "all"}}  # type: ignore[dict-item]
+    names = ModelNames(configuration.validate(args, {"ATELIER_HOME": str(tmp_path)}), ["chat", "pictures"])
+    for name in ("all", "openai/all:latest", "any-thing"):
+        assert names.resolve(name, ["vlm"]) == "chat"
+        assert names.resolve(name, ["image"]) == "pictures"
+        assert names.find(name) == "chat"
+        omni = names.find_omni(name)
+        assert omni is not None
+        assert omni.parts == {"vlm": "chat", "image": "pictures"}, "the voice is not deployed"
+    assert names.find_omni("chat") is None
+    assert names.find_omni("nothing") is None
+    with pytest.raises(ApiError, match="takes: none"):
+        names.resolve("all", ["voice"])
+    with pytest.raises(ApiError, match="there are: all, chat"):
+        names.resolve("nothing", ["vlm"])
+
+
+def test_without_its_chat_model_an_alias_made_of_others_is_not_there(tmp_path: Path) -> None:
+    args = {**ARGS, "models": {**ARGS["models"], "all": {"engine": "omni", "chat": "chat"}}}  # type: ignore[dict-item]
+    names = ModelNames(configuration.validate(args, {"ATELIER_HOME": str(tmp_path)}), ["pictures"])
+    assert names.find_omni("all") is None
+    assert names.find("all") is None
