@@ -228,9 +228,16 @@ mlx-community/Qwen3-TTS-12Hz-1.7B-Base-bf16 is the larger one.""",
         "listen",
         "moonshine",
         "builtin:listen",
-        _all(Fit(500_000_000)),
+        {CPU: Fit(500_000_000), "gpu": Fit(500_000_000)},
         "Moonshine tiny, English only: 27 million in 8 bits.",
         settings=("licence: MIT",),
+    ),
+    Model(
+        "listen",
+        "asr_mlx",
+        "mlx-community/whisper-large-v3-turbo-asr-fp16",
+        {"mac": Fit(2_500_000_000)},
+        "Whisper turbo: a hundred languages. 0.8 billion in 16 bits: 1.6 GB.",
     ),
 )
 

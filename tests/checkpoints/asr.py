@@ -14,7 +14,7 @@ _WHISPERED = (
     "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
 )  # fmt: skip
 _SIZES = {"d_model": 32, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_layers": 2}
-_WHISPER = {**_SIZES, "decoder_layers": 2, "encoder_ffn_dim": 37, "decoder_ffn_dim": 37, "init_std": 0.2}
+_WHISPER = {**_SIZES, "decoder_layers": 2, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "init_std": 0.2}
 
 
 def write_whisper(folder: Path) -> None:
