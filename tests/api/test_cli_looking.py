@@ -101,7 +101,7 @@ def test_the_upkeep_of_the_index_answers_in_json(shell: Shell) -> None:
 
 
 def test_what_is_said_in_a_recording_is_written_down_and_silence_is_an_empty_line(shell: Shell) -> None:
-    shell.run("say", "The weather is very nice today.", "-o", "said.wav")
+    shell.run("say", "The weather is very nice today.", "--out", "said.wav")
     assert "weather" in shell.run("listen", "said.wav").decode().lower()
     silent = encoded(sine(level=0.0))
     assert shell.run("listen", "-", given=silent) == b"\n"
