@@ -164,7 +164,8 @@ def test_a_terminal_that_says_it_draws_sixel_shows_the_picture_that_is_written(s
     assert [each.size for each in shown] == [(320, 318)] * 4
     written = Image.open(shell.folder / "atelier-1.png").convert("RGB").resize((320, 318))
     away = [ImageStat.Stat(ImageChops.difference(each, written)).mean for each in shown]
-    assert max(away[-1]) < 2 < max(away[0])  # the last is the picture, in 256 colours
+    assert 2 * max(away[-1]) < max(away[0])  # the last is the picture, in 256 colours
+    assert max(away[-1]) < 6
 
 
 def test_ctrl_c_stops_the_work_on_the_server_and_keeps_whole_pictures_only(shell: Shell, http: httpx.Client) -> None:
