@@ -17,8 +17,12 @@ test-fresh:  ## the README's two commands in a bare Debian 12 and 13, and the im
 	@tests/fresh/run.sh
 	@tests/fresh/image.sh
 
-test-clients: install-dev  ## real clients from PyPI, each in an environment of its own (docs/clients.md)
+test-clients: install-dev  ## real clients from PyPI and npm, each in an environment of its own (docs/clients.md)
 	$(VENV_PYTHON) -m tests.clients.run --write
+
+test-open-webui: install-dev  ## Open WebUI in a browser, in front of this server (docs/clients.md)
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium
+	$(VENV_PYTHON) -m tests.clients.open_webui --write
 
 check: install-dev  ## format, lint, types, the arrows between the rooms, and the configuration files
 	$(VENV_PYTHON) -m ruff format --check
@@ -82,4 +86,4 @@ shell: install-deps  ## a shell in which `atelier` and the server's Python come 
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test test-fresh test-clients check evaluate bench samples screenshots install-deps install-dev install uninstall start stop restart status logs shell clean
+.PHONY: run test test-fresh test-clients test-open-webui check evaluate bench samples screenshots install-deps install-dev install uninstall start stop restart status logs shell clean

@@ -1,7 +1,7 @@
 """Runs real clients, unmodified and each in an environment of its own, against a server: `make test-clients`.
 
 What they send is recorded on its way, for the test that replays it, and what works becomes the table of
-docs/clients.md. Needs PyPI.
+docs/clients.md, whose own lines are run too. Needs PyPI and npm's registry.
 
     python -m tests.clients.run [--write] [CLIENT …]
 """
@@ -9,109 +9,124 @@ docs/clients.md. Needs PyPI.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import re
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
 from cli.environment import ROOT
+from deployments.ingress.requests import token_ids
+from tests.clients.environments import HERE, Environment, clients, installed, pinned, program
+from tests.clients.recorder import Recorded, recording
+from tests.clients.snippets import PAGE, snippets
 from tests.servers import start_server
 
-HERE: Final = Path(__file__).parent
 RECORDED: Final = HERE / "recorded"
-TABLE: Final = ROOT / "docs" / "clients.md"
-ABILITIES: Final = ("text", "picture", "stream", "structured", "tools")
-MORE: Final[Mapping[str, str]] = {"function_calling": "structured", "native": "structured", "strict_tools": "tools"}
-"""Cases beside the usual ones, and the ability that they belong to."""
+ABILITIES: Final = (
+    "text", "picture", "stream", "structured", "tools", "responses", "draw", "edit", "speech", "embeddings", "docs",
+)  # fmt: skip
+"""What the names of cases begin with; `docs` are the client's lines in the page."""
+README: Final = ROOT / "README.md"
 _MARKS: Final = ("<!-- clients: made by make test-clients -->", "<!-- clients: end -->")
-_SECONDS: Final = 600
+_TIKTOKEN_NAME: Final = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+"""Under which tiktoken keeps `cl100k_base`, which LangChain needs and would download."""
+_OF_ANOTHER_ANSWER: Final = ("item_reference", "previous_response_id")
 
 Results = dict[str, str | None]
 """Why a case failed, by its name; None where it did not."""
 
 
-def clients() -> list[str]:
-    """Every client that has a program."""
-    return sorted(path.stem for path in (HERE / "requirements").glob("*.txt"))
-
-
-@contextmanager
-def recording(upstream: str, requests: list[dict[str, Any]]) -> Iterator[str]:
-    """A server that passes everything on, and notes what was asked; its URL. Paths begin with the name of the case."""
-
-    class Recorder(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            case, _, path = self.path.removeprefix("/").partition("/")
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            requests.append({"case": case, "path": f"/{path}", "body": json.loads(body)})
-            own = ("host", "content-length", "connection", "accept-encoding")
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in own}
-            answer = httpx.post(f"{upstream}/{path}", content=body, headers=headers, timeout=_SECONDS)
-            self.send_response(answer.status_code)
-            self.send_header("content-type", answer.headers.get("content-type", ""))
-            self.send_header("content-length", str(len(answer.content)))
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing on stderr."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-def run(client: str, url: str, folder: Path) -> tuple[Results, list[dict[str, Any]]]:
+def run(client: str, url: str, folder: Path) -> tuple[Results, list[Recorded]]:
     """What works of a client against the server at `url`, and what it sent. `folder` is where its packages go."""
-    uv, python = ROOT / ".venv" / "bin" / "uv", folder / client / "bin" / "python"
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder / client], check=True)
-    requirements = HERE / "requirements" / f"{client}.txt"
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "--requirement", requirements], check=True)
-    sent: list[dict[str, Any]] = []
+    environment = installed(client, folder)
+    sent: list[Recorded] = []
     with recording(url, sent) as recorder:
-        told = subprocess.run(
-            [python, HERE / "programs" / f"{client}.py", f"{recorder}/CASE/v1"],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            env={"PATH": str(python.parent), "HOME": str(folder), "OPENAI_API_KEY": "none"},
+        told = environment.run(
+            [*program(client), f"{recorder}/CASE/v1"],
+            OPENAI_API_KEY="none",
+            TIKTOKEN_CACHE_DIR=str(_tokenizers(folder)),
         )
-    lines = [json.loads(line) for line in told.stdout.splitlines() if line.startswith('{"case": ')]
-    if told.returncode or not lines:
-        raise RuntimeError(f"{client} did not run:\n{told.stderr[-3000:]}")
-    return {line["case"]: line["failure"] for line in lines}, sent
+        lines = [json.loads(line) for line in told.stdout.splitlines() if line.startswith('{"case": ')]
+        if told.returncode or not lines:
+            raise RuntimeError(f"{client} did not run:\n{told.stdout[-1000:]}{told.stderr[-3000:]}")
+        results = {line["case"]: line["failure"] for line in lines}
+        if any(results.values()):
+            print(told.stderr[-6000:], file=sys.stderr)  # noqa: T201
+        if client in snippets():
+            results["docs"] = _run_lines(client, environment, f"{recorder}/docs/v1", sent)
+    return results, [each for each in sent if is_kept(each)]
+
+
+def _run_lines(client: str, environment: Environment, base_url: str, sent: Sequence[Recorded]) -> str | None:
+    """Run a client's lines of the page; they fail where they end badly, or ask the server nothing that it answers."""
+    lines = snippets()[client]
+    (environment.folder / lines.command[-1]).write_text(lines.pointed_at(base_url), encoding="utf-8")
+    told = environment.run(lines.command)
+    answers = [each["status"] for each in sent if each["case"] == "docs"]
+    if told.returncode or 200 not in answers:
+        return f"status {told.returncode}, answers {answers}: {told.stderr[-300:]}"
+    return None
+
+
+def is_kept(request: Recorded) -> bool:
+    """Whether a request can be replayed: it asks for something, and refers to no answer of the recorded server."""
+    said = json.dumps(request.get("body", ""))
+    return (
+        (request["method"], request["status"]) == ("POST", 200)
+        and request["case"] != "docs"
+        and not any(f'"{each}": "' in said or f'"{each}"}}' in said for each in _OF_ANOTHER_ANSWER)
+    )
+
+
+def _tokenizers(folder: Path) -> Path:
+    """Where tiktoken finds what it would download."""
+    cache = folder / "tiktoken"
+    cache.mkdir(exist_ok=True)
+    lines = (f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(token_ids._tokens()))
+    (cache / _TIKTOKEN_NAME).write_text("".join(lines), encoding="ascii")
+    return cache
 
 
 def row(client: str, results: Results) -> str:
     """A line of the table."""
-    pinned = (HERE / "requirements" / f"{client}.txt").read_text(encoding="utf-8").split()[0]
 
     def cell(ability: str) -> str:
-        cases = [failure for case, failure in results.items() if MORE.get(case, case) == ability]
+        cases = [failure for case, failure in results.items() if case.split("_")[0] == ability]
         return "—" if not cases else "no" if any(cases) else "yes"
 
-    return f"| {pinned.replace('==', ' ')} | {' | '.join(cell(ability) for ability in ABILITIES)} |"
+    return f"| {pinned(client)} | {' | '.join(cell(ability) for ability in ABILITIES)} |"
 
 
-def write_table(rows: Sequence[str]) -> None:
-    """Put the rows into docs/clients.md."""
+def rows() -> dict[str, str]:
+    """The lines of the table as the page has them, by the package's name."""
+    lines = PAGE.read_text(encoding="utf-8").partition(_MARKS[0])[2].partition(_MARKS[1])[0].splitlines()[3:]
+    return {line.split("|")[1].rsplit(maxsplit=1)[0].strip(): line for line in lines}
+
+
+def write_table(made: Mapping[str, str]) -> None:
+    """Put new rows into docs/clients.md, and the short form of all into the README."""
+    names = {pinned(client).rsplit(maxsplit=1)[0] for client in clients()}
+    merged = {name: line for name, line in {**rows(), **made}.items() if name in names}
+    table = {name: merged[name] for name in sorted(merged, key=str.lower)}
     head = [f"| client | {' | '.join(ABILITIES)} |", f"|---{'|---' * len(ABILITIES)}|"]
-    table = "\n".join([_MARKS[0], *head, *rows, _MARKS[1]])
-    text = TABLE.read_text(encoding="utf-8")
-    TABLE.write_text(re.sub(f"{_MARKS[0]}.*{_MARKS[1]}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+    put(PAGE, _MARKS, [*head, *table.values()])
+    put(README, _MARKS, [short_form(table)])
+
+
+def short_form(names: Iterable[str]) -> str:
+    """The clients in one line."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def put(page: Path, marks: tuple[str, str], lines: Iterable[str]) -> None:
+    """Write lines between two marks of a page."""
+    text = page.read_text(encoding="utf-8")
+    made = "\n".join([marks[0], *lines, marks[1]])
+    page.write_text(re.sub(f"{marks[0]}.*{marks[1]}", lambda _: made, text, flags=re.DOTALL), encoding="utf-8")
 
 
 def main() -> int:
@@ -121,27 +136,32 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="keep what was sent, and write the table")
     asked = parser.parse_args()
     failed = False
-    rows = []
+    made = {}
     with tempfile.TemporaryDirectory(prefix="clients-") as folder:
         server = start_server(Path(folder) / "home")
         try:
             server.wait_until_ready()
             for client in asked.clients:
                 results, sent = run(client, server.url, Path(folder))
-                rows.append(row(client, results))
-                print(rows[-1], flush=True)  # noqa: T201
+                line = made[pinned(client).rsplit(maxsplit=1)[0]] = row(client, results)
+                print(line, flush=True)  # noqa: T201
                 for case, failure in results.items():
                     if failure is not None:
                         failed = True
                         print(f"  {case}: {failure}", flush=True)  # noqa: T201
                 if asked.write:
-                    text = json.dumps(sent, ensure_ascii=False, indent=1)
-                    (RECORDED / f"{client}.json").write_text(f"{text}\n", encoding="utf-8")
+                    keep(client, sent)
         finally:
             server.stop()
-    if asked.write and set(asked.clients) == set(clients()):
-        write_table(rows)
+    if asked.write:
+        write_table(made)
     return int(failed)
+
+
+def keep(client: str, sent: Sequence[Mapping[str, Any]]) -> None:
+    """Write what a client sent, for the test that replays it."""
+    text = json.dumps(sent, ensure_ascii=False, indent=1)
+    (RECORDED / f"{client}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,9 +26,27 @@ _CASES: dict[str, Callable[[str], object]] = {}
 
 
 def case(run: Callable[[str], object]) -> Callable[[str], object]:
-    """An ability of the client; the function is called with the base URL for it, and raises where it fails."""
+    """Something the client can do; the function is called with the base URL for it, and raises where it fails.
+
+    Its name begins with the ability that it belongs to (`structured`, `structured_strict`).
+    """
     _CASES[run.__name__] = run
     return run
+
+
+def is_picture(data: bytes) -> bool:
+    """A PNG or a JPEG."""
+    return data.startswith((b"\x89PNG", b"\xff\xd8"))
+
+
+def is_mp3(data: bytes) -> bool:
+    """By its tag, or the mark of its first frame."""
+    return data.startswith(b"ID3") or (data[0] == 0xFF and data[1] & 0xE0 == 0xE0)
+
+
+def cases() -> list[str]:
+    """The names of all cases."""
+    return list(_CASES)
 
 
 def main() -> None:

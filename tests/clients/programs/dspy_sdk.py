@@ -1,4 +1,4 @@
-"""DSPy: signatures by its JSON adapter."""
+"""DSPy: signatures by its JSON adapter; vectors."""
 
 from typing import Literal
 
@@ -28,6 +28,12 @@ def picture(url: str) -> None:
 @case
 def structured(url: str) -> None:
     assert isinstance(asked(url, "question -> sure: bool, count: int", question=QUESTION).sure, bool)
+
+
+@case
+def embeddings(url: str) -> None:
+    embedder = dspy.Embedder("openai/text-embedding-3-small", api_base=url, api_key="none", caching=False)
+    assert len(embedder(["a red circle", "a blue star"])) == 2
 
 
 if __name__ == "__main__":

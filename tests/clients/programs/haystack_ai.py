@@ -1,11 +1,14 @@
-"""Haystack: `OpenAIChatGenerator`."""
+"""Haystack: `OpenAIChatGenerator` and `OpenAIResponsesChatGenerator`, pictures and vectors."""
 
 from __future__ import annotations
 
+import base64
 from typing import Literal
 
-from cases import MODEL, PNG_BASE64, QUESTION, case, main
-from haystack.components.generators.chat import OpenAIChatGenerator
+from cases import MODEL, PNG_BASE64, QUESTION, case, is_picture, main
+from haystack.components.embedders import OpenAITextEmbedder
+from haystack.components.generators import OpenAIImageGenerator
+from haystack.components.generators.chat import OpenAIChatGenerator, OpenAIResponsesChatGenerator
 from haystack.dataclasses import ChatMessage, ImageContent
 from haystack.tools import Tool
 from haystack.utils import Secret
@@ -61,6 +64,24 @@ def structured(url: str) -> None:
 def tools(url: str) -> None:
     answer = reply(url, [QUESTION], given=[LOOK], generation_kwargs={"tool_choice": "required"})
     assert answer.tool_calls[0].tool_name == "look"
+
+
+@case
+def responses(url: str) -> None:
+    generator = OpenAIResponsesChatGenerator(api_base_url=url, api_key=Secret.from_token("none"), model=MODEL)
+    assert generator.run([ChatMessage.from_user(QUESTION)])["replies"][0].text
+
+
+@case
+def draw(url: str) -> None:
+    painter = OpenAIImageGenerator(api_base_url=url, api_key=Secret.from_token("none"))
+    assert is_picture(base64.b64decode(painter.run("a red circle")["images"][0]))
+
+
+@case
+def embeddings(url: str) -> None:
+    embedder = OpenAITextEmbedder(api_base_url=url, api_key=Secret.from_token("none"))
+    assert embedder.run("a red circle")["embedding"]
 
 
 if __name__ == "__main__":

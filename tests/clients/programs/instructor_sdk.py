@@ -29,13 +29,21 @@ def tools(url: str) -> None:
 
 
 @case
-def strict_tools(url: str) -> None:
+def tools_strict(url: str) -> None:
     seen(url, instructor.Mode.TOOLS_STRICT, QUESTION)
 
 
 @case
 def structured(url: str) -> None:
     seen(url, instructor.Mode.JSON_SCHEMA, QUESTION)
+
+
+@case
+def responses(url: str) -> None:
+    client = instructor.from_openai(
+        OpenAI(base_url=url, api_key="none", max_retries=0), mode=instructor.Mode.RESPONSES_TOOLS
+    )
+    client.responses.create(model=MODEL, input=QUESTION, response_model=Seen, max_retries=0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""langchain-openai: `ChatOpenAI`, with_structured_output and bind_tools."""
+"""langchain-openai: `ChatOpenAI` in both APIs, with_structured_output and bind_tools; `OpenAIEmbeddings`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from cases import MODEL, PNG_BASE64, QUESTION, case, main
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 
@@ -34,8 +34,8 @@ def look(shape: str) -> str:
     return f"a red {shape}"
 
 
-def chat(url: str) -> ChatOpenAI:
-    return ChatOpenAI(base_url=url, api_key="none", model=MODEL, max_retries=0)
+def chat(url: str, **more: object) -> ChatOpenAI:
+    return ChatOpenAI(base_url=url, api_key="none", model=MODEL, max_retries=0, **more)
 
 
 @case
@@ -59,7 +59,7 @@ def structured(url: str) -> None:
 
 
 @case
-def function_calling(url: str) -> None:
+def structured_function_calling(url: str) -> None:
     assert isinstance(chat(url).with_structured_output(Seen, method="function_calling").invoke(PICTURE), Seen)
 
 
@@ -71,6 +71,22 @@ def tools(url: str) -> None:
     assert call["name"] == "look"
     result = ToolMessage("a red circle", tool_call_id=call["id"])
     assert chat(url).bind_tools([look]).invoke([HumanMessage(QUESTION), answer, result]).content
+
+
+@case
+def responses(url: str) -> None:
+    assert "red" in chat(url, use_responses_api=True).invoke(PICTURE).text.lower()
+
+
+@case
+def responses_tools(url: str) -> None:
+    (call,) = chat(url, use_responses_api=True).bind_tools([look], tool_choice="any").invoke(QUESTION).tool_calls
+    assert call["name"] == "look"
+
+
+@case
+def embeddings(url: str) -> None:
+    assert len(OpenAIEmbeddings(base_url=url, api_key="none").embed_documents(["a red circle", "a blue star"])) == 2
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""LlamaIndex: `OpenAILike`."""
+"""LlamaIndex: `OpenAILike` and `OpenAILikeEmbedding`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 from cases import MODEL, PNG, QUESTION, case, main
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.tools import FunctionTool
+from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
@@ -58,6 +59,12 @@ def structured(url: str) -> None:
 def tools(url: str) -> None:
     answer = model(url).chat_with_tools([FunctionTool.from_defaults(look)], user_msg=QUESTION, tool_required=True)
     assert model(url).get_tool_calls_from_response(answer)[0].tool_name == "look"
+
+
+@case
+def embeddings(url: str) -> None:
+    made = OpenAILikeEmbedding(model_name="text-embedding-3-small", api_base=url, api_key="none", max_retries=0)
+    assert len(made.get_text_embedding_batch(["a red circle", "a blue star"])) == 2
 
 
 if __name__ == "__main__":

@@ -1,11 +1,20 @@
-"""openai-agents over the chat API."""
+"""openai-agents over both APIs; its voice."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Literal
 
-from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    Runner,
+    function_tool,
+    set_tracing_disabled,
+)
+from agents.voice import OpenAITTSModel, TTSModelSettings
 from cases import MODEL, PNG_URL, QUESTION, case, main
 from openai import AsyncOpenAI
 from pydantic import BaseModel
@@ -19,6 +28,15 @@ class Seen(BaseModel):
 
 
 set_tracing_disabled(True)
+PICTURE = [
+    {
+        "role": "user",
+        "content": [
+            {"type": "input_text", "text": QUESTION},
+            {"type": "input_image", "image_url": PNG_URL, "detail": "auto"},
+        ],
+    }
+]
 
 
 @function_tool
@@ -27,8 +45,12 @@ def look(shape: str) -> str:
     return f"a red {shape}"
 
 
-def agent(url: str, **more: object) -> Agent:
-    model = OpenAIChatCompletionsModel(MODEL, AsyncOpenAI(base_url=url, api_key="none", max_retries=0))
+def client(url: str) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
+
+
+def agent(url: str, kind: type = OpenAIChatCompletionsModel, **more: object) -> Agent:
+    model = kind(MODEL, client(url))
     return Agent(name="looker", model=model, **more)
 
 
@@ -39,11 +61,7 @@ def text(url: str) -> None:
 
 @case
 def picture(url: str) -> None:
-    content = [
-        {"type": "input_text", "text": QUESTION},
-        {"type": "input_image", "image_url": PNG_URL, "detail": "auto"},
-    ]
-    assert "red" in Runner.run_sync(agent(url), [{"role": "user", "content": content}]).final_output.lower()
+    assert "red" in Runner.run_sync(agent(url), PICTURE).final_output.lower()
 
 
 @case
@@ -66,6 +84,34 @@ def structured(url: str) -> None:
 def tools(url: str) -> None:
     settings = ModelSettings(tool_choice="required")
     assert Runner.run_sync(agent(url, tools=[look], model_settings=settings), QUESTION).final_output
+
+
+@case
+def responses(url: str) -> None:
+    assert "red" in Runner.run_sync(agent(url, OpenAIResponsesModel), PICTURE).final_output.lower()
+
+
+@case
+def responses_tools(url: str) -> None:
+    settings = ModelSettings(tool_choice="required")
+    looking = agent(
+        url, OpenAIResponsesModel, tools=[look], model_settings=settings, tool_use_behavior="stop_on_first_tool"
+    )
+    assert Runner.run_sync(looking, QUESTION).final_output
+
+
+@case
+def responses_structured(url: str) -> None:
+    assert isinstance(Runner.run_sync(agent(url, OpenAIResponsesModel, output_type=Seen), QUESTION).final_output, Seen)
+
+
+@case
+def speech(url: str) -> None:
+    async def read() -> bytes:
+        said = OpenAITTSModel("gpt-4o-mini-tts", client(url)).run("A red circle.", TTSModelSettings())
+        return b"".join([piece async for piece in said])
+
+    assert len(asyncio.run(read())) > 24_000
 
 
 if __name__ == "__main__":

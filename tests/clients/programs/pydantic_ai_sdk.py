@@ -1,4 +1,4 @@
-"""pydantic-ai: agents over the chat API, output by a tool and natively."""
+"""pydantic-ai: agents over both APIs, output by a tool and natively; vectors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Literal
 
 from cases import MODEL, PNG, QUESTION, case, main
 from pydantic import BaseModel
-from pydantic_ai import Agent, BinaryContent, NativeOutput
-from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai import Agent, BinaryContent, Embedder, NativeOutput
+from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 
@@ -22,8 +23,8 @@ class Seen(BaseModel):
 PICTURE = [QUESTION, BinaryContent(data=PNG, media_type="image/png")]
 
 
-def agent(url: str, **more: object) -> Agent:
-    return Agent(OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=url, api_key="none")), **more)
+def agent(url: str, kind: type = OpenAIChatModel, **more: object) -> Agent:
+    return Agent(kind(MODEL, provider=OpenAIProvider(base_url=url, api_key="none")), **more)
 
 
 @case
@@ -51,7 +52,7 @@ def structured(url: str) -> None:
 
 
 @case
-def native(url: str) -> None:
+def structured_native(url: str) -> None:
     assert isinstance(agent(url, output_type=NativeOutput(Seen)).run_sync(QUESTION).output, Seen)
 
 
@@ -65,6 +66,22 @@ def tools(url: str) -> None:
         return f"a red {shape}"
 
     assert looking.run_sync(QUESTION).output
+
+
+@case
+def responses(url: str) -> None:
+    assert "red" in agent(url, OpenAIResponsesModel).run_sync(PICTURE).output.lower()
+
+
+@case
+def responses_structured(url: str) -> None:
+    assert isinstance(agent(url, OpenAIResponsesModel, output_type=Seen).run_sync(PICTURE).output, Seen)
+
+
+@case
+def embeddings(url: str) -> None:
+    model = OpenAIEmbeddingModel("text-embedding-3-small", provider=OpenAIProvider(base_url=url, api_key="none"))
+    assert len(Embedder(model).embed_documents_sync(["a red circle", "a blue star"]).embeddings) == 2
 
 
 if __name__ == "__main__":
