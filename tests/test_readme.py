@@ -33,7 +33,8 @@ def test_the_python_example_makes_a_picture_and_gets_a_true_answer(server: Any, 
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "red" in done.stdout.lower()
-    assert (folder / "circle.png").stat().st_size > 100
+    for drawn in ("circle.png", "star.png"):
+        assert (folder / drawn).stat().st_size > 100
 
 
 def test_the_curl_lines_work(server: Any, folder: Path) -> None:
@@ -44,6 +45,7 @@ def test_the_curl_lines_work(server: Any, folder: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     assert "red" in done.stdout
     assert '"score"' in done.stdout
+    assert "1\n00:00:00,000 --> " in done.stdout
     for spoken in ("show.mp3", "morning.mp3", "tale.mp3"):
         assert (folder / spoken).stat().st_size > 2000
 
