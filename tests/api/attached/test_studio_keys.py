@@ -26,7 +26,7 @@ def test_the_page_asks_for_a_key_until_it_is_right_and_says_what_it_does_not_ope
     dialog.get_by_role("button", name="Go on").click()
     expect(dialog).to_be_hidden()
     page.click("nav a[href='#system']")
-    page.get_by_role("button", name="Load").first.click()
+    page.get_by_role("button", name="Load", exact=True).first.click()
     expect(page.get_by_role("alert")).to_contain_text("admin scope")
     kept = page.evaluate("[localStorage.length, sessionStorage.getItem('atelier-key')]")
     assert kept == [0, key]
