@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import codecs
 import errno
+import math
 import re
 import types
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
@@ -59,7 +60,7 @@ class Fields(BaseModel):
     neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Field → values by which clients say that they want nothing in particular."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -121,8 +122,9 @@ def note_ignored(request: Request, *names: str) -> None:
 
 
 def query(request: Request, fields: type[F]) -> F:
-    """The query string as `fields`."""
-    return validate(dict(request.query_params), fields, request, is_form=True)
+    """The query string as `fields`; lists are written as in forms."""
+    values = _by_name(request.query_params.multi_items(), fields)
+    return validate(values, fields, request, is_form=True)
 
 
 def validate(
@@ -174,26 +176,35 @@ _PART = re.compile(r"(?P<name>[^\[\]]+)(\[\])?(\[(?P<key>[^\[\]]+)\])?")
 
 
 async def _form_values(form: FormData, fields: type[Fields]) -> dict[str, Any]:
-    """Form parts by field name.
+    """Form parts by field name, files read."""
+    parts: list[tuple[str, str | Upload]] = []
+    try:
+        for name, part in form.multi_items():
+            if isinstance(part, UploadFile) and not part.filename and not part.size:
+                continue  # a browser's file field where nothing was chosen
+            read = Upload(part.filename or "upload", await part.read()) if isinstance(part, UploadFile) else part
+            parts.append((name, read))
+    finally:
+        await form.close()
+    return _by_name(parts, fields)
+
+
+def _by_name(given_parts: Iterable[tuple[str, str | Upload]], fields: type[Fields]) -> dict[str, Any]:
+    """Parts of a form, or of a query, by field name.
 
     `name[]` and repeated parts become lists where the field is one, `name[key]` objects and `name[][key]` lists of
     objects. Where nothing but objects will do, they may also be JSON.
     """
     parts: dict[str, dict[str | None, list[str | Upload]]] = {}
-    try:
-        for raw_name, part in form.multi_items():
-            if isinstance(part, UploadFile) and not part.filename and not part.size:
-                continue  # a browser's file field where nothing was chosen
-            match = _PART.fullmatch(raw_name)
-            name, key = (match["name"], match["key"]) if match else (raw_name, None)
-            value = Upload(part.filename or "upload", await part.read()) if isinstance(part, UploadFile) else part
-            parts.setdefault(name, {}).setdefault(key, []).append(value)
-    finally:
-        await form.close()
+    for raw_name, part in given_parts:
+        match = _PART.fullmatch(raw_name)
+        name, key = (match["name"], match["key"]) if match else (raw_name, None)
+        parts.setdefault(name, {}).setdefault(key, []).append(part)
     values: dict[str, Any] = {}
     for name, by_key in parts.items():
         item = _item_type(fields, name)
         given = _items(name, by_key, is_json=isinstance(item, type) and issubclass(item, BaseModel))
+        _refuse_infinite(given, name)
         if item is None and len(given) > 1:
             raise invalid(name, f"{name} is given more than once")
         values[name] = given[0] if item is None else given
@@ -235,7 +246,28 @@ def _json_object(body: bytearray) -> dict[str, Any]:
         raise invalid(None, "the body is not valid JSON", "invalid_json") from error
     if not isinstance(value, dict):
         raise invalid(None, f"the body must be a JSON object, not {_json_type(value)}", "invalid_type")
+    _refuse_infinite(value)
     return value
+
+
+def _refuse_infinite(value: dict[str, Any] | list[Any], where: str = "") -> None:
+    """Raises ApiError 400 naming a number that no JSON can say again: `NaN`, `Infinity`, or one such as `1e999`."""
+    path = _path_of_infinite(value)
+    if path is not None:
+        path = f"{where}{path}".removeprefix(".")
+        raise invalid(path, f"{path}: a number that is not finite; NaN, Infinity and 1e999 are none of JSON")
+
+
+def _path_of_infinite(value: dict[str, Any] | list[Any]) -> str | None:
+    """Where such a number is, `.messages[0].weight`; no deeper than JSON may be nested."""
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(each, float):
+            inside = None if math.isfinite(each) else ""
+        else:
+            inside = _path_of_infinite(each) if isinstance(each, dict | list) else None
+        if inside is not None:
+            return f"[{key}]{inside}" if isinstance(key, int) else f".{key}{inside}"
+    return None
 
 
 def _without_aliases(values: dict[str, Any], aliases: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

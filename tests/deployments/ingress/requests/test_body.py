@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -32,6 +33,15 @@ class Files(body.Fields):
     note: str | None = None
 
 
+class Asked(body.Fields):
+    kinds: list[str] | None = None
+    limit: int = 10
+
+
+async def asked(request: Request) -> Response:
+    return JSONResponse(body.query(request, Asked).model_dump())
+
+
 async def generation(request: Request) -> Response:
     return JSONResponse((await body.read(request, Generation, aliases=ALIASES)).model_dump())
 
@@ -53,7 +63,7 @@ async def refuse(request: Request, error: Exception) -> Response:
 
 
 def client(*, strict: bool = True) -> httpx.AsyncClient:
-    routes = [Route(f"/{f.__name__}", f, methods=["POST"]) for f in (generation, chat, files)]
+    routes = [Route(f"/{f.__name__}", f, methods=["POST"]) for f in (asked, generation, chat, files)]
     app = Starlette(routes=routes, exception_handlers={ApiError: refuse})
     app.state.atelier = SimpleNamespace(settings=settings.validate({**ARGS, "strict": strict}, {}))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
@@ -313,3 +323,28 @@ async def test_numbered_file_parts_are_a_list_in_their_order() -> None:
     async with client() as c:
         answer = await c.post("/files", files=[("image[1]", ("b", b"22")), ("image[0]", ("a", b"1"))])
     assert answer.json() == [["a", 1], ["b", 2]]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "-Infinity", "9" * 400 + ".0"])
+async def test_a_number_that_is_not_finite_is_refused_by_its_name(number: str) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"enum": [1.5, "NUMBER"]}}}
+    said = {"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": [tool]}
+    text = json.dumps(said).replace('"NUMBER"', number)
+    lora = f'{{"name": "a", "weight": {number}}}'
+    headers = {"content-type": "application/json"}
+    where = "tools[0].function.parameters.enum[1]"
+    assert await fault("/chat", content=text, headers=headers) == (400, "invalid_value", where)
+    assert (await fault("/generation", content=f'{{"prompt": "a", "x": {number}}}', headers=headers))[2] == "x"
+    assert (await fault("/generation", data={"prompt": "a", "loras": lora}))[2] == "loras[0].weight"
+
+
+async def test_a_number_that_is_not_finite_is_none_of_a_form() -> None:
+    assert (await fault("/generation", data={"prompt": "a", "guidance": "nan"}))[2] == "guidance"
+
+
+@pytest.mark.parametrize("text", ["kinds=a&kinds=b", "kinds[]=a&kinds[]=b", "kinds%5B%5D=a&kinds%5B%5D=b"])
+async def test_lists_in_a_query_are_written_as_in_a_form(text: str) -> None:
+    async with client() as c:
+        assert (await c.post(f"/asked?{text}&limit=2")).json() == {"kinds": ["a", "b"], "limit": 2}
+        assert (await c.post("/asked?kinds=a")).json()["kinds"] == ["a"]
+    assert await fault("/asked?limit=1&limit=2") == (400, "invalid_value", "limit")
