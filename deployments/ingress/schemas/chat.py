@@ -11,6 +11,9 @@ from deployments.ingress.schemas.images import MAX_SEED
 from models.tasks import MAX_REPETITION_PENALTY
 
 MAX_CHAT_IMAGES = 16
+MAX_TOOLS = 1024
+MAX_MESSAGES = 10_000
+"""Of one request; as many items of the Responses API."""
 
 
 class ImageUrl(Fields):
@@ -92,7 +95,7 @@ class AllowedTools(Fields):
     """Some of the tools."""
 
     mode: Literal["auto", "required"]
-    tools: list[NamedTool]
+    tools: list[NamedTool] = Field(max_length=MAX_TOOLS)
 
 
 class ToolChoice(Fields):
@@ -111,7 +114,7 @@ class ChatMessage(Fields):
     name: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
-    tool_calls: list[MessageToolCall] | None = None
+    tool_calls: list[MessageToolCall] | None = Field(None, max_length=MAX_TOOLS)
     tool_call_id: str | None = None
 
 
@@ -153,7 +156,7 @@ class ChatCompletion(Fields):
     }
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -172,7 +175,7 @@ class ChatCompletion(Fields):
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
-    tools: list[FunctionTool] | None = None
+    tools: list[FunctionTool] | None = Field(None, max_length=MAX_TOOLS)
     modalities: list[str] | None = None
     tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None

@@ -14,6 +14,8 @@ from deployments.ingress.requests.body import Fields, Upload
 from deployments.ingress.requests.pictures import ImageReference, ImageSource
 
 MAX_SEED = 2**53 - 1
+MAX_PROMPT = 32_000
+"""Characters."""
 MAX_IMAGES = 16
 MAX_N = 10
 _SIZE = "`auto` or WIDTHxHEIGHT, multiples of 16 from 64 to 2048"
@@ -88,7 +90,7 @@ class _Pictures(Drawing):
 class Generation(_Pictures):
     """`POST /v1/images/generations`."""
 
-    prompt: str = Field(min_length=1, max_length=32_000, examples=["a big red circle on a blue background"])
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT, examples=["a big red circle on a blue background"])
     moderation: Literal["auto", "low"] = "auto"
     style: Literal["vivid", "natural"] | None = None
 
@@ -96,7 +98,7 @@ class Generation(_Pictures):
 class Edit(_Pictures):
     """`POST /v1/images/edits`: `image` (one or several) or OpenAI's `images`."""
 
-    prompt: str = Field(min_length=1, max_length=32_000, examples=["make the circle yellow"])
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT, examples=["make the circle yellow"])
     image: ImageSources | None = None
     images: list[ImageReference] | None = Field(None, min_length=1, max_length=MAX_IMAGES)
     mask: ImageSource | None = Field(None, description="PNG of the first image's size; alpha 0 = may change")

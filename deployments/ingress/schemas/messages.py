@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from deployments.ingress.requests.body import Fields
+from deployments.ingress.schemas.chat import MAX_MESSAGES, MAX_TOOLS
 
 
 class TextBlock(Fields):
@@ -128,9 +129,9 @@ class CountTokens(Fields):
     neutral: ClassVar = {"mcp_servers": ([],), "tools": ([],)}
 
     model: str
-    messages: list[MessageParam] = Field(min_length=1)
+    messages: list[MessageParam] = Field(min_length=1, max_length=MAX_MESSAGES)
     system: str | list[TextBlock] | None = None
-    tools: list[ToolParam] | None = None
+    tools: list[ToolParam] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: ToolChoiceParam | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None

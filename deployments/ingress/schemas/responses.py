@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from deployments.ingress.requests.body import Fields
+from deployments.ingress.schemas.chat import MAX_MESSAGES, MAX_TOOLS
 from deployments.ingress.schemas.images import MAX_SEED, Quality
 
 ItemStatus = Literal["in_progress", "completed", "incomplete", "generating", "failed"]
@@ -193,7 +194,7 @@ class AllowedTools(Fields):
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[ChosenTool]
+    tools: list[ChosenTool] = Field(max_length=MAX_TOOLS)
 
 
 class TextFormat(Fields):
@@ -233,7 +234,9 @@ class CreateResponse(Fields):
     neutral: ClassVar = {"max_output_tokens": (-1,), "background": (False,), "conversation": ("",)}
 
     model: str
-    input: str | list[InputItem] | None = Field(None, description="a text, or items in order")
+    input: str | Annotated[list[InputItem], Field(max_length=MAX_MESSAGES)] | None = Field(
+        None, description="a text, or items in order"
+    )
     instructions: str | None = None
     previous_response_id: str | None = Field(None, min_length=1, max_length=256)
     stream: bool = False
@@ -247,7 +250,7 @@ class CreateResponse(Fields):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     include: list[str] | None = None
     text: TextSettings | None = None
-    tools: list[ResponseTool] | None = None
+    tools: list[ResponseTool] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | ChosenFunction | ChosenImageTool | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = Field(None, ge=1, description="calls of tools that the server runs")

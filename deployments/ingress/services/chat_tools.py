@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,26 +46,26 @@ async def plan_tools(offered: Sequence[OfferedFunction], choice: Choice) -> tupl
         if each.parameters is not None and each.parameters.get("type", "object") != "object":
             raise invalid(each.where, f"{each.where}: arguments are an object; give a schema of the type object")
     names = [each.name for each in offered]
-    if doubled := next((name for name in names if names.count(name) > 1), None):
+    if doubled := next((name for name, count in Counter(names).items() if count > 1), None):
         raise invalid("tools", f"tools: {doubled!r} is there more than once")
     wanted = _wanted(choice, names)
     if choice.mode == "none":
         return (), ()
     chosen = [each for each in offered if each.name in wanted or not choice.hides_others]
-    must_call = tuple(dict.fromkeys(wanted)) if choice.mode == "required" else ()
+    must_call = wanted if choice.mode == "required" else {}
     for each in chosen:
         if each.name in must_call and each.parameters is not None:  # what is not held to a schema may have any
             await json_schemas.check(each.parameters, each.where)
-    return tuple(_tool(each) for each in chosen), must_call
+    return tuple(_tool(each) for each in chosen), tuple(must_call)
 
 
-def _wanted(choice: Choice, names: Sequence[str]) -> Sequence[str]:
-    """The names that the choice is about."""
-    wanted = names if choice.names is None else choice.names
+def _wanted(choice: Choice, names: Sequence[str]) -> dict[str, None]:
+    """The names that the choice is about, in order."""
+    wanted = dict.fromkeys(names if choice.names is None else choice.names)
     if choice.names is not None or choice.mode == "required":
         if not wanted:
             raise invalid(choice.where, f"{choice.where}: no tools given")
-        if missing := set(wanted) - set(names):
+        if missing := wanted.keys() - set(names):
             raise invalid(choice.where, f"{choice.where}: there is no {min(missing)!r} among the tools")
     return wanted
 

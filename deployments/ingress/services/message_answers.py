@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from deployments.ingress.errors import envelope, from_exception
 from deployments.ingress.services.omni import ProgressDelta
@@ -160,6 +160,7 @@ def _object(arguments: str) -> dict[str, Any] | None:
     """The arguments of a call; None where they are not a whole object."""
     try:
         value = from_json(arguments or "{}")
+        value = from_json(to_json(value, inf_nan_mode="null"))  # `1e999` is a number that JSON cannot say again
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

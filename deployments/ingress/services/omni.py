@@ -49,7 +49,8 @@ MAX_RECALLED: Final = 4
 _LONGEST_PRESIGNED: Final = 604_800
 """Seconds: a bucket signs for no longer."""
 _LONGEST_LABEL: Final = 300
-_MADE: Final = re.compile(r"!?\[(?P<label>[^\[\]]*)\]\((?P<url>\S+?)\)")
+_MADE: Final = re.compile(r"!?\[(?P<label>[^\[\]]*)\]\((?P<url>[^\s()]+)\)")
+"""A link as it is handed out. No part goes past where the next link could begin, so that a long text is read once."""
 _PICTURE: Final = re.compile(rf"(?:^|/)({GENERATED}[0-9a-f-]{{36}}\.png)$")
 _SPEECH: Final = re.compile(rf"(?:^|/)({SPOKEN}[0-9a-f-]{{36}}\.mp3)$")
 _TENTH: Final = 0.1

@@ -63,12 +63,16 @@ class Conversation:
         self._files = files
         self._sent = PictureReader(settings)
         self._messages: list[Message] = []
+        self._calls: list[ToolCall] = []
+        """Of the last message, which gets them once another follows."""
+        self._first_of_turn = 0
         self.last_text: str | None = None
         """Of the last message of a user that has words."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """All of them. Of more pictures than a chat may have, the oldest are words."""
+        self._end_calls()
         surplus = sum(map(_pictures, self._messages)) - MAX_CHAT_IMAGES
         messages = []
         for message in self._messages:
@@ -80,12 +84,16 @@ class Conversation:
     @property
     def pictures(self) -> list[bytes]:
         """All pictures, oldest first, encoded."""
-        parts = (part for message in self._messages for part in message.parts)
-        return [part.image for part in parts if isinstance(part, ImagePart)]
+        return _images(self._messages)
+
+    @property
+    def pictures_of_turn(self) -> list[bytes]:
+        """Those that the user has sent since the assistant's last message, oldest first: the last of `pictures`."""
+        return _images(self._messages[self._first_of_turn :])
 
     def add_text(self, role: Literal["system", "user"], text: str) -> None:
         """Add a message of words."""
-        self._messages.append(Message(role, (TextPart(text),)))
+        self._append(Message(role, (TextPart(text),)))
         if role == "user":
             self.last_text = text
 
@@ -102,7 +110,7 @@ class Conversation:
                 parts = await self._parts(item.content, at, "content")
                 if not parts and item.role != "assistant":
                     raise invalid(at.of("content"), f"{at.of('content')} is empty")
-                self._messages.append(Message(_ROLES[item.role], parts))
+                self._append(Message(_ROLES[item.role], parts))
                 words = "\n".join(part.text for part in parts if isinstance(part, TextPart))
                 if item.role == "user" and words.strip():
                     self.last_text = words
@@ -110,7 +118,7 @@ class Conversation:
                 self._add_call(ToolCall(item.call_id, item.name, item.arguments))
             case FunctionResultItem():
                 parts = await self._parts(item.output, at, "output")
-                self._messages.append(Message("tool", parts, call_id=item.call_id))
+                self._append(Message("tool", parts, call_id=item.call_id))
             case PictureItem():
                 await self._add_picture(item, at.of("result"))
             case ReasoningItem():  # of another model
@@ -156,14 +164,28 @@ class Conversation:
         call = ToolCall(item.id or "", GENERATE, json.dumps({"prompt": item.revised_prompt or ""}, ensure_ascii=False))
         self._add_call(call)
         shown = TextPart("Done. The user sees this picture:")
-        self._messages.append(Message("tool", (shown, ImagePart(data, where)), call_id=call.id))
+        self._append(Message("tool", (shown, ImagePart(data, where)), call_id=call.id))
+
+    def _append(self, message: Message) -> None:
+        self._end_calls()
+        self._messages.append(message)
+        if message.role in ("assistant", "tool"):
+            self._first_of_turn = len(self._messages)
 
     def _add_call(self, call: ToolCall) -> None:
-        if self._messages and self._messages[-1].role == "assistant":
-            last = self._messages[-1]
-            self._messages[-1] = replace(last, calls=(*last.calls, call))
-        else:
-            self._messages.append(Message("assistant", (), (call,)))
+        if not self._messages or self._messages[-1].role != "assistant":
+            self._append(Message("assistant", ()))
+        self._calls.append(call)
+
+    def _end_calls(self) -> None:
+        if self._calls:
+            self._messages[-1] = replace(self._messages[-1], calls=(*self._messages[-1].calls, *self._calls))
+            self._calls = []
+
+
+def _images(messages: Sequence[Message]) -> list[bytes]:
+    parts = (part for message in messages for part in message.parts)
+    return [part.image for part in parts if isinstance(part, ImagePart)]
 
 
 def _pictures(message: Message) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,18 +14,24 @@ from starlette.requests import Request
 from deployments.imaging import Output
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError, from_exception, invalid
-from deployments.ingress.requests.pictures import Picture, read_bytes, read_picture
-from deployments.ingress.schemas.responses import AllowedTools, ChosenImageTool, CreateResponse, ImageTool
+from deployments.ingress.requests.pictures import read_bytes, read_picture
+from deployments.ingress.schemas.images import MAX_PROMPT
+from deployments.ingress.schemas.responses import (
+    AllowedTools,
+    ChosenImageTool,
+    CreateResponse,
+    FunctionTool,
+    ImageTool,
+)
 from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.response_conversation import Conversation
-from deployments.ingress.services.server_tools import EDIT, GENERATE, Drawing, EditImage, GenerateImage
+from deployments.ingress.services.server_tools import EDIT, GENERATE, Drawing, EditImage, GenerateImage, Mask
 from deployments.ingress.services.speakers import renamed
-from deployments.ingress.services.tool_loop import LoopEvent, ServerTool, ToolBegun
-from models.errors import InvalidInput
-from models.tasks import ChatDelta, ToolCall, Usage
+from deployments.ingress.services.tool_loop import LoopEvent, Made, ServerTool, ToolBegun, ToolProgress
+from models.errors import InvalidInput, ModelError
+from models.tasks import ChatDelta, Tool, ToolCall, Usage
 from settings import Settings
 
-_LONGEST_PROMPT: Final = 32_000
 _WISHES: Final = ("size", "quality", "seed", "steps", "guidance", "negative_prompt")
 """Fields of the tool that say how a picture is drawn, as those of `POST /v1/images/generations` do."""
 
@@ -68,11 +74,15 @@ class DrawingPlan:
         """What the model may call."""
         makes, changes = GenerateImage(self.drawing), EditImage(self.drawing)
         if self.tool.action == "generate" or not self.drawing.edits:
-            return [makes]
-        return [changes] if self.tool.action == "edit" else [makes, changes]
+            own: list[ServerTool] = [makes]
+        else:
+            own = [changes] if self.tool.action == "edit" else [makes, changes]
+        return [_Named(tool, self.fields) for tool in own]
 
     async def draw(self, conversation: Conversation) -> AsyncGenerator[LoopEvent, None]:
-        """A picture of the last words of the user; of the newest picture, where there is one, a change.
+        """A picture of the last words of the user.
+
+        Where there are pictures it is made of those that came with these words, or else of the newest.
 
         Raises:
             ApiError: 400 where there is nothing to draw from; what the drawing itself raises.
@@ -80,17 +90,19 @@ class DrawingPlan:
         prompt, pictures = conversation.last_text, self.drawing.pictures
         if prompt is None:
             raise invalid("input", "input: there are no words of a user to draw from", "missing_required_parameter")
-        if len(prompt) > _LONGEST_PROMPT:
-            raise invalid("input", f"input: {len(prompt)} characters to draw from; at most {_LONGEST_PROMPT} are read")
-        action = self.tool.action
+        if len(prompt) > MAX_PROMPT:
+            raise invalid("input", f"input: {len(prompt)} characters to draw from; at most {MAX_PROMPT} are read")
+        action, where = self.tool.action, f"{self.place}.action"
         if action == "edit" and not pictures:
-            raise invalid(
-                f"{self.place}.action", f"{self.place}.action: there is no picture in the conversation to edit"
-            )
+            raise invalid(where, f"{where}: there is no picture in the conversation to edit")
+        if action == "auto" and conversation.pictures_of_turn and not self.drawing.edits:
+            message = f"{where}: the picture model cannot change the pictures in input; `generate` draws without them"
+            raise invalid(where, message)
         changes = action == "edit" or (action == "auto" and bool(pictures) and self.drawing.edits)
+        images = _to_change(self.drawing, len(conversation.pictures_of_turn)) if changes else []
         call = ToolCall(f"call_{uuid.uuid4().hex}", EDIT if changes else GENERATE, json.dumps({"prompt": prompt}))
         begun: ToolBegun | None = None
-        async with aclosing(self.drawing.make(call, prompt, pictures[-1] if changes else None)) as events:
+        async with aclosing(_in_terms(self.drawing.make(call, prompt, images), self.fields)) as events:
             async for event in events:
                 if isinstance(event, ToolBegun):  # what the model refuses at once can still be a status
                     begun = event
@@ -100,6 +112,44 @@ class DrawingPlan:
                     begun = None
                 yield event
         yield ChatDelta("", "stop", Usage(0, 0))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A tool whose errors name the fields of this API."""
+
+    own: ServerTool
+    fields: Mapping[str, str]
+
+    @property
+    def tool(self) -> Tool:
+        return self.own.tool
+
+    def run(
+        self, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> AsyncGenerator[ToolBegun | ToolProgress | Made, None]:
+        return _in_terms(self.own.run(call, arguments), self.fields)
+
+    def report(self, made: Made) -> str:
+        return self.own.report(made)
+
+
+async def _in_terms(
+    events: AsyncGenerator[ToolBegun | ToolProgress | Made, None], fields: Mapping[str, str]
+) -> AsyncGenerator[ToolBegun | ToolProgress | Made, None]:
+    """The events of a drawing, whose errors name the fields of this API."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    except (ApiError, ModelError) as error:
+        raise renamed(from_exception(error), dict(fields)) from error
+
+
+def _to_change(drawing: Drawing, count: int) -> list[bytes]:
+    """The last `count` pictures, at least the newest; one that has a mask comes first, as models want it."""
+    images = drawing.pictures[-max(count, 1) :]
+    return images if drawing.mask is None else [images[-1], *images[:-1]]
 
 
 async def plan_drawing(
@@ -128,6 +178,10 @@ async def plan_drawing(
         return None
     if len(places) > 1:
         raise invalid(f"tools[{places[1]}]", "tools: image_generation is there more than once")
+    for i, each in enumerate(params.tools or ()):
+        if isinstance(each, FunctionTool) and each.name in (GENERATE, EDIT):
+            where = f"tools[{i}].name"
+            raise invalid(where, f"{where}: image_generation is called {each.name!r} here; take another name")
     place, tool = f"tools[{places[0]}]", (params.tools or [])[places[0]]
     assert isinstance(tool, ImageTool)
     is_required = choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")
@@ -138,6 +192,8 @@ async def plan_drawing(
         drawing.check()
     except (ApiError, InvalidInput) as error:
         raise renamed(from_exception(error), plan.fields) from None
+    if tool.action == "edit" and not drawing.edits:
+        raise invalid(f"{place}.action", f"{place}.action: {drawing.alias!r} cannot change pictures; allowed: generate")
     return plan
 
 
@@ -174,7 +230,7 @@ async def _drawing(
 
 async def _mask(
     tool: ImageTool, conversation: Conversation, pictures: Sequence[bytes], settings: Settings, where: str
-) -> Picture | None:
+) -> Mask | None:
     """The mask of the newest picture."""
     given = tool.input_image_mask
     if given is None:
@@ -192,4 +248,4 @@ async def _mask(
     if (mask.width, mask.height) != (newest.width, newest.height):
         sizes = f"{mask.width}x{mask.height} pixels where the newest picture has {newest.width}x{newest.height}"
         raise invalid(where, f"{where}: {sizes}; both must be of one size")
-    return mask
+    return Mask(mask, pictures[-1])

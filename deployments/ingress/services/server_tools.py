@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,7 +13,7 @@ from deployments.imaging import FinishedImage, Output
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import Picture, read_bytes
-from deployments.ingress.schemas.images import Generation
+from deployments.ingress.schemas.images import MAX_PROMPT, Generation
 from deployments.ingress.schemas.speech import MAX_CHARACTERS
 from deployments.ingress.services.image_jobs import follow, image_job, size_like
 from deployments.ingress.services.jobs import Jobs
@@ -28,6 +28,17 @@ GENERATE: Final = "generate_image"
 EDIT: Final = "edit_image"
 SPEAK: Final = "speak"
 MARK: Final = "AI-generated speech"
+_NO_EDITS: Final = (
+    "Pictures that are there already cannot be changed here: if the user wants that, say so, or draw a new one."
+)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What of one picture of the conversation may change: where alpha is 0."""
+
+    picture: Picture
+    of: bytes
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,7 @@ class Drawing:
     pictures: list[bytes] = field(default_factory=list)
     output: Output = field(default_factory=Output)
     wishes: Mapping[str, Any] = field(default_factory=dict)
-    mask: Picture | None = None
-    """Of the picture that is changed; alpha 0 may change."""
+    mask: Mask | None = None
 
     @property
     def edits(self) -> bool:
@@ -69,16 +79,22 @@ class Drawing:
         image_job(params, entry, (entry.image.width, entry.image.height), "a")
 
     async def make(
-        self, call: ToolCall, prompt: str, image: bytes | None
+        self, call: ToolCall, prompt: str, images: Sequence[bytes] = ()
     ) -> AsyncGenerator[ToolBegun | ToolProgress | Made, None]:
-        """One picture, drawn or changed, as a job of the request. Raises as `image_jobs.make`."""
+        """One picture, drawn or made of `images`, as a job of the request.
+
+        Raises:
+            ApiError: 400 `prompt` where it is too long, and what `image_jobs.make` raises.
+            InvalidInput: the model cannot do that, such as read several pictures.
+        """
+        if len(prompt) > MAX_PROMPT:
+            raise invalid("prompt", f"prompt: {len(prompt)} characters; at most {MAX_PROMPT} are read")
         params = Generation.model_validate({**self.wishes, "prompt": prompt})
         entry = self.models.entries[self.alias]
-        size, images = (entry.image.width, entry.image.height), []
-        if image is not None:
-            images = [await read_bytes(image, self.settings, "image")]
-            size = size_like(images[0])
-        job = image_job(params, entry, size, prompt, images, self.mask if images else None)
+        read = [await read_bytes(image, self.settings, "image") for image in images]
+        size = size_like(read[0]) if read else (entry.image.width, entry.image.height)
+        is_masked = self.mask is not None and bool(images) and images[0] is self.mask.of
+        job = image_job(params, entry, size, prompt, read, self.mask.picture if self.mask and is_masked else None)
         yield ToolBegun(call, prompt)
         async with (
             self.jobs.working(self.request, self.alias) as work,
@@ -102,9 +118,12 @@ class GenerateImage:
     def tool(self) -> Tool:
         """As the model is told of it."""
         prompt = {"type": "string", "description": "what the picture shows, in the user's language"}
+        told = (
+            "Draw a new picture and show it to the user. Call it when the user wants a picture, drawing or photo made."
+        )
         return Tool(
             GENERATE,
-            "Draw a new picture and show it to the user. Call it when the user wants a picture, drawing or photo made.",
+            told if self.drawing.edits else f"{told} {_NO_EDITS}",
             _object({"prompt": prompt}, "prompt"),
         )
 
@@ -112,7 +131,7 @@ class GenerateImage:
         self, call: ToolCall, arguments: Mapping[str, Any]
     ) -> AsyncGenerator[ToolBegun | ToolProgress | Made, None]:
         """Draw it."""
-        return self.drawing.make(call, arguments["prompt"], None)
+        return self.drawing.make(call, arguments["prompt"])
 
     def report(self, made: Made) -> str:
         """What the chat model reads of it."""
@@ -158,7 +177,8 @@ class EditImage:
         if not 1 <= number <= count:
             there = f"there are {count}" if count else "there is none in this conversation"
             raise invalid("picture", f"there is no picture {number}; {there}")
-        async with aclosing(self.drawing.make(call, arguments["prompt"], self.drawing.pictures[number - 1])) as events:
+        chosen = [self.drawing.pictures[number - 1]]
+        async with aclosing(self.drawing.make(call, arguments["prompt"], chosen)) as events:
             async for event in events:
                 yield event
 

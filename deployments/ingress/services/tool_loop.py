@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, Protocol
+
+from pydantic_core import from_json
 
 from deployments.imaging import Partial, Progress
 from deployments.ingress.errors import ApiError, invalid
@@ -18,6 +19,8 @@ from models.tasks import CallDelta, ChatDelta, ChatJob, ImageJob, Message, TextP
 
 MAX_ROUNDS: Final = 4
 """Answers of the model to one request; the last one is words, since it is offered no tool of the server."""
+MAX_CALLS: Final = 10
+"""Calls in one answer that the server runs."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,11 @@ async def converse(
             return
         results: list[Message] = []
         held: tuple[str, ...] = ()
-        for call in answer.calls:
+        for number, call in enumerate(answer.calls):
             tool = own[call.name]
+            if number >= MAX_CALLS:
+                results.append(_result(call, f"Error: not run; at most {MAX_CALLS} calls are run at once."))
+                continue
             if (fits := _arguments(call, tool.tool)) is None and left and not job_now.must_call:
                 held = (call.name,)
                 continue
@@ -218,8 +224,8 @@ async def _run(
 def _arguments(call: ToolCall, tool: Tool) -> dict[str, Any] | None:
     """The arguments of a call that its tool knows, by name; None where they do not fit the tool's schema."""
     try:
-        given = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
+        given = from_json(call.arguments or "{}")  # refuses halves of characters, which nothing else can write
+    except ValueError:
         return None
     properties = tool.parameters["properties"]
     if not isinstance(given, dict) or not set(tool.parameters["required"]) <= given.keys():
