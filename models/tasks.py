@@ -280,7 +280,8 @@ class TimedWord:
 class TranscriptSegment:
     """A passage, and the seconds of the recording at which it begins and ends.
 
-    `no_speech` is the probability (0-1) that nobody speaks in it. `tokens` are the model's, where it tells them.
+    `no_speech` is the probability (0-1) that nobody speaks in it. `tokens` are the model's, and `log_probability` their
+    mean (≤ 0), where it tells them.
     """
 
     text: str
@@ -289,6 +290,7 @@ class TranscriptSegment:
     no_speech: float = 0.0
     words: tuple[TimedWord, ...] = ()
     tokens: tuple[int, ...] = ()
+    log_probability: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _by_ffmpeg(data: bytes, kind: str) -> tuple[np.ndarray, int]:
     """The same, of what only FFmpeg reads."""
     import av
 
-    with av.open(io.BytesIO(data), format=FFMPEG_FORMATS[kind]) as container:
+    with av.open(io.BytesIO(data), format=FFMPEG_FORMATS[kind], metadata_errors="replace") as container:
         if not container.streams.audio:
             raise ValueError("there is no sound in it")
         stream = container.streams.audio[0]

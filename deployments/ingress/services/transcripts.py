@@ -53,7 +53,7 @@ def spaced(texts: Iterable[str], before: str = "") -> list[str]:
 def verbose(
     transcript: Transcript, task: Literal["transcribe", "translate"], granularities: Collection[str], temperature: float
 ) -> dict[str, Any]:
-    """`verbose_json`. Without `avg_logprob`: no engine tells it."""
+    """`verbose_json`. `avg_logprob` is 0 where the model tells none: the SDKs need the key."""
     language = "english" if task == "translate" else name_of(transcript.language or _UNKNOWN)
     shown: dict[str, Any] = {
         "task": task,
@@ -101,6 +101,7 @@ def _segment(number: int, segment: TranscriptSegment, temperature: float) -> dic
         "text": segment.text,
         "tokens": list(segment.tokens),
         "temperature": temperature,
+        "avg_logprob": round(segment.log_probability, 4),
         "compression_ratio": round(len(text) / len(zlib.compress(text)), 3),
         "no_speech_prob": round(segment.no_speech, 3),
     }

@@ -79,7 +79,10 @@ class AsrEngine(TranscriptionEngine):
         self._pipeline = None
         if not self._asks:
             self._pipeline = transformers.AutomaticSpeechRecognitionPipeline(
-                model=self._model, tokenizer=processor.tokenizer, feature_extractor=processor.feature_extractor
+                model=self._model,
+                tokenizer=processor.tokenizer,
+                feature_extractor=processor.feature_extractor,
+                device=device,
             )
 
     @property

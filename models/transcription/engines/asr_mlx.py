@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from inspect import signature
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -108,8 +109,14 @@ def _segments(found: Any, seconds: float) -> Iterator[TranscriptSegment]:
     for each in getattr(found, "segments", None) or ():
         words = tuple(TimedWord(word["word"], word["start"], word["end"]) for word in each.get("words") or ())
         tokens = tuple(int(token) for token in each.get("tokens") or ())
+        mean = float(each.get("avg_logprob") or 0.0)
         yield TranscriptSegment(
-            each["text"], each.get("start", 0.0), each.get("end", seconds), words=words, tokens=tokens
+            each["text"],
+            each.get("start", 0.0),
+            each.get("end", seconds),
+            words=words,
+            tokens=tokens,
+            log_probability=mean if isfinite(mean) else 0.0,
         )
     for each in getattr(found, "sentences", None) or ():
         yield TranscriptSegment(each.text, each.start, each.end)

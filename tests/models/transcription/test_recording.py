@@ -107,3 +107,19 @@ def test_too_many_bytes_and_too_many_hours_are_refused(monkeypatch: pytest.Monke
 
 def test_a_recording_without_samples_is_silence() -> None:
     assert len(read(encoded(sine(seconds=0)))) == 0
+
+
+def test_tags_that_are_not_utf_8_are_no_damage() -> None:
+    sound, tag = encoded(TONE, "WAV"), b"INAM\x04\0\0\0Ann\xe9"
+    chunk = b"LIST" + (len(tag) + 4).to_bytes(4, "little") + b"INFO" + tag
+    tagged = sound[:12] + chunk + sound[12:]
+    check_recording(tagged, "file")
+    assert len(read(tagged)) / RATE == pytest.approx(2.0, abs=0.01)
+
+
+def test_packets_that_cannot_be_decoded_are_silence_in_their_place() -> None:
+    data = bytearray(packed("adts", "aac"))
+    begins = [at for at in range(len(data) - 1) if data[at] == 0xFF and data[at + 1] & 0xF6 == 0xF0]
+    for at in begins[20:23]:
+        data[at + 7 : at + 60] = b"\xff" * 53
+    assert len(read(bytes(data))) / RATE == pytest.approx(2.0, abs=0.15)

@@ -24,7 +24,7 @@ def cut(*parts: Audio, joined: float = 10, longest: float = 16, **told: float) -
     def blocks() -> Iterator[np.ndarray]:
         yield from np.array_split(samples, max(1, len(samples) // 1000))  # of other sizes than the detector's
 
-    return list(windows(blocks(), joined, longest, Detection(**told)))
+    return [window for window in windows(blocks(), joined, longest, Detection(**told)) if window is not None]
 
 
 def test_speech_is_found_where_it_is_and_keeps_its_samples() -> None:
@@ -79,3 +79,8 @@ def test_a_shorter_pause_and_less_padding_make_other_passages() -> None:
     assert len(cut(*parts, joined=0, pause=0.2)) == 2
     padded, bare = (cut(silence(1), said(HELLO), padding=seconds)[0].start for seconds in (0.5, 0.0))
     assert bare - padded == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_long_silence_is_looked_through_in_turns() -> None:
+    blocks = (np.zeros(RATE, np.float32) for _ in range(65))
+    assert list(windows(blocks, 10, 16, Detection())) == [None, None]

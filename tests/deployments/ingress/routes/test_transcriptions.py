@@ -83,6 +83,7 @@ async def test_every_format_says_the_same(http: httpx.AsyncClient) -> None:
     assert 0.5 < first["start"] < first["end"] < last["start"] < last["end"] < verbose["duration"]
     assert first["seek"] == round(first["start"] * 100)
     assert 0 <= first["no_speech_prob"] < 0.5
+    assert first["avg_logprob"] <= 0
 
 
 async def test_subtitles_have_a_cue_for_each_passage(http: httpx.AsyncClient) -> None:
