@@ -176,6 +176,13 @@ class Postgres(Connection):
         with _translated(), self._db.transaction():
             yield
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment."""
+        with _translated(), self._db.transaction():
+            self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
     def execute(self, statement: str, *values: Value) -> int:
         """Change something; how many rows were."""
         with _translated():

@@ -1,13 +1,12 @@
 """Responses and the items that went into them and came out, for a while: in a SQLite file or in PostgreSQL.
 
-What was kept never changes, so a reader needs no lock: the items are read first, and a response that is there
-afterwards had all of them.
+What was kept never changes, but it may be removed: what is read in several steps is read from one snapshot.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +50,10 @@ _ITEMS_OF_CHAIN: Final = f"""{_CHAIN}
     ORDER BY i.response, i.position
 """  # noqa: S608 - of constants
 _ROWS_OF_CHAIN: Final = f"""{_CHAIN}
-    SELECT r.id, r.owner, r.previous, '' AS body, r.events FROM responses r JOIN chain c ON c.id = r.id
+    SELECT r.id, r.owner, r.previous, '' AS body, r.events, r.size FROM responses r JOIN chain c ON c.id = r.id
 """  # noqa: S608 - of constants
+_MAX_CHAIN_RESPONSES: Final = 1000
+_MAX_CHAIN_BYTES: Final = 2**28
 _PRUNE_SECONDS: Final = 60.0
 _SLACK: Final = 64
 """Of the bytes there may be, such a part may be kept before the oldest are looked for."""
@@ -63,6 +64,9 @@ class ResponseDatabase(Protocol):
 
     def transaction(self) -> AbstractContextManager[None]:
         """What is executed inside happens as a whole, or not at all."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """What is read inside is of one moment."""
 
     def execute(self, statement: str, *values: Any) -> int:
         """Change something; how many rows were."""
@@ -120,6 +124,10 @@ class LoopError(Exception):
     """A response comes before itself, which only a hand in the database can have done."""
 
 
+class ChainTooLargeError(Exception):
+    """A response and those before it are more than are read at once."""
+
+
 class Responses:
     """The responses of a database, to be used by one thread at a time.
 
@@ -135,7 +143,7 @@ class Responses:
 
     def keep(self, response: StoredResponse) -> None:
         """Keep a response with its items, whole or not at all. Raises `StoreFull` and `StoreError`."""
-        size = len(response.body) + sum(len(item.body) for item in response.items)
+        size = sum(len(text.encode()) for text in (response.body, *(item.body for item in response.items)))
         with self._db.transaction():
             self._db.execute(
                 "INSERT INTO responses (id, owner, previous, created_ms, body, events, size) "
@@ -151,25 +159,32 @@ class Responses:
 
     def find(self, response_id: str) -> StoredResponse | None:
         """The response of an id, if it is there and not too old."""
-        items = self._db.all(
-            "SELECT id, body, is_output FROM response_items WHERE response = ? ORDER BY position", response_id
-        )
-        row = self._db.one(
-            "SELECT id, owner, previous, body, events FROM responses WHERE id = ? AND created_ms > ?",
-            response_id, self._oldest_ms(),
-        )  # fmt: skip
+        with self._db.snapshot():
+            row = self._db.one(
+                "SELECT id, owner, previous, body, events FROM responses WHERE id = ? AND created_ms > ?",
+                response_id, self._oldest_ms(),
+            )  # fmt: skip
+            items = self._db.all(
+                "SELECT id, body, is_output FROM response_items WHERE response = ? ORDER BY position", response_id
+            )
         return None if row is None else _response(row, items)
 
     def chain(self, response_id: str) -> list[StoredResponse]:
         """A response and all before it, the first one first, with empty `body`; nothing where there is none.
 
-        Where the first one has a `previous`, that is not there any more. Raises `LoopError`.
+        Where the first one has a `previous`, that is not there any more.
+
+        Raises:
+            ChainTooLargeError: before any item is read.
+            LoopError: one comes before itself.
         """
         oldest = self._oldest_ms()
         items: dict[str, list[Row]] = {}
-        for item in self._db.all(_ITEMS_OF_CHAIN, response_id, oldest, oldest):
-            items.setdefault(item["response"], []).append(item)
-        rows = {row["id"]: row for row in self._db.all(_ROWS_OF_CHAIN, response_id, oldest, oldest)}
+        with self._db.snapshot():
+            rows = {row["id"]: row for row in self._db.all(_ROWS_OF_CHAIN, response_id, oldest, oldest)}
+            _check_size(rows.values())
+            for item in self._db.all(_ITEMS_OF_CHAIN, response_id, oldest, oldest):
+                items.setdefault(item["response"], []).append(item)
         found: list[StoredResponse] = []
         at: str | None = response_id
         while at is not None and (row := rows.pop(at, None)) is not None:
@@ -228,6 +243,14 @@ def open_file(path: Path) -> SharedSqlite:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+def _check_size(rows: Collection[Row]) -> None:
+    size = sum(row["size"] for row in rows)
+    if len(rows) > _MAX_CHAIN_RESPONSES:
+        raise ChainTooLargeError(f"the conversation has {len(rows)} responses; at most {_MAX_CHAIN_RESPONSES} are read")
+    if size > _MAX_CHAIN_BYTES:
+        raise ChainTooLargeError(f"the conversation has {size} bytes; at most {_MAX_CHAIN_BYTES} are read")
 
 
 def _response(row: Row, items: Iterable[Row]) -> StoredResponse:

@@ -53,6 +53,17 @@ class SharedSqlite:
                     self._db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment."""
+        with self._translated(), self._lock:
+            self._db.execute("BEGIN DEFERRED")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
     def execute(self, statement: str, *values: str | float | bytes | None) -> int:
         """Change something; how many rows were."""
         with self._translated(), self._lock:

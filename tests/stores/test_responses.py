@@ -11,7 +11,15 @@ import pytest
 
 from stores.errors import StoreError
 from stores.postgres import Postgres
-from stores.responses import LoopError, ResponseDatabase, Responses, StoredItem, StoredResponse, open_file
+from stores.responses import (
+    ChainTooLargeError,
+    LoopError,
+    ResponseDatabase,
+    Responses,
+    StoredItem,
+    StoredResponse,
+    open_file,
+)
 
 DAY = 24 * 3600.0
 
@@ -66,6 +74,43 @@ def test_a_loop_in_the_database_ends(database: ResponseDatabase) -> None:
     for name in ("a", "b", "c", "self"):
         with pytest.raises(LoopError):
             responses.chain(name)
+
+
+@pytest.mark.parametrize(("bound", "value"), [("_MAX_CHAIN_RESPONSES", 2), ("_MAX_CHAIN_BYTES", 60)])
+def test_a_chain_that_is_too_large_is_not_read(
+    database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(f"stores.responses.{bound}", value)
+    responses = over(database)
+    for name, previous in (("a", None), ("b", "a"), ("c", "b")):
+        responses.keep(response(name, previous))
+    assert len(responses.chain("b")) == 2
+    with pytest.raises(ChainTooLargeError):
+        responses.chain("c")
+
+
+def test_the_size_of_a_response_is_its_bytes(database: ResponseDatabase) -> None:
+    over(database).keep(response("one"))
+    row = database.one("SELECT size FROM responses")
+    assert row is not None
+    assert row["size"] == len('{"é":"한"}'.encode()) + len('{"a":1}') + len("xx")
+
+
+def test_what_is_read_in_a_snapshot_is_of_one_moment(
+    database: ResponseDatabase, request: pytest.FixtureRequest
+) -> None:
+    responses = over(database)
+    responses.keep(response("one"))
+    if isinstance(database, Postgres):
+        another: ResponseDatabase = Postgres(request.getfixturevalue("database_url"))
+    else:
+        another = open_file(request.getfixturevalue("tmp_path") / "responses.db")
+    with closing(another):
+        with database.snapshot():
+            assert len(database.all("SELECT id FROM responses")) == 1
+            assert over(another).delete("one")
+            assert len(database.all("SELECT id FROM response_items")) == 2
+        assert database.all("SELECT id FROM response_items") == []
 
 
 def test_a_response_is_kept_whole_or_not_at_all(database: ResponseDatabase) -> None:

@@ -62,7 +62,7 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
     params = await body.read(request, CreateResponse, max_bytes=base64_room(settings, MAX_CHAT_IMAGES))
     alias = atelier.models.resolve(params.model, ["vlm"])
     body.note_ignored(request, *unknown_includes(params))
-    conversation = await read_conversation(
+    conversation, items = await read_conversation(
         params, caller_of(request), settings, atelier.files, atelier.stored_responses
     )
     plan = await plan_drawing(params, request, conversation, settings, atelier.models, atelier.jobs)
@@ -71,7 +71,7 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
         _pieces(params, atelier.models.chats(alias), job, conversation, plan), plan.fields if plan is not None else {}
     )
     head = head_of(params)
-    kept = await COMPUTING.run(stored_input, params) if params.store else None
+    kept = await COMPUTING.run(stored_input, params, items) if params.store else None
     writer = ResponseWriter(head, plan.looks if plan is not None else None)
     run = ResponseRun(caller_of(request).owner, head, writer, kept)
     if not params.stream:
@@ -179,4 +179,6 @@ async def _those_after(number: int | None, events: list[PictureJson]) -> AsyncGe
 
 async def _sent(events: AsyncIterable[PictureJson]) -> AsyncIterator[dict[str, str]]:
     async for event in events:
-        yield {"event": str(event.value["type"]), "data": await event.text()}
+        # a kept picture is base64 already, of megabytes, which JSON looks through
+        data = await COMPUTING.run(json.dumps, event.value, ensure_ascii=False)
+        yield {"event": str(event.value["type"]), "data": data}

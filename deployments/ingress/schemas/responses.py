@@ -24,6 +24,11 @@ INCLUDABLE: Final = (
 """What `include` may name. The first adds something; the others belong to what is not served, or is there anyway."""
 
 
+_LONGEST_ID: Final = 256
+_ID: Final = r"^[^\x00]*$"
+"""What no database takes is no id."""
+
+
 class InputText(Fields):
     """Words."""
 
@@ -61,7 +66,7 @@ ResultContent = Annotated[InputText | InputImage, Field(discriminator="type")]
 
 
 class _Item(Fields):
-    id: str | None = Field(None, min_length=1, max_length=256)
+    id: str | None = Field(None, min_length=1, max_length=_LONGEST_ID, pattern=_ID)
 
 
 class MessageItem(_Item):
@@ -123,7 +128,7 @@ class ItemReference(Fields):
     """An item of a stored response, input or output."""
 
     type: Literal["item_reference"]
-    id: str = Field(min_length=1, max_length=256)
+    id: str = Field(min_length=1, max_length=_LONGEST_ID, pattern=_ID)
 
 
 Item = MessageItem | FunctionCallItem | FunctionResultItem | ReasoningItem | PictureItem | ItemReference
@@ -238,7 +243,7 @@ class CreateResponse(Fields):
         None, description="a text, or items in order"
     )
     instructions: str | None = None
-    previous_response_id: str | None = Field(None, min_length=1, max_length=256)
+    previous_response_id: str | None = Field(None, min_length=1, max_length=_LONGEST_ID, pattern=_ID)
     stream: bool = False
     store: bool = Field(True, description="keep it, so that a request can go on from it")
     max_output_tokens: int | None = Field(None, ge=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from deployments.executors import FILES
+from deployments.executors import COMPUTING, FILES
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import check_picture, from_base64
 from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
@@ -42,10 +42,14 @@ _ROLES: Final[dict[str, Literal["system", "user", "assistant"]]] = {
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an item is: what errors call it, and its fields where the caller can see them."""
+    """Where an item is: what errors call it, and its fields where the caller can see them.
+
+    Pictures of an earlier request do not count among those of this one.
+    """
 
     where: str
     is_stored: bool
+    is_earlier: bool
 
     def of(self, field: str) -> str:
         """A field of it."""
@@ -97,14 +101,14 @@ class Conversation:
         if role == "user":
             self.last_text = text
 
-    async def add(self, item: Item, where: str, *, is_stored: bool = False) -> None:
+    async def add(self, item: Item, where: str, *, is_stored: bool = False, is_earlier: bool = False) -> None:
         """Add an item. Errors name `where` and the field inside; of a stored item `where` alone.
 
         Raises:
             ApiError: 400 naming what cannot be read.
             InvalidImage: what should be a picture is none.
         """
-        at = _Place(where, is_stored)
+        at = _Place(where, is_stored, is_earlier)
         match item:
             case MessageItem():
                 parts = await self._parts(item.content, at, "content")
@@ -120,6 +124,8 @@ class Conversation:
                 parts = await self._parts(item.output, at, "output")
                 self._append(Message("tool", parts, call_id=item.call_id))
             case PictureItem():
+                if at.is_stored and not at.is_earlier and item.result:  # those sent whole have the body's bound
+                    self._sent.count(at.of("result"))
                 await self._add_picture(item, at.of("result"))
             case ReasoningItem():  # of another model
                 pass
@@ -149,7 +155,7 @@ class Conversation:
         if (part.image_url is None) == (part.file_id is None):
             where = at.of(name)
             raise invalid(where, f"{where}: give one of image_url and file_id", "missing_required_parameter")
-        reader = PictureReader(self._settings) if at.is_stored else self._sent
+        reader = PictureReader(self._settings) if at.is_earlier else self._sent
         if part.image_url is not None:
             return await reader.read(part.image_url, at.of(f"{name}.image_url"))
         where = at.of(f"{name}.file_id")
@@ -160,7 +166,7 @@ class Conversation:
         """A picture that was drawn is the result of a call of the tool that draws."""
         if not item.result:  # the drawing failed
             return
-        data = await check_picture(from_base64(item.result, where), self._settings, where)
+        data = await check_picture(await COMPUTING.run(from_base64, item.result, where), self._settings, where)
         call = ToolCall(item.id or "", GENERATE, json.dumps({"prompt": item.revised_prompt or ""}, ensure_ascii=False))
         self._add_call(call)
         shown = TextPart("Done. The user sees this picture:")

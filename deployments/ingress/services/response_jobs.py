@@ -48,15 +48,16 @@ _PREFIXES: Final = {
     "function_call_output": "fco",
     "reasoning": "rs",
     "image_generation_call": "ig",
-    "item_reference": "ref",
 }
 """How the ids of items begin that were sent without one."""
 
 
 async def read_conversation(
     params: CreateResponse, caller: Caller, settings: Settings, files: PublicStore, stored: StoredResponses
-) -> Conversation:
+) -> tuple[Conversation, list[Item]]:
     """All that a request is about: its instructions, what was said before, and what is said now.
+
+    The items are those of the input, stored ones in the place of what refers to them.
 
     Raises:
         ApiError: 400 naming the field that asks for what there is not, 404 for an id that there is not.
@@ -68,18 +69,22 @@ async def read_conversation(
     said: Sequence[Item] = []
     if params.previous_response_id is not None:
         said = await stored.conversation(caller, params.previous_response_id)
+    known: dict[str, Item] = {}
     for item in said:
         where = "previous_response_id"
-        await conversation.add(await _resolved(item, where, caller, stored), where, is_stored=True)
+        found = await _resolved(item, where, caller, stored, known)
+        await conversation.add(found, where, is_stored=True, is_earlier=True)
     if isinstance(params.input, str) and params.input:
         conversation.add_text("user", params.input)
+    items: list[Item] = []
     for i, item in enumerate(params.input if isinstance(params.input, list) else ()):
         where = f"input[{i}]"
-        found = await _resolved(item, where, caller, stored)
+        found = await _resolved(item, f"{where}.id", caller, stored, known)
         await conversation.add(found, where, is_stored=found is not item)
+        items.append(found)
     if not conversation.messages or not (params.input or said):
         raise invalid("input", "input is required: a text, or items", "missing_required_parameter")
-    return conversation
+    return conversation, items
 
 
 async def job_of(params: CreateResponse, conversation: Conversation, *, draws: bool) -> ChatJob:
@@ -156,9 +161,11 @@ def head_of(params: CreateResponse) -> dict[str, Any]:
     }
 
 
-def stored_input(params: CreateResponse) -> list[StoredItem]:
-    """What is kept of the input: its items as they were sent, each with an id. Takes the processor a moment."""
-    items: Sequence[Item] = params.input if isinstance(params.input, list) else ()
+def stored_input(params: CreateResponse, items: Sequence[Item]) -> list[StoredItem]:
+    """What is kept of the input: its items, each with an id, and what they refer to. Takes the processor a moment.
+
+    A reference itself is not kept: it has the id of what it refers to, and would be found in its place.
+    """
     if isinstance(params.input, str) and params.input:
         items = [MessageItem(type="message", role="user", content=params.input)]
     return [_to_keep(item) for item in items]
@@ -170,8 +177,7 @@ def _to_keep(item: Item) -> StoredItem:
     if isinstance(item, MessageItem) and isinstance(item.content, str):
         kind = {"type": "output_text", "annotations": []} if item.role == "assistant" else {"type": "input_text"}
         fields["content"] = [{**kind, "text": item.content}]
-    if not isinstance(item, ItemReference):
-        fields.setdefault("status", "completed")
+    fields.setdefault("status", "completed")
     return StoredItem(fields["id"], json.dumps(fields, ensure_ascii=False))
 
 
@@ -191,13 +197,17 @@ def unknown_includes(params: CreateResponse) -> list[str]:
     return [f"include[{i}]" for i, name in enumerate(params.include or ()) if name not in INCLUDABLE]
 
 
-async def _resolved(item: Item, where: str, caller: Caller, stored: StoredResponses) -> Item:
-    """The item itself; of a reference, or of a picture that has only its id, the stored one."""
-    if isinstance(item, ItemReference):
-        return await stored.item(caller, item.id, f"{where}.id")
-    if isinstance(item, PictureItem) and item.result is None and item.id is not None:
-        return await stored.item(caller, item.id, f"{where}.id")
-    return item
+async def _resolved(item: Item, where: str, caller: Caller, stored: StoredResponses, known: dict[str, Item]) -> Item:
+    """The item itself; of a reference, or of a picture that has only its id, the stored one.
+
+    Each is read once: `known` has those that were. Raises ApiError 404 naming `where`.
+    """
+    is_picture = isinstance(item, PictureItem) and item.result is None
+    if not (isinstance(item, ItemReference) or is_picture) or item.id is None:
+        return item
+    if item.id not in known:
+        known[item.id] = await stored.item(caller, item.id, where)
+    return known[item.id]
 
 
 def _offered(tools: Sequence[FunctionTool | ImageTool]) -> list[OfferedFunction]:

@@ -65,8 +65,9 @@ class ResponseRuns:
         async with aclosing(pieces):
             async for piece in pieces:
                 run.writer.take(piece)
-        ended = run.writer.end()
+        run.writer.finish()
         await self._keep(run)
+        ended = run.writer.end()
         return PictureJson(ended.value["response"], ended.pictures)
 
     async def events(self, run: ResponseRun, pieces: StartedStream[LoopEvent]) -> AsyncIterator[dict[str, str]]:
@@ -79,8 +80,9 @@ class ResponseRuns:
                 async for piece in pieces:
                     for event in run.writer.take(piece):
                         yield await _sent(event)
-                last = run.writer.end()
+                run.writer.finish()
                 await self._keep(run)
+                last = run.writer.end()
             except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for a last event
                 last = run.writer.fail(from_exception(error))
             yield await _sent(last)
@@ -93,8 +95,8 @@ class ResponseRuns:
             return
         items = (*run.stored_input, *await run.writer.stored_output())
         previous = run.head["previous_response_id"]
-        body = await run.writer.body()
-        await self._stored.keep(StoredResponse(run.id, run.owner, previous, body, run.writer.count, items))
+        body, events = await run.writer.body(), run.writer.count + 1  # the last one is sent once this is kept
+        await self._stored.keep(StoredResponse(run.id, run.owner, previous, body, events, items))
 
 
 async def until_cancelled(run: ResponseRun, pieces: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:

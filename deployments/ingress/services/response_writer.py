@@ -27,8 +27,8 @@ Pictures = tuple[tuple[dict[str, Any], bytes], ...]
 class ResponseWriter:
     """One response. `head` is what is known of it at its beginning; `looks` is what every picture says of itself.
 
-    Call `begin`, `take` for each piece, then `end` or `fail`. What they give has its number, and is to be sent in
-    order. After `end`, `status` is `completed` or `incomplete`.
+    Call `begin`, `take` for each piece, then `finish` and `end`; or `fail`, also after `finish`. What they give has its
+    number, and is to be sent in order. After `finish`, `status` is `completed` or `incomplete`.
     """
 
     def __init__(self, head: Mapping[str, Any], looks: Mapping[str, Any] | None = None) -> None:
@@ -79,13 +79,16 @@ class ResponseWriter:
                 return self._numbered(events.picture_closed(index, item))
         return []
 
-    def end(self) -> PictureJson:
-        """The last event, which has the whole response."""
+    def finish(self) -> None:
+        """The response is whole."""
         if self._finish == "length":
             self._response |= {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
         else:
             self._response |= {"status": "completed"}
         self._response |= {"completed_at": int(time.time()), "usage": _usage(self._usage)}
+
+    def end(self) -> PictureJson:
+        """The last event, which has the whole response."""
         return self._last(f"response.{self.status}")
 
     def fail(self, error: ApiError) -> PictureJson:
@@ -95,6 +98,7 @@ class ResponseWriter:
             if item["status"] == "in_progress":
                 item["status"] = "failed" if item["type"] == "image_generation_call" else "incomplete"
         self._response |= {"status": status, "error": _error(error)}
+        self._response |= {"completed_at": None, "usage": None, "incomplete_details": None}
         return self._last("response.failed")
 
     def whole(self) -> PictureJson:

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from deployments.executors import RESPONSES, ExecutorFull
-from deployments.ingress.errors import ApiError
+from deployments.executors import COMPUTING, RESPONSES, ExecutorFull
+from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import Caller
-from deployments.ingress.schemas.responses import STORED_ITEM, Item, ItemReference
+from deployments.ingress.schemas.responses import STORED_ITEM, Item, ItemReference, PictureItem
 from deployments.storage import open_responses
 from settings import Settings
-from stores.errors import StoreError
-from stores.responses import LoopError, Responses, StoredItem, StoredResponse
+from stores.errors import StoreError, StoreUnavailable
+from stores.responses import ChainTooLargeError, LoopError, Responses, StoredItem, StoredResponse
 
 logger = logging.getLogger("ray.serve")
 
@@ -26,7 +26,8 @@ T = TypeVar("T")
 class StoredResponses:
     """The stored responses, of which a caller sees their own; an admin all of them.
 
-    Every method raises `StoreError` where the database fails; it is opened when it is first used.
+    Every method raises ApiError 503 where the database does not answer, `StoreError` where it fails otherwise. It is
+    opened when it is first used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -36,6 +37,8 @@ class StoredResponses:
 
     async def find(self, caller: Caller, response_id: str) -> StoredResponse:
         """A response of the caller's. Raises ApiError 404."""
+        if "\0" in response_id:  # PostgreSQL cannot even be asked for it
+            raise not_found(response_id)
         found = await self._run(lambda responses: responses.find(response_id))
         if found is None or not caller.may_use(found.owner):
             raise not_found(response_id)
@@ -51,10 +54,13 @@ class StoredResponses:
         """What was said up to a response, with it: the items of all responses before it, in order.
 
         Raises:
-            ApiError: 404 naming `previous_response_id` where one of them is not there, or not the caller's.
+            ApiError: 404 naming `previous_response_id` where one of them is not there, or not the caller's; 400 where
+                they are more than can be gone on from.
         """
         try:
             chain = await self._run(lambda responses: responses.chain(response_id))
+        except ChainTooLargeError as error:
+            raise invalid("previous_response_id", f"previous_response_id: {error}", "conversation_too_long") from None
         except LoopError as error:
             logger.error("stored responses go round in a circle: %s", error)
             raise _not_previous(f"{response_id!r}: {error}") from None
@@ -62,13 +68,15 @@ class StoredResponses:
             raise _not_previous(f"there is no response {response_id[:256]!r}")
         if (missing := chain[0].previous) is not None:
             raise _not_previous(f"the response {missing!r}, with which the conversation began, is not there any more")
-        return [item for response in chain for stored in response.items for item in [_parsed(stored)]]
+        stored = [item for response in chain for item in response.items]
+        return await COMPUTING.run(lambda: [_parsed(item) for item in stored])
 
     async def item(self, caller: Caller, item_id: str, where: str) -> Item:
         """The newest of the caller's items of this id. Raises ApiError 404 naming `where`."""
         named = await self._run(lambda responses: responses.items_named(item_id))
-        found = next((_parsed(item) for owner, item in named if caller.may_use(owner)), None)
-        if found is None or isinstance(found, ItemReference):
+        own = [item for owner, item in named if caller.may_use(owner)]
+        found = await COMPUTING.run(lambda: next(filter(_is_whole, map(_parsed, own)), None))
+        if found is None:
             raise ApiError(404, f"{where}: there is no item {item_id[:256]!r}", code="item_not_found", param=where)
         return found
 
@@ -81,11 +89,16 @@ class StoredResponses:
     async def _prune(self) -> None:
         try:
             await self._run(lambda responses: responses.prune())
-        except (StoreError, ExecutorFull):
+        except (StoreError, ExecutorFull, ApiError):
             logger.warning("old responses could not be removed; it is tried again", exc_info=True)
 
     async def _run(self, work: Callable[[Responses], T]) -> T:
-        return await RESPONSES.run(lambda: work(self._responses()))
+        try:
+            return await RESPONSES.run(lambda: work(self._responses()))
+        except StoreUnavailable as error:
+            logger.warning("the stored responses cannot be reached", exc_info=True)
+            message = "the database of the stored responses does not answer"
+            raise ApiError(503, message, code="RESPONSES_UNAVAILABLE", headers={"Retry-After": "10"}) from error
 
     def _responses(self) -> Responses:
         if self._opened is None:
@@ -108,6 +121,12 @@ def _not_previous(message: str) -> ApiError:
 def _kept(responses: Responses, response: StoredResponse) -> bool:
     responses.keep(response)
     return responses.is_prune_due
+
+
+def _is_whole(item: Item) -> bool:
+    """Whether it is what its id stands for, and does not itself refer to that."""
+    is_bare = isinstance(item, PictureItem) and item.result is None
+    return not isinstance(item, ItemReference) and not is_bare
 
 
 def _parsed(stored: StoredItem) -> Item:
