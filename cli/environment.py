@@ -116,6 +116,8 @@ def _haproxy_environment(
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY_WRAPPER),
+        # Serve gives it 5 s to start, which a busy machine needs for Python alone, and a start that takes longer fails.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # Three failed looks and it is started again: within 10 s of its death, and not 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),

@@ -76,7 +76,7 @@ def _decoded(data: bytes, kind: str, param: str | None) -> Iterator[np.ndarray]:
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
-            except av.InvalidDataError:
+            except (av.InvalidDataError, av.error.UndefinedError):  # some decoders have errors of their own
                 failed += 1
                 has_gap = True
                 continue

@@ -13,7 +13,7 @@ from tests.api.node import Node, install
 from tests.api.pictures import png, scene
 from tests.servers import Server
 
-PATIENCE = 60_000
+PATIENCE = 240_000
 """Milliseconds for what a model has to be loaded for."""
 
 
