@@ -8,6 +8,8 @@ comes from the request, or from the defaults that docs/configuration.md names.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,3 +38,14 @@ def neutral(settings: GenerationConfig, *others: str) -> GenerationConfig:
     from transformers import GenerationConfig
 
     return GenerationConfig(**{name: getattr(settings, name, None) for name in (*_TOKEN_IDS, *others)})
+
+
+@contextmanager
+def seeded(model: Any, seed: int) -> Iterator[None]:
+    """The global generators from `seed`, and afterwards as they were: some models' `generate` takes no other."""
+    import torch
+
+    device: torch.device = model.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import CheckpointError
 
@@ -29,6 +29,18 @@ def prepare_mlx(entry: ModelEntry, library: str, used: Collection[str] = ()) -> 
 
     if entry.device == "cpu":
         mx.set_default_device(mx.cpu)  # mlx-vlm makes its stream on the default device when it is imported
+
+
+def is_of_mlx_audio(config: Mapping[str, Any], kind: Literal["stt", "tts"]) -> bool:
+    """Whether mlx-audio hears ("stt") or speaks ("tts") with such a checkpoint; True where it is not installed.
+
+    That is said when the checkpoint is loaded.
+    """
+    try:
+        from mlx_audio.registry import classify_model, model_type_from_config
+    except ImportError:
+        return True
+    return bool(classify_model(model_type_from_config(config) or "") == kind)
 
 
 def set_dtype(model: Any, wanted: str, kept: Collection[str] = ()) -> None:

@@ -18,7 +18,8 @@ import soundfile
 from PIL import Image
 
 from bench.fuzz.verdict import HANGS_AFTER, Tally, fault_of
-from deployments.ingress.openapi_examples import EXAMPLES, PICTURE
+from deployments.ingress.openapi_examples import EXAMPLES
+from deployments.ingress.openapi_objects import PICTURE
 
 _ODD: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**70), 10**400, 0.5, -0.0, 1e308, 5e-324, "", " ", "\x00",

@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,17 +24,21 @@ import openai
 from PIL import Image
 
 LONG_PICTURE: Final = {"prompt": "a red circle", "steps": 150, "n": 4}
+COUNTING: Final = "Count from one to a thousand."
 LONG_CHAT: Final = {
     "model": "vlm-fast", "max_tokens": 2000, "stream": True, "logit_bias": {},
-    "messages": [{"role": "user", "content": "Count from one to a thousand."}],
+    "messages": [{"role": "user", "content": COUNTING}],
 }  # fmt: skip
 LONG_SPEECH: Final = {"model": "tts-1", "voice": "alloy", "input": "Good morning to you all. " * 150}
 
-Route = Literal["picture", "partial pictures", "chat", "speech", "upload", "caption"]
+Route = Literal[
+    "picture", "partial pictures", "chat", "response", "drawn response", "message", "speech", "transcription", "upload",
+    "caption",
+]  # fmt: skip
 Moment = Literal["within the head", "within the body", "before an answer", "within the answer"]
 End = Literal["FIN", "RST", "half-closed", "stops reading"]
 
-ROUTES: Final[tuple[Route, ...]] = ("picture", "partial pictures", "chat", "speech", "upload", "caption")
+ROUTES: Final[tuple[Route, ...]] = get_args(Route)
 MOMENTS: Final[tuple[Moment, ...]] = ("within the head", "within the body", "before an answer", "within the answer")
 ENDS: Final[tuple[End, ...]] = ("FIN", "RST", "half-closed", "stops reading")
 
@@ -160,8 +167,19 @@ def _request(route: Route) -> tuple[bytes, bytes]:
             return _json("/v1/images/generations", {**LONG_PICTURE, "n": 1, "stream": True, "partial_images": 3})
         case "chat":
             return _json("/v1/chat/completions", LONG_CHAT)
+        case "response":
+            return _json("/v1/responses", {"model": "vlm-fast", "stream": True, "input": COUNTING})
+        case "drawn response":
+            tool = {"type": "image_generation", "partial_images": 3, "steps": 150}
+            drawn = {"model": "atelier", "stream": True, "input": "a red circle", "tools": [tool]}
+            return _json("/v1/responses", {**drawn, "tool_choice": "required"})
+        case "message":
+            messages = [{"role": "user", "content": COUNTING}]
+            return _json("/v1/messages", {"model": "atelier", "max_tokens": 2000, "stream": True, "messages": messages})
         case "speech":
             return _json("/v1/audio/speech", LONG_SPEECH)
+        case "transcription":
+            return _form("/v1/audio/transcriptions", "file", _sound(), model="listen", stream="true")
         case "upload":
             return _form("/v1/projects/soak/images", "file", _picture() + bytes(500_000))
         case "caption":
@@ -172,15 +190,23 @@ def _json(path: str, body: Any) -> tuple[bytes, bytes]:
     return _head(path, "application/json", content := json.dumps(body).encode()), content
 
 
-def _form(path: str, name: str, data: bytes) -> tuple[bytes, bytes]:
-    begin = f'--bound\r\nContent-Disposition: form-data; name="{name}"; filename="a.png"\r\n\r\n'.encode()
-    content = begin + data + b"\r\n--bound--\r\n"
+def _form(path: str, name: str, data: bytes, **fields: str) -> tuple[bytes, bytes]:
+    begin = '--bound\r\nContent-Disposition: form-data; name="'
+    texts = "".join(f'{begin}{field}"\r\n\r\n{text}\r\n' for field, text in fields.items())
+    content = f'{texts}{begin}{name}"; filename="a.png"\r\n\r\n'.encode() + data + b"\r\n--bound--\r\n"
     return _head(path, "multipart/form-data; boundary=bound", content), content
 
 
 def _head(path: str, kind: str, content: bytes) -> bytes:
     lines = (f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}", f"Content-Length: {len(content)}", "", "")
     return "\r\n".join(lines).encode()
+
+
+@cache
+def _sound() -> bytes:
+    """Somebody who reads aloud, 38 s: a recording that the built-in recogniser's package brings along."""
+    package: Any = import_module("moonshine_voice")
+    return (Path(package.get_assets_path()) / "two_cities.wav").read_bytes()
 
 
 def _picture() -> bytes:

@@ -109,6 +109,12 @@ def envelope(error: ApiError, family: ErrorFamily = "openai", request_id: str | 
     return body
 
 
+def renamed(error: ApiError, fields: Mapping[str, str]) -> ApiError:
+    """The error with its field as the caller's route names it."""
+    error.param = fields.get(error.param or "", error.param)
+    return error
+
+
 def from_exception(error: BaseException) -> ApiError:
     """The HTTP face of anything raised while a request was answered; what is not known becomes a plain 500."""
     match error:

@@ -1,7 +1,7 @@
 """An example of every route, as `/docs` shows it: what is sent and what comes back.
 
-The tests send each of them to a running server and compare what it answers. `PICTURE` is a whole PNG, so that "Try it
-out" works as it stands.
+The tests send each of them to a running server and compare what it answers. The objects that they show stand in
+openapi_objects.py.
 """
 
 from __future__ import annotations
@@ -10,14 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-PICTURE: Final = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAHklEQVR42mPQ8LtCEmIY5Bquq2lgRaMa6KthiKYlAPCG"
-    "QNC8pAYqAAAAAElFTkSuQmCC"
+from deployments.ingress.openapi_objects import (
+    AT,
+    BACKUP,
+    CHAT_MODEL,
+    CONSENT,
+    JOB,
+    MADE,
+    MODEL,
+    OMNI_MODEL,
+    PICTURE,
+    RECORD,
+    RESPONSE,
+    UUID,
+    VOICE,
 )
-"""A red square on blue, 16x16."""
-_AT: Final = 1795566770
-_UUID: Final = "e98616b7-924b-484c-82ce-10dca81c28c3"
-_B64: Final = "iVBORw0KGgoAAAANSUhEUgAA…"
 
 
 @dataclass(frozen=True)
@@ -33,25 +40,6 @@ class Example:
     media_type: str | None = "application/json"
 
 
-_MODEL: Final = {
-    "id": "image-gen", "object": "model", "created": 1760000000, "owned_by": "atelier", "kind": "image",
-    "state": "cold", "checkpoint": "builtin:image",
-    "capabilities": ["image.generate", "image.edit", "image.mask", "image.variation"],
-    "limits": {
-        "max_n": 10, "min_side": 64, "max_side": 2048, "side_multiple": 16, "max_pixels": 4194304,
-        "default_size": "64x64", "max_images": 1, "loras": [],
-    },
-    "licence": "Apache-2.0",
-}  # fmt: skip
-_CHAT_MODEL: Final = {
-    **_MODEL, "id": "vlm-fast", "kind": "vlm", "checkpoint": "builtin:vlm",
-    "capabilities": ["chat", "chat.vision", "caption"], "limits": {"max_images": 16},
-}  # fmt: skip
-_OMNI_MODEL: Final = {
-    **_CHAT_MODEL, "id": "atelier", "kind": "omni",
-    "capabilities": ["chat", "chat.vision", "image.generate", "image.edit", "speech"],
-    "parts": {"chat": "vlm-fast", "image": "image-gen", "voice": "voice"},
-}  # fmt: skip
 _QUESTION: Final = {
     "model": "vlm-fast",
     "messages": [
@@ -67,86 +55,27 @@ _QUESTION: Final = {
         }
     ],
 }
-_RECORD: Final = {
-    "project_id": "default", "id": _UUID, "r2_key": f"AI/SEARCH/default/images/{_UUID}.png",
-    "original_filename": "square.png", "content_type": "image/png", "size_bytes": 87, "width": 16, "height": 16,
-    "created_at": "2026-11-25T00:32:56.277Z", "dominant_color": "#2a3fd4",
-    "sha256": "6f1ed002ab5595859014ebf0951522d9a5f2fcb2c4c3a1f5c2a7c3b2d1e0f9a8",
-}  # fmt: skip
-_MADE: Final = {
-    "created": _AT,
-    "data": [{"revised_prompt": "a big red circle on a blue background", "seed": 7, "b64_json": _B64}],
-    "background": "opaque", "output_format": "png", "quality": "medium", "size": "64x64", "model": "image-gen",
-    "usage": {
-        "input_tokens": 0, "output_tokens": 0, "total_tokens": 0,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0}, "latency": 0.325, "seed": 7,
-    },
-}  # fmt: skip
-_JOB: Final = {
-    "id": _UUID, "object": "job", "state": "running", "progress": 0.25, "step": 3, "steps": 12, "model": "image-gen",
-    "created": _AT, "result": {**_MADE},
-}  # fmt: skip
 _PROMPT: Final = {"prompt": "a big red circle on a blue background", "seed": 7}
 _PNG: Final = Example(sent=_PROMPT, media_type="image/png")
 _IMAGES: Final = {
-    "GET": Example({"images": [_RECORD], "has_more": False, "next": None}),
-    "POST": Example(_RECORD, files={"file": "square.png"}),
+    "GET": Example({"images": [RECORD], "has_more": False, "next": None}),
+    "POST": Example(RECORD, files={"file": "square.png"}),
 }
-_SEARCH: Final = Example(
-    {"results": [{**_RECORD, "score": 0.4456}]}, sent={"query": "a red square on blue", "limit": 3}
-)
+_SEARCH: Final = Example({"results": [{**RECORD, "score": 0.4456}]}, sent={"query": "a red square on blue", "limit": 3})
 _NOTHING: Final = Example(media_type=None)
 _BYTES: Final = Example(media_type="image/*")
 _THUMBNAIL: Final = Example(media_type="image/webp")
-_BACKUP: Final = {
-    "key": "image_search.db.versions/20261125T080000Z-2cd081f8.db",
-    "sha256": "d2a84f4b8b650937ec8f73cd8be2c74add5a911ba64df27458ed8229da804a26", "size": 118784, "schema": 2,
-    "rows": {
-        "projects": 2, "images": 12, "counters": 1, "embedders": 1, "embedding_failures": 0, "vectors": 12,
-        "graphs": 0, "tombstones": 0,
-    },
-    "created_at": "2026-11-25T08:00:00Z", "asked": False,
-}  # fmt: skip
-_CONSENT: Final = {
-    "id": "cons_00064434b91edb8b2bd9d0f0f5b64b4c0d3", "object": "audio.voice_consent", "name": "Ann agrees",
-    "language": "en-US", "created_at": _AT,
-}  # fmt: skip
-_VOICE: Final = {
-    "id": "voice_00064434b92bf0e5d2b3b4b1c64a7be01c9", "object": "audio.voice", "name": "Ann", "created_at": _AT,
-    "type": "audio_sample", "consent": _CONSENT["id"],
-}  # fmt: skip
 
-_RESPONSE: Final = {
-    "id": "resp_054b02a76de34b3b8052c9f15a56e7e1", "object": "response", "created_at": _AT, "completed_at": _AT,
-    "status": "completed", "background": False, "error": None, "incomplete_details": None, "instructions": None,
-    "max_output_tokens": None, "max_tool_calls": None, "metadata": {}, "model": "vlm-fast",
-    "output": [
-        {
-            "id": "msg_87313aa9ab954604b3d7b6be2aadd6f0", "type": "message", "status": "completed", "role": "assistant",
-            "content": [{"type": "output_text", "text": "Red", "annotations": [], "logprobs": []}],
-        }
-    ],
-    "parallel_tool_calls": True, "previous_response_id": None, "presence_penalty": 0, "frequency_penalty": 0,
-    "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None}, "safety_identifier": None,
-    "service_tier": "default", "store": True, "temperature": 0.0,
-    "text": {"format": {"type": "text"}, "verbosity": "medium"}, "tool_choice": "auto", "tools": [], "top_logprobs": 0,
-    "top_p": 1.0, "truncation": "disabled", "user": None,
-    "usage": {
-        "input_tokens": 32,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "image_tokens": 16},
-        "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 34,
-    },
-}  # fmt: skip
 _ASKED: Final = {"type": "input_text", "text": "What colour is the square?"}
 PATHS: Final = {
-    "alias": "vlm-fast", "consent_id": _CONSENT["id"], "fid": "87313aa9ab954604b3d7b6be2aadd6f0.png",
-    "image_id": _UUID, "job_id": _UUID, "key": f"images/generated/{_UUID}.png", "name": "image-gen",
-    "project_id": "holiday-2026", "response_id": _RESPONSE["id"], "voice_id": _VOICE["id"],
+    "alias": "vlm-fast", "consent_id": CONSENT["id"], "fid": "87313aa9ab954604b3d7b6be2aadd6f0.png",
+    "image_id": UUID, "job_id": UUID, "key": f"images/generated/{UUID}.png", "name": "image-gen",
+    "project_id": "holiday-2026", "response_id": RESPONSE["id"], "voice_id": VOICE["id"],
 }  # fmt: skip
 """What stands in the paths of routes, by the name of the parameter."""
 
 EXAMPLES: Final[dict[str, dict[str, Example]]] = {
-    "/healthz": {"GET": Example({"status": "ok", "timestamp": _AT})},
+    "/healthz": {"GET": Example({"status": "ok", "timestamp": AT})},
     "/metrics": {"GET": Example(media_type="text/plain")},
     "/readyz": {
         "GET": Example(
@@ -189,7 +118,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
             {
                 "requests": [
                     {
-                        "id": _UUID, "at": 1795566770.251, "method": "POST", "path": "/v1/images/generations",
+                        "id": UUID, "at": 1795566770.251, "method": "POST", "path": "/v1/images/generations",
                         "status": 200, "seconds": 0.331, "model": "image-gen",
                     }
                 ]
@@ -198,12 +127,12 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     },
     "/v1/system/load/{alias}": {"POST": Example({"status": "ready", "alias": "vlm-fast", "seconds": 2.9})},
     "/v1/system/evict/{alias}": {"POST": Example({"status": "evicted", "alias": "vlm-fast"})},
-    "/v1/models": {"GET": Example({"object": "list", "data": [_OMNI_MODEL, _CHAT_MODEL, _MODEL]})},
-    "/v1/models/{name}": {"GET": Example(_MODEL)},
+    "/v1/models": {"GET": Example({"object": "list", "data": [OMNI_MODEL, CHAT_MODEL, MODEL]})},
+    "/v1/models/{name}": {"GET": Example(MODEL)},
     "/v1/chat/completions": {
         "POST": Example(
             {
-                "id": "chatcmpl-054b02a76de34b3b8052c9f15a56e7e1", "object": "chat.completion", "created": _AT,
+                "id": "chatcmpl-054b02a76de34b3b8052c9f15a56e7e1", "object": "chat.completion", "created": AT,
                 "model": "vlm-fast",
                 "choices": [
                     {
@@ -233,7 +162,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/v1/messages": {
         "POST": Example(
             {
-                "id": f"msg_{_UUID}", "type": "message", "role": "assistant", "model": "vlm-fast",
+                "id": f"msg_{UUID}", "type": "message", "role": "assistant", "model": "vlm-fast",
                 "content": [{"type": "text", "text": "Red"}], "stop_reason": "end_turn", "stop_sequence": None,
                 "usage": {
                     "input_tokens": 32, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
@@ -257,7 +186,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/v1/vision/tasks": {"GET": Example({"tasks": [{"id": "caption", "description": "one short sentence"}]})},
     "/v1/responses": {
         "POST": Example(
-            _RESPONSE,
+            RESPONSE,
             sent={
                 "model": "vlm-fast",
                 "input": [{"role": "user", "content": [_ASKED, {"type": "input_image", "image_url": PICTURE}]}],
@@ -265,10 +194,10 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         )
     },
     "/v1/responses/{response_id}": {
-        "GET": Example(_RESPONSE),
-        "DELETE": Example({"id": _RESPONSE["id"], "object": "response", "deleted": True}),
+        "GET": Example(RESPONSE),
+        "DELETE": Example({"id": RESPONSE["id"], "object": "response", "deleted": True}),
     },
-    "/v1/responses/{response_id}/cancel": {"POST": Example(_RESPONSE)},
+    "/v1/responses/{response_id}/cancel": {"POST": Example(RESPONSE)},
     "/v1/responses/{response_id}/input_items": {
         "GET": Example(
             {
@@ -282,7 +211,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/v1/vision/analyze": {
         "POST": Example(
             {
-                "task": "objects", "result": "Big red square", "created": _AT, "model": "vlm-fast",
+                "task": "objects", "result": "Big red square", "created": AT, "model": "vlm-fast",
                 "usage": {"latency": 0.037, "prompt_used": "List the objects in this image, one per line."},
                 "objects": ["Big red square"],
             },
@@ -312,11 +241,11 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         )
     },
     "/api/admin/reset-cache": {"POST": Example({"message": "Redis cache cleared"})},
-    "/v1/images/generations": {"POST": Example(_MADE, sent=_PROMPT)},
-    "/v1/images/edits": {"POST": Example(_MADE, sent={"prompt": "make the square yellow", "image": PICTURE})},
-    "/v1/images/variations": {"POST": Example(_MADE, sent={"image": PICTURE, "strength": 0.6})},
+    "/v1/images/generations": {"POST": Example(MADE, sent=_PROMPT)},
+    "/v1/images/edits": {"POST": Example(MADE, sent={"prompt": "make the square yellow", "image": PICTURE})},
+    "/v1/images/variations": {"POST": Example(MADE, sent={"image": PICTURE, "strength": 0.6})},
     "/v1/images/generate": {"POST": _PNG},
-    "/v1/r2/images/generate": {"POST": Example({"key": f"images/generated/{_UUID}.png"}, sent=_PROMPT)},
+    "/v1/r2/images/generate": {"POST": Example({"key": f"images/generated/{UUID}.png"}, sent=_PROMPT)},
     "/process": {
         "POST": Example(
             {
@@ -328,7 +257,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         )
     },
     "/process/raw": {"POST": _PNG},
-    "/v1/jobs/{job_id}": {"GET": Example(_JOB), "DELETE": Example({**_JOB, "state": "cancelled"})},
+    "/v1/jobs/{job_id}": {"GET": Example(JOB), "DELETE": Example({**JOB, "state": "cancelled"})},
     "/v1/jobs/{job_id}/events": {"GET": Example(media_type="text/event-stream")},
     "/upload": {
         "POST": Example({"url": "/i/87313aa9ab954604b3d7b6be2aadd6f0.png"}, files={"file": "square.png"})
@@ -348,8 +277,8 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     "/v1/projects/{project_id}/images": _IMAGES,
     "/v1/images/search": {"POST": _SEARCH},
     "/v1/projects/{project_id}/images/search": {"POST": _SEARCH},
-    "/v1/images/{image_id}": {"GET": Example(_RECORD), "DELETE": _NOTHING},
-    "/v1/projects/{project_id}/images/{image_id}": {"GET": Example(_RECORD), "DELETE": _NOTHING},
+    "/v1/images/{image_id}": {"GET": Example(RECORD), "DELETE": _NOTHING},
+    "/v1/projects/{project_id}/images/{image_id}": {"GET": Example(RECORD), "DELETE": _NOTHING},
     "/v1/images/{image_id}/thumbnail": {"GET": _THUMBNAIL},
     "/v1/projects/{project_id}/images/{image_id}/thumbnail": {"GET": _THUMBNAIL},
     "/v1/images/{image_id}/file": {"GET": _NOTHING},
@@ -366,15 +295,15 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
             sent={"delete": False},
         )
     },
-    "/api/admin/search/backup": {"POST": Example(_BACKUP)},
-    "/api/admin/search/backups": {"GET": Example({"backups": [_BACKUP]})},
-    "/api/admin/search/restore": {"POST": Example(_BACKUP, sent={})},
+    "/api/admin/search/backup": {"POST": Example(BACKUP)},
+    "/api/admin/search/backups": {"GET": Example({"backups": [BACKUP]})},
+    "/api/admin/search/restore": {"POST": Example(BACKUP, sent={})},
     "/v1/voice/generate": {
         "POST": Example(sent={"text": "Good morning, and welcome.", "voice": "nova"}, media_type="audio/mpeg")
     },
     "/v1/r2/voice/generate": {
         "POST": Example(
-            {"key": f"AI/VOICE/voice/generated/{_UUID}.mp3"},
+            {"key": f"AI/VOICE/voice/generated/{UUID}.mp3"},
             sent={"text": "Good morning, and welcome.", "voice": "nova", "key": "AI/VOICE/welcome.mp3"},
         )
     },
@@ -396,29 +325,29 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
     },
     "/v1/audio/voice_consents": {
         "POST": Example(
-            _CONSENT, sent={"name": "Ann agrees", "language": "en-US"}, files={"recording": "ann-agrees.wav"}
+            CONSENT, sent={"name": "Ann agrees", "language": "en-US"}, files={"recording": "ann-agrees.wav"}
         ),
         "GET": Example(
             {
-                "object": "list", "data": [_CONSENT], "has_more": False, "first_id": _CONSENT["id"],
-                "last_id": _CONSENT["id"],
+                "object": "list", "data": [CONSENT], "has_more": False, "first_id": CONSENT["id"],
+                "last_id": CONSENT["id"],
             }
         ),
     },
     "/v1/audio/voice_consents/{consent_id}": {
-        "GET": Example(_CONSENT),
-        "POST": Example(_CONSENT, sent={"name": "Ann agreed"}),
-        "DELETE": Example({"id": _CONSENT["id"], "deleted": True, "object": "audio.voice_consent"}),
+        "GET": Example(CONSENT),
+        "POST": Example(CONSENT, sent={"name": "Ann agreed"}),
+        "DELETE": Example({"id": CONSENT["id"], "deleted": True, "object": "audio.voice_consent"}),
     },
     "/v1/audio/voices": {
         "POST": Example(
-            _VOICE, sent={"name": "Ann", "consent": _CONSENT["id"]}, files={"audio_sample": "ann.wav"}
+            VOICE, sent={"name": "Ann", "consent": CONSENT["id"]}, files={"audio_sample": "ann.wav"}
         ),
-        "GET": Example({"object": "list", "data": [_VOICE], "voices": [{"id": _VOICE["id"], "name": "Ann"}]}),
+        "GET": Example({"object": "list", "data": [VOICE], "voices": [{"id": VOICE["id"], "name": "Ann"}]}),
     },
     "/v1/audio/voices/{voice_id}": {
-        "GET": Example(_VOICE),
-        "DELETE": Example({"id": _VOICE["id"], "deleted": True, "object": "audio.voice.deleted"}),
+        "GET": Example(VOICE),
+        "DELETE": Example({"id": VOICE["id"], "deleted": True, "object": "audio.voice.deleted"}),
     },
 }  # fmt: skip
 ERROR: Final = {

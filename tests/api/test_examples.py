@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.ingress.openapi_examples import EXAMPLES, PICTURE, Example
+from deployments.ingress.openapi_examples import EXAMPLES, Example
+from deployments.ingress.openapi_objects import PICTURE
 from tests.api.test_voice import recording
 
 ROUTES = [(method, path, example) for path, methods in EXAMPLES.items() for method, example in methods.items()]

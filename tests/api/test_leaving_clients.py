@@ -39,7 +39,10 @@ def test_every_way_to_leave_at_every_moment_leaves_nothing_behind(server: Server
 
 def test_two_hundred_that_leave_at_once_leave_nothing_behind(server: Server) -> None:
     with ThreadPoolExecutor(200) as pool:
-        ways = [Leaving(ROUTES[i % 4], "before an answer", ENDS[i % 2], is_apart=i % 3 > 0) for i in range(200)]
+        ways = [
+            Leaving(ROUTES[i % len(ROUTES)], "before an answer", ENDS[i // len(ROUTES) % 2], is_apart=i % 3 > 0)
+            for i in range(200)
+        ]
         list(pool.map(lambda way: way.run(server.url), ways))
     rests(server)
 

@@ -1,4 +1,4 @@
-"""Trains what decides which tool a message calls for: `python -m training.calls`, 20 minutes on one core."""
+"""Trains what decides which tool a message calls for: `python -m training.calls` (docs/training.md)."""
 
 from __future__ import annotations
 

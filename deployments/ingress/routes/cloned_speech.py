@@ -10,14 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from deployments.ingress.dependencies import Atelier, AtelierDep
-from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.errors import ApiError, invalid, renamed
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.schemas.speech import GeneratedVoice, StoredVoiceLine
 from deployments.ingress.services.object_keys import voice_key
 from deployments.ingress.services.retention import SPOKEN
 from deployments.ingress.services.server_tools import MARK
-from deployments.ingress.services.speakers import renamed
 from models.speech.audio import MAX_BYTES
 from models.speech.audio_writing import MEDIA_TYPES, AudioFormat
 from models.tasks import SpeechJob

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from deployments.executors import COMPUTING
 from deployments.ingress.calls.kinds import ChatCalls
 from deployments.ingress.dependencies import AtelierDep
-from deployments.ingress.errors import invalid
+from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.openapi import accepts, query
 from deployments.ingress.policy import policy
@@ -67,9 +68,7 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
     )
     plan = await plan_drawing(params, request, conversation, settings, atelier.models, atelier.jobs)
     job = await job_of(params, conversation, draws=plan is not None)
-    pieces = in_terms_of_responses(
-        _pieces(params, atelier.models.chats(alias), job, conversation, plan), plan.fields if plan is not None else {}
-    )
+    pieces = in_terms_of_responses(_pieces(params, atelier.models.chats(alias), job, conversation, plan))
     head = head_of(params)
     kept = await COMPUTING.run(stored_input, params, items) if params.store else None
     writer = ResponseWriter(head, plan.looks if plan is not None else None)
@@ -123,8 +122,20 @@ async def retrieve(request: Request, atelier: AtelierDep, response_id: str) -> R
 
 @router.delete("/{response_id}", summary="Forget a response")
 async def delete(request: Request, atelier: AtelierDep, response_id: str) -> dict[str, Any]:
-    """Forget a response with its items; requests can go on neither from it nor from those after it."""
-    await atelier.stored_responses.delete(caller_of(request), response_id)
+    """Forget a response with its items; requests can go on neither from it nor from those after it.
+
+    One that is streamed now is stopped, and never kept.
+    """
+    caller = caller_of(request)
+    run = atelier.response_runs.find(caller, response_id)
+    if run is not None:
+        run.stored_input = None
+        await atelier.response_runs.stop(run)
+    try:
+        await atelier.stored_responses.delete(caller, response_id)
+    except ApiError as error:
+        if run is None or error.status != HTTPStatus.NOT_FOUND:
+            raise
     return {"id": response_id, "object": "response", "deleted": True}
 
 
@@ -136,8 +147,7 @@ async def cancel(request: Request, atelier: AtelierDep, response_id: str) -> Res
     run = atelier.response_runs.find(caller, response_id)
     if run is None:
         return _json(_text_of(await atelier.stored_responses.find(caller, response_id)))
-    run.cancelled.set()
-    await run.ended.wait()
+    await atelier.response_runs.stop(run)
     return _json(await run.writer.whole().text())
 
 

@@ -13,13 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.ingress.dependencies import AtelierDep
-from deployments.ingress.errors import ApiError, envelope, from_exception
+from deployments.ingress.errors import ApiError, envelope, from_exception, renamed
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.responses.sse import ByteStream, EventStream, StartedStream, started
 from deployments.ingress.schemas.speech import Speech
 from deployments.ingress.services.server_tools import MARK
-from deployments.ingress.services.speakers import renamed
 from deployments.voice import SpeechChunk
 from models.speech.audio_writing import MEDIA_TYPES
 from models.tasks import SpeechJob

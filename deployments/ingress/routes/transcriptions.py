@@ -13,12 +13,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.executors import DECODING
 from deployments.ingress.dependencies import Atelier, AtelierDep
-from deployments.ingress.errors import ApiError, envelope, from_exception
+from deployments.ingress.errors import ApiError, envelope, from_exception, renamed
 from deployments.ingress.openapi import accepts
 from deployments.ingress.requests import body
 from deployments.ingress.responses.sse import EventStream, StartedStream, started
 from deployments.ingress.schemas.transcriptions import Transcription, Translation
-from deployments.ingress.services.speakers import renamed
 from deployments.ingress.services.transcripts import duration, gathered, spaced, srt, verbose, vtt
 from models.tasks import TranscriptionJob, TranscriptPiece
 from models.transcription.recording import MAX_BYTES, check_recording

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from deployments.imaging import Output
 from deployments.ingress.calls.model_calls import ModelCalls
-from deployments.ingress.errors import ApiError, from_exception, invalid
+from deployments.ingress.errors import ApiError, from_exception, invalid, renamed
 from deployments.ingress.requests.pictures import read_bytes, read_picture
 from deployments.ingress.schemas.images import MAX_PROMPT
 from deployments.ingress.schemas.responses import (
@@ -26,7 +26,6 @@ from deployments.ingress.schemas.responses import (
 from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.response_conversation import Conversation
 from deployments.ingress.services.server_tools import EDIT, GENERATE, Drawing, EditImage, GenerateImage, Mask
-from deployments.ingress.services.speakers import renamed
 from deployments.ingress.services.tool_loop import LoopEvent, Made, ServerTool, ToolBegun, ToolProgress
 from models.errors import InvalidInput, ModelError
 from models.tasks import ChatDelta, Tool, ToolCall, Usage
@@ -143,7 +142,7 @@ async def _in_terms(
             async for event in events:
                 yield event
     except (ApiError, ModelError) as error:
-        raise renamed(from_exception(error), dict(fields)) from error
+        raise renamed(from_exception(error), fields) from error
 
 
 def _to_change(drawing: Drawing, count: int) -> list[bytes]:

@@ -7,20 +7,19 @@ before its last event is sent: who has read that can go on from it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from deployments.ingress.calls.kinds import ChatCalls
-from deployments.ingress.errors import ApiError, from_exception
+from deployments.ingress.errors import ApiError, from_exception, renamed
 from deployments.ingress.middleware.access import Caller
 from deployments.ingress.responses.picture_json import PictureJson
 from deployments.ingress.responses.sse import StartedStream
 from deployments.ingress.services.jobs import unless_set
 from deployments.ingress.services.response_jobs import FIELDS
 from deployments.ingress.services.response_writer import ResponseWriter
-from deployments.ingress.services.speakers import renamed
 from deployments.ingress.services.stored_responses import StoredResponses
 from deployments.ingress.services.tool_loop import Ask, LoopEvent
 from models.errors import ModelError
@@ -28,6 +27,9 @@ from models.tasks import CallDelta, ChatDelta, ChatJob
 from stores.responses import StoredItem, StoredResponse
 
 T = TypeVar("T")
+
+_PATIENCE_SECONDS: Final = 10.0
+"""For the end of a response that was stopped: one whose client does not read ends when that reads again, or leaves."""
 
 
 @dataclass
@@ -58,6 +60,13 @@ class ResponseRuns:
         """The caller's own of this id, or any for an admin, while it is made."""
         run = self._running.get(response_id)
         return run if run is not None and caller.may_use(run.owner) else None
+
+    async def stop(self, run: ResponseRun) -> None:
+        """Have it end as cancelled, unless it is ending by itself, and return once it has, or soon."""
+        run.cancelled.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await run.ended.wait()
 
     async def whole(self, run: ResponseRun, pieces: AsyncGenerator[LoopEvent, None]) -> PictureJson:
         """The response, once its last piece has come. Raises what the pieces raise."""
@@ -107,14 +116,14 @@ async def until_cancelled(run: ResponseRun, pieces: AsyncGenerator[T, None]) -> 
                 yield await unless_set(run.cancelled, lambda: anext(pieces), _cancelled)
 
 
-async def in_terms_of_responses(pieces: AsyncGenerator[T, None], fields: Mapping[str, str]) -> AsyncGenerator[T, None]:
-    """The pieces; errors name the fields of this API, not those of chats, and others as `fields` say."""
+async def in_terms_of_responses(pieces: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The pieces; errors name the fields of this API, not those of chats."""
     try:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
     except (ApiError, ModelError) as error:
-        raise renamed(from_exception(error), {**fields, **FIELDS}) from error
+        raise renamed(from_exception(error), FIELDS) from error
 
 
 def at_once(chats: ChatCalls) -> Ask:

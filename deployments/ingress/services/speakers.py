@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from deployments.executors import FILES
 from deployments.ingress.calls.model_calls import ModelCalls
-from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.errors import invalid
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.schemas.speech import STOCK_VOICES
 from models.catalog import engine_class
@@ -90,12 +90,6 @@ class Speakers:
 def may_use(request: Request, thing: StoredVoice | Consent) -> bool:
     """Whether a stored voice or consent is the caller's: their own, an admin's, or one from before there were keys."""
     return caller_of(request).may_use(thing.owner)
-
-
-def renamed(error: ApiError, fields: dict[str, str]) -> ApiError:
-    """The error with its field as the caller's route names it."""
-    error.param = fields.get(error.param or "", error.param)
-    return error
 
 
 def _speech_engine(entry: ModelEntry) -> type[SpeechEngine[Any]]:

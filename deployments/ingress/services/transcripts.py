@@ -6,6 +6,7 @@ import unicodedata
 import zlib
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Final, Literal
 
 from models.tasks import TranscriptPiece, TranscriptSegment
@@ -86,7 +87,8 @@ def srt(transcript: Transcript) -> str:
 def vtt(transcript: Transcript) -> str:
     """WebVTT subtitles."""
     cues = (
-        f"{_clock(each.start, '.')} --> {_clock(each.end, '.')}\n{_cue(each.text)}\n\n" for each in transcript.segments
+        f"{_clock(each.start, '.')} --> {_clock(each.end, '.')}\n{escape(each.text, quote=False)}\n\n"
+        for each in transcript.segments
     )
     return "WEBVTT\n\n" + "".join(cues)
 

@@ -18,7 +18,7 @@ from models.audio import resample
 from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError
 from models.mlx_internals import use_speaker
-from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
+from models.mlx_weights import is_of_mlx_audio, parameter_bytes, prepare_mlx, set_dtype
 from models.speech.cloning import CloningEngine
 from models.speech.qwen3_tts import MODEL_TYPE, SAMPLING, not_a_base
 from models.speech.speaker import change_voice
@@ -58,11 +58,7 @@ class MlxSpeechEngine(CloningEngine[Reference]):
         kind = config.get("model_type")
         if kind == MODEL_TYPE:
             return not_a_base(config)
-        try:
-            from mlx_audio.registry import classify_model, model_type_from_config
-        except ImportError:
-            return None  # loading says so
-        if classify_model(model_type_from_config(config) or "") == "tts":
+        if is_of_mlx_audio(config, "tts"):
             return None
         return f"is a {kind} model, which mlx-audio does not speak with"
 

@@ -19,14 +19,12 @@ from models import checkpoints, devices
 from models.audio import resample
 from models.engine import Options
 from models.errors import Cancelled, CheckpointError
-from models.generation import keep_only_token_ids
+from models.generation import keep_only_token_ids, seeded
 from models.speech.cloning import CloningEngine, CloningOptions
 from models.speech.speaker import change_voice
 from models.tasks import Audio, SpeechJob
 
 if TYPE_CHECKING:
-    import torch
-
     from models.entry import ModelEntry
 
 _MODEL_TYPE: Final = "pocket_tts"
@@ -149,7 +147,7 @@ class PocketTtsEngine(CloningEngine[ClonePrompt]):
 
         inputs = self._prompt(text).to(self._model.device)
         seconds = min(inputs["input_ids"].shape[1] / 3 + 2, _LONGEST_PIECE)  # Pocket TTS' own measure
-        with torch.inference_mode(), self._chance(), self._asking(is_cancelled):
+        with torch.inference_mode(), seeded(self._model, _SEED), self._asking(is_cancelled):
             made = self._model.generate(
                 **inputs,
                 past_key_values=copy.deepcopy(speaker.cache),  # it grows
@@ -168,16 +166,6 @@ class PocketTtsEngine(CloningEngine[ClonePrompt]):
         return self._processor.apply_chat_template(
             conversation, tokenize=True, return_dict=True, return_tensors="pt", sanitize_control_tokens=True
         )
-
-    @contextmanager
-    def _chance(self) -> Iterator[None]:
-        """The global generators from a fixed seed, and afterwards as they were: `generate` takes no other."""
-        import torch
-
-        device: torch.device = self._model.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(_SEED)
-            yield
 
     @contextmanager
     def _asking(self, is_cancelled: Callable[[], bool]) -> Iterator[None]:

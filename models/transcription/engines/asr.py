@@ -24,6 +24,7 @@ import numpy as np
 from models import checkpoints, devices
 from models.audio import resample
 from models.errors import Cancelled, CheckpointError
+from models.generation import seeded
 from models.tasks import Audio, TimedWord, TranscriptionJob, TranscriptSegment
 from models.transcription.engine import Abilities, Heard, IsCancelled, TranscriptionEngine
 from models.transcription.languages import NAMES, name_of
@@ -124,7 +125,7 @@ class AsrEngine(TranscriptionEngine):
 
     def _hear(self, samples: np.ndarray, job: TranscriptionJob, is_cancelled: IsCancelled) -> Heard:
         sound = resample(Audio(samples, RATE), self._rate).samples
-        with self._asking(is_cancelled), self._chance():
+        with self._asking(is_cancelled), seeded(self._model, _SEED):
             if self._pipeline is None:
                 text = self._requested(sound, job)
             elif self._is_whisper:
@@ -196,16 +197,6 @@ class AsrEngine(TranscriptionEngine):
         """How many tokens of an answer fit beside the prompt and the four that begin it."""
         read = len(self._prompt(job.prompt)) if job.prompt else 0
         return min(_MOST_TOKENS, int(self._model.config.max_target_positions) - read - 5)
-
-    @contextmanager
-    def _chance(self) -> Iterator[None]:
-        """The global generators from a fixed seed, and afterwards as they were: `generate` takes no other."""
-        import torch
-
-        device: torch.device = self._model.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(_SEED)
-            yield
 
     @contextmanager
     def _asking(self, is_cancelled: IsCancelled) -> Iterator[None]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from models import checkpoints
 from models.errors import CheckpointError
-from models.mlx_weights import parameter_bytes, prepare_mlx, set_dtype
+from models.mlx_weights import is_of_mlx_audio, parameter_bytes, prepare_mlx, set_dtype
 from models.tasks import TimedWord, TranscriptionJob, TranscriptSegment
 from models.transcription.engine import Abilities, Heard, IsCancelled, TranscriptionEngine
 from models.transcription.languages import NAMES, name_of
@@ -37,11 +37,7 @@ class MlxAsrEngine(TranscriptionEngine):
 
     @classmethod
     def _mismatch(cls, config: Mapping[str, Any]) -> str | None:
-        try:
-            from mlx_audio.registry import classify_model, model_type_from_config
-        except ImportError:
-            return None  # loading says so
-        if classify_model(model_type_from_config(config) or "") == "stt":
+        if is_of_mlx_audio(config, "stt"):
             return None
         return f"is a {config.get('model_type')} model, which mlx-audio does not write speech down with"
 

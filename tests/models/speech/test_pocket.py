@@ -15,6 +15,7 @@ import pytest
 from models.catalog import check_checkpoint, check_options
 from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError, InvalidInput
+from models.generation import seeded
 from models.speech.engines.pocket_tts import PocketTtsEngine
 from models.tasks import Audio, SpeechJob
 from tests.checkpoints import write_pocket_tts
@@ -94,7 +95,7 @@ def test_what_is_prepared_once_says_what_the_whole_prompt_would_say(engine: Pock
         return_tensors="pt",
         processor_kwargs={"sampling_rate": recording.rate},
     )
-    with torch.inference_mode(), engine._chance():
+    with torch.inference_mode(), seeded(engine._model, 0):
         made = engine._model.generate(**inputs, do_sample=True, temperature=0.7, return_dict_in_generate=True)
     whole = engine._processor.decode(made.audio_latents[0]).numpy()
     heard = engine._encode_speaker(recording, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -47,17 +46,3 @@ def silence(seconds: float) -> Audio:
 
 def noise(seconds: float, level: float = 0.05) -> Audio:
     return Audio(np.random.default_rng(0).normal(0, level, round(seconds * RATE)).astype(np.float32), RATE)
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"[a-z']+", text.lower())
-
-
-def word_error_rate(said: list[str], heard: list[str]) -> float:
-    """The least number of words to change, add or leave out, for each word that was said."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(said, 1):
-        before, row = row, [i]
-        for j, other in enumerate(heard, 1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (word != other)))
-    return row[-1] / len(said)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.transcription import error_rate, words
 from models.audio import join
 from models.catalog import check_checkpoint, create_engine
 from models.entry import ModelEntry
@@ -16,7 +17,7 @@ from models.errors import Cancelled, CheckpointError, InvalidInput
 from models.tasks import Audio, TranscriptionJob, TranscriptPiece, TranscriptSegment
 from models.transcription.engines.moonshine import MoonshineEngine
 from tests.models.sounds import encoded, sine
-from tests.models.transcription.said import SENTENCES, noise, said, silence, word_error_rate, words
+from tests.models.transcription.said import SENTENCES, noise, said, silence
 
 pytest.importorskip("moonshine_voice", reason="there are wheels for Linux, and for macOS 15 on Apple silicon")
 
@@ -42,7 +43,7 @@ def segments(pieces: list[TranscriptPiece]) -> list[TranscriptSegment]:
 def test_most_of_what_the_built_in_voice_says_is_written_down(engine: MoonshineEngine) -> None:
     text = " ".join(SENTENCES)
     found = " ".join(segment.text for segment in segments(heard(engine, said(text))))
-    assert word_error_rate(words(text), words(found)) < 0.45, found
+    assert error_rate(words(text), words(found)) < 0.45, found
     assert found[0].isupper()
 
 

@@ -13,6 +13,7 @@ import pytest
 from ray import serve
 
 import settings as configuration
+from bench.transcription import words
 from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.dependencies import Atelier
@@ -22,7 +23,7 @@ from models.audio import join
 from models.transcription.recording import MAX_BYTES
 from tests.deployments.apps import client, fault
 from tests.models.sounds import encoded
-from tests.models.transcription.said import said, silence, words
+from tests.models.transcription.said import said, silence
 
 pytest.importorskip("moonshine_voice", reason="there are wheels for Linux, and for macOS 15 on Apple silicon")
 

@@ -83,6 +83,22 @@ async def test_a_response_is_cancelled_by_its_id_and_not_kept(http: httpx.AsyncC
     assert (await http.post(f"/v1/responses/{name}/cancel")).status_code == 404
 
 
+async def test_a_response_that_is_deleted_while_it_is_made_ends_and_is_not_kept(
+    http: httpx.AsyncClient, stage: Stage
+) -> None:
+    stage.plays.append([ChatDelta("He"), HOLD, END])
+    async with http.stream("POST", "/v1/responses", json={"model": "chat", "input": "Hi", "stream": True}) as answer:
+        chunks = answer.aiter_text()
+        text = await anext(chunks)
+        name = text.partition('"id": "')[2].partition('"')[0]
+        deleted = await http.delete(f"/v1/responses/{name}")
+        events = read(text + "".join([chunk async for chunk in chunks]))
+    assert deleted.json() == {"id": name, "object": "response", "deleted": True}
+    assert events[-1]["response"]["status"] == "cancelled"
+    assert (await http.get(f"/v1/responses/{name}")).status_code == 404
+    assert (await http.delete(f"/v1/responses/{name}")).status_code == 404
+
+
 async def test_a_client_that_leaves_takes_the_work_with_it(http: httpx.AsyncClient, stage: Stage) -> None:
     stage.plays.append([ChatDelta("He"), HOLD, END])
     async with http.stream("POST", "/v1/responses", json={"model": "chat", "input": "Hi", "stream": True}) as answer:

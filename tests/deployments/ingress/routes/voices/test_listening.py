@@ -9,6 +9,7 @@ import pytest
 from ray import serve
 
 import settings as configuration
+from bench.transcription import words
 from deployments.ingress.app import create_app
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.dependencies import Atelier
@@ -17,7 +18,7 @@ from deployments.transcription import Transcription
 from stores.voices import StoredVoice, Voices
 from tests.deployments.ingress.routes.voices.speakers import client, voice
 from tests.models.sounds import encoded, vowels
-from tests.models.transcription.said import said, words
+from tests.models.transcription.said import said
 
 pytest.importorskip("moonshine_voice", reason="there are wheels for Linux, and for macOS 15 on Apple silicon")
 
