@@ -70,7 +70,7 @@ def configuration(checkpoint: Path, folder: Path, *, tiny: bool) -> Path:
             models[alias] |= {"gpus": 0, "memory": int(share * _MEMORY)}
     models |= {"clip": default["clip"], "voice": default["voice"]}
     for alias, entry in models.items():
-        if tiny and alias not in shares:
+        if tiny and alias not in shares and entry["engine"] != "omni":  # which has no weights of its own
             models[alias] = {**entry, "memory": 0}
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(document))

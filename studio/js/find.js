@@ -14,6 +14,7 @@ const imagesOf = (project) => (project === 'default' ? 'v1/images' : `v1/project
 
 export function Find({ isShown }) {
   const [project, setProject] = useDraft('project', 'default');
+  const [typed, setTyped] = useState(null); // the project's name while it is written
   const [projects, setProjects] = useState(['default']);
   const [records, setRecords] = useState([]);
   const [next, setNext] = useState(null);
@@ -30,6 +31,15 @@ export function Find({ isShown }) {
   useHandedOver('find', ({ files }) => { setLike(files[0]); setQuery(''); search({ file: files[0] }); });
   useEffect(() => { if (isShown) { refresh(); readProjects(); } }, [project, isShown]);
 
+  function choose({ target }) {
+    setTyped(null);
+    if (target.checkValidity() && target.value) {
+      setFound(null);
+      setProject(target.value);
+    } else {
+      toast(t('A project’s name has letters, digits, dots, dashes and underscores.'));
+    }
+  }
   async function readProjects() {
     try {
       const { projects: all } = await getJson('v1/projects');
@@ -106,8 +116,8 @@ export function Find({ isShown }) {
   const failed = uploads.filter((each) => each.state === 'failed');
 
   return html`<header class="row apart"><h1>${t('Find')}</h1><div class="row">
-      <label class="unseen" for="project">${t('Project')}</label><input id="project" list="projects" style=${{ width: '12rem' }} value=${project} pattern="[A-Za-z0-9][A-Za-z0-9._\\-]{0,127}"
-        onChange=${(e) => { if (e.target.checkValidity() && e.target.value) { setFound(null); setProject(e.target.value); } else { toast(t('A project’s name has letters, digits, dots, dashes and underscores.')); e.target.value = project; } }} />
+      <label class="unseen" for="project">${t('Project')}</label><input id="project" list="projects" style=${{ width: '12rem' }} value=${typed ?? project} pattern="[A-Za-z0-9][A-Za-z0-9._\\-]{0,127}"
+        onInput=${(e) => setTyped(e.target.value)} onChange=${choose} />
       <datalist id="projects">${projects.map((each) => html`<option value=${each} />`)}</datalist>
       <${Files} accept="image/*" multiple take=${take}>${t('Add pictures')}<//></div></header>
     <form class="sheet" onSubmit=${(e) => { e.preventDefault(); setLike(null); if (query.trim()) search(); else setFound(null); }}>

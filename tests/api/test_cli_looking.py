@@ -133,12 +133,13 @@ def test_a_server_without_transcriptions_is_said_to_have_none(tmp_path: Path) ->
         (["chat", "Hello.", "--temperature", "9"], "temperature"),
         (["listen", "none.mp3"], "SOUND: none.mp3: No such file"),
         (["listen", "text.png"], "not a sound file"),
-        (["listen", "text.png", "--model", "nobody"], "nobody"),
+        (["listen", "a.wav", "--model", "nobody"], "nobody"),
     ],
 )
 def test_a_mistake_is_one_line(shell: Shell, arguments: list[str], said: str) -> None:
     (shell.folder / "text.png").write_text("this is text")
     (shell.folder / "a.png").write_bytes(png())
+    (shell.folder / "a.wav").write_bytes(encoded(sine()))
     errors = shell.run(*arguments, status=2).decode()
     assert errors.startswith("atelier: ")
     assert said in errors
