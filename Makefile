@@ -8,6 +8,8 @@ run: install-deps  ## start the server on HOST and PORT; Ctrl-C ends it
 test: check  ## everything CI runs
 	@command -v curl >/dev/null || deploy/packages.sh curl
 	@command -v redis-server >/dev/null || deploy/packages.sh redis-server
+	@command -v zsh >/dev/null || deploy/packages.sh zsh
+	@command -v fish >/dev/null || deploy/packages.sh fish
 	@command -v promtool >/dev/null || test -e .venv/debian/usr/bin/promtool || deploy/unpack.sh prometheus
 	@test "$$(uname)" != Linux || command -v systemd-analyze >/dev/null || deploy/packages.sh systemd
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium

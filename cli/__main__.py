@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from typing import Any
 
 if sys.argv[1:2] == ["up"]:
     # Asked to stop while still importing: nothing has been started, so there is nothing to end.
@@ -9,6 +10,7 @@ if sys.argv[1:2] == ["up"]:
         signal.signal(each, lambda *_: sys.exit(0))
 
 import typer
+from typer.core import TyperGroup
 
 import cli.search_upkeep  # noqa: F401 - adds its commands to those of cli.search
 from cli.chat import chat
@@ -21,16 +23,36 @@ from cli.keys import app as keys
 from cli.listen import listen
 from cli.logs import logs
 from cli.look import caption, describe
+from cli.outputs import write_stdout
 from cli.pictures import edit, generate
 from cli.pull import pull
 from cli.say import say
 from cli.search import app as search
+from cli.search import told_in_one_line
 from cli.service.commands import app as service
 from cli.service.commands import upgrade
 from cli.status import status
 from cli.up import up
 
-app = typer.Typer(name="atelier", help="Pictures, vision, image search and voices, self-hosted.", no_args_is_help=True)
+
+class Commands(TyperGroup):
+    """All commands. What one does not deal with itself, such as a full disk, is a line and an exit status too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for. Raises `typer.Exit`."""
+        with told_in_one_line():
+            try:
+                return super().invoke(ctx)
+            finally:
+                write_stdout(b"")  # at the end Python would write what is left, and fail with a traceback
+
+
+app = typer.Typer(
+    name="atelier",
+    help="Pictures, vision, image search and voices, self-hosted.",
+    cls=Commands,
+    no_args_is_help=True,
+)
 app.command()(up)
 app.command()(down)
 app.command()(restart)

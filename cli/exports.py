@@ -112,9 +112,12 @@ class Export:
             return
         path.unlink(missing_ok=True)
         draft = path.with_name(f".{path.name}.part")
-        if await self._project.download(record, draft) != record.sha256:
-            raise Refused("other bytes came than were uploaded once", 500)
-        draft.replace(path)
+        try:
+            if await self._project.download(record, draft) != record.sha256:
+                raise Refused("other bytes came than were uploaded once", 500)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
         self._tally.fetched += 1
 
     def _path(self, record: Record) -> Path:
@@ -176,5 +179,8 @@ def replaced(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a disk that is full does not say of which file
+        raise
     finally:
         draft.unlink(missing_ok=True)

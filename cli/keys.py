@@ -18,8 +18,9 @@ from rich.table import Table
 
 import settings
 from cli.environment import MISTAKE, ROOT
-from cli.outputs import ResultAsJson
+from cli.outputs import ResultAsJson, write_line
 from cli.search import print_table
+from cli.server import CommandError
 from cli.up import fail
 from stores.api_keys import KEY_NAME, ApiKeyFile, Limits
 from stores.errors import NameTaken, NotFound, StoreError
@@ -57,7 +58,13 @@ def add(
         file = _file(config)
         was_there = file.read() is not None
         key = file.add(name, limits, admin=admin)
-    print(json.dumps({"name": name, "key": key, "admin": admin, "file": str(file.path)}) if as_json else key)
+    made = {"name": name, "key": key, "admin": admin, "file": str(file.path)}
+    try:
+        write_line(json.dumps(made) if as_json else key)
+    except CommandError as error:
+        with _told_in_one_line():
+            file.revoke(name)  # nobody has seen it
+        fail(f"{error}; the key is revoked", status=error.status)
     if not was_there:
         print(
             f"{file.path} is new: from now on the server lets in nobody without a key (docs/security.md)",

@@ -57,11 +57,7 @@ class Target:
         folder = self.name.parent if self.name is not None else Path()
         if not folder.is_dir():
             raise Mistake(f"--output: there is no folder {shown(folder)}")
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise CommandError(f"cannot write to {shown(folder.absolute())}: {error.strerror}") from None
+        check_folder(folder)
 
     def write(self, index: int, content: bytes) -> Path:
         """Write a picture, and say where it is.
@@ -84,6 +80,15 @@ class Target:
         path = self.name if self.count == 1 else numbered
         write_whole(path, content)
         return path
+
+
+def check_folder(folder: Path) -> None:
+    """Find out whether files can be made in a folder. Raises `CommandError`."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CommandError(f"cannot write to {shown(folder.absolute())}: {error.strerror}") from None
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.filesize import decimal
 
-from cli.outputs import ResultAsJson, read_text, write_json, write_line
+from cli.outputs import ResultAsJson, check_folder, read_text, write_json, write_line
 from cli.search import told_in_one_line
 from cli.server import Mistake, Server, api_key, server_url
 from cli.uploads import shown
@@ -71,13 +71,14 @@ async def _fetch(server: Server, path: str, target: Path, content: dict[str, Any
 
 
 def _format_of(out: Path) -> str:
-    """The format that the file's name ends with. Raises `Mistake`, also where nothing could be written."""
+    """The format that the file's name ends with. Raises `CommandError`, also where nothing could be written."""
     audio_format = out.suffix.removeprefix(".").lower()
     if audio_format not in FORMATS:
         raise Mistake(f"--out: {shown(out)}: the name of a file is needed that ends in .{', .'.join(FORMATS)}")
     if out.is_dir() or not out.parent.is_dir():
         what = f"{shown(out)} is a folder" if out.is_dir() else f"there is no folder {shown(out.parent)}"
         raise Mistake(f"--out: {what}")
+    check_folder(out.parent)
     return audio_format
 
 

@@ -207,7 +207,10 @@ def told_in_one_line(tally: Tally | ExportTally | None = None) -> Iterator[None]
     except CommandError as error:
         message, status = str(error), error.status
     except OSError as error:
-        message, status = f"{shown(error.filename)}: {error.strerror}" if error.filename else str(error), 1
+        message, status = (
+            f"{shown(error.filename)}: {error.strerror}" if error.filename else error.strerror or str(error),
+            1,
+        )
     except sqlite3.Error as error:
         message, status = f"the journal of uploads: {error}", 1
     else:

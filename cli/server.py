@@ -122,17 +122,24 @@ class Server:
             raise CommandError(f"what answers at {self.url} is no Atelier server, or one of another version") from None
 
     async def download(self, path: str, target: Path, method: str = "GET", **content: Any) -> str:
-        """Write what a route gives, or leads to, into a file as it comes; its SHA-256 in hexadecimal digits."""
+        """Write what a route gives, or leads to, into a file as it comes; its SHA-256 in hexadecimal digits.
+
+        Raises:
+            CommandError: also when the file cannot be written. What there is of it is the caller's to remove.
+        """
 
         async def attempt() -> str:
             digest = hashlib.sha256()
             # On the way to another host, such as a bucket's, httpx leaves the key behind.
             async with self._http.stream(method, path, follow_redirects=True, **content) as response:
                 await self._check(response)
-                with target.open("wb") as file:
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
-                        digest.update(chunk)
+                try:
+                    with target.open("wb") as file:
+                        async for chunk in response.aiter_bytes():
+                            file.write(chunk)
+                            digest.update(chunk)
+                except OSError as error:
+                    raise CommandError(f"cannot write {target}: {error.strerror}") from None
             return digest.hexdigest()
 
         return await self._patiently(attempt)

@@ -162,9 +162,12 @@ class ApiKeyFile:
     def _replace(self, content: _Content) -> None:
         draft = self.path.with_name(f"{self.path.name}.draft")
         draft.unlink(missing_ok=True)  # of a command that was killed
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(content.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(content.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)
         sync_folder(self.path.parent)  # a key that was revoked must not come back with the power
