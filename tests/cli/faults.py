@@ -76,11 +76,12 @@ def working() -> Iterator[str]:
 def _work(handler: BaseHTTPRequestHandler) -> None:
     path = handler.path.partition("?")[0]
     picture = {"type": "completed", "b64_json": base64.b64encode(PICTURE).decode(), "size": "64x64"}
-    body: dict[str, Any] = {
+    answers: dict[str, dict[str, Any]] = {
         "/v1/projects": {"projects": [{"project_id": "p", "image_count": 1}]},
         "/v1/projects/p/images": {"images": [RECORD], "has_more": False, "next": None},
         "/v1/system/load/chat": {"alias": "chat", "seconds": 1.0},
-    }.get(path, {})
+    }
+    body = answers.get(path, {})
     if path.startswith("/v1/images/"):
         picture["type"] = "image_generation.completed"
         content = f"data: {json.dumps(picture)}\n\n".encode()

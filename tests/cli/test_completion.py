@@ -17,6 +17,7 @@ import pytest
 SHELLS = {"bash": ["--norc", "--noprofile", "-i"], "zsh": ["-d", "-i"]}
 _BIN = Path(sys.executable).parent
 _SECONDS = 120.0
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Terminal:
@@ -44,7 +45,8 @@ class Terminal:
         while not (found := re.search(pattern, self._seen)):
             left = max(0.0, until - time.monotonic())
             assert select.select([self._here], [], [], left)[0], f"no {pattern!r} in {self._seen!r}"
-            self._seen += os.read(self._here, 4096).decode(errors="replace")
+            read = os.read(self._here, 4096).decode(errors="replace")
+            self._seen = _STYLE.sub("", self._seen + read)
         self._seen = self._seen[found.end() :]
 
     def close(self) -> None:
