@@ -50,7 +50,7 @@ _COUNT_SECONDS = 0.5
 """How often Serve counts waiting requests: a model that has just left is started again for those it counted before."""
 
 _LONGEST_REQUEST_SECONDS = 600
-"""How long a model that leaves may go on with what it has begun; Serve's 20 s would end long pictures."""
+"""How long what leaves may go on with what it has begun; Serve's 20 s would end long pictures and waits for them."""
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -68,6 +68,7 @@ def build(args: dict[str, Any]) -> Application:
         name="ingress",
         max_ongoing_requests=1000,
         graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
+        graceful_shutdown_timeout_s=_LONGEST_REQUEST_SECONDS,
         ray_actor_options={"num_cpus": 0},
         **logging_options(settings),
     )

@@ -8,11 +8,16 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from cli.service import launchd
+from cli import service
+from cli.__main__ import app
+from cli.environment import ROOT
+from cli.service import commands, launchd
 from cli.service.definition import Service, ServiceError
 from cli.service.launchd import Launchd
 from cli.service.upgrade import Upgrade
@@ -132,6 +137,27 @@ def test_an_upgrade_exchanges_code_and_packages_between_stop_and_start_and_leads
         Upgrade(server, root).back()
 
 
+def test_as_json_an_upgrade_and_its_way_back_say_between_which_commits(
+    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATELIER_HOME", str(home))
+    monkeypatch.setattr(commands, "Upgrade", partial(Upgrade, root=root))
+    monkeypatch.setattr(service, "installed", lambda: None)
+    one = git(root, "rev-parse", "HEAD")
+
+    def upgrade(*arguments: str) -> tuple[dict[str, str], str]:
+        done = CliRunner().invoke(app, ["upgrade", "--json", "--config", str(ROOT / "serve_config.yaml"), *arguments])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout), done.stderr
+
+    two = git(root.parent / "origin", "rev-parse", "HEAD")
+    result, said = upgrade()
+    assert [one.startswith(result["before"]), two.startswith(result["now"])] == [True, True]
+    assert "backup" in said
+    result, _ = upgrade("--back")
+    assert [two.startswith(result["before"]), one.startswith(result["now"])] == [True, True]
+
+
 def test_a_version_that_does_not_start_is_replaced_by_the_old_one_with_its_databases(root: Path, home: Path) -> None:
     release(root.parent / "origin", "broken")
     server = Server(root, home / "search" / "images.db")
@@ -162,16 +188,16 @@ def test_under_launchd_too_a_version_that_does_not_start_is_seen_and_replaced(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(launchd, "ROOT", root)
     monkeypatch.setattr(launchd, "command", lambda _: [sys.executable, str(tmp_path / "serve.py")])
-    service = Launchd("user")
-    service.install(root / "serve_config.yaml")
+    launched = Launchd("user")
+    launched.install(root / "serve_config.yaml")
     try:
         release(root.parent / "origin", "broken")
         with pytest.raises(ServiceError, match=r"is back: the service ended with the exit status 1: it has a mistake"):
-            Upgrade(service, root).forward(root / "serve_config.yaml", home)
+            Upgrade(launched, root).forward(root / "serve_config.yaml", home)
         assert state(root) == ("1", "1", "main")
-        assert service.state().active == "active"
+        assert launched.state().active == "active"
     finally:
-        service.uninstall()
+        launched.uninstall()
 
 
 def test_code_that_cannot_be_exchanged_leaves_the_old_version_running(root: Path, home: Path) -> None:
@@ -229,7 +255,7 @@ def test_a_named_version_is_checked_out_and_a_branch_comes_back(root: Path, home
 
 def test_a_service_has_the_variables_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    service: Service = Launchd("user")
-    assert service.environment() == {}
-    service.write_variables({"ATELIER_HOME": "/srv/atelier", "PATH": "/bin"})
-    assert service.environment() == {"ATELIER_HOME": "/srv/atelier"}
+    chosen: Service = Launchd("user")
+    assert chosen.environment() == {}
+    chosen.write_variables({"ATELIER_HOME": "/srv/atelier", "PATH": "/bin"})
+    assert chosen.environment() == {"ATELIER_HOME": "/srv/atelier"}
