@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 if sys.argv[1:2] == ["up"]:
     # Asked to stop while still importing: nothing has been started, so there is nothing to end.
@@ -33,6 +33,7 @@ from cli.service.commands import app as service
 from cli.service.commands import upgrade
 from cli.status import status
 from cli.up import up
+from settings.version import version
 
 
 class Commands(TyperGroup):
@@ -78,8 +79,18 @@ app.add_typer(service, name="service")
 app.command()(upgrade)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"atelier {version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def atelier() -> None:
+def atelier(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which, and end.")
+    ] = False,
+) -> None:
     """Pictures, vision, image search and voices, self-hosted."""
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -46,6 +44,7 @@ from deployments.ingress.routes.images import MAY_OUTLIVE
 from deployments.ingress.services.publishing import base_url
 from deployments.names import look_up_apart
 from models.errors import ModelError
+from settings.version import version
 from stores.errors import StoreError
 
 _EXPOSED = (
@@ -79,7 +78,7 @@ def create_app(atelier: Atelier) -> FastAPI:
     app = _Application(
         title="Atelier",
         summary="Pictures, vision, image search and voices for OpenAI clients, on your own machine.",
-        version=_version(),
+        version=version(),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -219,8 +218,3 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, StoreError) and answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         request.app.state.atelier.metrics.store_failed(answer.code or "STORE_FAILED")
     return response(answer, request.scope)
-
-
-def _version() -> str:
-    project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8"))
-    return str(project["project"]["version"])
