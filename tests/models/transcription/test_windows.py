@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -64,6 +66,13 @@ def test_one_who_never_pauses_is_cut_where_the_least_is_said() -> None:
         assert other.start == pytest.approx(one.end, abs=1e-6)  # nothing lost, nothing twice
 
 
+def test_nothing_is_lost_where_a_cut_falls_just_before_the_end() -> None:
+    sound = said("The old man walked slowly down to the river and the weather was very nice all day")
+    (whole,) = cut(sound, longest=20, pause=5)
+    for longest in np.arange(0.35, 0.65, 0.01) * whole.end:
+        assert cut(sound, joined=1, longest=longest, pause=5)[-1].end > whole.end - 0.15, longest
+
+
 def test_windows_come_in_order_and_never_overlap() -> None:
     parts = [part for number in range(8) for part in (said(HELLO), silence(0.1 * number), noise(0.2))]
     for joined in (0, 3, 9):
@@ -84,3 +93,16 @@ def test_a_shorter_pause_and_less_padding_make_other_passages() -> None:
 def test_a_long_silence_is_looked_through_in_turns() -> None:
     blocks = (np.zeros(RATE, np.float32) for _ in range(65))
     assert list(windows(blocks, 10, 16, Detection())) == [None, None]
+
+
+def test_the_detector_computes_in_the_thread_that_asks() -> None:
+    count = """
+import numpy as np, psutil
+from models.tasks import Detection
+from models.transcription.windows import windows
+before = psutil.Process().num_threads()
+list(windows([np.zeros(16_000, np.float32)], 10, 16, Detection()))
+print(psutil.Process().num_threads() - before)
+"""
+    counted = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    assert counted.stdout == "0\n"
