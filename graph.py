@@ -82,7 +82,8 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
         .options(
             name=alias,
             max_ongoing_requests=entry.max_ongoing,
-            max_queued_requests=entry.max_queued,
+            # What the ingress sends ahead for a replica that is not there yet, or no more, waits in Serve.
+            max_queued_requests=entry.max_queued + entry.max_ongoing * (entry.replicas.max - 1),
             autoscaling_config=_autoscaling(entry, needs, settings),
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
             graceful_shutdown_timeout_s=_LONGEST_REQUEST_SECONDS,
@@ -119,9 +120,9 @@ def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings)
         warnings.filterwarnings("ignore", ".*metrics_interval_s", DeprecationWarning)
         return AutoscalingConfig(
             min_replicas=0,
-            initial_replicas=int(entry.keep or entry.preload),
-            max_replicas=1,
-            target_ongoing_requests=entry.max_ongoing,
+            initial_replicas=entry.replicas.min if entry.keep or entry.preload else 0,
+            max_replicas=entry.replicas.max,
+            target_ongoing_requests=entry.target_ongoing,
             metrics_interval_s=_COUNT_SECONDS,
             look_back_period_s=2 * _COUNT_SECONDS,
             upscale_delay_s=0,
@@ -135,6 +136,11 @@ def _residency(entry: ModelEntry, needs: dict[str, float], settings: Settings) -
     rules = settings.residency
     return {
         "needs": needs,
+        "scale": {
+            "least": entry.replicas.min,
+            "most": entry.replicas.max,
+            "target_ongoing": entry.target_ongoing,
+        },
         "keep": entry.keep,
         "preload": entry.preload,
         "max_requests": rules.max_requests,

@@ -29,6 +29,10 @@ class _Models(BaseModel):
     data: list[_Model]
 
 
+class _Replica(BaseModel):
+    state: str
+
+
 class _Worker(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
@@ -37,6 +41,12 @@ class _Worker(BaseModel):
     request_count: int
     queue: int
     reason: str | None
+    replicas: list[_Replica] = []
+
+    @property
+    def count(self) -> str:
+        """How many replicas can answer, where there are several; another server may not say."""
+        return f" x{ready}" if (ready := sum(each.state == "ready" for each in self.replicas)) > 1 else ""
 
 
 class _Memory(BaseModel):
@@ -72,6 +82,7 @@ def models(as_json: AsJson = False, server: ServerUrl = None, patience: Patience
         worker = status.workers.get(model.id)
         facts = _facts(worker) if worker else ("", "", "", "")
         state = f"{model.state}: {worker.reason}" if worker and worker.reason else model.state
+        state += worker.count if worker else ""
         table.add_row(model.id, model.kind, state, *facts, Text(model.checkpoint))
     print_table(table)
     memory = status.memory

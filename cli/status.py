@@ -11,6 +11,10 @@ from cli.search_upkeep import ask
 from cli.server import Answer, server_url
 
 
+class _Replica(BaseModel):
+    state: str
+
+
 class _Worker(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
@@ -23,13 +27,16 @@ class _Worker(BaseModel):
     reason: str | None = None
     downloaded_bytes: int | None = None
     download_bytes: int | None = None
+    replicas: list[_Replica] = []
 
     @property
     def said(self) -> str:
         """Its state, and what there is to say of that."""
         if self.downloaded_bytes is not None and self.download_bytes:
             return f"{self.state}: {self.downloaded_bytes / self.download_bytes:.0%}"
-        return f"{self.state}: {self.reason}" if self.reason else self.state
+        ready = sum(each.state == "ready" for each in self.replicas)
+        state = f"{self.state} x{ready}" if ready > 1 else self.state
+        return f"{state}: {self.reason}" if self.reason else state
 
 
 class _Memory(BaseModel):

@@ -51,6 +51,7 @@ class ModelReplica(Generic[E]):
 
     A checkpoint that does not load leaves the replica running: Serve would start it again and again while requests
     wait in vain. Requests get the error at once, and loading is tried again after 10 s, then 20 s, up to 5 minutes.
+    Where another replica has loaded it, this one ends instead.
 
     A device that has broken answers nothing more in the same process, so that ends, as in a crash: Serve starts
     another at once, and what this one held is given to that. Serve's health checks would take half a minute, in which
@@ -62,7 +63,7 @@ class ModelReplica(Generic[E]):
         log_request_ids()
         self.alias = alias
         self.presence = Presence.here(alias, keep=entry.keep)
-        self._capacity = capacity
+        self._capacity, self._has_siblings = capacity, entry.replicas.max > 1
         self.engine: E = create_engine(entry)  # type: ignore[assignment]
         threads = entry.max_ongoing if self.engine.reentrant else 1
         first = None if self.engine.reentrant else yield_to_others  # those wait for other servers
@@ -73,6 +74,7 @@ class ModelReplica(Generic[E]):
         self._cool_down = _FIRST_COOL_DOWN
         self._failures = 0
         self._thread.submit(self._load).result()
+        self._leave_to_siblings()
 
     def _load(self) -> None:
         begun = time.monotonic()
@@ -127,7 +129,23 @@ class ModelReplica(Generic[E]):
                     self.lose_device(self._failure)
                 self._load()
             if self._failure is not None:
+                if self._is_stood_in_for() and serve_internals.is_in_replica():
+                    logger.warning("%s ends its process: others have loaded it", self.alias)
+                    serve_internals.end_process()
                 raise self._failure.with_traceback(None)
+
+    def _leave_to_siblings(self) -> None:
+        """Do not start at all after a load has failed that succeeded elsewhere. Raises what it failed of."""
+        if self._failure is not None and self._is_stood_in_for():
+            self.presence.end()
+            raise self._failure
+
+    def _is_stood_in_for(self) -> bool:
+        """Whether others have loaded the model, which then answer instead of one that has not.
+
+        Serve sends no request to a replica that does not start, and tries another, later and later.
+        """
+        return self._has_siblings and self.presence.has_ready_sibling()
 
     async def ready(self) -> None:
         """Return once the engine is loaded and its turn has come. Raises the error that keeps it from loading."""

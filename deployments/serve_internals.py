@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -19,6 +19,8 @@ from ray import serve
 from ray._private.ray_constants import KV_NAMESPACE_DASHBOARD
 from ray.experimental import internal_kv
 from ray.serve._private import constants
+from ray.serve._private.common import DeploymentID, ReplicaID
+from ray.serve._private.deployment_scheduler import DeploymentScheduler
 from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 from ray.serve._private.logging_utils import ServeContextFilter
 from ray.serve._private.thirdparty.get_asgi_route_name import get_asgi_route_name
@@ -99,6 +101,31 @@ def deployment_details(application: str, timeout: float) -> Mapping[str, Mapping
     controller = _get_global_client()._controller
     details = ray.get(controller.get_serve_instance_details.remote(), timeout=timeout)
     return cast("Mapping[str, Mapping[str, Any]]", details["applications"].get(application, {}).get("deployments", {}))
+
+
+_stop_first: Final[set[str]] = set()
+_replicas_to_stop: Final = DeploymentScheduler._get_replicas_to_stop
+
+
+def stop_first(replicas: Collection[str]) -> None:
+    """Have these go first, by their ids, when a deployment is to have fewer; in the process of Serve's controller.
+
+    Serve takes a number from a policy and chooses by itself: those that are still starting, then those on nodes with
+    few. A busy one would leave while an idle one stays, or one on a node where nobody needs its room.
+    """
+    _stop_first.clear()
+    _stop_first.update(replicas)
+    DeploymentScheduler._get_replicas_to_stop = _chosen_replicas_to_stop
+
+
+def _chosen_replicas_to_stop(
+    scheduler: DeploymentScheduler, deployment: DeploymentID, at_most: int, **more: Any
+) -> set[ReplicaID]:
+    running = scheduler._running_replicas[deployment]
+    chosen = [each for each in running if each.unique_id in _stop_first][:at_most]
+    by_serve = _replicas_to_stop(scheduler, deployment, at_most, **more)
+    others = sorted(by_serve - set(chosen), key=lambda each: each in running)
+    return {*chosen, *others[: at_most - len(chosen)]} if chosen else by_serve
 
 
 async def pass_large(handle: DeploymentHandle, args: Sequence[Any]) -> tuple[DeploymentHandle, Sequence[Any]]:

@@ -6,9 +6,11 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from models.kinds import Kind, engines
+from models.mistakes import BELOW
 
 
 class ImageDefaults(BaseModel):
@@ -42,6 +44,30 @@ class CaptionDefaults(BaseModel):
     )
 
 
+class Replicas(BaseModel):
+    """How many processes may hold a model at once, each with weights of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: int = Field(1, ge=1, le=64, description="replicas of a model that is loaded; with `keep: true` always")
+    max: int = Field(
+        1, ge=1, le=64, validate_default=True, description="replicas that it may have where there is room for them"
+    )
+    target_ongoing: float | None = Field(
+        None,
+        gt=0,
+        description="requests, at work and waiting, that one replica is meant for; none = max_ongoing",
+    )
+
+    @field_validator("max")
+    @classmethod
+    def _is_not_below_min(cls, most: int, info: ValidationInfo) -> int:
+        least = info.data.get("min", 1)
+        if most < least:
+            raise ValueError(f"is less than min; allowed: {least} or more")
+        return most
+
+
 class ModelEntry(BaseModel):
     """One alias: which engine loads which checkpoint, and how."""
 
@@ -66,6 +92,9 @@ class ModelEntry(BaseModel):
     preload: bool = Field(False, description="load it at the start; it is unloaded like any other")
     max_ongoing: int = Field(8, ge=1, description="requests a replica holds; it works on them in turn")
     max_queued: int = Field(64, ge=1, description="requests that may wait; one more is refused with 429")
+    replicas: Replicas = Field(
+        default_factory=lambda: Replicas.model_validate({}), description="how many processes may hold it at once"
+    )
     image: ImageDefaults = Field(
         default_factory=lambda: ImageDefaults.model_validate({}), description="defaults of an image model"
     )
@@ -86,10 +115,24 @@ class ModelEntry(BaseModel):
         return engines()[self.engine]
 
     @property
+    def target_ongoing(self) -> float:
+        """The requests that one replica is meant for."""
+        return self.replicas.target_ongoing or self.max_ongoing
+
+    @property
     def identity(self) -> str:
         """A name that changes with whatever changes the memory that the model takes."""
         what = self.model_dump(mode="json", include={"engine", "checkpoint", "revision", "device", "dtype", "options"})
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    @field_validator("replicas")
+    @classmethod
+    def _are_reached(cls, replicas: Replicas, info: ValidationInfo) -> Replicas:
+        most, target = info.data.get("max_ongoing"), replicas.target_ongoing
+        if most is not None and target is not None and target > most:
+            mistake = f"target_ongoing: {target:g} is more than max_ongoing; allowed: {most} or less"
+            raise PydanticCustomError(BELOW, "{mistake}", {"mistake": mistake})
+        return replicas
 
     @field_validator("engine")
     @classmethod

@@ -44,10 +44,12 @@ class ModelFacts:
 
     state: ModelState
     running: int
-    """Calls that its replica holds, of those that this ingress replica has made."""
+    """Calls that its replicas hold, of those that this ingress replica has made."""
     waiting: int
-    """Calls that wait for its replica to start, or to have room."""
+    """Calls that wait for a replica to start, or to have room."""
     resident_bytes: int | None = None
+    replicas: int | None = None
+    """Processes that can answer."""
     loads: int | None = None
     """Since the server started; as `evictions`."""
     evictions: int | None = None
@@ -270,10 +272,11 @@ def _families(facts: Mapping[str, ModelFacts]) -> list[Metric]:
     state = GaugeMetricFamily("atelier_model_state", "1 for the state that a model is in.", labels=["alias", "state"])
     requests = GaugeMetricFamily(
         "atelier_model_requests",
-        "Calls that a model's replica holds (running) and that wait for it (waiting).",
+        "Calls that a model's replicas hold (running) and that wait for them (waiting).",
         labels=["alias", "state"],
     )
     resident = GaugeMetricFamily("atelier_model_resident_bytes", "Bytes that a loaded model takes.", labels=["alias"])
+    replicas = GaugeMetricFamily("atelier_model_replicas", "Processes of a model that can answer.", labels=["alias"])
     loads = CounterMetricFamily("atelier_model_loads", "Times that a model was loaded.", labels=["alias"])
     evictions = CounterMetricFamily("atelier_model_evictions", "Times that a model left for another.", labels=["alias"])
     embedding = CounterMetricFamily(
@@ -286,10 +289,15 @@ def _families(facts: Mapping[str, ModelFacts]) -> list[Metric]:
             state.add_metric([alias, name], float(name == each.state))
         requests.add_metric([alias, "running"], each.running)
         requests.add_metric([alias, "waiting"], each.waiting)
-        for family, value in ((resident, each.resident_bytes), (loads, each.loads), (evictions, each.evictions)):
+        for family, value in (
+            (resident, each.resident_bytes),
+            (replicas, each.replicas),
+            (loads, each.loads),
+            (evictions, each.evictions),
+        ):
             if value is not None:
                 family.add_metric([alias], value)
-    return [state, requests, resident, loads, evictions, embedding]
+    return [state, requests, resident, replicas, loads, evictions, embedding]
 
 
 def _memory() -> list[Metric]:

@@ -96,6 +96,12 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
                         "uptime_seconds": 320.4, "idle_seconds": 12.1, "request_count": 41,
                         "pid": 4211, "state": "ready", "queue": 0, "loads": 1, "evictions": {}, "reason": None,
                         "downloaded_bytes": 0, "download_bytes": 0,
+                        "replicas": [
+                            {
+                                "pid": 4211, "node": "bd9f…", "gpus": [], "state": "ready", "memory_gb": 0.712,
+                                "uptime_seconds": 320.4, "idle_seconds": 12.1, "request_count": 41, "active": 0,
+                            }
+                        ],
                     }
                 },
                 "memory": {

@@ -53,6 +53,7 @@ class ResidencyStatus:
     """What the policy says of a model: how often it was loaded and, by why, unloaded, and whom it waits for now.
 
     `held_for`: its room was given to this model, which is not there yet; until then it is not to be asked anything.
+    `replicas` are those that work, or the one that is on its way.
     """
 
     loads: int = 0
@@ -60,6 +61,7 @@ class ResidencyStatus:
     waits_for: str = ""
     is_too_large: bool = False
     held_for: str = ""
+    replicas: int = 1
 
 
 def from_note(kind: type[N], note: Mapping[str, Any]) -> N:

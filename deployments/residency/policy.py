@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from deployments import serve_internals
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus, from_note
-from deployments.residency.plan import Leave, Model, Needs, Node, Plan, Resident, Rules, plan, resident_of
+from deployments.residency.plan import LeaveKind, Plan, plan
+from deployments.residency.situation import Model, Needs, Node, Resident, Rules, Scale
 from deployments.states import ReplicaState
 from stores.footprints import Footprints
 
@@ -33,8 +35,8 @@ class Residency:
     """The application-level autoscaling policy: `plan` over what Serve and the board say.
 
     What is configured of a model comes with its deployment, as the keyword arguments of its own policy, which Serve's
-    default does not look at: `needs` (of `Needs`), `keep`, `preload`, `max_requests`, `rules` (of `Rules`), and
-    `footprint` (`file` and `identity`) where what it takes is to be kept on disk.
+    default does not look at: `needs` (of `Needs`), `scale` (of `Scale`), `keep`, `preload`, `max_requests`, `rules` (of
+    `Rules`), and `footprint` (`file` and `identity`) where what it takes is to be kept on disk.
     """
 
     def __init__(self) -> None:
@@ -50,7 +52,9 @@ class Residency:
         self._were_ready: set[str] = set()
         self._evictions: dict[str, dict[str, int]] = {}
         self._published: dict[str, ResidencyStatus] = {}
-        self._reasons: dict[str, Leave] = {}
+        self._leaving: set[str] = set()
+        self._short_since: dict[str, float] = {}
+        self._spare_since: dict[str, float] = {}
         self._held: dict[str, str] = {}
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
@@ -83,6 +87,7 @@ class Residency:
         decided = plan(models, self._nodes, rules)
         self._keep_footprints(by_alias)
         self._note(models, decided)
+        self._choose_leavers(decided)
         return {by_alias[alias][0]: target for alias, target in decided.targets.items()}
 
     def _look(self, application: str, now: float) -> None:
@@ -122,26 +127,41 @@ class Residency:
             waited = waited or 0.0
         running = {each.unique_id for each in context.running_replicas}
         mine = [each for each in self._facts if each.alias == alias and each.replica not in running]
+        scale, target = from_note(Scale, kwargs.get("scale", {})), context.target_num_replicas
+        wanted = scale.wanted(context.total_num_requests)
         return Model(
             alias,
             from_note(Needs, kwargs.get("needs", {})),
             keep=kwargs.get("keep", False),
             waited=waited,
-            resident=self._resident(context, kwargs.get("max_requests", 0), now),
-            is_draining=context.target_num_replicas > 0 and any(each.state == ReplicaState.READY for each in mine),
+            residents=tuple(self._residents(context, scale, kwargs.get("max_requests", 0), now)),
+            is_draining=target > 0 and any(each.state == ReplicaState.READY for each in mine),
+            scale=scale,
+            load=context.total_num_requests,
+            target=target,
+            short_for=_lasts(self._short_since, alias, now, holds=len(running) > 0 and 0 < target < wanted),
+            spare_for=_lasts(self._spare_since, alias, now, holds=wanted < target),
         )
 
-    def _resident(self, context: Any, max_requests: int, now: float) -> Resident | None:
-        """The model's replica: the one that Serve runs, else one that loads, else one that leaves."""
+    def _residents(self, context: Any, scale: Scale, max_requests: int, now: float) -> Iterator[Resident]:
+        """The model's replicas: those that Serve runs, then those that load; all of them once it is to leave."""
         running = {each.unique_id for each in context.running_replicas}
         mine = [each for each in self._facts if each.alias == context.deployment_name]
         if context.target_num_replicas:
             mine = [each for each in mine if each.replica in running or each.state != ReplicaState.READY]
         mine = [each for each in mine if each.state != ReplicaState.WAITING]
-        if not mine:
-            # Serve knows of it and the board does not yet: it is not to be touched
-            return Resident("", active=1) if running else None
-        facts = max(mine, key=lambda each: (each.replica in running, each.since))
+        mine.sort(key=lambda each: (each.replica in running, each.since), reverse=True)
+        mine = mine[: context.target_num_replicas or scale.most]  # what was killed while it loaded left a note
+        for facts in mine:
+            yield self._resident(context, facts, running, max_requests, now)
+        unknown = running - {each.replica for each in mine}
+        # Serve knows of them and the board does not yet: they are not to be touched
+        for _ in range(min(len(unknown), max(1, context.target_num_replicas) - len(mine))):
+            yield Resident("", active=1)
+
+    def _resident(
+        self, context: Any, facts: ReplicaStatus, running: Collection[str], max_requests: int, now: float
+    ) -> Resident:
         idle_since = self._seen[facts.replica].used_at
         return Resident(
             facts.node,
@@ -154,6 +174,7 @@ class Residency:
             is_leaving=context.target_num_replicas == 0,
             is_dismissed=facts.replica in self._dismissed or 0 < max_requests <= facts.requests,
             lacks_memory=facts.state == ReplicaState.OUT_OF_MEMORY,
+            replica=facts.replica,
         )
 
     def _keep_footprints(self, by_alias: Mapping[str, tuple[Any, Any]]) -> None:
@@ -173,17 +194,19 @@ class Residency:
 
     def _note(self, models: Sequence[Model], decided: Plan) -> None:
         """Count, log and publish what has changed."""
-        for model in models:
-            reason = decided.reasons.get(model.alias)
-            if reason and not resident_of(model).is_leaving and model.alias not in self._reasons:
-                logger.info("%s is unloaded: %s", model.alias, reason.text)
-                kinds = self._evictions.setdefault(model.alias, {})
-                kinds[reason.kind] = kinds.get(reason.kind, 0) + 1
-        self._reasons = dict(decided.reasons)
+        leaves = [(alias, leave) for alias, reasons in decided.reasons.items() for leave in reasons]
+        for alias, leave in leaves:
+            if leave.kind is not LeaveKind.LEAVING and leave.replica not in self._leaving:
+                logger.info("%s is unloaded: %s", alias, leave.text)
+                kinds = self._evictions.setdefault(alias, {})
+                kinds[leave.kind] = kinds.get(leave.kind, 0) + 1
+        self._leaving = {leave.replica for _, leave in leaves}
         # Serve starts every model that has requests, and Ray gives the room to any of those that wait for it.
-        waiting = {model.alias for model in models if model.waited is not None and model.resident is None}
+        waiting = {model.alias for model in models if model.waited is not None and not model.residents}
         given = {alias: other for other, leaving in decided.waits_for.items() for alias in leaving}
-        left = {alias: other for alias, other in given.items() if alias in decided.reasons}
+        left = {
+            alias: other for alias, other in given.items() if alias in decided.reasons and not decided.targets[alias]
+        }
         self._held = {alias: other for alias, other in {**self._held, **left}.items() if other in waiting}
         verdicts = {
             model.alias: ResidencyStatus(
@@ -192,12 +215,19 @@ class Residency:
                 ", ".join(decided.waits_for.get(model.alias, ())),
                 model.alias in decided.too_large,
                 self._held.get(model.alias, ""),
+                max(1, sum(not each.is_loading for each in model.residents)),
             )
             for model in models
         }
         if self._board is not None and verdicts != self._published:
             self._board.publish(verdicts)
             self._published = verdicts
+
+    def _choose_leavers(self, decided: Plan) -> None:
+        """Have Serve stop the replicas that were decided upon, where a model keeps others."""
+        serve_internals.stop_first(
+            {leave.replica for alias, leaves in decided.reasons.items() for leave in leaves if decided.targets[alias]}
+        )
 
 
 @dataclass(frozen=True)
@@ -211,6 +241,14 @@ class _Observation:
 
 def _use(facts: ReplicaStatus) -> tuple[int, int, float]:
     return facts.requests, facts.active, facts.used_at
+
+
+def _lasts(since: dict[str, float], alias: str, now: float, *, holds: bool) -> float:
+    """For how many seconds something has held of a model without a break."""
+    if not holds:
+        since.pop(alias, None)
+        return 0.0
+    return now - since.setdefault(alias, now)
 
 
 def _policy_kwargs(context: Any) -> dict[str, Any]:

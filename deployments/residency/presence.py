@@ -150,9 +150,23 @@ class Presence:
             return
         self._become(state=ReplicaState.OUT_OF_MEMORY, since=time.time())
         deadline = time.monotonic() + _ROOM_SECONDS
-        while self._others(lambda other: not (other.active or other.keep)) and time.monotonic() < deadline:
+        mine = self._facts.alias
+        while (
+            self._others(lambda other: not (other.active or other.keep or other.alias == mine))
+            and time.monotonic() < deadline
+        ):
             time.sleep(_LOOK_SECONDS)
         self._become(state=ReplicaState.LOADING, since=time.time())
+
+    def has_ready_sibling(self) -> bool:
+        """Whether another replica of the model has loaded it."""
+        return self._board is not None and any(
+            other.alias == self._facts.alias
+            and other.replica != self._facts.replica
+            and other.state == ReplicaState.READY
+            and (other.node != self._facts.node or psutil.pid_exists(other.pid))
+            for other in self._board.facts()
+        )
 
     def _others(self, counts: Callable[[ReplicaStatus], bool]) -> list[ReplicaStatus]:
         """Other replicas on this machine that hold, or held until they leave, a model."""

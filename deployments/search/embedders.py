@@ -182,7 +182,7 @@ def embedder_of(entry: ModelEntry) -> Embedder:
     """The embedder that an entry of the catalogue makes: other weights make other vectors, whatever the alias."""
     pretrained = entry.options.get("pretrained")
     name = f"{fingerprint(entry)}@{entry.revision}" + (f"+{pretrained}" if pretrained else "")
-    return Embedder(name, entry.model_dump_json())
+    return Embedder(name, entry.model_dump_json(exclude={"replicas"}))
 
 
 def _load(embedder: Embedder) -> EmbeddingEngine:

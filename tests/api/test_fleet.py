@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             },
             "kept": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 100_000_000, "keep": True},
             "early": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 100_000_000, "preload": True},
+            "twice": {
+                "engine": "espeak",
+                "checkpoint": "builtin:voice",
+                "memory": 150_000_000,
+                "max_ongoing": 2,
+                "replicas": {"max": 2, "target_ongoing": 1},
+            },
             "beside": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_950_000_000},
         },
         "default_models": {"voice": "b"},
@@ -204,6 +212,50 @@ def test_a_busy_model_that_is_evicted_ends_its_work_first(http: httpx.Client) ->
     assert "b" not in workers(http)
 
 
+def test_a_model_in_demand_gets_a_second_replica_which_leaves_when_the_demand_has_gone(
+    server: Server, http: httpx.Client, tmp_path: Path
+) -> None:
+    def ready() -> list[dict[str, Any]]:
+        replicas: list[dict[str, Any]] = workers(http).get("twice", {}).get("replicas", [])
+        return [each for each in replicas if each["state"] == "ready"]
+
+    demand, answers = [threading.Event(), threading.Event()], []
+
+    def use(over: threading.Event) -> None:
+        while not over.is_set():
+            answers.append(speak(http, "twice", sentences=8).status_code)
+
+    users = [threading.Thread(target=use, args=[demand[number > 0]]) for number in range(4)]
+    for user in users:
+        user.start()
+    try:
+        wait_until(lambda: len(ready()) == 2 and all(each["request_count"] > 2 for each in ready()))
+        assert len({each["pid"] for each in ready()}) == 2
+        wait_until(lambda: 'atelier_model_replicas{alias="twice"} 2.0' in http.get("/metrics").text)
+        assert re.search(r"^twice +voice +ready x2 ", atelier(server, tmp_path, "models"), re.MULTILINE)
+        demand[1].set()
+        wait_until(lambda: len(workers(http)["twice"]["replicas"]) == 1)
+        before = len(answers)
+        wait_until(lambda: len(answers) > before + 2)  # who is left goes on being answered
+    finally:
+        for each in demand:
+            each.set()
+        for user in users:
+            user.join()
+    assert set(answers) == {200}
+    assert workers(http)["twice"]["evictions"] == {"idle": 1}
+
+
+def test_all_replicas_of_a_model_are_evicted_together(http: httpx.Client) -> None:
+    with ThreadPoolExecutor(6) as callers:
+        speaking = [callers.submit(speak, http, "twice", 60) for _ in range(6)]
+        wait_until(lambda: sum(each["active"] > 0 for each in workers(http).get("twice", {}).get("replicas", [])) == 2)
+        wait_until(lambda: all(each.done() for each in speaking))
+    assert http.post("/v1/system/evict/twice").json() == {"status": "evicted", "alias": "twice"}
+    assert "twice" not in workers(http)
+    assert {each.result().status_code for each in speaking} == {200}
+
+
 def test_a_model_is_loaded_by_hand_and_unloaded_by_hand(http: httpx.Client) -> None:
     loaded = http.post("/v1/system/load/b").raise_for_status().json()
     assert (loaded["status"], loaded["alias"]) == ("ready", "b")
@@ -249,29 +301,32 @@ def test_looking_at_a_model_neither_wakes_it_nor_keeps_it(http: httpx.Client) ->
     assert "kept" in workers(http)
 
 
-def test_the_command_lists_loads_and_unloads_models(server: Server, tmp_path: Path) -> None:
-    def atelier(*arguments: str, status: int = 0) -> str:
-        ended = subprocess.run(
-            [sys.executable, "-m", "cli", *arguments],
-            env=environment(tmp_path, ATELIER_URL=server.url),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == status, ended.stderr
-        return ended.stdout if status == 0 else ended.stderr
+def atelier(server: Server, home: Path, *arguments: str, status: int = 0) -> str:
+    """What the command prints, where it fails as it should."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        env=environment(home, ATELIER_URL=server.url),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == status, ended.stderr
+    return ended.stdout if status == 0 else ended.stderr
 
-    assert re.fullmatch(r"b is ready, after \d+\.\d s\n", atelier("load", "b"))
-    listed = {line.split()[0]: line.split()[1:] for line in atelier("models").splitlines()}
+
+def test_the_command_lists_loads_and_unloads_models(server: Server, tmp_path: Path) -> None:
+    command = partial(atelier, server, tmp_path)
+    assert re.fullmatch(r"b is ready, after \d+\.\d s\n", command("load", "b"))
+    listed = {line.split()[0]: line.split()[1:] for line in command("models").splitlines()}
     assert (listed["b"][0], listed["b"][-1]) == ("voice", "builtin:voice")
     assert listed["a"] == ["voice", "cold", "builtin:voice"]
     assert listed["kept"][1] == "ready"
-    atelier("load", "b")  # on a busy machine it may have left meanwhile
-    assert atelier("evict", "b") == "b is unloaded\n"
-    assert "the model 'b' is not loaded" in atelier("evict", "b", status=2)
-    assert "there is no model 'none'" in atelier("load", "none", status=2)
-    assert "keep: true" in atelier("evict", "kept", status=2)
+    command("load", "b")  # on a busy machine it may have left meanwhile
+    assert command("evict", "b") == "b is unloaded\n"
+    assert "the model 'b' is not loaded" in command("evict", "b", status=2)
+    assert "there is no model 'none'" in command("load", "none", status=2)
+    assert "keep: true" in command("evict", "kept", status=2)
 
 
 def test_the_status_counts_memory_and_says_what_is_configured(http: httpx.Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Iterator
 from dataclasses import fields
 
 import pytest
@@ -12,7 +13,13 @@ from fastapi import APIRouter, FastAPI
 from ray.experimental import internal_kv
 from ray.serve._private import constants
 from ray.serve._private.client import ServeControllerClient
+from ray.serve._private.common import DeploymentID, ReplicaID
 from ray.serve._private.controller import ServeController
+from ray.serve._private.deployment_scheduler import (
+    DeploymentDownscaleRequest,
+    DeploymentScheduler,
+    SpreadDeploymentSchedulingPolicy,
+)
 from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 from ray.serve.context import _get_serve_request_context, _RequestContext, _serve_request_context
 from ray.serve.handle import DeploymentHandle
@@ -53,6 +60,48 @@ def test_work_that_outlives_its_request_keeps_its_id_for_people_and_loses_the_on
         _serve_request_context.reset(token)
     outliving = context.run(_get_serve_request_context)
     assert (outliving.request_id, outliving._internal_request_id) == ("for-people", "")
+
+
+@pytest.fixture
+def scheduler() -> Iterator[DeploymentScheduler]:
+    """Serve's, which knows three replicas of a deployment on two nodes and one that starts."""
+
+    class Nodes:
+        def get_node_labels(self, node: str) -> dict[str, str]:
+            return {}
+
+    made = DeploymentScheduler(Nodes(), "head", lambda _: None)
+    made.on_deployment_created(OF_A, SpreadDeploymentSchedulingPolicy())
+    for name, node in (("old", "head"), ("lonely", "other"), ("new", "head")):
+        made.on_replica_running(ReplicaID(name, OF_A), node)
+    made.on_replica_recovering(ReplicaID("starts", OF_A))
+    yield made
+    serve_internals.stop_first([])
+
+
+OF_A = DeploymentID("a", "atelier")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "number", "stopped"),
+    [
+        ([], 1, {"starts"}),
+        ([], 2, {"starts", "lonely"}),
+        (["old"], 1, {"old"}),
+        (["old"], 2, {"old", "starts"}),
+        (["old", "new"], 2, {"old", "new"}),
+        (["old", "new"], 3, {"old", "new", "starts"}),
+        (["another's"], 2, {"starts", "lonely"}),
+    ],
+    ids=str,
+)
+def test_serve_stops_the_replicas_that_were_chosen_and_by_its_own_choice_what_is_missing(
+    scheduler: DeploymentScheduler, chosen: list[str], number: int, stopped: set[str]
+) -> None:
+    serve_internals.stop_first(chosen)
+    request = {OF_A: DeploymentDownscaleRequest(OF_A, number)}
+    found = scheduler.schedule({}, request)[OF_A]
+    assert {each.unique_id for each in found} == stopped
 
 
 def test_a_test_is_no_replica() -> None:

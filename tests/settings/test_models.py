@@ -19,6 +19,22 @@ def test_a_missing_checkpoint_key_is_named() -> None:
     assert mistake({"models": {"clip": {"engine": "clip"}}}) == "models.clip.checkpoint: is missing"
 
 
+def test_replicas_that_contradict_each_other_are_refused_by_the_name_of_the_field() -> None:
+    def entry(**replicas: object) -> dict[str, Any]:
+        return {"models": {"clip": {**MINIMAL["models"]["clip"], "max_ongoing": 8, "replicas": replicas}}}
+
+    assert mistake(entry(min=3, max=2)) == "models.clip.replicas.max: 2: is less than min; allowed: 3 or more"
+    assert mistake(entry(min=2)) == "models.clip.replicas.max: 1: is less than min; allowed: 2 or more"
+    assert mistake(entry(min=0)).startswith("models.clip.replicas.min: 0: ")
+    assert mistake(entry(max="many")).startswith("models.clip.replicas.max: 'many': ")
+    assert mistake(entry(most=2)).startswith("models.clip.replicas.most: unknown key; allowed here: min, max,")
+    assert mistake(entry(max=2, target_ongoing=0)).startswith("models.clip.replicas.target_ongoing: 0: ")
+    text = mistake(entry(max=2, target_ongoing=9))
+    assert text == "models.clip.replicas.target_ongoing: 9 is more than max_ongoing; allowed: 8 or less"
+    text = mistake({"models": {"clip": {**MINIMAL["models"]["clip"], "replicas": 2}}})
+    assert text.startswith("models.clip.replicas: ")
+
+
 def test_a_checkpoint_that_is_missing_or_of_another_kind_is_refused_at_once(tmp_path: Path) -> None:
     def entry(engine: str, checkpoint: str) -> dict[str, Any]:
         return {**MINIMAL, "models": {**MINIMAL["models"], "x": {"engine": engine, "checkpoint": checkpoint}}}

@@ -30,6 +30,17 @@ class Admission:
         self._running = 0
 
     @property
+    def at_once(self) -> int:
+        """How many may have their turn."""
+        return self._at_once
+
+    def resize(self, at_once: int) -> None:
+        """Let so many have their turn from now on; those who have it keep it."""
+        if at_once != self._at_once:
+            self._at_once = at_once
+            self._turns.resize(at_once)
+
+    @property
     def running(self) -> int:
         """How many have their turn."""
         return self._running

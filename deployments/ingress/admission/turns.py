@@ -34,7 +34,8 @@ class Turns:
     """
 
     def __init__(self, slots: int, longest: int, most_bytes: float = math.inf) -> None:
-        self._free, self._longest, self._most_bytes = slots, longest, most_bytes
+        self._slots = self._free = slots  # of which fewer than none are free after some were taken away
+        self._longest, self._most_bytes = longest, most_bytes
         self._waiting: dict[str, deque[_Request]] = {}
 
     @property
@@ -86,9 +87,16 @@ class Turns:
         if not newest.turn.done():  # else its caller is leaving already
             newest.turn.set_exception(QueueFull())
 
+    def resize(self, slots: int) -> None:
+        """Let so many be at work from now on; those who are go on."""
+        more, self._slots = slots - self._slots, slots
+        self._free += min(0, more)
+        for _ in range(more):
+            self.give()
+
     def give(self) -> None:
         """End a turn: the next one may work."""
-        while self._waiting:
+        while self._waiting and self._free >= 0:
             who, requests = next(iter(self._waiting.items()))
             turn = requests.popleft().turn
             del self._waiting[who]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Final
 
 from deployments import serve_internals
@@ -27,7 +28,7 @@ async def load(models: ModelCalls, alias: str) -> float:
 
 
 async def evict(models: ModelCalls, alias: str) -> None:
-    """Return once the model's replica is gone, whose running requests end first.
+    """Return once the model's replicas are gone, whose running requests end first.
 
     Raises:
         ApiError: 404 when it is not loaded, 409 when it is one that is always kept.
@@ -36,12 +37,14 @@ async def evict(models: ModelCalls, alias: str) -> None:
         message = f"the model {alias!r} is configured to be kept (keep: true)"
         raise ApiError(409, message, code="model_kept", headers=NO_RETRY)
     ask, store = models.known.ask, ReplicaStatusStore(serve_internals.application_name())
-    facts = (await models.known.standings(at_most=0.0, patience=ANSWER_SECONDS))[alias].facts
-    if facts is None or facts.state == ReplicaState.WAITING:
+    standing = (await models.known.standings(at_most=0.0, patience=ANSWER_SECONDS))[alias]
+    leaving = {each.replica for each in standing.replicas if each.state != ReplicaState.WAITING}
+    if not leaving:
         raise ApiError(404, f"the model {alias!r} is not loaded", code="model_not_loaded")
-    await ask(store.ask_to_leave, facts.replica)
+    for replica in sorted(leaving):
+        await ask(store.ask_to_leave, replica)
     deadline = time.monotonic() + _LONGEST_EVICTION_SECONDS
-    while await ask(_is_there, store, facts.replica):
+    while await ask(_are_there, store, leaving):
         if time.monotonic() > deadline:
             message = f"the model {alias!r} is still at work; it leaves as soon as that is done"
             raise ApiError(503, message, code="model_busy", headers={"Retry-After": "60"})
@@ -49,5 +52,5 @@ async def evict(models: ModelCalls, alias: str) -> None:
     models.known.expire()
 
 
-def _is_there(board: ReplicaStatusStore, replica: str) -> bool:
-    return any(each.replica == replica for each in board.facts())
+def _are_there(board: ReplicaStatusStore, replicas: Collection[str]) -> bool:
+    return any(each.replica in replicas for each in board.facts())

@@ -159,19 +159,32 @@ class ModelCalls:
             self._calls[alias] -= 1
 
     async def _watch(self) -> None:
-        """While anything is asked, know which models have given their room to another that is not there yet."""
+        """While anything is asked, know who has given their room to another model, and how many replicas there are."""
         try:
             with suppress(RayServeException):  # nothing is known where Serve does not run
                 while self._calls.total():
                     try:
-                        self._held = await self.known.held()
+                        verdicts = await self.known.verdicts()
                     except TimeoutError:  # no call is held back by what may have changed since
                         self._held = set()
+                    else:
+                        self._held = {alias for alias, verdict in verdicts.items() if verdict.held_for}
+                        for alias, verdict in verdicts.items():
+                            self._make_room(alias, verdict.replicas)
                     await asyncio.sleep(_LEAVING_SECONDS)
         except Exception:  # whatever it is, no call is held back by old statuses
             logger.warning("the board could not be read", exc_info=True)
         finally:
             self._held = set()
+
+    def _make_room(self, alias: str, replicas: int) -> None:
+        """Give as many turns as the replicas hold, and one's more while there may be another.
+
+        By those Serve sees that one is wanted, whose policy counts only what it has been sent; the new one gets them.
+        """
+        if alias in self.entries:
+            entry = self.entries[alias]
+            self._admissions[alias].resize(entry.max_ongoing * min(replicas + 1, entry.replicas.max))
 
     def _turn(self, alias: str) -> AbstractAsyncContextManager[None]:
         """While it is the caller's turn at a model. Raises as `Admission.turn`."""
@@ -203,7 +216,7 @@ class ModelCalls:
 
         A request alone never overflows the model's queue.
         """
-        at_once = self.entries[alias].max_ongoing
+        at_once = self._admissions[alias].at_once
         return await side_by_side(lambda job: self.call(alias, method, job), jobs, at_once)
 
     async def stream_each(
@@ -215,7 +228,7 @@ class ModelCalls:
                 async for piece in pieces:
                     yield 0, piece
             return
-        room = asyncio.Semaphore(self.entries[alias].max_ongoing)
+        room = asyncio.Semaphore(self._admissions[alias].at_once)
         queue: asyncio.Queue[tuple[int, T] | None] = asyncio.Queue()
 
         async def one(number: int, job: J) -> None:
@@ -248,13 +261,15 @@ class ModelCalls:
         self._looking = asyncio.ensure_future(self.standings())
         found = {}
         for alias, standing in standings.items():
-            at_most = self.entries[alias].max_ongoing if standing.state == ModelState.READY else 0
+            replicas = max(1, standing.working) if standing.state == ModelState.READY else 0
+            at_most = self.entries[alias].max_ongoing * replicas
             running = min(self._calls[alias], at_most)
             found[alias] = ModelFacts(
                 standing.state,
                 running=running,
                 waiting=self._calls[alias] - running,
-                resident_bytes=standing.facts.resident_bytes if standing.facts else 0,
+                resident_bytes=sum(each.resident_bytes for each in standing.replicas),
+                replicas=replicas,
                 loads=standing.verdict.loads,
                 evictions=standing.verdict.evictions.get("room", 0),
             )

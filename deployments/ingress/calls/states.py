@@ -60,12 +60,21 @@ _REASONS: Final = {
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a model: `facts` of its replica, if one is there; `queue` requests wait for their turn."""
+    """What is known of a model: `facts` of its newest replica, if one is there; `queue` requests wait for their turn.
+
+    `replicas` are the facts of all that Serve has and does not stop, the newest first.
+    """
 
     state: ModelState
     facts: ReplicaStatus | None = None
     verdict: ResidencyStatus = field(default_factory=ResidencyStatus)
     queue: int = 0
+    replicas: Sequence[ReplicaStatus] = ()
+
+    @property
+    def working(self) -> int:
+        """How many replicas can answer."""
+        return sum(each.state == ReplicaState.READY for each in self.replicas)
 
     @property
     def why(self) -> Reason | None:
@@ -159,11 +168,10 @@ class ModelStates:
         self._memory = int(resources.get("memory", 0))
         return self._memory
 
-    async def held(self) -> set[str]:
-        """The models that have given their room to another that is not there yet. Raises as `ask`."""
+    async def verdicts(self) -> dict[str, ResidencyStatus]:
+        """What the policy says of the models at this moment. Raises as `ask`."""
         store = ReplicaStatusStore(serve_internals.application_name())
-        verdicts = await self.ask(store.verdicts, patience=_FRESH_SECONDS)
-        return {alias for alias, verdict in verdicts.items() if verdict.held_for}
+        return await self.ask(store.verdicts, patience=_FRESH_SECONDS)
 
     async def ask(self, read: Callable[..., T], *args: Any, patience: float = ANSWER_SECONDS) -> T:
         """What a blocking call to the control plane returns. Raises TimeoutError, ExecutorFull, and what it raises."""
@@ -198,7 +206,7 @@ class ModelStates:
 
 
 def _standing(alias: str, snapshot: Snapshot) -> Standing:
-    """Of the newest of the replicas that Serve has and does not stop."""
+    """Of the replicas that Serve has and does not stop."""
     deployment = snapshot.deployments.get(alias)
     state: ModelState = _state(deployment) if deployment else ModelState.COLD
     there = {
@@ -207,10 +215,13 @@ def _standing(alias: str, snapshot: Snapshot) -> Standing:
         if replica["state"] in ("RUNNING", "STARTING")
     }
     mine = [each for each in snapshot.facts if each.alias == alias and each.replica in there]
-    newest = max(mine, key=lambda each: each.since, default=None)
-    if newest is not None and newest.state in (ReplicaState.READY, ReplicaState.FAILED):
-        state = ModelState(newest.state)  # Serve hears of it a moment later
-    return Standing(state, newest, snapshot.verdicts.get(alias, ResidencyStatus()))
+    mine.sort(key=lambda each: each.since, reverse=True)
+    newest = mine[0] if mine else None
+    if any(each.state == ReplicaState.READY for each in mine):  # Serve hears of it a moment later
+        state = ModelState.READY
+    elif newest is not None and newest.state == ReplicaState.FAILED:
+        state = ModelState.FAILED
+    return Standing(state, newest, snapshot.verdicts.get(alias, ResidencyStatus()), replicas=mine)
 
 
 def _state(deployment: Mapping[str, Any]) -> ModelState:

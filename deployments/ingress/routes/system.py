@@ -18,6 +18,7 @@ from deployments.ingress.dependencies import AtelierDep
 from deployments.ingress.errors import ApiError
 from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.policy import policy
+from deployments.residency.board import ReplicaStatus
 from deployments.states import ModelState, ReplicaState
 from models.entry import ModelEntry
 
@@ -96,26 +97,41 @@ def _require(entries: Mapping[str, ModelEntry], alias: str) -> None:
 
 
 def _worker(entry: ModelEntry, standing: Standing) -> dict[str, Any]:
-    facts = standing.facts
-    assert facts is not None
-    now = time.time()
+    """A loaded model: its replicas together, then each of them."""
+    newest, replicas = standing.facts, [_replica(each) for each in standing.replicas]
+    assert newest is not None
     return {
         "model_path": entry.checkpoint,
         "model_type": entry.kind,
-        "memory_gb": _gb(facts.resident_bytes),
-        "uptime_seconds": round(max(0.0, now - facts.since), 1),
-        "idle_seconds": 0.0
-        if facts.active or facts.state in (ReplicaState.DOWNLOADING, ReplicaState.LOADING)
-        else round(max(0.0, now - facts.used_at), 1),
-        "request_count": facts.requests,
-        "pid": facts.pid,
+        "memory_gb": round(sum(each["memory_gb"] for each in replicas), 3),
+        "uptime_seconds": max(each["uptime_seconds"] for each in replicas),
+        "idle_seconds": min(each["idle_seconds"] for each in replicas),
+        "request_count": sum(each["request_count"] for each in replicas),
+        "pid": newest.pid,
         "state": ReplicaState.DOWNLOADING if standing.why is Reason.DOWNLOADING else standing.state,
-        "downloaded_bytes": facts.downloaded_bytes,
-        "download_bytes": facts.download_bytes,
-        "queue": standing.queue + max(0, facts.active - 1),
+        "downloaded_bytes": newest.downloaded_bytes,
+        "download_bytes": newest.download_bytes,
+        "queue": standing.queue + sum(max(0, each.active - 1) for each in standing.replicas),
         "loads": standing.verdict.loads,
         "evictions": standing.verdict.evictions,
         "reason": standing.reason,
+        "replicas": replicas,
+    }
+
+
+def _replica(facts: ReplicaStatus) -> dict[str, Any]:
+    now = time.time()
+    is_on_its_way = facts.state in (ReplicaState.DOWNLOADING, ReplicaState.LOADING)
+    return {
+        "pid": facts.pid,
+        "node": facts.node,
+        "gpus": list(facts.gpus),
+        "state": facts.state,
+        "memory_gb": _gb(facts.resident_bytes),
+        "uptime_seconds": round(max(0.0, now - facts.since), 1),
+        "idle_seconds": 0.0 if facts.active or is_on_its_way else round(max(0.0, now - facts.used_at), 1),
+        "request_count": facts.requests,
+        "active": facts.active,
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from deployments.residency import board
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus, from_note
-from deployments.residency.plan import Needs, Rules
+from deployments.residency.situation import Needs, Rules
 from deployments.states import ReplicaState
 
 STATUS = ReplicaStatus("a", "a-1", "here", 1, ReplicaState.READY, since=1.0, gpus=("0", "1"), requests=3)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.residency.plan import LeaveKind, Model, Needs, Node, Plan, Resident, Rules, plan
+from deployments.residency.plan import LeaveKind, Plan, plan
+from deployments.residency.situation import Model, Needs, Node, Resident, Rules
 
 GB = 10**9
 RULES = Rules(idle_timeout=300, quiet=1, min_residence=5, patience=15, stall=15)
@@ -18,11 +19,11 @@ ON_GPU = replace(IDLE, gpus=("0",))
 
 
 def model(alias: str, gigabytes: float = 6, resident: Resident | None = None, **what: object) -> Model:
-    return Model(alias, Needs(int(gigabytes * GB)), resident=resident, **what)  # type: ignore[arg-type]
+    return Model(alias, Needs(int(gigabytes * GB)), residents=(resident,) if resident else (), **what)  # type: ignore[arg-type]
 
 
 def on_gpu(alias: str, share: float, resident: Resident | None = None, **what: object) -> Model:
-    return Model(alias, Needs(gpus=share), resident=resident, **what)  # type: ignore[arg-type]
+    return Model(alias, Needs(gpus=share), residents=(resident,) if resident else (), **what)  # type: ignore[arg-type]
 
 
 def decide(*models: Model, nodes: dict[str, Node] = MACHINE, rules: Rules = RULES) -> Plan:
@@ -30,7 +31,7 @@ def decide(*models: Model, nodes: dict[str, Node] = MACHINE, rules: Rules = RULE
 
 
 def texts(decided: Plan) -> dict[str, str]:
-    return {alias: reason.text for alias, reason in decided.reasons.items()}
+    return {alias: reason.text for alias, (reason,) in decided.reasons.items()}
 
 
 def loaded(decided: Plan) -> set[str]:
@@ -358,4 +359,5 @@ def test_the_limit_does_not_count_those_that_are_leaving() -> None:
     ],
 )
 def test_each_reason_to_leave_is_counted_as_its_kind(models: list[Model], kind: LeaveKind) -> None:
-    assert decide(*models).reasons["a"].kind is kind
+    (reason,) = decide(*models).reasons["a"]
+    assert reason.kind is kind

@@ -16,8 +16,8 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingP
 from deployments import serve_internals
 from deployments.residency import policy
 from deployments.residency.board import ReplicaStatus, ReplicaStatusStore, ResidencyStatus
-from deployments.residency.plan import Rules
 from deployments.residency.policy import Residency
+from deployments.residency.situation import Rules
 from deployments.states import ReplicaState
 from stores.footprints import Footprints
 
@@ -70,6 +70,8 @@ class Model:
     requests: int = 0
     target: int = 0
     replica: ReplicaStatus | None = None
+    more: list[ReplicaStatus] = field(default_factory=list)
+    """Replicas beside that one."""
 
 
 class Machine:
@@ -91,6 +93,9 @@ class Machine:
             if each.replica and not self.is_silent:
                 each.replica = replace(each.replica, beats=each.replica.beats + 1)
                 self.notes.put(each.replica)
+                each.more = [replace(other, beats=other.beats + 1) for other in each.more]
+                for other in each.more:
+                    self.notes.put(other)
         targets, state = self.residency({self._id(name): self._context(each) for name, each in self.models.items()})
         assert state == {}
         for name, each in self.models.items():
@@ -102,9 +107,13 @@ class Machine:
         model = self.models[name]
         self._replicas += 1
         replica = f"{name}-{self._replicas}"
-        model.target = 1
-        model.replica = ReplicaStatus(name, replica, "here", 1, state, self.clock.now, used_at=self.clock.now, **what)
-        self.notes.put(model.replica)
+        model.target = max(1, model.target)
+        status = ReplicaStatus(name, replica, "here", 1, state, self.clock.now, used_at=self.clock.now, **what)
+        if model.replica:
+            model.more.append(status)
+        else:
+            model.replica = status
+        self.notes.put(status)
 
     def use(self, name: str, active: int = 0) -> None:
         """A request has come, and has ended unless one is active."""
@@ -129,9 +138,10 @@ class Machine:
         return DeploymentID(name, "atelier")
 
     def _context(self, model: Model) -> AutoscalingContext:
-        running = [ReplicaID(model.replica.replica, self._id(model.name))] if model.replica else []
+        there = [model.replica, *model.more] if model.replica else []
+        running = [ReplicaID(each.replica, self._id(model.name)) for each in there]
         kwargs = {"needs": {"memory": model.needs}, "rules": asdict(self.rules), **model.options}
-        config = AutoscalingConfig(min_replicas=0, max_replicas=1, policy=AutoscalingPolicy(policy_kwargs=kwargs))
+        config = AutoscalingConfig(min_replicas=0, max_replicas=9, policy=AutoscalingPolicy(policy_kwargs=kwargs))
         return AutoscalingContext(
             deployment_id=self._id(model.name),
             deployment_name=model.name,

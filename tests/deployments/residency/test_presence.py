@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
 
-from deployments import replica
+from deployments import replica, serve_internals
 from deployments.replica import ModelReplica
+from deployments.residency.board import ReplicaStatus, ReplicaStatusStore
 from deployments.residency.presence import Presence
+from deployments.states import ReplicaState
 from models.engine import Engine
 from models.entry import ModelEntry
 from models.errors import ModelError, OutOfMemory
 from models.speech.engines.espeak import EspeakEngine
+from tests.deployments.residency.test_policy import KeyValueStore
 
 ENTRY = ModelEntry(engine="espeak", checkpoint="builtin:voice")
 
@@ -50,6 +56,51 @@ async def test_a_load_that_runs_out_of_memory_twice_is_told(tight: type[Tight]) 
     with pytest.raises(OutOfMemory, match="the device is full"):
         await failed.ready()
     assert tight.failures == 0
+
+
+TWICE = ModelEntry.model_validate({"engine": "espeak", "checkpoint": "builtin:voice", "replicas": {"max": 2}})
+
+
+@pytest.fixture
+def board(monkeypatch: pytest.MonkeyPatch) -> ReplicaStatusStore:
+    """A board on which replicas of this process note themselves as `tight-2`."""
+    here = SimpleNamespace(get_node_id=lambda: "here", get_accelerator_ids=dict)
+    made = ReplicaStatusStore("atelier")
+    monkeypatch.setattr(serve_internals, "internal_kv", KeyValueStore())
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
+    monkeypatch.setattr(Presence, "here", lambda alias, keep: Presence(alias, made, "tight-2", keep=keep))
+    return made
+
+
+def test_a_replica_that_does_not_load_beside_one_that_has_is_not_started(
+    tight: type[Tight], board: ReplicaStatusStore
+) -> None:
+    board.put(ReplicaStatus("tight", "tight-1", "here", os.getpid(), ReplicaState.READY, since=1.0))
+    tight.failures = 2
+    with pytest.raises(OutOfMemory, match="the device is full"):
+        ModelReplica("tight", TWICE)
+    assert [each.replica for each in board.facts()] == ["tight-1"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ReplicaStatus("tight", "tight-1", "here", os.getpid(), ReplicaState.LOADING, since=1.0),
+        ReplicaStatus("tight", "tight-1", "here", 2**22 + 1, ReplicaState.READY, since=1.0),
+        ReplicaStatus("another", "another-1", "there", 1, ReplicaState.READY, since=1.0),
+    ],
+    ids=["one that loads", "one that was killed", "another model"],
+)
+async def test_a_replica_that_does_not_load_and_for_which_nobody_stands_in_says_why(
+    tight: type[Tight], board: ReplicaStatusStore, other: ReplicaStatus
+) -> None:
+    board.put(other)
+    tight.failures = 2
+    alone: ModelReplica[Engine] = ModelReplica("tight", TWICE)
+    with pytest.raises(OutOfMemory, match="the device is full"):
+        await alone.ready()
+    assert {each.state for each in board.facts() if each.replica == "tight-2"} == {ReplicaState.FAILED}
+    alone.presence.end()
 
 
 def test_one_model_is_loaded_at_a_time() -> None:

@@ -143,3 +143,28 @@ async def test_slots_are_free_again_when_nobody_waits() -> None:
     await line.ask("bob1")
     assert line.served[-1] == "bob1"
     assert line.turns.waiting == 0
+
+
+async def test_more_slots_let_those_who_wait_work_at_once() -> None:
+    line = Line()
+    await line.ask("ann1", "ann2", "bob1", "ann3")
+    line.turns.resize(3)
+    await settled()
+    assert line.served == ["ann1", "ann2", "bob1"]
+
+
+async def test_fewer_slots_leave_those_who_work_and_let_the_next_in_when_enough_have_ended() -> None:
+    line = Line()
+    line.turns.resize(3)
+    await line.ask("ann1", "ann2", "ann3", "bob1")
+    line.turns.resize(1)
+    for _ in range(2):
+        line.turns.give()
+        await settled()
+        assert line.served == ["ann1", "ann2", "ann3"]
+    line.turns.give()
+    await settled()
+    assert line.served[-1] == "bob1"
+    line.turns.give()
+    await line.ask("ann4", "ann5")
+    assert line.served[-1] == "ann4"

@@ -15,12 +15,14 @@ import settings as configuration
 from deployments.ingress.admission.turns import current_caller
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError
+from deployments.residency.board import ResidencyStatus
 from models.errors import InvalidInput
 
 AT_ONCE, QUEUED = 2, 3
 MODELS = {
     "a": {"engine": "espeak", "checkpoint": "builtin:voice", "max_ongoing": AT_ONCE, "max_queued": QUEUED},
     "b": {"engine": "espeak", "checkpoint": "builtin:voice"},
+    "many": {"engine": "espeak", "checkpoint": "builtin:voice", "max_ongoing": AT_ONCE, "replicas": {"max": 3}},
 }
 
 
@@ -203,11 +205,11 @@ async def test_a_model_whose_room_is_another_s_is_asked_nothing_until_that_one_i
 ) -> None:
     held, looked = {"a"}, asyncio.Semaphore(0)
 
-    async def read() -> set[str]:
+    async def read() -> dict[str, ResidencyStatus]:
         looked.release()
-        return set(held)
+        return {alias: ResidencyStatus(held_for="b") for alias in held}
 
-    monkeypatch.setattr(calls.known, "held", read)
+    monkeypatch.setattr(calls.known, "verdicts", read)
     other = asyncio.create_task(calls.call("b", Worker.work, "other"))
     await work.comes()
     await looked.acquire()
@@ -222,13 +224,41 @@ async def test_a_model_whose_room_is_another_s_is_asked_nothing_until_that_one_i
     assert [await other, await held_back] == ["other is done", "held is done"]
 
 
+async def test_a_model_gets_as_many_at_once_as_its_replicas_hold_and_one_s_more_while_there_may_be_another(
+    calls: ModelCalls, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, replicas = asyncio.Semaphore(0), [1]
+
+    async def read() -> dict[str, ResidencyStatus]:
+        looked.release()
+        return {"many": ResidencyStatus(replicas=replicas[0])}
+
+    async def now_there_are(number: int) -> None:
+        replicas[0] = number
+        for _ in range(2):  # the first may have begun before
+            await looked.acquire()
+
+    monkeypatch.setattr(calls.known, "verdicts", read)
+    tasks = [asyncio.create_task(calls.call("many", Worker.work, str(number))) for number in range(5 * AT_ONCE)]
+    await work.comes(2 * AT_ONCE)
+    assert (await calls.standings())["many"].queue == 3 * AT_ONCE
+    await now_there_are(2)
+    await work.comes(AT_ONCE)
+    await now_there_are(3)  # which are all that there may be
+    assert (await calls.standings())["many"].queue == 2 * AT_ONCE
+    await now_there_are(1)
+    work.may_end.set()
+    assert len(await asyncio.gather(*tasks)) == 5 * AT_ONCE
+    assert work.most_at_once == 3 * AT_ONCE
+
+
 async def test_a_board_that_cannot_be_read_holds_nobody_back(
     calls: ModelCalls, work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fails() -> set[str]:
+    async def fails() -> dict[str, ResidencyStatus]:
         raise RuntimeError("no answer")
 
-    monkeypatch.setattr(calls.known, "held", fails)
+    monkeypatch.setattr(calls.known, "verdicts", fails)
     work.may_end.set()
     assert await calls.call("a", Worker.work, "1") == "1 is done"
 
