@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
+import selectors
 import shutil
 import subprocess
 import sys
@@ -34,6 +34,8 @@ class Terminal:
             command, stdin=there, stdout=there, stderr=there, env=environ, cwd=home, start_new_session=True
         )
         os.close(there)
+        self._readable = selectors.DefaultSelector()
+        self._readable.register(self._here, selectors.EVENT_READ)
         self._seen = ""
 
     def type(self, text: str) -> None:
@@ -44,7 +46,7 @@ class Terminal:
         until = time.monotonic() + _SECONDS
         while not (found := re.search(pattern, self._seen)):
             left = max(0.0, until - time.monotonic())
-            assert select.select([self._here], [], [], left)[0], f"no {pattern!r} in {self._seen!r}"
+            assert self._readable.select(left), f"no {pattern!r} in {self._seen!r}"
             read = os.read(self._here, 4096).decode(errors="replace")
             self._seen = _STYLE.sub("", self._seen + read)
         self._seen = self._seen[found.end() :]
@@ -52,6 +54,7 @@ class Terminal:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._readable.close()
         os.close(self._here)
 
 
