@@ -22,7 +22,16 @@ async def healthz() -> dict[str, Any]:
     return {"status": "ok", "timestamp": int(time.time())}
 
 
-@router.get("/readyz", summary="Every part can serve")
+@router.get(
+    "/readyz",
+    summary="Every part can serve",
+    responses={
+        503: {
+            "description": "Some part cannot; the same object says which",
+            "content": {"application/json": {"schema": {"type": "object", "required": ["ready", "models"]}}},
+        }
+    },
+)
 @policy(errors="detail inside")
 async def readyz(atelier: AtelierDep) -> JSONResponse:
     """200 when every configured part can serve, else 503. A model at zero replicas that can start is ready."""
