@@ -81,7 +81,9 @@ class Responses(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_age_days: float = Field(30, gt=0, description="days a response is kept")
-    max_bytes: int = Field(4 * 2**30, ge=2**20, description="bytes kept in all; the oldest responses go first")
+    max_bytes: int = Field(
+        4 * 2**30, ge=2**20, description="bytes kept in all; the oldest of who has the most go first"
+    )
 
 
 class Search(BaseModel):

@@ -27,7 +27,7 @@ _PREPARE_SECONDS: Final = 120.0
 """The same for what brings the schema up to date."""
 _PAUSE_SECONDS: Final = 5.0
 """How long a server that did not answer is not asked again: those who wait are refused at once meanwhile."""
-_SILENT: Final = "the database of image search does not answer"
+_SILENT: Final = "the PostgreSQL database does not answer"
 
 _MIGRATIONS: Final = (
     """
@@ -268,15 +268,15 @@ def _connected(url: str) -> _Connection:
     except psycopg.errors.InsufficientPrivilege as error:
         db.close()
         raise StoreUnusable(
-            "the database of image search may not be changed by its user, who needs to create a schema and the "
+            "the PostgreSQL database may not be changed by its user, who needs to create a schema and the "
             f"extension vector in it: {_first_line(error)}"
         ) from error
     except psycopg.errors.FeatureNotSupported as error:
         db.close()
-        raise StoreUnusable(f"the database of image search has no pgvector to install: {_first_line(error)}") from error
+        raise StoreUnusable(f"the PostgreSQL database has no pgvector to install: {_first_line(error)}") from error
     except psycopg.Error as error:
         db.close()
-        raise StoreUnavailable(f"the database of image search failed: {_first_line(error)}") from error
+        raise StoreUnavailable(f"the PostgreSQL database failed: {_first_line(error)}") from error
     except BaseException:
         db.close()
         raise
@@ -301,7 +301,7 @@ def _prepare(db: psycopg.Connection[dict[str, Any]]) -> None:
         version = (found and found["version"]) or 0
         if version > len(_MIGRATIONS):
             raise StoreUnusable(
-                f"the database of image search has schema {version}, and this version of Atelier knows schemas up to "
+                f"the PostgreSQL database has schema {version}, and this version of Atelier knows schemas up to "
                 f"{len(_MIGRATIONS)}: start the newer version again"
             )
         for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):

@@ -52,6 +52,17 @@ _ITEMS_OF_CHAIN: Final = f"""{_CHAIN}
 _ROWS_OF_CHAIN: Final = f"""{_CHAIN}
     SELECT r.id, r.owner, r.previous, '' AS body, r.events, r.size FROM responses r JOIN chain c ON c.id = r.id
 """  # noqa: S608 - of constants
+_DELETE_SURPLUS: Final = """
+    DELETE FROM responses WHERE id IN (
+        SELECT id FROM (
+            SELECT id, sum(size) OVER (ORDER BY of_owner, id) AS bytes FROM (
+                SELECT id, size, sum(size) OVER (PARTITION BY owner ORDER BY created_ms DESC, id) AS of_owner
+                FROM responses
+            ) AS piles
+        ) AS levelled WHERE bytes > ?
+    )
+"""
+"""The newest of every owner stay, those above in the piles go: the highest piles lose their oldest."""
 _MAX_CHAIN_RESPONSES: Final = 1000
 _MAX_CHAIN_BYTES: Final = 2**28
 _PRUNE_SECONDS: Final = 60.0
@@ -131,7 +142,7 @@ class ChainTooLargeError(Exception):
 class Responses:
     """The responses of a database, to be used by one thread at a time.
 
-    One is kept for `max_age` seconds; of more than about `max_bytes` in all, the oldest go first.
+    One is kept for `max_age` seconds; of more than about `max_bytes` in all, the oldest of who has the most go first.
     """
 
     def __init__(self, database: ResponseDatabase, *, max_age: float, max_bytes: int) -> None:
@@ -194,14 +205,15 @@ class Responses:
             raise LoopError(f"the response {at!r} comes before itself")
         return found[::-1]
 
-    def items_named(self, item_id: str) -> list[tuple[str, StoredItem]]:
-        """The items of an id with their owners, the newest first: a client may have sent one back."""
-        rows = self._db.all(
-            "SELECT r.owner, i.id, i.body, i.is_output FROM response_items i JOIN responses r ON r.id = i.response "
-            "WHERE i.id = ? AND r.created_ms > ? ORDER BY r.created_ms DESC, i.position DESC",
-            item_id, self._oldest_ms(),
+    def item_named(self, item_id: str, owner: str | None) -> StoredItem | None:
+        """The newest item of an id that is the owner's or everybody's: a client may have sent one back. None: any."""
+        row = self._db.one(
+            "SELECT i.id, i.body, i.is_output FROM response_items i JOIN responses r ON r.id = i.response "
+            "WHERE i.id = ? AND r.created_ms > ? AND (? OR r.owner IN ('', ?)) "
+            "ORDER BY r.created_ms DESC, i.position DESC LIMIT 1",
+            item_id, self._oldest_ms(), owner is None, owner or "",
         )  # fmt: skip
-        return [(row["owner"], _item(row)) for row in rows]
+        return None if row is None else _item(row)
 
     def delete(self, response_id: str) -> bool:
         """Remove a response with its items; whether there was one."""
@@ -214,16 +226,15 @@ class Responses:
         return is_late or self._bytes_since > self._max_bytes // _SLACK
 
     def prune(self) -> int:
-        """Remove what is too old, and the oldest of what is too much; how many were."""
+        """Remove what is too old, and of too many bytes the oldest of those who have the most; how many were.
+
+        So one key cannot push out what the others keep, while there is room each may have all of it.
+        """
         self._pruned_at, self._bytes_since = time.monotonic(), 0
-        row = self._db.one(
-            "SELECT created_ms FROM ("
-            "SELECT created_ms, sum(size) OVER (ORDER BY created_ms DESC) AS bytes FROM responses"
-            ") AS newest WHERE bytes > ? ORDER BY created_ms DESC LIMIT 1",
-            self._max_bytes,
-        )
-        last = max(self._oldest_ms(), row["created_ms"] if row is not None else 0)
-        removed = self._db.execute("DELETE FROM responses WHERE created_ms <= ?", last)
+        removed = self._db.execute("DELETE FROM responses WHERE created_ms <= ?", self._oldest_ms())
+        row = self._db.one("SELECT sum(size) AS bytes FROM responses")
+        if row is not None and (row["bytes"] or 0) > self._max_bytes:
+            removed += self._db.execute(_DELETE_SURPLUS, self._max_bytes)
         if removed:
             self._db.reclaim()
         return removed

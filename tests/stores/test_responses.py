@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_a_response_is_found_as_it_was_kept_until_it_is_deleted(database: Respon
     assert responses.delete("one")
     assert not responses.delete("one")
     assert responses.find("one") is None
-    assert responses.items_named("out_one") == []
+    assert responses.item_named("out_one", None) is None
 
 
 def test_a_chain_has_the_first_response_first_and_shows_where_one_is_missing(database: ResponseDatabase) -> None:
@@ -119,17 +120,36 @@ def test_a_response_is_kept_whole_or_not_at_all(database: ResponseDatabase) -> N
     with pytest.raises(StoreError):
         responses.keep(StoredResponse("one", "other", None, "{}", 1, (StoredItem("new", "{}"),)))
     assert responses.find("one") == response("one")
-    assert responses.items_named("new") == []
+    assert responses.item_named("new", None) is None
 
 
-def test_an_item_is_found_by_its_id_with_its_owner(database: ResponseDatabase) -> None:
+def test_of_the_items_of_an_id_an_owner_finds_the_newest_of_their_own(
+    database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     responses = over(database)
-    responses.keep(response("one"))
-    responses.keep(StoredResponse("two", "other", None, "{}", 1, (StoredItem("out_one", "again"),)))
-    assert {(owner, item.body) for owner, item in responses.items_named("out_one")} == {
-        ("owner", "xx"),
-        ("other", "again"),
-    }
+    now = time.time_ns() // 10**6
+    for age, owner in enumerate(["owner", "owner", "other", ""]):
+        monkeypatch.setattr("stores.responses._now_ms", lambda age=age: now - age)
+        responses.keep(StoredResponse(f"{age}", owner, None, "{}", 1, (StoredItem("item", f"{age}"),)))
+
+    def found(owner: str | None) -> str | None:
+        item = responses.item_named("item", owner)
+        return None if item is None else item.body
+
+    assert [found(owner) for owner in ("owner", "other", "", "nobody", None)] == ["0", "2", "3", "3", "0"]
+    assert responses.item_named("no item", None) is None
+
+
+def test_who_keeps_much_does_not_push_out_the_others(
+    database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responses = over(database, max_bytes=1000)
+    for number, owner in enumerate(["modest", *["greedy"] * 8]):
+        monkeypatch.setattr("stores.responses._now_ms", lambda number=number: 10**9 + number)
+        kept = response(f"{number}", size=200)
+        responses.keep(StoredResponse(kept.id, owner, None, kept.body, 1, kept.items))
+    assert responses.prune() == 5
+    assert [number for number in range(9) if responses.find(f"{number}")] == [0, 6, 7, 8]
 
 
 def test_what_is_too_old_is_not_found_and_leaves(database: ResponseDatabase) -> None:
@@ -137,7 +157,7 @@ def test_what_is_too_old_is_not_found_and_leaves(database: ResponseDatabase) -> 
     later = over(database, max_age=0)
     assert later.find("one") is None
     assert later.chain("one") == []
-    assert later.items_named("out_one") == []
+    assert later.item_named("out_one", None) is None
     assert over(database).find("one") is not None
     assert later.prune() == 1
     assert over(database).find("one") is None

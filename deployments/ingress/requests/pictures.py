@@ -16,7 +16,7 @@ from deployments.executors import COMPUTING
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.requests import remote_pictures
 from deployments.ingress.requests.body import Fields, Upload
-from models.picture_files import check
+from models.picture_files import check, read_header
 from settings import Settings
 
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*?)(?P<base64>;base64)?,", re.IGNORECASE)
@@ -53,7 +53,7 @@ async def read_picture(source: ImageSource, settings: Settings, param: str, bear
     if isinstance(source, Upload):
         return await COMPUTING.run(_checked, source.data, settings, param)
     text = source if isinstance(source, str) else source.image_url
-    if _is_remote(text):
+    if is_remote(text):
         return await COMPUTING.run(
             _checked, await remote_pictures.fetch(text, param, settings, bearer_token), settings, param
         )
@@ -67,7 +67,7 @@ async def read_url(url: str, settings: Settings, param: str) -> bytes:
         ApiError: 400 naming `param`, 413 when there are too many bytes.
         InvalidImage: anything that is not a whole picture of an accepted type.
     """
-    if _is_remote(url):
+    if is_remote(url):
         return await check_picture(await remote_pictures.fetch(url, param, settings), settings, param)
     return (await COMPUTING.run(lambda: _checked(from_url(url, param), settings, param))).data
 
@@ -92,7 +92,8 @@ def _checked(data: bytes, settings: Settings, param: str) -> Picture:
     return Picture(data, *check(data, param, settings.image_max_pixels).upright)
 
 
-def _is_remote(url: str) -> bool:
+def is_remote(url: str) -> bool:
+    """Whether it is one of http(s), behind which a picture has to be fetched."""
     return re.match(r"https?:", url[:6], re.IGNORECASE) is not None
 
 
@@ -105,6 +106,11 @@ def refuse_too_large(data: bytes, settings: Settings, param: str) -> None:
             code="request_too_large",
             param=param,
         )
+
+
+def data_url(data: bytes) -> str:
+    """A checked picture as a base64 data URL."""
+    return f"data:{read_header(data).media_type};base64,{base64.b64encode(data).decode()}"
 
 
 def from_url(url: str, param: str) -> bytes:

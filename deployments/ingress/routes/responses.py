@@ -70,7 +70,7 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
     job = await job_of(params, conversation, draws=plan is not None)
     pieces = in_terms_of_responses(_pieces(params, atelier.models.chats(alias), job, conversation, plan))
     head = head_of(params)
-    kept = await COMPUTING.run(stored_input, params, items) if params.store else None
+    kept = await COMPUTING.run(stored_input, params, items, conversation.fetched) if params.store else None
     writer = ResponseWriter(head, plan.looks if plan is not None else None)
     run = ResponseRun(caller_of(request).owner, head, writer, kept)
     if not params.stream:

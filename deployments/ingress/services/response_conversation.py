@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from deployments.executors import COMPUTING, FILES
 from deployments.ingress.errors import invalid
-from deployments.ingress.requests.pictures import check_picture, from_base64
-from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
+from deployments.ingress.requests.pictures import check_picture, from_base64, is_remote
 from deployments.ingress.schemas.responses import (
     FunctionCallItem,
     FunctionResultItem,
@@ -62,8 +61,11 @@ class Conversation:
     Calls go into the message of the assistant before them, as chat templates want it.
     """
 
-    def __init__(self, settings: Settings, files: PublicStore) -> None:
+    def __init__(self, settings: Settings, files: PublicStore, leaves_out: int = 0) -> None:
+        """`leaves_out`: of the earlier pictures so many become words, unread."""
         self._settings = settings
+        self._to_leave_out = leaves_out
+        self._fetched: dict[str, bytes] = {}
         self._files = files
         self._sent = PictureReader(settings)
         self._messages: list[Message] = []
@@ -75,19 +77,18 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All of them. Of more pictures than a chat may have, the oldest are words."""
+        """All of them."""
         self._end_calls()
-        surplus = sum(map(_pictures, self._messages)) - MAX_CHAT_IMAGES
-        messages = []
-        for message in self._messages:
-            left_out = min(max(surplus, 0), _pictures(message))
-            surplus -= left_out
-            messages.append(_without(message, left_out) if left_out else message)
-        return tuple(messages)
+        return tuple(self._messages)
+
+    @property
+    def fetched(self) -> Mapping[str, bytes]:
+        """The pictures behind http(s) URLs, by these."""
+        return self._fetched
 
     @property
     def pictures(self) -> list[bytes]:
-        """All pictures, oldest first, encoded."""
+        """The pictures that the model sees, oldest first, encoded."""
         return _images(self._messages)
 
     @property
@@ -126,7 +127,7 @@ class Conversation:
             case PictureItem():
                 if at.is_stored and not at.is_earlier and item.result:  # those sent whole have the body's bound
                     self._sent.count(at.of("result"))
-                await self._add_picture(item, at.of("result"))
+                await self._add_picture(item, at)
             case ReasoningItem():  # of another model
                 pass
 
@@ -151,26 +152,48 @@ class Conversation:
                 parts.append(TextPart(part.refusal if isinstance(part, Refusal) else part.text))
         return tuple(parts)
 
-    async def _picture(self, part: InputImage, at: _Place, name: str) -> ImagePart:
+    async def _picture(self, part: InputImage, at: _Place, name: str) -> ImagePart | TextPart:
         if (part.image_url is None) == (part.file_id is None):
             where = at.of(name)
             raise invalid(where, f"{where}: give one of image_url and file_id", "missing_required_parameter")
+        if self._is_left_out(at):
+            return _LEFT_OUT
         reader = PictureReader(self._settings) if at.is_earlier else self._sent
         if part.image_url is not None:
-            return await reader.read(part.image_url, at.of(f"{name}.image_url"))
+            return await self._behind(part.image_url, reader, at.of(f"{name}.image_url"))
         where = at.of(f"{name}.file_id")
         reader.count(where)
         return ImagePart(await self.upload(part.file_id or "", where), where)
 
-    async def _add_picture(self, item: PictureItem, where: str) -> None:
+    def _is_left_out(self, at: _Place) -> bool:
+        if not at.is_earlier or self._to_leave_out == 0:
+            return False
+        self._to_leave_out -= 1
+        return True
+
+    async def _behind(self, url: str, reader: PictureReader, where: str) -> ImagePart:
+        """The picture behind a URL, each of which is fetched once."""
+        if url in self._fetched:
+            reader.count(where)
+            return ImagePart(self._fetched[url], where)
+        part = await reader.read(url, where)
+        if is_remote(url):
+            self._fetched[url] = part.image
+        return part
+
+    async def _add_picture(self, item: PictureItem, at: _Place) -> None:
         """A picture that was drawn is the result of a call of the tool that draws."""
         if not item.result:  # the drawing failed
             return
-        data = await check_picture(await COMPUTING.run(from_base64, item.result, where), self._settings, where)
+        where = at.of("result")
+        seen: ImagePart | TextPart = _LEFT_OUT
+        if not self._is_left_out(at):
+            data = await check_picture(await COMPUTING.run(from_base64, item.result, where), self._settings, where)
+            seen = ImagePart(data, where)
         call = ToolCall(item.id or "", GENERATE, json.dumps({"prompt": item.revised_prompt or ""}, ensure_ascii=False))
         self._add_call(call)
         shown = TextPart("Done. The user sees this picture:")
-        self._append(Message("tool", (shown, ImagePart(data, where)), call_id=call.id))
+        self._append(Message("tool", (shown, seen), call_id=call.id))
 
     def _append(self, message: Message) -> None:
         self._end_calls()
@@ -194,17 +217,11 @@ def _images(messages: Sequence[Message]) -> list[bytes]:
     return [part.image for part in parts if isinstance(part, ImagePart)]
 
 
-def _pictures(message: Message) -> int:
-    return sum(isinstance(part, ImagePart) for part in message.parts)
-
-
-def _without(message: Message, count: int) -> Message:
-    """The message whose first so many pictures are words."""
-    parts: list[TextPart | ImagePart] = []
-    for part in message.parts:
-        if isinstance(part, ImagePart) and count > 0:
-            parts.append(_LEFT_OUT)
-            count -= 1
-        else:
-            parts.append(part)
-    return replace(message, parts=tuple(parts))
+def picture_count(item: Item) -> int:
+    """How many pictures an item has."""
+    match item:
+        case MessageItem(content=content) | FunctionResultItem(output=content):
+            return 0 if isinstance(content, str) else sum(isinstance(part, InputImage) for part in content)
+        case PictureItem(result=result):
+            return int(bool(result))
+    return 0

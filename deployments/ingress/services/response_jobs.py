@@ -6,10 +6,13 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from deployments.ingress.errors import invalid
 from deployments.ingress.middleware.access import Caller
+from deployments.ingress.requests.pictures import data_url
+from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
 from deployments.ingress.schemas.responses import (
     INCLUDABLE,
     AllowedTools,
@@ -26,7 +29,7 @@ from deployments.ingress.schemas.responses import (
 )
 from deployments.ingress.services.chat_jobs import DEFAULT_TOKENS, form_of
 from deployments.ingress.services.chat_tools import Choice, OfferedFunction, plan_tools
-from deployments.ingress.services.response_conversation import Conversation
+from deployments.ingress.services.response_conversation import Conversation, picture_count
 from deployments.ingress.services.stored_responses import StoredResponses
 from models.tasks import ChatJob
 from settings import Settings
@@ -63,25 +66,23 @@ async def read_conversation(
         ApiError: 400 naming the field that asks for what there is not, 404 for an id that there is not.
     """
     refuse_unsupported(params)
-    conversation = Conversation(settings, files)
-    if params.instructions:
-        conversation.add_text("system", params.instructions)
     said: Sequence[Item] = []
     if params.previous_response_id is not None:
         said = await stored.conversation(caller, params.previous_response_id)
     known: dict[str, Item] = {}
-    for item in said:
-        where = "previous_response_id"
-        found = await _resolved(item, where, caller, stored, known)
-        await conversation.add(found, where, is_stored=True, is_earlier=True)
+    earlier = [await _resolved(item, "previous_response_id", caller, stored, known) for item in said]
+    given = params.input if isinstance(params.input, list) else []
+    items = [await _resolved(item, f"input[{i}].id", caller, stored, known) for i, item in enumerate(given)]
+    surplus = sum(map(picture_count, [*earlier, *items])) - MAX_CHAT_IMAGES
+    conversation = Conversation(settings, files, leaves_out=max(surplus, 0))
+    if params.instructions:
+        conversation.add_text("system", params.instructions)
+    for item in earlier:
+        await conversation.add(item, "previous_response_id", is_stored=True, is_earlier=True)
     if isinstance(params.input, str) and params.input:
         conversation.add_text("user", params.input)
-    items: list[Item] = []
-    for i, item in enumerate(params.input if isinstance(params.input, list) else ()):
-        where = f"input[{i}]"
-        found = await _resolved(item, f"{where}.id", caller, stored, known)
-        await conversation.add(found, where, is_stored=found is not item)
-        items.append(found)
+    for i, item in enumerate(items):
+        await conversation.add(item, f"input[{i}]", is_stored=item is not given[i])
     if not conversation.messages or not (params.input or said):
         raise invalid("input", "input is required: a text, or items", "missing_required_parameter")
     return conversation, items
@@ -161,24 +162,37 @@ def head_of(params: CreateResponse) -> dict[str, Any]:
     }
 
 
-def stored_input(params: CreateResponse, items: Sequence[Item]) -> list[StoredItem]:
+def stored_input(
+    params: CreateResponse, items: Sequence[Item], fetched: Mapping[str, bytes] = MappingProxyType({})
+) -> list[StoredItem]:
     """What is kept of the input: its items, each with an id, and what they refer to. Takes the processor a moment.
 
+    Pictures that were `fetched` are kept in the place of their URLs, which may lead elsewhere, or nowhere, at the next
+    turn.
     A reference itself is not kept: it has the id of what it refers to, and would be found in its place.
     """
     if isinstance(params.input, str) and params.input:
         items = [MessageItem(type="message", role="user", content=params.input)]
-    return [_to_keep(item) for item in items]
+    return [_to_keep(item, fetched) for item in items]
 
 
-def _to_keep(item: Item) -> StoredItem:
+def _to_keep(item: Item, fetched: Mapping[str, bytes]) -> StoredItem:
     fields = item.model_dump(exclude_none=True)
     fields = {"id": item.id or f"{_PREFIXES[item.type]}_{uuid.uuid4().hex}", **fields}
     if isinstance(item, MessageItem) and isinstance(item.content, str):
         kind = {"type": "output_text", "annotations": []} if item.role == "assistant" else {"type": "input_text"}
         fields["content"] = [{**kind, "text": item.content}]
+    for part in _parts(fields):
+        if (picture := fetched.get(part.get("image_url", ""))) is not None:
+            part["image_url"] = data_url(picture)
     fields.setdefault("status", "completed")
     return StoredItem(fields["id"], json.dumps(fields, ensure_ascii=False))
+
+
+def _parts(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parts of an item's content or output, where it has any."""
+    parts = fields.get("content") or fields.get("output")
+    return parts if isinstance(parts, list) else []
 
 
 def refuse_unsupported(params: CreateResponse) -> None:

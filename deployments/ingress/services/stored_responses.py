@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from deployments.executors import COMPUTING, RESPONSES, ExecutorFull
+from deployments.executors import COMPUTING, RESPONSES
 from deployments.ingress.errors import ApiError, invalid
 from deployments.ingress.middleware.access import Caller
 from deployments.ingress.schemas.responses import STORED_ITEM, Item, ItemReference, PictureItem
@@ -21,6 +21,9 @@ from stores.responses import ChainTooLargeError, LoopError, Responses, StoredIte
 logger = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
+
+_TEND_SECONDS: Final = 300.0
+"""After the start, and from then on."""
 
 
 class StoredResponses:
@@ -73,9 +76,11 @@ class StoredResponses:
 
     async def item(self, caller: Caller, item_id: str, where: str) -> Item:
         """The newest of the caller's items of this id. Raises ApiError 404 naming `where`."""
-        named = await self._run(lambda responses: responses.items_named(item_id))
-        own = [item for owner, item in named if caller.may_use(owner)]
-        found = await COMPUTING.run(lambda: next(filter(_is_whole, map(_parsed, own)), None))
+        owner = None if caller.is_admin else caller.owner
+        stored = await self._run(lambda responses: responses.item_named(item_id, owner))
+        found = None if stored is None else await COMPUTING.run(_parsed, stored)
+        if found is not None and not _is_whole(found):
+            found = None
         if found is None:
             raise ApiError(404, f"{where}: there is no item {item_id[:256]!r}", code="item_not_found", param=where)
         return found
@@ -86,10 +91,16 @@ class StoredResponses:
         if is_prune_due and (self._pruning is None or self._pruning.done()):
             self._pruning = asyncio.create_task(self._prune())
 
+    async def tend(self) -> None:
+        """Remove old responses now and then, also where none is kept any more. Ends when it is cancelled."""
+        while True:
+            await asyncio.sleep(_TEND_SECONDS)
+            await self._prune()
+
     async def _prune(self) -> None:
         try:
             await self._run(lambda responses: responses.prune())
-        except (StoreError, ExecutorFull, ApiError):
+        except Exception:  # nobody waits for it, and the next try must come
             logger.warning("old responses could not be removed; it is tried again", exc_info=True)
 
     async def _run(self, work: Callable[[Responses], T]) -> T:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from models.errors import InvalidInput
 from models.tasks import ChatDelta, ImagePart, Message, TextPart, TokenLogprob, ToolCall
 from tests.api.pictures import TRUNCATED, data_url, png
-from tests.deployments.apps import fault
-from tests.deployments.ingress.routes.responses.played import CALLS_END, END, USAGE, Stage, call
+from tests.deployments.apps import client, fault, listening
+from tests.deployments.ingress.routes.responses.played import CALLS_END, END, USAGE, Stage, app_over, call
 
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}
 STOP = {"type": "function", "name": "stop"}
@@ -28,6 +33,11 @@ async def created(http: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     response: dict[str, Any] = answer.json()
     return response
+
+
+def forget(upload: str, home: Path) -> None:
+    for path in home.rglob(f"{upload}*"):
+        path.unlink()
 
 
 def said(message: Message) -> str:
@@ -108,6 +118,43 @@ async def test_of_a_conversation_with_more_pictures_than_a_chat_may_have_the_old
     assert sum(isinstance(part, ImagePart) for part in parts) == 16
     too_many = await create(http, input=[{"role": "user", "content": [picture] * 17}])
     assert fault(too_many) == (400, "invalid_value", "input[0].content[16].image_url")
+
+
+async def test_a_picture_behind_a_url_is_fetched_once_and_kept_as_it_was(stage: Stage, tmp_path: Path) -> None:
+    fetched = []
+
+    async def serve(request: Request) -> Response:
+        fetched.append(request.url.path)
+        return Response(png())
+
+    async with listening(Starlette(routes=[Route("/a.png", serve)])) as elsewhere:
+        allowed = {"ATELIER_ALLOW_REMOTE_IMAGES": "1", "ATELIER_REMOTE_IMAGE_HOSTS": elsewhere.removeprefix("http://")}
+        async with client(app_over(stage, tmp_path, allowed)) as http:
+            picture = {"type": "input_image", "image_url": f"{elsewhere}/a.png"}
+            first = await created(http, input=[{"role": "user", "content": [picture, picture]}])
+            await created(http, input="And now?", previous_response_id=first["id"])
+            (item,) = (await http.get(f"/v1/responses/{first['id']}/input_items")).json()["data"]
+    assert fetched == ["/a.png"]
+    for job in stage.jobs:
+        parts = [part for message in job.messages for part in message.parts]
+        assert [part.image for part in parts if isinstance(part, ImagePart)] == [png()] * 2
+    assert [part["image_url"] for part in item["content"]] == [data_url()] * 2
+
+
+async def test_earlier_pictures_that_the_model_does_not_see_are_not_read(
+    http: httpx.AsyncClient, stage: Stage, tmp_path: Path
+) -> None:
+    names = [(await http.post("/upload", files={"file": ("a.png", png())})).json()["url"][3:] for _ in range(2)]
+    pictures = [{"type": "input_image", "file_id": name} for name in names]
+    first = await created(http, input=[{"role": "user", "content": pictures}])
+    more = [{"role": "user", "content": [{"type": "input_image", "image_url": data_url()}] * 15}]
+    forget(names[0], tmp_path)
+    refused = await create(http, input="And now?", previous_response_id=first["id"])
+    assert fault(refused) == (400, "invalid_value", "previous_response_id")
+    await created(http, input=more, previous_response_id=first["id"])
+    parts = [part for message in stage.jobs[1].messages for part in message.parts]
+    assert not isinstance(parts[0], ImagePart)
+    assert sum(isinstance(part, ImagePart) for part in parts) == 16
 
 
 async def test_a_request_goes_on_from_the_one_before_without_its_instructions(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-from tests.deployments.apps import client, fault
+from stores.responses import Responses, open_file
+from tests.deployments.apps import client, fault, listening
 from tests.deployments.ingress.routes.responses.played import Stage, app_over
 
 KEYS = {"ATELIER_API_KEYS": "ann,bob", "ATELIER_ADMIN_KEYS": "root"}
@@ -110,3 +113,24 @@ async def test_a_response_outlives_its_server_and_not_its_age(stage: Stage, tmp_
         assert (await http.get(f"/v1/responses/{response['id']}")).status_code == 404
         body = {"model": "chat", "input": "Hi", "previous_response_id": response["id"]}
         assert (await http.post("/v1/responses", json=body)).status_code == 404
+
+
+async def test_what_is_too_old_leaves_also_where_nothing_more_is_kept(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(app_over(stage, tmp_path)) as http:
+        await made(http)
+    left = asyncio.Event()
+    loop, prune = asyncio.get_running_loop(), Responses.prune
+
+    def prune_and_tell(responses: Responses) -> int:
+        removed = prune(responses)
+        loop.call_soon_threadsafe(left.set)
+        return removed
+
+    monkeypatch.setattr(Responses, "prune", prune_and_tell)
+    monkeypatch.setattr("deployments.ingress.services.stored_responses._TEND_SECONDS", 0.01)
+    async with listening(app_over(stage, tmp_path, {"RESPONSES_MAX_AGE_DAYS": "1e-9"})), asyncio.timeout(30):
+        await left.wait()
+    with closing(open_file(tmp_path / "responses.db")) as database:
+        assert database.all("SELECT id FROM responses") == []
