@@ -15,8 +15,17 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 import ray
+from grpc.aio import AioRpcError
 from ray import serve
 from ray._private.ray_constants import KV_NAMESPACE_DASHBOARD
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 from ray.experimental import internal_kv
 from ray.serve._private import constants
 from ray.serve._private.common import DeploymentID, ReplicaID
@@ -126,6 +135,23 @@ def _chosen_replicas_to_stop(
     by_serve = _replicas_to_stop(scheduler, deployment, at_most, **more)
     others = sorted(by_serve - set(chosen), key=lambda each: each in running)
     return {*chosen, *others[: at_most - len(chosen)]} if chosen else by_serve
+
+
+_LOSSES: Final = (RayActorError, NodeDiedError, ObjectLostError, WorkerCrashedError, LocalRayletDiedError, AioRpcError)
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether a call failed because the process that it was given to, or its machine, has gone: not by what was asked.
+
+    A process that ends is an `ActorDiedError` or, over gRPC, unavailable; its machine may take results along that were
+    not fetched yet. Over gRPC, Serve knows one only if the call had been accepted: a stream that ends before is an
+    `AioRpcError` of another code, or a RuntimeError that names it.
+    """
+    if isinstance(error, RayTaskError) and error.cause is not error:
+        return isinstance(error.cause, _LOSSES)
+    return isinstance(error, _LOSSES) or (
+        type(error) is RuntimeError and str(error).startswith("Unexpected error (StatusCode.")
+    )
 
 
 async def pass_large(handle: DeploymentHandle, args: Sequence[Any]) -> tuple[DeploymentHandle, Sequence[Any]]:

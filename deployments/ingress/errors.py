@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
+from deployments import serve_internals
 from deployments.executors import ExecutorFull
 from deployments.ingress.policy import ErrorFamily, policy_of
 from models import errors as model_errors
@@ -151,7 +152,7 @@ def from_exception(error: BaseException) -> ApiError:
             return ApiError(503, message, code="busy", headers={"Retry-After": "5"})
         case DeploymentUnavailableError():
             return ApiError(500, "the model could not be started; the server's log says why", code=LOAD_FAILED)
-        case RayActorError():
+        case _ if serve_internals.is_loss(error):
             return ApiError(
                 503, "the model's process ended while it worked on this request", code="model_restarting",
                 headers={"Retry-After": "2"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,19 +29,22 @@ class Room:
     def __init__(self, nodes: Mapping[str, Node], rules: Rules, held: Sequence[Held]) -> None:
         self._nodes, self._rules = nodes, rules
         self.held = list(held)
+        self._counts = Counter(each.model.alias for each in held)
 
     def count(self, model: Model, without: Collection[Held] = ()) -> int:
         """How many replicas of a model there are."""
-        return sum(each.model.alias == model.alias and each not in without for each in self.held)
+        return self._counts[model.alias] - sum(each.model.alias == model.alias for each in without)
 
     def leave(self, held: Held) -> None:
         """A replica gives its room up."""
         self.held.remove(held)
+        self._counts[held.model.alias] -= 1
 
     def enter(self, model: Model, node: str) -> None:
         """A replica of the model gets room there."""
         gpus = self._gpus_for(model.needs, node, self.held) or ()
         self.held.append(Held(model, Resident(node, gpus, is_loading=True)))
+        self._counts[model.alias] += 1
 
     def find(self, model: Model) -> tuple[str, list[Held]] | None:
         """A node for the model, and who has to leave for it: nobody, else the idle, else the busy. None: nobody may."""

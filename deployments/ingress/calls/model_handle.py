@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
-from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from deployments import serve_internals
@@ -66,17 +65,17 @@ class ModelHandle:
                 return result
             except ApiError:
                 raise
-            except RayActorError as error:
+            except Exception as error:
+                if not serve_internals.is_loss(error):
+                    raise self._to_api_error(error) from error
                 self._note_death(error, is_last=has_died)
                 has_died = True
-            except Exception as error:
-                raise self._to_api_error(error) from error
             finally:
                 if not waiting.done():
                     answer.cancel()
                     waiting.cancel()
 
-    def _note_death(self, error: RayActorError, *, is_last: bool) -> None:
+    def _note_death(self, error: Exception, *, is_last: bool) -> None:
         """Let the model's next process try; raise if `is_last`."""
         api_error = self._to_api_error(error)
         if is_last or not self._may_repeat:
@@ -112,13 +111,12 @@ class ModelHandle:
                 return
             except ApiError:
                 raise
-            except RayActorError as error:
-                finished = True
-                self._note_death(error, is_last=has_begun or has_died)
-                has_died = True
             except Exception as error:
                 finished = True
-                raise self._to_api_error(error) from error
+                if not serve_internals.is_loss(error):
+                    raise self._to_api_error(error) from error
+                self._note_death(error, is_last=has_begun or has_died)
+                has_died = True
             finally:
                 if not finished:
                     answers.cancel()

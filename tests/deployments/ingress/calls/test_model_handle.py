@@ -9,7 +9,16 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from ray.exceptions import GetTimeoutError, RayActorError
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayTaskError,
+)
 
 from deployments.imaging import Progress
 from deployments.ingress.calls import model_handle
@@ -71,6 +80,17 @@ class Answer:
 
 
 DIED = RayActorError()
+LOST = {
+    "its process ended": DIED,
+    "it does not answer": ActorUnavailableError("Actor is unavailable.", b"a" * 16),
+    "its machine died": NodeDiedError("the node died"),
+    "its result was on a machine that died": ObjectLostError("f" * 56, None, ""),
+    "the connection broke": AioRpcError(StatusCode.INTERNAL, Metadata(), Metadata(), "RST_STREAM"),
+    "the connection broke before it was accepted": RuntimeError(
+        "Unexpected error (StatusCode.UNKNOWN): Socket closed."
+    ),
+    "another that it called died": RayTaskError("work", "", DIED),
+}
 
 
 def deployment(*states: str) -> dict[str, Any]:
@@ -180,6 +200,25 @@ async def test_a_model_that_fits_nowhere_is_refused_at_once() -> None:
 async def test_a_call_whose_replica_dies_is_given_to_the_next_one_once() -> None:
     assert await handle_of(Replicas([DIED], ["answer"])).call("work") == "answer"
     assert await refusal(handle_of(Replicas([DIED], [DIED], ["answer"])).call("work")) == (503, "model_restarting")
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+async def test_however_a_replica_is_lost_its_call_is_given_to_the_next_one_and_then_refused_for_now(
+    lost: Exception,
+) -> None:
+    assert await handle_of(Replicas([lost], ["answer"])).call("work") == "answer"
+    assert await pieces(handle_of(Replicas([lost], ["answer"]))) == ["answer"]
+    with pytest.raises(ApiError) as refused:
+        await handle_of(Replicas([lost], [lost])).call("work")
+    assert (refused.value.status, refused.value.code) == (503, "model_restarting")
+    assert refused.value.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error"), RayTaskError("work", "", ValueError("no")), OSError()])
+async def test_what_fails_in_a_replica_that_lives_is_not_asked_of_another(error: Exception) -> None:
+    replicas = Replicas([error], ["answer"])
+    assert (await refusal(handle_of(replicas).call("work")))[0] == 500
+    assert len(replicas.plays) == 1
 
 
 async def test_a_replica_that_dies_while_it_loads_costs_no_request() -> None:
