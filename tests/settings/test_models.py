@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import settings
+from cli.environment import ROOT
 from tests.settings.mistakes import MINIMAL, mistake
 
 
@@ -33,6 +37,18 @@ def test_replicas_that_contradict_each_other_are_refused_by_the_name_of_the_fiel
     assert text == "models.clip.replicas.target_ongoing: 9 is more than max_ongoing; allowed: 8 or less"
     text = mistake({"models": {"clip": {**MINIMAL["models"]["clip"], "replicas": 2}}})
     assert text.startswith("models.clip.replicas: ")
+
+
+def test_the_models_that_docs_scale_shows_are_taken() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    (shown,) = [block["models"] for block in blocks if "models" in block]
+    taken = settings.validate({"models": shown, "image_search_enabled": False}, {}).models
+    assert {alias: (entry.replicas.min, entry.replicas.max) for alias, entry in taken.items()} == {
+        "klein": (1, 6),
+        "dev": (1, 1),
+        "voice": (2, 4),
+    }
 
 
 def test_a_checkpoint_that_is_missing_or_of_another_kind_is_refused_at_once(tmp_path: Path) -> None:
