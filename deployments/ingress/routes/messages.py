@@ -40,7 +40,7 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
         async with aclosing(pieces):
             made = [piece async for piece in pieces]
         _note_ignored(request, made[0])
-        return JSONResponse(message(head, made))
+        return Response(await message(head, made), media_type="application/json")
     stream = await started(pieces)
     if stream.first is not None:
         _note_ignored(request, stream.first)

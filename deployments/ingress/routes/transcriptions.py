@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Literal, TypeVar
 
@@ -98,16 +98,21 @@ def _too_large(status: int) -> ApiError:
 
 async def _started(atelier: Atelier, params: Translation, job: TranscriptionJob) -> StartedStream[TranscriptPiece]:
     alias = atelier.models.resolve(params.model, ["asr"])
-    return await started(_renamed(atelier.models.transcripts(alias).stream(job)))
+    fields = dict(_FIELD_OF)
+    if getattr(params, "language", None) is None:
+        fields["language"] = "languages"
+    return await started(_renamed(atelier.models.transcripts(alias).stream(job), fields))
 
 
-async def _renamed(pieces: AsyncGenerator[TranscriptPiece, None]) -> AsyncGenerator[TranscriptPiece, None]:
+async def _renamed(
+    pieces: AsyncGenerator[TranscriptPiece, None], fields: Mapping[str, str]
+) -> AsyncGenerator[TranscriptPiece, None]:
     try:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
     except ApiError as error:
-        raise renamed(error, _FIELD_OF) from None
+        raise renamed(error, fields) from None
 
 
 async def _whole(

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
+from deployments.executors import COMPUTING
 from deployments.ingress.errors import envelope, from_exception
 from deployments.ingress.services.omni import ProgressDelta
 from deployments.ingress.services.tool_loop import DrawnPicture, LoopEvent
@@ -124,13 +125,17 @@ def usage_of(read: int, written: int) -> dict[str, int]:
     return {"input_tokens": read, **cached, "output_tokens": written}
 
 
-def message(head: dict[str, Any], pieces: Sequence[LoopEvent]) -> dict[str, Any]:
-    """The whole answer that these pieces are."""
+async def message(head: dict[str, Any], pieces: Sequence[LoopEvent]) -> str:
+    """JSON of the whole answer that these pieces are."""
     made = _Message(head)
-    for piece in pieces:
-        for _ in made.take(piece):
-            pass
-    return made.whole()
+
+    def written() -> str:
+        for piece in pieces:
+            for _ in made.take(piece):
+                pass
+        return json.dumps(made.whole(), ensure_ascii=False)
+
+    return await COMPUTING.run(written) if any(isinstance(piece, DrawnPicture) for piece in pieces) else written()
 
 
 async def message_events(
@@ -143,13 +148,20 @@ async def message_events(
     yield PING
     try:
         async for piece in pieces:
-            for event in made.take(piece):
+            for event in await _taken(made, piece):
                 yield event
         for event in made.end():
             yield event
     except Exception as error:  # noqa: BLE001 - the status has been sent, so every failure has to be an event
         body = envelope(from_exception(error), "anthropic", request_id)
         yield {"event": "error", "data": json.dumps(body, ensure_ascii=False)}
+
+
+async def _taken(made: _Message, piece: LoopEvent) -> list[Event]:
+    """The events of a piece; the base64 of a picture, of megabytes, is made by a thread."""
+    if isinstance(piece, DrawnPicture):
+        return await COMPUTING.run(lambda: list(made.take(piece)))
+    return list(made.take(piece))
 
 
 def _event(name: str, **fields: Any) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from deployments.executors import COMPUTING
 from deployments.ingress.errors import invalid
 from deployments.ingress.requests.pictures import from_base64
 from deployments.ingress.schemas.messages import (
@@ -175,4 +176,4 @@ async def _part(block: TextBlock | ImageBlock, where: str, pictures: PictureRead
     if source.url is not None and source.type == "url":
         return await pictures.read(source.url, place)
     assert source.data is not None
-    return await pictures.check(from_base64(source.data, place), place)
+    return await pictures.check(await COMPUTING.run(from_base64, source.data, place), place)

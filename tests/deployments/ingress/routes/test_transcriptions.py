@@ -157,7 +157,7 @@ async def test_how_speech_is_told_from_silence_can_be_changed(http: httpx.AsyncC
     ("fields", "code", "param", "said"),
     [
         ({"language": "ko"}, "invalid_value", "language", "allowed are auto, en (english)"),
-        ({"languages[]": ["ko"]}, "invalid_value", "language", "allowed are auto, en (english)"),
+        ({"languages[]": ["ko"]}, "invalid_value", "languages", "allowed are auto, en (english)"),
         ({"language": "en", "languages[]": ["fr"]}, "invalid_value", "languages", "is not among them"),
         ({"response_format": "diarized_json"}, "invalid_value", "response_format", "'verbose_json'"),
         ({"timestamp_granularities[]": ["word"]}, "invalid_value", "timestamp_granularities", "verbose_json"),
