@@ -71,7 +71,7 @@ def _add_example(operation: dict[str, Any], example: Example) -> None:
     for kind, content in operation.get("requestBody", {"content": {}})["content"].items():
         files = example.files if kind == "multipart/form-data" else {}
         content["example"] = {**(example.sent or {}), **files}
-    (status,) = (status for status in operation["responses"] if status.startswith("2"))
+    (status,) = (status for status in operation["responses"] if status[0] in "23")
     answer = operation["responses"][status]
     answer.pop("content", None)
     if example.answer is not None:
