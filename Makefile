@@ -41,6 +41,7 @@ bench: install-dev  ## throughput and latency of this machine
 	$(VENV_PYTHON) -m bench.pictures
 	$(VENV_PYTHON) -m bench.captions
 	$(VENV_PYTHON) -m bench.chat
+	$(VENV_PYTHON) -m bench.responses
 	$(VENV_PYTHON) -m bench.parity
 	$(VENV_PYTHON) -m bench.search
 	$(VENV_PYTHON) -m bench.speech
