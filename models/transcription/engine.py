@@ -6,11 +6,12 @@ passages back where they were in the recording.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from models.entry import ModelEntry
 
 IsCancelled = Callable[[], bool]
+CONTROL_TOKENS: Final = re.compile(r"<\|[^|<>]*\|>")
+"""Whisper's, as text, which its tokenizers read as what they look like; no prompt may have them."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from models.audio import resample
 from models.errors import Cancelled, CheckpointError
 from models.generation import seeded
 from models.tasks import Audio, TimedWord, TranscriptionJob, TranscriptSegment
-from models.transcription.engine import Abilities, Heard, IsCancelled, TranscriptionEngine
+from models.transcription.engine import CONTROL_TOKENS, Abilities, Heard, IsCancelled, TranscriptionEngine
 from models.transcription.languages import NAMES, name_of
 from models.transcription.recording import RATE
 
@@ -34,8 +34,6 @@ _WHISPER: Final = "whisper"
 _SEED: Final = 0
 _MOST_TOKENS: Final = 440
 """Of a window; Whisper's positions are 448, and half a minute of fast speech is some 200."""
-_CONTROL: Final = re.compile(r"<\|[^|<>]*\|>")
-"""Whisper's control tokens, as text."""
 _TAG: Final = re.compile(r"<\|([a-z]{2,3})\|>")
 
 
@@ -189,7 +187,7 @@ class AsrEngine(TranscriptionEngine):
 
     def _prompt(self, text: str) -> Any:
         """The last tokens of a prompt, as many as Whisper has room for beside an answer."""
-        ids = self._processor.get_prompt_ids(_CONTROL.sub(" ", text), return_tensors="pt")
+        ids = self._processor.get_prompt_ids(CONTROL_TOKENS.sub(" ", text), return_tensors="pt")
         most = self._model.config.max_target_positions // 2 - 1
         return (ids if len(ids) <= most else _joined(ids[:1], ids[1 - most :])).to(self._model.device)
 

@@ -17,7 +17,7 @@ from models import checkpoints
 from models.errors import CheckpointError
 from models.mlx_weights import is_of_mlx_audio, parameter_bytes, prepare_mlx, set_dtype
 from models.tasks import TimedWord, TranscriptionJob, TranscriptSegment
-from models.transcription.engine import Abilities, Heard, IsCancelled, TranscriptionEngine
+from models.transcription.engine import CONTROL_TOKENS, Abilities, Heard, IsCancelled, TranscriptionEngine
 from models.transcription.languages import NAMES, name_of
 from models.transcription.recording import RATE
 
@@ -58,6 +58,7 @@ class MlxAsrEngine(TranscriptionEngine):
         self._model = load(folder, strict=True)
         if not hasattr(self._model, "dtype"):  # Whisper works in that of its checkpoint alone
             set_dtype(self._model, self.entry.dtype)
+        self._is_whisper = hasattr(self._model, "num_languages")
         self._taken = frozenset(signature(self._model.generate).parameters)
 
     @property
@@ -69,12 +70,23 @@ class MlxAsrEngine(TranscriptionEngine):
     def abilities(self) -> Abilities:
         """What the model's `generate` takes."""
         return Abilities(
-            (),
+            self._languages,
             reads_prompts=self._prompt_name is not None,
             has_temperature="temperature" in self._taken,
             times_words="word_timestamps" in self._taken,
             translates="task" in self._taken and bool(getattr(self._model, "is_multilingual", False)),
         )
+
+    @property
+    def _languages(self) -> tuple[str, ...]:
+        """Those of a Whisper; other models do not say."""
+        if not self._is_whisper:
+            return ()
+        if not self._model.is_multilingual:
+            return ("en",)
+        from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES
+
+        return tuple(LANGUAGES)[: self._model.num_languages]
 
     @property
     def _prompt_name(self) -> str | None:
@@ -87,12 +99,13 @@ class MlxAsrEngine(TranscriptionEngine):
         asked = {
             "language": job.language,
             "task": "translate" if job.translates else "transcribe",
-            "temperature": job.temperature,
+            # at 0 a Whisper tries again by itself where it repeats itself or is unsure
+            "temperature": None if self._is_whisper and not job.temperature else job.temperature,
             "condition_on_previous_text": False,
             "word_timestamps": job.times_words,
         }
         if self._prompt_name is not None:
-            asked[self._prompt_name] = job.prompt
+            asked[self._prompt_name] = CONTROL_TOKENS.sub(" ", job.prompt) if job.prompt else None
         asked = {name: value for name, value in asked.items() if name in self._taken and value is not None}
         found = self._model.generate(mx.array(samples), **asked)
         seconds = len(samples) / RATE

@@ -70,6 +70,24 @@ def test_what_a_model_cannot_be_told_is_named_or_refused(engines: Engines) -> No
         heard(engines("moonshine"), "Good morning.", times_words=True)
 
 
+def test_a_whisper_knows_its_languages_and_takes_no_orders_in_a_prompt(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines("whisper")
+    with pytest.raises(InvalidInput, match="'ko' is not a language that this model knows; allowed are auto, en"):
+        heard(engine, "Good morning.", language="ko")
+    asked: dict[str, Any] = {}
+    generate = engine._model.generate
+
+    def noted(*sound: Any, **told: Any) -> Any:
+        asked.update(told)
+        return generate(*sound, **told)
+
+    monkeypatch.setattr(engine._model, "generate", noted)
+    heard(engine, "Good morning.", prompt="Ann <|endoftext|> Lee", temperature=0.5)
+    assert "".join(asked["initial_prompt"].split()) == "AnnLee"
+
+
 def test_a_model_of_another_kind_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen3_tts"}')
     with pytest.raises(CheckpointError, match="is a qwen3_tts model, which mlx-audio does not write speech down with"):
