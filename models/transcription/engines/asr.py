@@ -31,6 +31,12 @@ from models.transcription.languages import NAMES, name_of
 from models.transcription.recording import RATE
 
 _WHISPER: Final = "whisper"
+_FALLBACK: Final = {
+    "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "compression_ratio_threshold": 1.35,
+    "logprob_threshold": -1.0,
+}
+"""At temperature 0 Whisper tries again where it repeats itself or is unsure (section 4.5 of its paper)."""
 _SEED: Final = 0
 _MOST_TOKENS: Final = 440
 """Of a window; Whisper's positions are 448, and half a minute of fast speech is some 200."""
@@ -137,8 +143,7 @@ class AsrEngine(TranscriptionEngine):
         asked: dict[str, Any] = {"max_new_tokens": self._room(job), "num_beams": 1}
         if getattr(self._model.generation_config, "is_multilingual", True):
             asked |= {"language": job.language, "task": "translate" if job.translates else "transcribe"}
-        if job.temperature:
-            asked |= {"do_sample": True, "temperature": job.temperature}
+        asked |= {"do_sample": True, "temperature": job.temperature} if job.temperature else _FALLBACK
         if job.prompt:
             asked["prompt_ids"] = self._prompt(job.prompt)
         timed = "word" if job.times_words else True

@@ -129,6 +129,16 @@ def test_whisper_names_the_language_that_it_hears(engines: Engines) -> None:
     assert found[-1].language in {"en", "ko", "ja", "de"}
 
 
+def test_a_whisper_that_is_unsure_tries_again_with_more_chance(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of random weights it always is."""
+    engine = engines("whisper")
+    tried = heard(engine, "Good morning.")
+    monkeypatch.setattr("models.transcription.engines.asr._FALLBACK", {})
+    assert heard(engine, "Good morning.") != tried
+
+
 def test_a_prompt_as_long_as_it_may_be_leaves_room_for_an_answer(engines: Engines) -> None:
     assert heard(engines("whisper"), prompt="picture " * 500)
     assert heard(engines("whisper"), prompt="<|en|><|startoftranscript|> no control token")
