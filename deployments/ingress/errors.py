@@ -6,6 +6,7 @@ Routes raise `ApiError` for what they find themselves; what engines and stores r
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -110,6 +111,14 @@ def envelope(error: ApiError, family: ErrorFamily = "openai", request_id: str | 
     return body
 
 
+def let_go(error: BaseException) -> None:
+    """Free what the frames of an error hold, such as the body of its request: without memory, an answer needs it."""
+    at: BaseException | None = error
+    while at is not None:
+        traceback.clear_frames(at.__traceback__)
+        at = at.__cause__ or at.__context__
+
+
 def renamed(error: ApiError, fields: Mapping[str, str]) -> ApiError:
     """The error with its field as the caller's route names it."""
     error.param = fields.get(error.param or "", error.param)
@@ -129,6 +138,7 @@ def from_exception(error: BaseException) -> ApiError:
         case model_errors.OutOfMemory():
             return ApiError(503, str(error), code="OUT_OF_MEMORY", headers={"Retry-After": "10"})
         case _ if lacks_memory(error):  # this process, or image search
+            let_go(error)
             logger.error("there was no memory for a request", exc_info=error)
             message = "the server has no memory for this request now"
             return ApiError(503, message, code="OUT_OF_MEMORY", headers={"Retry-After": "10"})

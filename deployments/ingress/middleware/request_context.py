@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments import serve_internals, tracing
-from deployments.ingress.errors import from_exception, response
+from deployments.ingress.errors import from_exception, let_go, response
 from deployments.ingress.middleware.access import Caller
 from deployments.ingress.middleware.recent_requests import RecentRequests
 from deployments.ingress.policy import policy_of
@@ -76,7 +77,7 @@ class RequestContext:
             except Exception as error:
                 if status:  # too late for another answer: the server closes the connection
                     raise
-                await response(from_exception(error), scope)(scope, receive, send_with_headers)
+                await _answer_to(error, scope)(scope, receive, send_with_headers)
             finally:
                 milliseconds = (time.perf_counter() - begun) * 1000
                 fields = {"method": scope["method"], "route": route_of(scope), "status": status, **noted}
@@ -91,6 +92,14 @@ class RequestContext:
                     scope["method"], quote(scope["path"]), status, milliseconds, request_id,
                     extra={**fields, "milliseconds": round(milliseconds, 1)},
                 )  # fmt: skip
+
+
+def _answer_to(error: Exception, scope: Scope) -> Response:
+    try:
+        return response(from_exception(error), scope)
+    except MemoryError as another:  # there was none for the log line either; what the request held is free now
+        let_go(another)
+        return response(from_exception(MemoryError()), scope)
 
 
 def note_model(alias: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -39,6 +41,19 @@ async def broken(_request: Request) -> Response:
     raise RuntimeError("a secret path: /root/x")
 
 
+class Held:
+    """What can be told to be gone."""
+
+
+held: list[weakref.ref[Held]] = []
+
+
+async def too_large(_request: Request) -> Response:
+    body = Held()
+    held.append(weakref.ref(body))
+    raise MemoryError
+
+
 def client(home: Path, *, with_keys: bool = True) -> httpx.AsyncClient:
     for_anyone, for_admins = hello_under(Policy("anyone")), hello_under(Policy("admins"))
     routes = [
@@ -52,7 +67,9 @@ def client(home: Path, *, with_keys: bool = True) -> httpx.AsyncClient:
     keys = {"ATELIER_API_KEYS": "user-key", "ATELIER_ADMIN_KEYS": "admin-key"} if with_keys else {}
     access = Access(settings_of(home, keys))
     middleware = [Middleware(RequestIdMiddleware), Middleware(RequestContext), Middleware(Keys, access=access)]
-    app = Starlette(routes=[*routes, Route("/v1/broken", broken)], middleware=middleware)
+    app = Starlette(
+        routes=[*routes, Route("/v1/broken", broken), Route("/v1/too-large", too_large)], middleware=middleware
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
@@ -115,3 +132,27 @@ async def test_what_admins_do_needs_an_admin_key(tmp_path: Path, method: str, pa
 async def test_a_user_may_delete_a_picture(tmp_path: Path) -> None:
     async with client(tmp_path) as c:
         assert (await c.delete("/v1/projects/p/images/1", headers=USER)).status_code == 200
+
+
+async def test_without_memory_what_the_request_held_is_let_go_before_it_is_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    at_the_log: list[Held | None] = []
+
+    def look(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "there was no memory for a request":
+            at_the_log.append(held[-1]())
+            if len(at_the_log) == 1:
+                raise MemoryError  # there is none for the first line of the log either
+        return True
+
+    logger = logging.getLogger("ray.serve")
+    logger.addFilter(look)
+    try:
+        async with client(tmp_path, with_keys=False) as c:
+            answer = await c.get("/v1/too-large")
+    finally:
+        logger.removeFilter(look)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "OUT_OF_MEMORY")
+    assert answer.headers["retry-after"] == "10"
+    assert at_the_log == [None, None]
