@@ -138,8 +138,9 @@ def validate(
 ) -> F:
     """`values` checked: types strictly in JSON, from their text in forms; `null` counts as absent.
 
-    In a form so does an empty text where no text is wanted: it is an input that was left empty. `spelled` says how
-    the caller wrote the names of fields, where otherwise; `others` are spellings that the route knows as well.
+    In a form so does an empty text where no text, or one that is not empty, may be given: it is an input that was left
+    empty. `spelled` says how the caller wrote the names of fields, where otherwise; `others` are spellings that the
+    route knows as well.
 
     What the route does not know is left out and named in a header. Under `strict`, or where a name at the top is one
     slip away from one that the route has, it is refused.
@@ -286,9 +287,12 @@ def _without_aliases(values: dict[str, Any], aliases: Mapping[str, str]) -> tupl
 
 
 def _may_be_text(fields: type[Fields], name: str) -> bool:
-    """Whether an empty text may mean something in a field."""
+    """Whether an empty text may mean something in a field, or is a fault to be named."""
     field = fields.model_fields.get(name)
-    return field is None or str in _plain_types(field.annotation)
+    if field is None:
+        return True
+    is_never_empty = any(getattr(each, "min_length", 0) for each in field.metadata)
+    return str in _plain_types(field.annotation) and (field.is_required() or not is_never_empty)
 
 
 def _plain_types(annotation: Any) -> set[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,6 +34,10 @@ class Files(body.Fields):
     note: str | None = None
 
 
+class Named(body.Fields):
+    name: str | None = Field(None, min_length=1)
+
+
 class Asked(body.Fields):
     kinds: list[str] | None = None
     limit: int = 10
@@ -40,6 +45,10 @@ class Asked(body.Fields):
 
 async def asked(request: Request) -> Response:
     return JSONResponse(body.query(request, Asked).model_dump())
+
+
+async def named(request: Request) -> Response:
+    return JSONResponse((await body.read(request, Named)).model_dump())
 
 
 async def generation(request: Request) -> Response:
@@ -63,7 +72,7 @@ async def refuse(request: Request, error: Exception) -> Response:
 
 
 def client(*, strict: bool = True) -> httpx.AsyncClient:
-    routes = [Route(f"/{f.__name__}", f, methods=["POST"]) for f in (asked, generation, chat, files)]
+    routes = [Route(f"/{f.__name__}", f, methods=["POST"]) for f in (asked, named, generation, chat, files)]
     app = Starlette(routes=routes, exception_handlers={ApiError: refuse})
     app.state.atelier = SimpleNamespace(settings=settings.validate({**ARGS, "strict": strict}, {}))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
@@ -137,6 +146,13 @@ async def test_an_input_of_a_form_that_was_left_empty_is_absent_unless_it_is_a_t
     assert (read["n"], read["seed"], read["quality"]) == (1, None, "medium")
     assert await fault("/generation", data={"prompt": ""}) == (400, "string_below_min_length", "prompt")
     assert await fault("/generation", json={"prompt": "a", "n": ""}) == (400, "invalid_type", "n")
+
+
+async def test_an_optional_text_that_cannot_be_empty_is_absent_where_a_form_leaves_it_so() -> None:
+    form = {"name": (None, "")}
+    async with client() as c:
+        assert (await c.post("/named", files=form)).json() == {"name": None}
+    assert await fault("/named", json={"name": ""}) == (400, "string_below_min_length", "name")
 
 
 async def test_two_spellings_that_agree_are_one_value() -> None:
