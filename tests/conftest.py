@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from xdist.remote import Producer
 
+from tests.api.node import install
 from tests.buckets import Bucket, new_bucket, s3_server
 from tests.dealing import SERVED, Dealing, dealt_with, in_order, served_of
 from tests.postgres_server import new_database, postgres_server
@@ -65,6 +66,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Dealing:
     config.option.loadscopereorder = False  # by the number of their tests
     return Dealing(config, log)
+
+
+@pytest.fixture(scope="session")
+def node_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the SDKs of Node are installed, with the programs that call them."""
+    folder = tmp_path_factory.mktemp("node")
+    install(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

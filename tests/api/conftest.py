@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from openai import OpenAI
 
-from tests.api.node import Node, install
+from tests.api.node import Node
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +26,8 @@ def sdk(server: Any) -> Iterator[OpenAI]:
 
 
 @pytest.fixture(scope="session")
-def node(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Node:
-    return install(tmp_path_factory.mktemp("node"), server.url)
+def node(server: Any, node_packages: Path) -> Node:
+    return Node(node_packages, server.url)
 
 
 def fault(answer: httpx.Response) -> tuple[int, str | None, str | None]:

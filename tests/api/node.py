@@ -47,10 +47,9 @@ def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
     return told
 
 
-def install(folder: Path, url: str) -> Node:
-    """The SDK, from its lock file, for calls to the server at `url`."""
+def install(folder: Path) -> None:
+    """The SDKs, from their lock file, and the programs that call them."""
     shutil.copytree(HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
     installing = [NODE, NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
     installed = subprocess.run(installing, cwd=folder, capture_output=True, text=True, check=False)
     assert installed.returncode == 0, installed.stderr
-    return Node(folder, url)

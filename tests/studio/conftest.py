@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.api.node import Node, install
+from tests.api.node import Node
 from tests.api.pictures import png, scene
 from tests.servers import Server
 
@@ -51,9 +51,9 @@ def page(context: BrowserContext, server: Server) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def node(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Node:
+def node(server: Server, node_packages: Path) -> Node:
     """Node with OpenAI's SDK, for what the page shows as JavaScript."""
-    return install(tmp_path_factory.mktemp("node"), server.url)
+    return Node(node_packages, server.url)
 
 
 @pytest.fixture
