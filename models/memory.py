@@ -10,6 +10,8 @@ _SAYS_SO = re.compile(
     r"|(can't|cannot|could not|unable to|failed to) (allocate|start new thread|start a new thread|map segment)",
     re.IGNORECASE,
 )
+_NO_POINTER = ("PyObject pointer is null", "Python API call failed")
+"""What a library written in Rust gives up with where Python had no memory for an object; Python's own error is lost."""
 _PLAIN = (RuntimeError, OSError, ImportError, SystemError)
 """What libraries raise when they have no class for it: Python itself, of a thread whose stack it cannot have."""
 
@@ -24,5 +26,12 @@ def lacks_memory(error: BaseException) -> bool:
             return True
         if isinstance(at, _PLAIN) and _SAYS_SO.search(str(at)):
             return True
+        if is_panic(at) and str(at) in _NO_POINTER:
+            return True
         at = at.__cause__ or at.__context__
     return False
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up, such as pydantic's; PyO3 makes of that what is no `Exception`."""
+    return type(error).__name__ == "PanicException"

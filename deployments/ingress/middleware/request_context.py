@@ -20,6 +20,7 @@ from deployments.ingress.errors import from_exception, let_go, response
 from deployments.ingress.middleware.access import Caller
 from deployments.ingress.middleware.recent_requests import RecentRequests
 from deployments.ingress.policy import policy_of
+from models.memory import is_panic
 
 logger = logging.getLogger("ray.serve")
 
@@ -74,7 +75,9 @@ class RequestContext:
                 await self.app(scope, receive, send_with_headers)
             except ClientDisconnect:
                 logger.info("%s: the client left before its request was complete", request_id)
-            except Exception as error:
+            except BaseException as error:
+                if not isinstance(error, Exception) and not is_panic(error):
+                    raise  # it is cancelled, or the process ends
                 if status:  # too late for another answer: the server closes the connection
                     raise
                 await _answer_to(error, scope)(scope, receive, send_with_headers)
@@ -94,7 +97,7 @@ class RequestContext:
                 )  # fmt: skip
 
 
-def _answer_to(error: Exception, scope: Scope) -> Response:
+def _answer_to(error: BaseException, scope: Scope) -> Response:
     try:
         return response(from_exception(error), scope)
     except MemoryError as another:  # there was none for the log line either; what the request held is free now
