@@ -93,7 +93,6 @@ OF_A = DeploymentID("a", "atelier")
         (["old", "new"], 3, {"old", "new", "starts"}),
         (["another's"], 2, {"starts", "lonely"}),
     ],
-    ids=str,
 )
 def test_serve_stops_the_replicas_that_were_chosen_and_by_its_own_choice_what_is_missing(
     scheduler: DeploymentScheduler, chosen: list[str], number: int, stopped: set[str]
