@@ -14,6 +14,7 @@ from cli.outputs import AsJson
 from cli.search import Patience, ServerUrl, print_table
 from cli.search_upkeep import ask, print_answer
 from cli.server import PATIENCE_SECONDS
+from cli.status import WithReplicas
 
 Alias = Annotated[str, typer.Argument(help="The model's alias, as `atelier models` lists it.", show_default=False)]
 
@@ -29,11 +30,7 @@ class _Models(BaseModel):
     data: list[_Model]
 
 
-class _Replica(BaseModel):
-    state: str
-
-
-class _Worker(BaseModel):
+class _Worker(WithReplicas):
     model_config = ConfigDict(protected_namespaces=())
 
     memory_gb: float
@@ -41,12 +38,6 @@ class _Worker(BaseModel):
     request_count: int
     queue: int
     reason: str | None
-    replicas: list[_Replica] = []
-
-    @property
-    def count(self) -> str:
-        """How many replicas can answer, where there are several; another server may not say."""
-        return f" x{ready}" if (ready := sum(each.state == "ready" for each in self.replicas)) > 1 else ""
 
 
 class _Memory(BaseModel):

@@ -15,7 +15,19 @@ class _Replica(BaseModel):
     state: str
 
 
-class _Worker(BaseModel):
+class WithReplicas(BaseModel):
+    """What a server says of a loaded model's replicas; an older one says nothing."""
+
+    replicas: list[_Replica] = []
+
+    @property
+    def count(self) -> str:
+        """How many can answer, such as ` x2`; nothing where there is one."""
+        ready = sum(each.state == "ready" for each in self.replicas)
+        return f" x{ready}" if ready > 1 else ""
+
+
+class _Worker(WithReplicas):
     model_config = ConfigDict(protected_namespaces=())
 
     state: str
@@ -27,15 +39,13 @@ class _Worker(BaseModel):
     reason: str | None = None
     downloaded_bytes: int | None = None
     download_bytes: int | None = None
-    replicas: list[_Replica] = []
 
     @property
     def said(self) -> str:
         """Its state, and what there is to say of that."""
         if self.downloaded_bytes is not None and self.download_bytes:
             return f"{self.state}: {self.downloaded_bytes / self.download_bytes:.0%}"
-        ready = sum(each.state == "ready" for each in self.replicas)
-        state = f"{self.state} x{ready}" if ready > 1 else self.state
+        state = f"{self.state}{self.count}"
         return f"{state}: {self.reason}" if self.reason else state
 
 

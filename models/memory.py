@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
 
 _SAYS_SO = re.compile(
     r"out of memory|not enough memory|bad_alloc|bad allocation"
@@ -18,18 +19,24 @@ _PLAIN = (RuntimeError, OSError, ImportError, SystemError)
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether this error, or one that it came from, means that the process had no memory."""
-    seen: set[int] = set()
-    at: BaseException | None = error
-    while at is not None and id(at) not in seen:
-        seen.add(id(at))
+    for at in causes(error):
         if isinstance(at, MemoryError) or (isinstance(at, OSError) and at.errno == errno.ENOMEM):
             return True
         if isinstance(at, _PLAIN) and _SAYS_SO.search(str(at)):
             return True
         if is_panic(at) and str(at) in _NO_POINTER:
             return True
-        at = at.__cause__ or at.__context__
     return False
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it came from, each once."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        at = at.__cause__ or at.__context__
 
 
 def is_panic(error: BaseException) -> bool:

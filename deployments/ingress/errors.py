@@ -21,7 +21,7 @@ from deployments import serve_internals
 from deployments.executors import ExecutorFull
 from deployments.ingress.policy import ErrorFamily, policy_of
 from models import errors as model_errors
-from models.memory import lacks_memory
+from models.memory import causes, lacks_memory
 from stores import errors as store_errors
 
 logger = logging.getLogger("ray.serve")
@@ -113,10 +113,8 @@ def envelope(error: ApiError, family: ErrorFamily = "openai", request_id: str | 
 
 def let_go(error: BaseException) -> None:
     """Free what the frames of an error hold, such as the body of its request: without memory, an answer needs it."""
-    at: BaseException | None = error
-    while at is not None:
-        traceback.clear_frames(at.__traceback__)
-        at = at.__cause__ or at.__context__
+    for each in causes(error):
+        traceback.clear_frames(each.__traceback__)
 
 
 def renamed(error: ApiError, fields: Mapping[str, str]) -> ApiError:
