@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from openai import OpenAI
+from openai.types.responses import Response
 from PIL import Image
 
 from tests.api.conftest import fault
@@ -87,6 +89,41 @@ def test_a_text_is_spoken(http: httpx.Client) -> None:
     spoken = httpx.get(url).raise_for_status()
     assert spoken.headers["content-type"] == "audio/mpeg"
     assert len(spoken.content) > 1000
+
+
+def test_a_response_draws_looks_changes_and_speaks(sdk: OpenAI) -> None:
+    def go_on(words: str, before: Response | None = None) -> Response:
+        return sdk.responses.create(
+            model="atelier", input=words, previous_response_id=before.id if before is not None else None
+        )
+
+    def picture(response: Response) -> Image.Image:
+        (item,) = (item for item in response.output if item.type == "image_generation_call")
+        return Image.open(io.BytesIO(base64.b64decode(item.result or ""))).convert("RGB")
+
+    drawn = go_on("Draw a big red circle on a white background")
+    assert colour(picture(drawn)) == "r"
+    looked = go_on("What colour is the circle?", drawn)
+    assert [item.type for item in looked.output] == ["message"]
+    assert looked.output_text == "Red"
+    changed = go_on("make the circle blue", looked)
+    assert colour(picture(changed)) == "b"
+    spoken = go_on("Say: good morning", changed)
+    ((label, url),) = _SPEECH.findall(spoken.output_text)
+    assert label == "good morning"
+    assert httpx.get(url).raise_for_status().headers["content-type"] == "audio/mpeg"
+    thanked = go_on("What is the capital of Portugal?", spoken)
+    assert [item.type for item in thanked.output] == ["message"]
+    assert "](" not in thanked.output_text
+
+
+def test_a_streamed_response_tells_of_its_picture(sdk: OpenAI) -> None:
+    with sdk.responses.stream(model="atelier", input="초록색 별을 그려줘") as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert "response.image_generation_call.generating" in kinds
+    assert final.output[0].type == "image_generation_call"
+    assert final.output[0].result
 
 
 def test_a_question_is_answered_in_words(http: httpx.Client) -> None:

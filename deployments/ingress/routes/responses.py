@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from deployments.ingress.responses.sse import EventStream, StartedStream, starte
 from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
 from deployments.ingress.schemas.responses import CreateResponse, ListItems, RetrieveResponse
 from deployments.ingress.services.response_conversation import Conversation
-from deployments.ingress.services.response_drawing import DrawingPlan, plan_drawing
+from deployments.ingress.services.response_drawing import DrawingPlan, plan_drawing, uses_own_tools
 from deployments.ingress.services.response_events import replayed
 from deployments.ingress.services.response_jobs import (
     head_of,
@@ -43,7 +44,7 @@ from deployments.ingress.services.response_runs import (
     until_cancelled,
 )
 from deployments.ingress.services.response_writer import ResponseWriter
-from deployments.ingress.services.tool_loop import MAX_ROUNDS, LoopEvent, converse
+from deployments.ingress.services.tool_loop import MAX_ROUNDS, LoopEvent, ServerTool, converse
 from models.tasks import ChatDelta, ChatJob
 from stores.responses import StoredResponse
 
@@ -57,7 +58,7 @@ _LIST: Final = {"parameters": query(ListItems)}
 async def create(request: Request, atelier: AtelierDep) -> Response:
     """An answer to all that was said: in this request, and in those that `previous_response_id` leads to.
 
-    With the tool `image_generation` the answer may draw.
+    With the tool `image_generation` the answer may draw; a model made of others draws and speaks without it.
     """
     settings, runs = atelier.settings, atelier.response_runs
     params = await body.read(request, CreateResponse, max_bytes=base64_room(settings, MAX_CHAT_IMAGES))
@@ -66,9 +67,14 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
     conversation, items = await read_conversation(
         params, caller_of(request), settings, atelier.files, atelier.stored_responses
     )
+    omni = atelier.models.find_omni(params.model)
+    if omni is not None:
+        await conversation.rewrite(partial(atelier.omnis.recalled, request))
     plan = await plan_drawing(params, request, conversation, settings, atelier.models, atelier.jobs)
-    job = await job_of(params, conversation, draws=plan is not None)
-    pieces = in_terms_of_responses(_pieces(params, atelier.models.chats(alias), job, conversation, plan))
+    job = await job_of(params, conversation, draws=plan is not None and plan.is_asked)
+    speech = atelier.omnis.speech_tools(request, omni) if omni is not None and uses_own_tools(params) else []
+    made = _pieces(params, atelier.models.chats(alias), job, conversation, plan, speech)
+    pieces = in_terms_of_responses(atelier.omnis.with_links(request, made))
     head = head_of(params)
     kept = await COMPUTING.run(stored_input, params, items, conversation.fetched) if params.store else None
     writer = ResponseWriter(head, plan.looks if plan is not None else None)
@@ -84,7 +90,12 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
 
 
 def _pieces(
-    params: CreateResponse, chats: ChatCalls, job: ChatJob, conversation: Conversation, plan: DrawingPlan | None
+    params: CreateResponse,
+    chats: ChatCalls,
+    job: ChatJob,
+    conversation: Conversation,
+    plan: DrawingPlan | None,
+    speech: Sequence[ServerTool],
 ) -> AsyncGenerator[LoopEvent, None]:
     """What the response is made of, nothing of which has been begun."""
     if plan is not None and plan.is_forced:
@@ -92,13 +103,13 @@ def _pieces(
     ask = chats.stream if params.stream else at_once(chats)
     if params.truncation == "auto":
         ask = fitting(ask)
-    if plan is None:
+    drawing = plan.tools if plan is not None else []
+    if not (drawing or speech):
         return ask(job)
-    tools = plan.tools
-    if plan.is_required:
-        job = replace(job, must_call=(*job.must_call, *(each.tool.name for each in tools)))
+    if plan is not None and plan.is_required:
+        job = replace(job, must_call=(*job.must_call, *(each.tool.name for each in drawing)))
     rounds = MAX_ROUNDS if params.max_tool_calls is None else min(MAX_ROUNDS, params.max_tool_calls + 1)
-    return converse(ask, job, tools, rounds)
+    return converse(ask, job, [*drawing, *speech], rounds)
 
 
 @router.get("/{response_id}", summary="A response", openapi_extra=_RETRIEVE)

@@ -26,7 +26,15 @@ from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.owned_objects import OwnedObjects
 from deployments.ingress.services.publishing import Publishing
 from deployments.ingress.services.retention import GENERATED, SPOKEN
-from deployments.ingress.services.server_tools import GENERATE, SPEAK, Drawing, Speak, picture_tools, shown_picture
+from deployments.ingress.services.server_tools import (
+    GENERATE,
+    OLD_PICTURE,
+    SPEAK,
+    Drawing,
+    Speak,
+    picture_tools,
+    shown_picture,
+)
 from deployments.ingress.services.tool_loop import (
     DrawnPicture,
     LoopEvent,
@@ -79,16 +87,20 @@ class Omnis:
 
     def tools(self, request: Request, omni: Omni, pictures: list[bytes]) -> list[ServerTool]:
         """What its model may call; `pictures` are those of the conversation, to which are added those that it draws."""
-        tools: list[ServerTool] = []
-        if omni.image is not None:
-            tools += picture_tools(Drawing(request, self.models, self.jobs, self.settings, omni.image, pictures))
-        if omni.voice is not None:
-            tools.append(Speak(request, self.models, self.jobs, omni.voice, is_marked=self.settings.voice_marked))
-        return tools
+        tools = self.speech_tools(request, omni)
+        if omni.image is None:
+            return tools
+        return [*picture_tools(Drawing(request, self.models, self.jobs, self.settings, omni.image, pictures)), *tools]
+
+    def speech_tools(self, request: Request, omni: Omni) -> list[ServerTool]:
+        """Those that speak."""
+        if omni.voice is None:
+            return []
+        return [Speak(request, self.models, self.jobs, omni.voice, is_marked=self.settings.voice_marked)]
 
     async def events(self, request: Request, omni: Omni, job: ChatJob) -> AsyncGenerator[LoopEvent, None]:
         """The answer to a job as `converse` gives it, with what earlier answers have made."""
-        messages = await self._recalled(request, job.messages)
+        messages = await self.recalled(request, job.messages)
         pictures = [part.image for each in messages for part in each.parts if isinstance(part, ImagePart)]
         tools = self.tools(request, omni, pictures) if job.form is None else []
         ask = self.models.chats(omni.chat).stream
@@ -98,7 +110,15 @@ class Omnis:
 
     async def messages(self, request: Request, omni: Omni, job: ChatJob) -> AsyncGenerator[LoopEvent, None]:
         """The same for a dialect whose answers hold pictures; what is spoken is a link in the words."""
-        async with aclosing(self.events(request, omni, job)) as events:
+        async with aclosing(self.with_links(request, self.events(request, omni, job))) as events:
+            async for event in events:
+                yield event
+
+    async def with_links(
+        self, request: Request, made: AsyncGenerator[LoopEvent, None]
+    ) -> AsyncGenerator[LoopEvent, None]:
+        """The events of an answer, in which what is spoken is a link in the words."""
+        async with aclosing(made) as events:
             async for event in events:
                 if isinstance(event, SpokenText):
                     url = await self.keep(request, SPOKEN, event.format, event.data)
@@ -116,7 +136,7 @@ class Omnis:
             seconds = min(seconds, _LONGEST_PRESIGNED)
         return self.publishing.signed_url(request, key, seconds)
 
-    async def _recalled(self, request: Request, messages: Sequence[Message]) -> tuple[Message, ...]:
+    async def recalled(self, request: Request, messages: Sequence[Message]) -> tuple[Message, ...]:
         """The messages in which what earlier answers made is a call again, and its picture goes to the next user's.
 
         A model that saw the links would learn to write links instead of calling.
@@ -127,11 +147,12 @@ class Omnis:
         for message in messages:
             if message.role == "assistant":
                 told += await self._as_calls(request, message, reads, waiting)
-            elif message.role == "user" and waiting:
-                told.append(replace(message, parts=(*waiting, *message.parts)))
+                continue
+            reads.seen += sum(isinstance(part, ImagePart) for part in message.parts)
+            if message.role == "user" and waiting:
+                message = replace(message, parts=(*waiting, *message.parts))
                 waiting = []
-            else:
-                told.append(message)
+            told.append(message)
         return tuple(told)
 
     async def _as_calls(
@@ -149,9 +170,11 @@ class Omnis:
             end = link.end()
             if picture is not None:
                 reads.count += 1
-                arguments, name, result = {"prompt": link["label"]}, GENERATE, shown_picture(reads.count)
+                arguments, name, result = {"prompt": link["label"]}, GENERATE, OLD_PICTURE
                 if reads.is_recent and (data := await self._read(request, picture)) is not None:
-                    pictures.append(ImagePart(data, f"picture {reads.count}"))
+                    reads.seen += 1
+                    result = shown_picture(reads.seen)
+                    pictures.append(ImagePart(data, f"picture {reads.seen}"))
             else:
                 arguments, name, result = {"text": link["label"]}, SPEAK, "Spoken."
             call = ToolCall(hashlib.sha256(link["url"].encode()).hexdigest()[:9], name, json_arguments(arguments))
@@ -174,10 +197,11 @@ class Omnis:
 
 @dataclass
 class _Reads:
-    """How many pictures earlier answers have, and how many of them have been seen."""
+    """How many pictures earlier answers have, how many of them have been come to, and how many pictures are shown."""
 
     total: int
     count: int = 0
+    seen: int = 0
 
     @property
     def is_recent(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -23,7 +23,7 @@ from deployments.ingress.schemas.responses import (
     Refusal,
 )
 from deployments.ingress.services.chat_jobs import PictureReader
-from deployments.ingress.services.server_tools import GENERATE
+from deployments.ingress.services.server_tools import GENERATE, OLD_PICTURE, shown_picture
 from models.tasks import ImagePart, Message, TextPart, ToolCall
 from settings import Settings
 from stores.errors import KeyNotFound
@@ -58,7 +58,8 @@ class _Place:
 class Conversation:
     """The messages of items, added one after the other.
 
-    Calls go into the message of the assistant before them, as chat templates want it.
+    Calls go into the message of the assistant before them, and pictures that were drawn into the user's after them:
+    few chat templates have a place for pictures in the result of a call.
     """
 
     def __init__(self, settings: Settings, files: PublicStore, leaves_out: int = 0) -> None:
@@ -71,13 +72,19 @@ class Conversation:
         self._messages: list[Message] = []
         self._calls: list[ToolCall] = []
         """Of the last message, which gets them once another follows."""
-        self._first_of_turn = 0
+        self._drawn: list[ImagePart] = []
+        """What the next message of the user gets."""
+        self._seen = 0
+        self.pictures_of_turn = 0
+        """How many the user has sent since the assistant's last message: the last of `pictures`."""
         self.last_text: str | None = None
         """Of the last message of a user that has words."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """All of them."""
+        if self._drawn:  # nobody has said anything since
+            self._append(Message("user", ()))
         self._end_calls()
         return tuple(self._messages)
 
@@ -89,12 +96,11 @@ class Conversation:
     @property
     def pictures(self) -> list[bytes]:
         """The pictures that the model sees, oldest first, encoded."""
-        return _images(self._messages)
+        return _images(self.messages)
 
-    @property
-    def pictures_of_turn(self) -> list[bytes]:
-        """Those that the user has sent since the assistant's last message, oldest first: the last of `pictures`."""
-        return _images(self._messages[self._first_of_turn :])
+    async def rewrite(self, rewritten: Callable[[Sequence[Message]], Awaitable[Sequence[Message]]]) -> None:
+        """Have the model read other messages for those so far, such as what links lead to in the place of links."""
+        self._messages = list(await rewritten(self.messages))
 
     def add_text(self, role: Literal["system", "user"], text: str) -> None:
         """Add a message of words."""
@@ -186,20 +192,26 @@ class Conversation:
         if not item.result:  # the drawing failed
             return
         where = at.of("result")
-        seen: ImagePart | TextPart = _LEFT_OUT
+        result = OLD_PICTURE
         if not self._is_left_out(at):
             data = await check_picture(await COMPUTING.run(from_base64, item.result, where), self._settings, where)
-            seen = ImagePart(data, where)
+            self._drawn.append(ImagePart(data, where))
+            result = shown_picture(self._seen + len(self._drawn))
         call = ToolCall(item.id or "", GENERATE, json.dumps({"prompt": item.revised_prompt or ""}, ensure_ascii=False))
         self._add_call(call)
-        shown = TextPart("Done. The user sees this picture:")
-        self._append(Message("tool", (shown, seen), call_id=call.id))
+        self._append(Message("tool", (TextPart(result),), call_id=call.id))
 
     def _append(self, message: Message) -> None:
         self._end_calls()
-        self._messages.append(message)
         if message.role in ("assistant", "tool"):
-            self._first_of_turn = len(self._messages)
+            self.pictures_of_turn = 0
+        else:
+            self.pictures_of_turn += len(_images([message]))
+        if message.role == "user" and self._drawn:
+            message = replace(message, parts=(*self._drawn, *message.parts))
+            self._drawn = []
+        self._seen += len(_images([message]))
+        self._messages.append(message)
 
     def _add_call(self, call: ToolCall) -> None:
         if not self._messages or self._messages[-1].role != "assistant":

@@ -46,6 +46,8 @@ class DrawingPlan:
     """Whether a picture has to be drawn, and nothing else."""
     is_required: bool
     """Whether the model has to call this tool or another."""
+    is_asked: bool = True
+    """Whether the request has the tool; if not, its model draws of its own accord."""
 
     @property
     def looks(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class DrawingPlan:
             message = f"{where}: the picture model cannot change the pictures in input; `generate` draws without them"
             raise invalid(where, message)
         changes = action == "edit" or (action == "auto" and bool(pictures) and self.drawing.edits)
-        images = _to_change(self.drawing, len(conversation.pictures_of_turn)) if changes else []
+        images = _to_change(self.drawing, conversation.pictures_of_turn) if changes else []
         call = ToolCall(f"call_{uuid.uuid4().hex}", EDIT if changes else GENERATE, json.dumps({"prompt": prompt}))
         begun: ToolBegun | None = None
         async with aclosing(_in_terms(self.drawing.make(call, prompt, images), self.fields)) as events:
@@ -151,6 +153,13 @@ def _to_change(drawing: Drawing, count: int) -> list[bytes]:
     return images if drawing.mask is None else [images[-1], *images[:-1]]
 
 
+def uses_own_tools(params: CreateResponse) -> bool:
+    """Whether a model made of others may draw and speak in answer to a request that does not have these tools."""
+    shape = params.text.format if params.text is not None else None
+    is_held = shape is not None and shape.type != "text"
+    return not (is_held or params.tool_choice == "none" or isinstance(params.tool_choice, AllowedTools))
+
+
 async def plan_drawing(
     params: CreateResponse,
     request: Request,
@@ -160,6 +169,9 @@ async def plan_drawing(
     jobs: Jobs,
 ) -> DrawingPlan | None:
     """How a request draws; None where it does not.
+
+    By a model made of others it draws with that one's picture model, unless its tool names another, and without
+    the tool too.
 
     Raises:
         ApiError: 400 naming the field that asks for what there is not, 404 for a model that there is not.
@@ -173,6 +185,12 @@ async def plan_drawing(
     if chosen and not places:
         raise invalid("tool_choice", "tool_choice: there is no image_generation among the tools")
     is_hidden = choice == "none" or (isinstance(choice, AllowedTools) and not chosen)
+    omni = models.find_omni(params.model)
+    own = omni.image if omni is not None else None
+    if not places and own is not None and uses_own_tools(params):
+        drawing = Drawing(request, models, jobs, settings, own, conversation.pictures)
+        unasked = ImageTool(type="image_generation")
+        return DrawingPlan(drawing, unasked, "model", is_forced=False, is_required=False, is_asked=False)
     if not places or is_hidden:
         return None
     if len(places) > 1:
@@ -184,6 +202,8 @@ async def plan_drawing(
     place, tool = f"tools[{places[0]}]", (params.tools or [])[places[0]]
     assert isinstance(tool, ImageTool)
     is_required = choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")
+    if tool.model is None:
+        tool = tool.model_copy(update={"model": own})
     drawing = await _drawing(params, request, conversation, settings, models, jobs, tool, place)
     is_forced = isinstance(choice, ChosenImageTool) or (is_required and not others)
     plan = DrawingPlan(drawing, tool, place, is_forced=is_forced, is_required=is_required)

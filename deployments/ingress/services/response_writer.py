@@ -64,7 +64,7 @@ class ResponseWriter:
         match piece:
             case ChatDelta():
                 return self._numbered(self._take_delta(piece))
-            case ToolBegun():
+            case ToolBegun(makes="picture"):
                 return self._numbered([*self._close("completed"), *self._begin_picture(piece)])
             case ToolProgress(piece=Partial() as partial):
                 index = self._drawings[piece.call.id]

@@ -28,6 +28,8 @@ GENERATE: Final = "generate_image"
 EDIT: Final = "edit_image"
 SPEAK: Final = "speak"
 MARK: Final = "AI-generated speech"
+OLD_PICTURE: Final = "Done. The user has seen the picture."
+"""What a chat model reads of a picture that was drawn and that it does not see any more."""
 _NO_EDITS: Final = (
     "Pictures that are there already cannot be changed here: if the user wants that, say so, or draw a new one."
 )
@@ -95,7 +97,7 @@ class Drawing:
         size = size_like(read[0]) if read else (entry.image.width, entry.image.height)
         is_masked = self.mask is not None and bool(images) and images[0] is self.mask.of
         job = image_job(params, entry, size, prompt, read, self.mask.picture if self.mask and is_masked else None)
-        yield ToolBegun(call, prompt)
+        yield ToolBegun(call, prompt, "picture")
         async with (
             self.jobs.working(self.request, self.alias) as work,
             aclosing(follow(self.models, work, job, self.output)) as pieces,
@@ -216,7 +218,7 @@ class Speak:
         text = arguments["text"]
         if len(text) > MAX_CHARACTERS:
             raise invalid("text", f"text: {len(text)} characters; at most {MAX_CHARACTERS} are spoken at once")
-        yield ToolBegun(call, text)
+        yield ToolBegun(call, text, "speech")
         mark = MARK if self.is_marked else None
         async with self.jobs.working(self.request, self.alias) as work:
             voice = self.models.voices(self.alias)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from pydantic_core import from_json
 
@@ -29,6 +29,7 @@ class ToolBegun:
 
     call: ToolCall
     subject: str
+    makes: Literal["picture", "speech"]
 
 
 @dataclass(frozen=True)

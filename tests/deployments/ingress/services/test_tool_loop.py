@@ -42,7 +42,7 @@ class Painter:
         if prompt == "too much":
             raise ApiError(429, "too many requests are waiting", code="rate_limit_exceeded")
         try:
-            yield ToolBegun(call, prompt)
+            yield ToolBegun(call, prompt, "picture")
             yield ToolProgress(call, Progress(1, 2))
             yield DrawnPicture(call, b"picture", "png", ImageJob(prompt, 64, 64, 1, 1.0, seed=1))
         finally:

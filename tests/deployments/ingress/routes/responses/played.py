@@ -19,16 +19,20 @@ from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.dependencies import Atelier
 from deployments.storage import open_store
 from deployments.vision import Answer
+from deployments.voice import SpeechChunk
 from models.chat.calls import whole_calls
-from models.tasks import CallDelta, ChatDelta, ChatJob, ImageJob, Usage
+from models.speech.audio_writing import AudioFormat
+from models.tasks import CallDelta, ChatDelta, ChatJob, ImageJob, SpeechJob, Usage
 
 ARGS: Final = {
     "models": {
         "chat": {"engine": "vlm", "checkpoint": "builtin:vlm"},
         "image": {"engine": "diffusion", "checkpoint": "builtin:image"},
+        "other": {"engine": "diffusion", "checkpoint": "builtin:image"},
+        "voice": {"engine": "espeak", "checkpoint": "builtin:voice"},
+        "all": {"engine": "omni", "chat": "chat", "image": "image", "voice": "voice"},
     },
     "image_search_enabled": False,
-    "voice_enabled": False,
 }
 USAGE: Final = Usage(10, 4, 2)
 END: Final = ChatDelta("", "stop", USAGE)
@@ -51,6 +55,7 @@ class Stage:
         self.plays: deque[Sequence[ChatDelta | Exception | str]] = deque()
         self.jobs: list[ChatJob] = []
         self.image_jobs: list[tuple[ImageJob, Output]] = []
+        self.speech_jobs: list[SpeechJob] = []
         self.image_error: Exception | None = None
         self.holds_image = False
         self.may_go_on = asyncio.Event()
@@ -67,7 +72,7 @@ class Stage:
 class Handle:
     """Serve's handle of a deployment, which calls it in this event loop."""
 
-    def __init__(self, replica: PlayedChat | PlayedPainter) -> None:
+    def __init__(self, replica: PlayedChat | PlayedPainter | PlayedVoice) -> None:
         self._replica = replica
 
     def options(self, *, stream: bool) -> Handle:
@@ -143,6 +148,15 @@ class PlayedPainter:
         yield FinishedImage(picture_of(job, output), job.seed)
 
 
+class PlayedVoice:
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def speak(self, job: SpeechJob, audio_format: AudioFormat, comment: str | None) -> SpeechChunk:
+        self._stage.speech_jobs.append(job)
+        return SpeechChunk(job.text.encode(), 1.0)
+
+
 def picture_of(job: ImageJob, output: Output, colour: tuple[int, int, int] = (255, 0, 0)) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (job.width, job.height), colour).save(buffer, output.format.upper())
@@ -151,5 +165,10 @@ def picture_of(job: ImageJob, output: Output, colour: tuple[int, int, int] = (25
 
 def app_over(stage: Stage, home: Path, environ: Mapping[str, str] | None = None) -> FastAPI:
     settings = configuration.validate(ARGS, {"ATELIER_HOME": str(home), **(environ or {})})
-    handles: Any = {"chat": Handle(PlayedChat(stage)), "image": Handle(PlayedPainter(stage))}
+    handles: Any = {
+        "chat": Handle(PlayedChat(stage)),
+        "image": Handle(PlayedPainter(stage)),
+        "other": Handle(PlayedPainter(stage)),
+        "voice": Handle(PlayedVoice(stage)),
+    }
     return create_app(Atelier(settings, ModelCalls(settings, handles), open_store(settings), None))
