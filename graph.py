@@ -22,6 +22,7 @@ from deployments.embedding import Embedding
 from deployments.imaging import Imaging
 from deployments.ingress.deployment import Ingress
 from deployments.logs import logging_options
+from deployments.residency.policy import ACCELERATOR_LABEL
 from deployments.search.deployment import Model, Search
 from deployments.search.embedders import embedder_of
 from deployments.storage import open_backups, open_index, open_store
@@ -76,7 +77,7 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
-    needs = {"memory": _memory(entry, settings), "gpus": entry.gpus}
+    needs = {"memory": _memory(entry, settings), "gpus": entry.gpus, "accelerator": entry.accelerator or ""}
     return (
         serve.deployment(_DEPLOYMENTS[entry.kind])
         .options(
@@ -92,6 +93,7 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
                 "num_cpus": 0,
                 "num_gpus": needs["gpus"],
                 "memory": needs["memory"] or None,
+                "label_selector": {ACCELERATOR_LABEL: entry.accelerator} if entry.accelerator else {},
                 "runtime_env": _runtime_env(engine_class(entry.engine).environment),
             },
             **logging_options(settings),
@@ -113,7 +115,7 @@ def _memory(entry: ModelEntry, settings: Settings) -> int:
     return taken if most is None else min(taken, most)
 
 
-def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> AutoscalingConfig:
+def _autoscaling(entry: ModelEntry, needs: dict[str, Any], settings: Settings) -> AutoscalingConfig:
     """When it starts and leaves is decided by deployments/residency/policy.py: nothing is delayed here."""
     with warnings.catch_warnings():
         # Serve says that variables of the environment will replace it, but does not read them yet.
@@ -131,7 +133,7 @@ def _autoscaling(entry: ModelEntry, needs: dict[str, float], settings: Settings)
         )
 
 
-def _residency(entry: ModelEntry, needs: dict[str, float], settings: Settings) -> dict[str, Any]:
+def _residency(entry: ModelEntry, needs: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """The residency policy's arguments for a model; see `deployments.residency.policy.Residency`."""
     rules = settings.residency
     return {

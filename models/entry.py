@@ -82,6 +82,11 @@ class ModelEntry(BaseModel):
     gpus: float = Field(
         0, ge=0, le=16, description="share of a GPU that a replica takes; shares of one GPU add up to 1"
     )
+    accelerator: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+        description="only on machines with this kind of GPU, as Ray names it: H100, A100, GeForce-RTX-4090; none = any",
+    )
     memory: int | None = Field(
         None,
         ge=0,

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ray.serve.handle import DeploymentHandle
 
+import graph
 import settings
 from cli.configuration import serve_configuration
 from cli.environment import ROOT
@@ -99,3 +100,13 @@ def test_options_of_what_the_environment_switches_off_are_left_out(
     assert named() == ["ingress", "search", "clip"]
     monkeypatch.setenv("IMAGE_SEARCH_ENABLED", "0")
     assert named() == ["ingress"]
+
+
+def test_a_model_for_one_kind_of_gpu_is_given_to_ray_with_its_label() -> None:
+    document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    args = document["applications"][0]["args"] | {"image_search_enabled": False}
+    args["models"]["image-gen"] |= {"accelerator": "H100"}
+    models = graph.build(args)._bound_deployment.init_args[1]
+    picture, voice = (models[alias]._bound_deployment for alias in ("image-gen", "voice"))
+    assert picture.ray_actor_options["label_selector"] == {"ray.io/accelerator-type": "H100"}
+    assert not voice.ray_actor_options["label_selector"]

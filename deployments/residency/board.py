@@ -52,7 +52,8 @@ class ReplicaStatus:
 class ResidencyStatus:
     """What the policy says of a model: how often it was loaded and, by why, unloaded, and whom it waits for now.
 
-    `held_for`: its room was given to this model, which is not there yet; until then it is not to be asked anything.
+    `lacks_accelerator`: the kind of GPU that it is for and that no machine has. `held_for`: its room was given to this
+    model, which is not there yet; until then it is not to be asked anything.
     `replicas` are those that work, or the one that is on its way.
     """
 
@@ -60,6 +61,7 @@ class ResidencyStatus:
     evictions: dict[str, int] = field(default_factory=dict)
     waits_for: str = ""
     is_too_large: bool = False
+    lacks_accelerator: str = ""
     held_for: str = ""
     replicas: int = 1
 

@@ -33,13 +33,14 @@ class Leave:
 class Plan:
     """How many replicas each model is to have, and by alias why some leave, what each waiting model waits for.
 
-    Those that are `too_large` fit nowhere.
+    Those that are `too_large` fit nowhere, and those that are `homeless` are for a kind of GPU that no machine has.
     """
 
     targets: Mapping[str, int]
     reasons: Mapping[str, tuple[Leave, ...]]
     waits_for: Mapping[str, tuple[str, ...]]
     too_large: Collection[str]
+    homeless: Collection[str] = ()
 
 
 def plan(models: Sequence[Model], nodes: Mapping[str, Node], rules: Rules) -> Plan:
@@ -74,6 +75,7 @@ class _Planning:
         self._room = Room(nodes, rules, [each for each in held if each not in self._leaving])
         self._waits_for: dict[str, tuple[str, ...]] = {}
         self._too_large: list[str] = []
+        self._homeless: list[str] = []
         self._awaited: list[Model] = []
 
     def free_memory(self) -> None:
@@ -88,7 +90,9 @@ class _Planning:
         for model in sorted(waiting, key=lambda each: -(each.waited or 0.0)):
             found = self._room.find(model)
             if found is None:
-                if self._room.is_too_small_for(model):
+                if not self._room.has_machine_for(model):
+                    self._homeless.append(model.alias)
+                elif self._room.is_too_small_for(model):
                     self._too_large.append(model.alias)
                 else:
                     self._waits_for[model.alias] = tuple(dict.fromkeys(each.model.alias for each in self._room.held))
@@ -141,7 +145,7 @@ class _Planning:
             is_first_wanted = (model.keep or model.waited is not None) and model.alias not in reasons
             targets[model.alias] = max(self._room.count(model), int(is_first_wanted))
         waits_for = {alias: others for alias, others in self._waits_for.items() if others}
-        return Plan(targets, reasons, waits_for, self._too_large)
+        return Plan(targets, reasons, waits_for, self._too_large, self._homeless)
 
     def _goal(self, model: Model) -> int:
         """How many replicas a model should have: as many as before, until others have been wanted for long enough."""

@@ -25,6 +25,8 @@ from stores.footprints import Footprints
 
 logger = logging.getLogger("ray.serve")
 
+ACCELERATOR_LABEL = "ray.io/accelerator-type"
+"""Ray's label of a node for the kind of its GPUs."""
 _STALE_SECONDS = 60.0
 """A replica that has not changed its note for so long is dead: it would have counted a beat."""
 _LOOK_SECONDS = 1.0
@@ -214,6 +216,7 @@ class Residency:
                 dict(self._evictions.get(model.alias, {})),
                 ", ".join(decided.waits_for.get(model.alias, ())),
                 model.alias in decided.too_large,
+                model.needs.accelerator if model.alias in decided.homeless else "",
                 self._held.get(model.alias, ""),
                 max(1, sum(not each.is_loading for each in model.residents)),
             )
@@ -261,4 +264,6 @@ def _nodes() -> Iterator[tuple[str, Node]]:
     for node in ray.nodes():
         if node["Alive"]:
             has = node["Resources"]
-            yield node["NodeID"], Node(int(has.get("memory", 0)), tuple(map(str, range(int(has.get("GPU", 0))))))
+            gpus = tuple(map(str, range(int(has.get("GPU", 0)))))
+            kind = (node.get("Labels") or {}).get(ACCELERATOR_LABEL, "")
+            yield node["NodeID"], Node(int(has.get("memory", 0)), gpus, kind)

@@ -79,6 +79,10 @@ class Room:
         """Whether the model fits on no node, though all left that may ever leave."""
         return not any(self.fits_at_all(model, node) for node in self._nodes)
 
+    def has_machine_for(self, model: Model) -> bool:
+        """Whether there is a machine of the kind that the model is for, however little room it has."""
+        return any(_is_of_its_kind(model.needs, node) for node in self._nodes.values())
+
     def _leavers(self, model: Model, node: str, idle_for: float | None = None) -> list[Held] | None:
         """Who has to leave a node for the model; with `idle_for` nobody who has been idle for less."""
         leavers: list[Held] = []
@@ -123,6 +127,8 @@ class Room:
         return [each for each in self.held if each not in leavers]
 
     def _fits(self, needs: Needs, node: str, held: Sequence[Held]) -> bool:
+        if not _is_of_its_kind(needs, self._nodes[node]):
+            return False
         if self._rules.capacity and sum(each.node == node for each in held) >= self._rules.capacity:
             return False
         if needs.memory and self._free_memory(node, held) < needs.memory:
@@ -164,6 +170,10 @@ class Room:
             round(sum(self._free_gpus(node, left).values()), 6),
             self._free_memory(node, left) if model.needs.memory else 0,
         )
+
+
+def _is_of_its_kind(needs: Needs, node: Node) -> bool:
+    return needs.accelerator in ("", node.accelerator)
 
 
 _IDLE_BESIDE_OTHERS, _IDLE, _BUSY_BESIDE_OTHERS, _BUSY = range(4)

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Needs:
-    """What a replica takes: bytes of main memory (0: not counted) and a share of a GPU, or several whole ones."""
+    """What a replica takes: bytes of main memory (0: not counted) and a share of a GPU, or several whole ones.
+
+    `accelerator`: only on machines with this kind of GPU; empty: on any.
+    """
 
     memory: int = 0
     gpus: float = 0.0
+    accelerator: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Node:
-    """What a machine has for replicas."""
+    """What a machine has for replicas; `accelerator` is the kind of its GPUs, as Ray names it."""
 
     memory: int
     gpus: tuple[str, ...] = ()
+    accelerator: str = ""
 
 
 @dataclass(frozen=True)

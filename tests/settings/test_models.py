@@ -23,6 +23,15 @@ def test_a_missing_checkpoint_key_is_named() -> None:
     assert mistake({"models": {"clip": {"engine": "clip"}}}) == "models.clip.checkpoint: is missing"
 
 
+def test_an_accelerator_that_can_be_no_label_is_refused() -> None:
+    def entry(accelerator: object) -> dict[str, Any]:
+        return {"models": {"clip": {**MINIMAL["models"]["clip"], "accelerator": accelerator}}}
+
+    assert settings.validate(entry("GeForce-RTX-4090"), {}).models["clip"].accelerator == "GeForce-RTX-4090"
+    for wrong in ("RTX 4090", "", "H100!", "a" * 64):
+        assert mistake(entry(wrong)).startswith(f"models.clip.accelerator: {wrong!r}: "), wrong
+
+
 def test_replicas_that_contradict_each_other_are_refused_by_the_name_of_the_field() -> None:
     def entry(**replicas: object) -> dict[str, Any]:
         return {"models": {"clip": {**MINIMAL["models"]["clip"], "max_ongoing": 8, "replicas": replicas}}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments import serve_internals
 from deployments.imaging import Progress
-from deployments.ingress.calls.states import ModelStates
+from deployments.ingress.calls.states import ModelStates, Reason
 from deployments.ingress.errors import ApiError, from_exception
 from deployments.states import ModelState
 
@@ -22,6 +22,11 @@ logger = logging.getLogger("ray.serve")
 _STATE_SECONDS: Final = 1.0
 """How long an answer may take before anybody asks in which state the model is."""
 NO_RETRY: Final = {"x-should-retry": "false"}
+_HOPELESS: Final[Mapping[Reason | None, str]] = {
+    Reason.TOO_LARGE: "model_too_large",
+    Reason.NO_ACCELERATOR: "accelerator_missing",
+}
+"""The codes of errors for what no waiting helps against."""
 
 
 class ModelHandle:
@@ -142,8 +147,8 @@ class ModelHandle:
             if standing.state == ModelState.READY:
                 await asyncio.wait([waiting], timeout=self._start_timeout)
                 begun = time.monotonic()
-            elif standing.verdict.is_too_large:
-                raise ApiError(503, f"{self._what} {standing.reason}", code="model_too_large", headers=NO_RETRY)
+            elif code := _HOPELESS.get(standing.why):
+                raise ApiError(503, f"{self._what} {standing.reason}", code=code, headers=NO_RETRY)
             elif time.monotonic() - begun > self._start_timeout:
                 reason = f": it {standing.reason}" if standing.reason else ""
                 raise ApiError(

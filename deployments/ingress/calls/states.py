@@ -39,18 +39,20 @@ class Reason(StrEnum):
     """Why a model cannot serve right now."""
 
     TOO_LARGE = "too_large"
+    NO_ACCELERATOR = "no_accelerator"
     FAILED = "failed"
     WAITS = "waits"
     DOWNLOADING = "downloading"
     LOADING = "loading"
 
-    def text(self, waits_for: str = "") -> str:
-        """The reason in words; `waits_for` are the models that are in its way."""
-        return _REASONS[self].format(waits_for)
+    def text(self, what: str = "") -> str:
+        """The reason in words; `what` are the models that are in its way, or the kind of GPU that is missing."""
+        return _REASONS[self].format(what)
 
 
 _REASONS: Final = {
     Reason.TOO_LARGE: "needs more memory or GPU than there is beside the models that are kept",
+    Reason.NO_ACCELERATOR: "is for machines with a GPU of the kind {}, and there is none now",
     Reason.FAILED: "could not be loaded; the server's log says why",
     Reason.WAITS: "waits for {} to leave",
     Reason.DOWNLOADING: "is being downloaded",
@@ -81,6 +83,8 @@ class Standing:
         """Why it cannot serve right now; None when it can, or could if it were asked."""
         if self.verdict.is_too_large:
             return Reason.TOO_LARGE
+        if self.verdict.lacks_accelerator:
+            return Reason.NO_ACCELERATOR
         if self.state == ModelState.FAILED:
             return Reason.FAILED
         if self.state == ModelState.STARTING:
@@ -94,7 +98,7 @@ class Standing:
         """`why` in words; of a download also how far it is."""
         if self.why is None:
             return None
-        text = self.why.text(self.verdict.waits_for)
+        text = self.why.text(self.verdict.lacks_accelerator or self.verdict.waits_for)
         if self.why is Reason.DOWNLOADING and self.facts is not None and self.facts.download_bytes:
             done, total = self.facts.downloaded_bytes, self.facts.download_bytes
             return f"{text}: {done / 1e9:.1f} of {total / 1e9:.1f} GB, {100 * done // total} %"

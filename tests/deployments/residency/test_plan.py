@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deployments.residency.plan import LeaveKind, Plan, plan
-from deployments.residency.situation import Model, Needs, Node, Resident, Rules
+from deployments.residency.situation import Model, Needs, Node, Resident, Rules, Scale
 
 GB = 10**9
 RULES = Rules(idle_timeout=300, quiet=1, min_residence=5, patience=15, stall=15)
@@ -235,6 +235,30 @@ def test_a_model_larger_than_the_machine_is_too_large_and_nobody_leaves_for_it()
 def test_a_model_that_does_not_fit_beside_the_kept_ones_is_too_large() -> None:
     decided = decide(model("a", 6, IDLE, keep=True), model("b", 5, waited=0.0))
     assert decided.too_large == ["b"]
+
+
+def test_a_model_goes_to_a_machine_with_its_kind_of_gpu_however_full_that_is() -> None:
+    nodes = {"here": Node(10 * GB, ("0",), "A100"), "there": Node(10 * GB, ("0",), "H100")}
+    wanted = Model("b", Needs(gpus=1.0, accelerator="H100"), waited=0.0)
+    decided = decide(on_gpu("a", 1.0, replace(ON_GPU, node="there")), wanted, nodes=nodes)
+    assert texts(decided) == {"a": "makes room for b"}
+    assert loaded(decided) == {"b"}
+
+
+def test_a_model_for_a_kind_of_gpu_that_no_machine_has_is_homeless_and_nobody_leaves_for_it() -> None:
+    wanted = Model("b", Needs(gpus=1.0, accelerator="H100"), waited=100.0)
+    decided = decide(on_gpu("a", 1.0, ON_GPU), wanted)
+    assert (decided.homeless, decided.too_large, decided.waits_for, texts(decided)) == (["b"], [], {}, {})
+
+
+def test_another_replica_starts_on_machines_of_the_models_kind_only() -> None:
+    scale = Scale(1, 2, 1.0)
+    short = Model(
+        "a", Needs(gpus=1.0, accelerator="A100"), residents=(ON_GPU,), scale=scale, load=4, target=1, short_for=9
+    )
+    nodes = {"here": Node(10 * GB, ("0",), "A100"), "there": Node(10 * GB, ("0",), "H100")}
+    assert decide(short, nodes=nodes).targets == {"a": 1}
+    assert decide(replace(short, needs=Needs(gpus=1.0)), nodes=nodes).targets == {"a": 2}
 
 
 def test_the_idle_leave_when_a_load_ran_out_of_memory_though_the_figures_fit() -> None:

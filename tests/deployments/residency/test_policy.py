@@ -307,6 +307,19 @@ def test_a_model_that_fits_nowhere_is_said_to_be_too_large(monkeypatch: pytest.M
     assert machine.models["a"].target == 1
 
 
+def test_a_kind_of_gpu_that_no_machine_has_is_named_until_one_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"needs": {"gpus": 1.0, "accelerator": "H100"}}
+    machine = started(monkeypatch, Machine(Model("a"), Model("picky", options=options, requests=1)))
+    machine.decide()
+    assert machine.verdicts["picky"].lacks_accelerator == "H100"
+    resources, labels = {"memory": GB, "GPU": 1.0}, {"ray.io/accelerator-type": "H100"}
+    joined = {"NodeID": "new", "Alive": True, "Resources": resources, "Labels": labels}
+    monkeypatch.setattr(ray, "nodes", lambda: [joined])
+    machine.decide(2)
+    assert machine.verdicts["picky"].lacks_accelerator == ""
+    assert machine.models["picky"].target == 1
+
+
 def test_a_kept_model_is_loaded_unasked_and_never_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = started(monkeypatch, Machine(Model("kept", options={"keep": True}), Model("b")))
     assert machine.decide() == {"kept"}

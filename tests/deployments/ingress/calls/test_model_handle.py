@@ -197,6 +197,13 @@ async def test_a_model_that_fits_nowhere_is_refused_at_once() -> None:
     assert replicas.cancelled == 2
 
 
+async def test_a_model_for_a_kind_of_gpu_that_no_machine_has_is_refused_at_once_by_its_name() -> None:
+    homeless = Snapshot({"a": deployment("STARTING")}, [], {"a": ResidencyStatus(lacks_accelerator="H100")})
+    with pytest.raises(ApiError, match="a GPU of the kind H100, and there is none now") as refused:
+        await handle_of(Replicas([asyncio.Event()]), homeless).call("work")
+    assert (refused.value.status, refused.value.code) == (503, "accelerator_missing")
+
+
 async def test_a_call_whose_replica_dies_is_given_to_the_next_one_once() -> None:
     assert await handle_of(Replicas([DIED], ["answer"])).call("work") == "answer"
     assert await refusal(handle_of(Replicas([DIED], [DIED], ["answer"])).call("work")) == (503, "model_restarting")

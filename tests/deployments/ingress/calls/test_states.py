@@ -169,6 +169,11 @@ async def test_a_state_is_what_serve_says_or_the_replica_has_said_since(
             Reason.TOO_LARGE,
             Reason.TOO_LARGE.text(),
         ),
+        (
+            Standing(ModelState.STARTING, verdict=ResidencyStatus(lacks_accelerator="H100")),
+            Reason.NO_ACCELERATOR,
+            "is for machines with a GPU of the kind H100, and there is none now",
+        ),
         (Standing(ModelState.FAILED), Reason.FAILED, Reason.FAILED.text()),
     ],
 )
