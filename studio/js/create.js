@@ -65,7 +65,7 @@ export function Create() {
   }
 
   const body = (extra = {}) => {
-    const sent = { model: model?.id };
+    const sent = model ? { model: model.id } : {}; // before the list of models is there, the server's default draws
     if (prompt.trim()) sent.prompt = prompt.trim();
     for (const name of ['size', 'negative_prompt', 'quality']) if (options[name]) sent[name] = options[name];
     for (const name of ['steps', 'guidance', 'n']) if (options[name] !== '') sent[name] = Number(options[name]);
@@ -181,7 +181,7 @@ function Result({ entry, remove }) {
       </div>
       <details><summary>${t('More')}</summary><div class="row">
         <button onClick=${() => handOver('create', { files: entry.before ? [entry.before] : [], prompt: entry.sent.prompt ?? '', options: optionsOf(entry) })}>${t('Same seed')}</button>
-        <button onClick=${() => run({ route: 'variations', sent: { model: entry.sent.model, seed: randomSeed() }, before: file() })}>${t('Vary')}</button>
+        <button onClick=${() => run({ route: 'variations', sent: { ...(entry.sent.model && { model: entry.sent.model }), seed: randomSeed() }, before: file() })}>${t('Vary')}</button>
         <button onClick=${() => handOver('look', { files: [file()] })}>${t('Describe')}</button>
         <button onClick=${() => handOver('find', { files: [file()] })}>${t('Find similar')}</button>
         <button class="quiet danger" onClick=${remove}>${t('Delete')}</button>
