@@ -7,44 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.residency.plan import LeaveKind, Plan, plan
-from deployments.residency.situation import Model, Needs, Node, Resident, Rules, Scale
-
-GB = 10**9
-RULES = Rules(idle_timeout=300, quiet=1, min_residence=5, patience=15, grow=2, stall=15)
-EIGHT = tuple(map(str, range(8)))
-ONE_NODE = {"here": Node(20 * GB)}
-TWO_NODES = {"here": Node(20 * GB), "there": Node(20 * GB)}
-BOX = {"box": Node(500 * GB, EIGHT)}
-TWO_BOXES = {"left": Node(100 * GB, ("0", "1")), "right": Node(100 * GB, ("0", "1"))}
-IDLE = Resident("here", idle_for=60, resident_for=100, load_seconds=2)
-BUSY = replace(IDLE, active=2, idle_for=0)
-LOADING = Resident("here", is_loading=True)
-UP_TO = {most: Scale(1, most, target_ongoing=4) for most in range(1, 10)}
-
-
-def model(alias: str, *residents: Resident, gigabytes: float = 8, gpus: float = 0, **what: object) -> Model:
-    """A model of 8 GB, of up to 2 replicas with 4 requests each; what it has is what it was to have."""
-    given = {"scale": UP_TO[2], "target": len(residents), **what}
-    named = tuple(replace(each, replica=each.replica or f"{alias}{n}") for n, each in enumerate(residents, 1))
-    return Model(alias, Needs(int(gigabytes * GB), gpus), residents=named, **given)  # type: ignore[arg-type]
-
-
-def on_gpu(alias: str, *residents: Resident, gpus: float = 1, **what: object) -> Model:
-    return model(alias, *residents, gigabytes=0, gpus=gpus, **what)
-
-
-def at(gpu: str | tuple[str, ...], resident: Resident = IDLE, node: str = "box", **what: object) -> Resident:
-    return replace(resident, node=node, gpus=(gpu,) if isinstance(gpu, str) else gpu, **what)  # type: ignore[arg-type]
-
-
-def decide(*models: Model, nodes: dict[str, Node] = ONE_NODE, rules: Rules = RULES) -> Plan:
-    return plan(models, nodes, rules)
-
-
-def leaving(decided: Plan) -> set[str]:
-    return {leave.replica for leaves in decided.reasons.values() for leave in leaves}
-
+from deployments.residency.plan import LeaveKind
+from deployments.residency.situation import Node, Scale
+from tests.deployments.residency.situations import (
+    BOX,
+    BUSY,
+    EIGHT,
+    GB,
+    IDLE,
+    LOADING,
+    RULES,
+    TWO_BOXES,
+    UP_TO,
+    at,
+    decide,
+    leaving,
+    model,
+    on_gpu,
+)
 
 # more replicas, by load
 
@@ -360,60 +340,3 @@ def test_a_box_on_which_only_second_replicas_would_leave_is_chosen_for_who_waits
     )
     assert decided.targets["new"] == 1
     assert len(leaving(decided)) == 1
-
-
-# a machine that leaves in the middle
-
-
-def test_what_a_lost_machine_worked_on_waits_for_another_and_the_idle_make_room() -> None:
-    there = replace(BUSY, node="there")
-    decided = decide(model("a", there, gigabytes=15), model("b", IDLE))
-    assert (decided.targets, leaving(decided)) == ({"a": 1, "b": 0}, {"b1"})
-    assert decided.waits_for == {"a": ("b",)}
-
-
-def test_requests_that_wait_for_a_lost_machine_bring_its_model_back_too() -> None:
-    assert decide(model("a", replace(IDLE, node="there"), load=2)).targets == {"a": 1}
-
-
-def test_an_idle_model_of_a_lost_machine_is_not_loaded_again_for_nothing() -> None:
-    assert decide(model("a", replace(IDLE, node="there"))).targets == {"a": 0}
-
-
-def test_a_kept_model_of_a_lost_machine_is_loaded_on_another() -> None:
-    assert decide(model("a", replace(IDLE, node="there"), keep=True)).targets == {"a": 1}
-
-
-def test_one_of_two_replicas_that_was_lost_is_replaced_where_there_is_room() -> None:
-    both = model("a", BUSY, replace(BUSY, node="there"), load=8)
-    assert decide(both).targets == {"a": 2}
-    assert decide(both, model("b", BUSY, gigabytes=10)).targets == {"a": 1, "b": 1}
-
-
-def test_a_lost_replica_is_not_replaced_at_the_cost_of_who_has_none() -> None:
-    both = model("a", BUSY, replace(BUSY, node="there"), load=8)
-    assert decide(both, model("b", waited=0.0, gigabytes=12)).targets == {"a": 1, "b": 1}
-
-
-def test_a_model_whose_machine_is_lost_and_which_fits_on_no_other_is_too_large() -> None:
-    decided = decide(on_gpu("a", at("0", BUSY, node="gone"), load=1), model("b", BUSY))
-    assert decided.too_large == ["a"]
-    assert decided.targets["b"] == 1
-
-
-def test_all_that_a_lost_machine_worked_on_shares_what_is_left() -> None:
-    lost = [model(alias, replace(BUSY, node="there"), load=1) for alias in "abc"]
-    decided = decide(*lost)
-    assert decided.targets == {"a": 1, "b": 1, "c": 1}  # Ray holds the third until there is room
-    assert decided.waits_for == {"c": ("a", "b")}
-
-
-def test_a_machine_that_comes_is_used_by_who_was_short() -> None:
-    short = model("a", BUSY, load=9, short_for=60, gigabytes=15)
-    assert decide(short).targets == {"a": 1}
-    assert decide(short, nodes=TWO_NODES).targets == {"a": 2}
-
-
-def test_without_any_machine_nobody_is_unloaded_and_nothing_fails() -> None:
-    decided = decide(model("a", Resident("", active=1), load=2), model("b", waited=1.0), nodes={})
-    assert decided.targets == {"a": 1, "b": 1}

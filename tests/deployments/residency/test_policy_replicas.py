@@ -6,7 +6,7 @@ import pytest
 
 from deployments import serve_internals
 from deployments.states import ReplicaState
-from tests.deployments.residency.test_policy import GB, Machine, Model, started
+from tests.deployments.residency.machine import GB, Machine, Model, started
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from models.engine import Engine
 from models.entry import ModelEntry
 from models.errors import ModelError, OutOfMemory
 from models.speech.engines.espeak import EspeakEngine
-from tests.deployments.residency.test_policy import KeyValueStore
+from tests.deployments.residency.machine import KeyValueStore
 
 ENTRY = ModelEntry(engine="espeak", checkpoint="builtin:voice")
 
