@@ -74,7 +74,7 @@ async def create(request: Request, atelier: AtelierDep) -> Response:
     job = await job_of(params, conversation, draws=plan is not None and plan.is_asked)
     speech = atelier.omnis.speech_tools(request, omni) if omni is not None and uses_own_tools(params) else []
     made = _pieces(params, atelier.models.chats(alias), job, conversation, plan, speech)
-    pieces = in_terms_of_responses(atelier.omnis.with_links(request, made))
+    pieces = in_terms_of_responses(atelier.omnis.with_links(request, made) if speech else made)
     head = head_of(params)
     kept = await COMPUTING.run(stored_input, params, items, conversation.fetched) if params.store else None
     writer = ResponseWriter(head, plan.looks if plan is not None else None)

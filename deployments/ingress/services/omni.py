@@ -22,18 +22,18 @@ from starlette.requests import Request
 from deployments.imaging import Progress
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.errors import ApiError, invalid
+from deployments.ingress.schemas.chat import MAX_CHAT_IMAGES
+from deployments.ingress.services.drawn_pictures import drawn_result, images_of, place_drawn
 from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.owned_objects import OwnedObjects
 from deployments.ingress.services.publishing import Publishing
 from deployments.ingress.services.retention import GENERATED, SPOKEN
 from deployments.ingress.services.server_tools import (
     GENERATE,
-    OLD_PICTURE,
     SPEAK,
     Drawing,
     Speak,
     picture_tools,
-    shown_picture,
 )
 from deployments.ingress.services.tool_loop import (
     DrawnPicture,
@@ -100,31 +100,39 @@ class Omnis:
 
     async def events(self, request: Request, omni: Omni, job: ChatJob) -> AsyncGenerator[LoopEvent, None]:
         """The answer to a job as `converse` gives it, with what earlier answers have made."""
-        messages = await self.recalled(request, job.messages)
-        pictures = [part.image for each in messages for part in each.parts if isinstance(part, ImagePart)]
+        messages = place_drawn(await self.recalled(request, job.messages))
+        pictures = [picture.image for picture in images_of(messages)]
         tools = self.tools(request, omni, pictures) if job.form is None else []
         ask = self.models.chats(omni.chat).stream
         async with aclosing(converse(ask, replace(job, messages=messages), tools)) as events:
             async for event in events:
                 yield event
 
-    async def messages(self, request: Request, omni: Omni, job: ChatJob) -> AsyncGenerator[LoopEvent, None]:
+    def messages(self, request: Request, omni: Omni, job: ChatJob) -> AsyncGenerator[LoopEvent, None]:
         """The same for a dialect whose answers hold pictures; what is spoken is a link in the words."""
-        async with aclosing(self.with_links(request, self.events(request, omni, job))) as events:
-            async for event in events:
-                yield event
+        return self.with_links(request, self.events(request, omni, job))
 
     async def with_links(
         self, request: Request, made: AsyncGenerator[LoopEvent, None]
     ) -> AsyncGenerator[LoopEvent, None]:
         """The events of an answer, in which what is spoken is a link in the words."""
+        words = _Words()
         async with aclosing(made) as events:
             async for event in events:
-                if isinstance(event, SpokenText):
-                    url = await self.keep(request, SPOKEN, event.format, event.data)
-                    yield ChatDelta(f"[{_label(event.text)}]({url})\n\n")
-                else:
-                    yield event
+                match event:
+                    case ChatDelta():
+                        yield words.said(event)
+                    case SpokenText():
+                        yield words.made(await self.speech_link(request, event))
+                    case DrawnPicture():  # words after it are a part of their own
+                        words = _Words()
+                        yield event
+                    case _:
+                        yield event
+
+    async def speech_link(self, request: Request, spoken: SpokenText) -> str:
+        """Keep what was spoken; a link to it with the words as its text."""
+        return f"[{_label(spoken.text)}]({await self.keep(request, SPOKEN, spoken.format, spoken.data)})"
 
     async def keep(self, request: Request, folder: str, extension: str, data: bytes) -> str:
         """Store what was made, for the caller; its signed URL, which works as long as the file is kept."""
@@ -136,54 +144,41 @@ class Omnis:
             seconds = min(seconds, _LONGEST_PRESIGNED)
         return self.publishing.signed_url(request, key, seconds)
 
-    async def recalled(self, request: Request, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """The messages in which what earlier answers made is a call again, and its picture goes to the next user's.
+    async def recalled(self, request: Request, messages: Sequence[Message]) -> list[Message]:
+        """The messages in which what earlier answers made is a call again, for `place_drawn`.
 
-        A model that saw the links would learn to write links instead of calling.
+        A model that saw the links would learn to write links instead of calling. Of the pictures the newest are read,
+        as many as the conversation has room for.
         """
-        reads = _Reads(sum(len(_links(each, _PICTURE)) for each in messages))
-        told: list[Message] = []
-        waiting: list[ImagePart] = []
-        for message in messages:
-            if message.role == "assistant":
-                told += await self._as_calls(request, message, reads, waiting)
-                continue
-            reads.seen += sum(isinstance(part, ImagePart) for part in message.parts)
-            if message.role == "user" and waiting:
-                message = replace(message, parts=(*waiting, *message.parts))
-                waiting = []
-            told.append(message)
-        return tuple(told)
+        there = sum(len(_keys(_words(each), _PICTURE)) for each in messages)
+        room = max(0, MAX_CHAT_IMAGES - len(images_of(messages)))
+        reads = _Reads(too_old=there - min(MAX_RECALLED, room))
+        return [told for message in messages for told in await self._as_calls(request, message, reads)]
 
-    async def _as_calls(
-        self, request: Request, message: Message, reads: _Reads, pictures: list[ImagePart]
-    ) -> list[Message]:
-        """An answer taken apart: words, calls with results, words; what its pictures show is added to `pictures`."""
-        if len(message.parts) != 1 or not isinstance(message.parts[0], TextPart):
-            return [message]
-        text, told, end = message.parts[0].text, list[Message](), 0
+    async def _as_calls(self, request: Request, message: Message, reads: _Reads) -> list[Message]:
+        """An answer taken apart: words, calls with results, words."""
+        text, told, end = _words(message), list[Message](), 0
         for link in _MADE.finditer(text):
             picture, speech = _key(link["url"], _PICTURE), _key(link["url"], _SPEECH)
             if picture is None and speech is None:
                 continue
             words = text[end : link.start()].strip()
             end = link.end()
+            call_id = hashlib.sha256(link["url"].encode()).hexdigest()[:9]
             if picture is not None:
-                reads.count += 1
-                arguments, name, result = {"prompt": link["label"]}, GENERATE, OLD_PICTURE
-                if reads.is_recent and (data := await self._read(request, picture)) is not None:
-                    reads.seen += 1
-                    result = shown_picture(reads.seen)
-                    pictures.append(ImagePart(data, f"picture {reads.seen}"))
+                arguments, name = {"prompt": link["label"]}, GENERATE
+                data = await self._read(request, picture) if reads.is_recent() else None
+                result: Message = drawn_result(call_id, None if data is None else ImagePart(data, "messages"))
             else:
-                arguments, name, result = {"text": link["label"]}, SPEAK, "Spoken."
-            call = ToolCall(hashlib.sha256(link["url"].encode()).hexdigest()[:9], name, json_arguments(arguments))
+                arguments, name = {"text": link["label"]}, SPEAK
+                result = Message("tool", (TextPart("Spoken."),), call_id=call_id)
+            call = ToolCall(call_id, name, json_arguments(arguments))
             told.append(Message("assistant", (TextPart(words),) if words else (), (call,)))
-            told.append(Message("tool", (TextPart(result),), call_id=call.id))
+            told.append(result)
         rest = text[end:].strip()
         if not told:
             return [message]
-        return [*told, replace(message, parts=(TextPart(rest),))] if rest or message.calls else told
+        return [*told, replace(message, parts=(TextPart(rest),) if rest else ())] if rest or message.calls else told
 
     async def _read(self, request: Request, key: str) -> bytes | None:
         """A picture that was drawn for this caller; None where it is not kept any more, or is somebody else's."""
@@ -197,15 +192,13 @@ class Omnis:
 
 @dataclass
 class _Reads:
-    """How many pictures earlier answers have, how many of them have been come to, and how many pictures are shown."""
+    """Which pictures of earlier answers are read, asked for one after the other: all but the first `too_old`."""
 
-    total: int
-    count: int = 0
-    seen: int = 0
+    too_old: int
 
-    @property
     def is_recent(self) -> bool:
-        return self.count > self.total - MAX_RECALLED
+        self.too_old -= 1
+        return self.too_old < 0
 
 
 class OmniChats:
@@ -256,8 +249,7 @@ class OmniChats:
                 url = await self._omnis.keep(self._request, GENERATED, event.format, event.data)
                 return words.made(f"![{_label(event.job.prompt)}]({url})")
             case SpokenText():
-                url = await self._omnis.keep(self._request, SPOKEN, event.format, event.data)
-                return words.made(f"[{_label(event.text)}]({url})")
+                return words.made(await self._omnis.speech_link(self._request, event))
         return None
 
 
@@ -297,11 +289,15 @@ def _label(text: str) -> str:
     return line if len(line) <= _LONGEST_LABEL else f"{line[: _LONGEST_LABEL - 1]}…"
 
 
-def _links(message: Message, pattern: re.Pattern[str]) -> list[str]:
-    """The keys behind the links of an answer."""
-    texts = [part.text for part in message.parts if isinstance(part, TextPart)] if message.role == "assistant" else []
-    found = (_key(link["url"], pattern) for text in texts for link in _MADE.finditer(text))
-    return [key for key in found if key is not None]
+def _words(message: Message) -> str:
+    """What an answer says; empty for all other messages."""
+    texts = [part.text for part in message.parts if isinstance(part, TextPart)]
+    return "\n\n".join(texts) if message.role == "assistant" and len(texts) == len(message.parts) else ""
+
+
+def _keys(text: str, pattern: re.Pattern[str]) -> list[str]:
+    """The keys behind the links of a text."""
+    return [key for link in _MADE.finditer(text) if (key := _key(link["url"], pattern)) is not None]
 
 
 def _key(url: str, pattern: re.Pattern[str]) -> str | None:

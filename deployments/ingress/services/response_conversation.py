@@ -23,7 +23,8 @@ from deployments.ingress.schemas.responses import (
     Refusal,
 )
 from deployments.ingress.services.chat_jobs import PictureReader
-from deployments.ingress.services.server_tools import GENERATE, OLD_PICTURE, shown_picture
+from deployments.ingress.services.drawn_pictures import drawn_result, images_of, place_drawn
+from deployments.ingress.services.server_tools import GENERATE
 from models.tasks import ImagePart, Message, TextPart, ToolCall
 from settings import Settings
 from stores.errors import KeyNotFound
@@ -58,8 +59,7 @@ class _Place:
 class Conversation:
     """The messages of items, added one after the other.
 
-    Calls go into the message of the assistant before them, and pictures that were drawn into the user's after them:
-    few chat templates have a place for pictures in the result of a call.
+    Calls go into the message of the assistant before them, as chat templates want it.
     """
 
     def __init__(self, settings: Settings, files: PublicStore, leaves_out: int = 0) -> None:
@@ -72,9 +72,6 @@ class Conversation:
         self._messages: list[Message] = []
         self._calls: list[ToolCall] = []
         """Of the last message, which gets them once another follows."""
-        self._drawn: list[ImagePart] = []
-        """What the next message of the user gets."""
-        self._seen = 0
         self.pictures_of_turn = 0
         """How many the user has sent since the assistant's last message: the last of `pictures`."""
         self.last_text: str | None = None
@@ -82,11 +79,9 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All of them."""
-        if self._drawn:  # nobody has said anything since
-            self._append(Message("user", ()))
+        """All of them, as a model reads them."""
         self._end_calls()
-        return tuple(self._messages)
+        return place_drawn(self._messages)
 
     @property
     def fetched(self) -> Mapping[str, bytes]:
@@ -96,11 +91,12 @@ class Conversation:
     @property
     def pictures(self) -> list[bytes]:
         """The pictures that the model sees, oldest first, encoded."""
-        return _images(self.messages)
+        return [picture.image for picture in images_of(self.messages)]
 
     async def rewrite(self, rewritten: Callable[[Sequence[Message]], Awaitable[Sequence[Message]]]) -> None:
         """Have the model read other messages for those so far, such as what links lead to in the place of links."""
-        self._messages = list(await rewritten(self.messages))
+        self._end_calls()
+        self._messages = list(await rewritten(self._messages))
 
     def add_text(self, role: Literal["system", "user"], text: str) -> None:
         """Add a message of words."""
@@ -192,25 +188,20 @@ class Conversation:
         if not item.result:  # the drawing failed
             return
         where = at.of("result")
-        result = OLD_PICTURE
+        seen = None
         if not self._is_left_out(at):
             data = await check_picture(await COMPUTING.run(from_base64, item.result, where), self._settings, where)
-            self._drawn.append(ImagePart(data, where))
-            result = shown_picture(self._seen + len(self._drawn))
+            seen = ImagePart(data, where)
         call = ToolCall(item.id or "", GENERATE, json.dumps({"prompt": item.revised_prompt or ""}, ensure_ascii=False))
         self._add_call(call)
-        self._append(Message("tool", (TextPart(result),), call_id=call.id))
+        self._append(drawn_result(call.id, seen))
 
     def _append(self, message: Message) -> None:
         self._end_calls()
         if message.role in ("assistant", "tool"):
             self.pictures_of_turn = 0
         else:
-            self.pictures_of_turn += len(_images([message]))
-        if message.role == "user" and self._drawn:
-            message = replace(message, parts=(*self._drawn, *message.parts))
-            self._drawn = []
-        self._seen += len(_images([message]))
+            self.pictures_of_turn += len(images_of([message]))
         self._messages.append(message)
 
     def _add_call(self, call: ToolCall) -> None:
@@ -222,11 +213,6 @@ class Conversation:
         if self._calls:
             self._messages[-1] = replace(self._messages[-1], calls=(*self._messages[-1].calls, *self._calls))
             self._calls = []
-
-
-def _images(messages: Sequence[Message]) -> list[bytes]:
-    parts = (part for message in messages for part in message.parts)
-    return [part.image for part in parts if isinstance(part, ImagePart)]
 
 
 def picture_count(item: Item) -> int:

@@ -63,6 +63,8 @@ class DrawingPlan:
     @property
     def fields(self) -> dict[str, str]:
         """What the picture's job calls a field: what this API does."""
+        if not self.is_asked:  # there is no tool in the request that could be named
+            return dict.fromkeys((*_WISHES, "model", "width", "height", "prompt", "image", "n", "mask"), "input")
         of_tool = {name: f"{self.place}.{name}" for name in (*_WISHES, "model")}
         size = f"{self.place}.size"
         return {
@@ -190,7 +192,7 @@ async def plan_drawing(
     if not places and own is not None and uses_own_tools(params):
         drawing = Drawing(request, models, jobs, settings, own, conversation.pictures)
         unasked = ImageTool(type="image_generation")
-        return DrawingPlan(drawing, unasked, "model", is_forced=False, is_required=False, is_asked=False)
+        return DrawingPlan(drawing, unasked, "input", is_forced=False, is_required=False, is_asked=False)
     if not places or is_hidden:
         return None
     if len(places) > 1:

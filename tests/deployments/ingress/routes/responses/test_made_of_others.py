@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
-from models.errors import OutOfMemory
-from models.tasks import ChatDelta, ImagePart, TextPart
+from models.errors import InvalidInput, OutOfMemory
+from models.tasks import ChatDelta, ChatJob, ImagePart, TextPart
 from tests.api.pictures import data_url, png
 from tests.deployments.apps import fault
 from tests.deployments.ingress.routes.responses.played import CALLS_END, END, Stage, call
@@ -79,6 +81,135 @@ async def test_what_it_speaks_is_a_link_in_its_words_and_a_call_in_the_next_turn
     said = stage.jobs[2].messages
     assert [each.calls[0].name for each in said if each.calls] == ["speak"]
     assert not any("http" in getattr(part, "text", "") for each in said for part in each.parts)
+
+
+async def test_speech_stands_apart_from_the_words_around_it(http: httpx.AsyncClient, stage: Stage) -> None:
+    stage.plays += [[ChatDelta("I say it."), *SAY], [ChatDelta("Done."), END]]
+    response = await created(http, input="Say: good evening")
+    words = response["output"][0]["content"][0]["text"]
+    assert re.fullmatch(r"I say it\.\n\n\[good evening\]\(http\S+\)\n\nDone\.", words)
+
+
+def shown(job: ChatJob) -> list[bytes]:
+    """The pictures that a model sees, in order."""
+    return [part.image for said in job.messages for part in said.parts if isinstance(part, ImagePart)]
+
+
+def results(job: ChatJob) -> list[str]:
+    """What a model reads of its calls."""
+    texts = [part.text for said in job.messages if said.role == "tool" for part in said.parts if hasattr(part, "text")]
+    return [text for text in texts if text.startswith("Done")]
+
+
+async def linked(http: httpx.AsyncClient, stage: Stage, prompt: str) -> tuple[str, bytes]:
+    """A picture that was drawn in a chat: the words that it stands in, and itself."""
+    stage.plays += [[*call("generate_image", json.dumps({"prompt": prompt})), CALLS_END], [END]]
+    answer = await http.post(
+        "/v1/chat/completions", json={"model": "all", "messages": [{"role": "user", "content": prompt}]}
+    )
+    words: str = answer.json()["choices"][0]["message"]["content"]
+    stage.jobs.clear()
+    stage.image_jobs.clear()
+    return words, (await http.get(words.partition("](")[2].rstrip(")"))).content
+
+
+@pytest.mark.parametrize("is_link_first", [True, False])
+async def test_pictures_in_links_and_in_items_are_counted_in_the_order_in_which_they_came(
+    http: httpx.AsyncClient, stage: Stage, is_link_first: bool
+) -> None:
+    words, by_link = await linked(http, stage, "a cat")
+    of_item = png(Image.new("RGB", (16, 16)))
+    item = {"type": "image_generation_call", "id": "ig_1", "result": base64.b64encode(of_item).decode()}
+    drawn = [{"role": "assistant", "content": words}, item]
+    between = {"role": "user", "content": "and"}
+    first, second = drawn if is_link_first else drawn[::-1]
+    stage.plays += [[*call("edit_image", '{"prompt": "blue", "picture": 1}'), CALLS_END], [ChatDelta("There."), END]]
+    await created(http, input=[first, between, second, {"role": "user", "content": "make the first one blue"}])
+    assert shown(stage.jobs[0]) == ([by_link, of_item] if is_link_first else [of_item, by_link])
+    assert [text.partition(".")[0] for text in results(stage.jobs[0])] == ["Done: picture 1", "Done: picture 2"]
+    assert stage.image_jobs[0][0].images == (shown(stage.jobs[0])[0],)
+
+
+async def test_a_picture_in_the_result_of_a_callers_function_is_the_newest_when_it_came_last(
+    http: httpx.AsyncClient, stage: Stage
+) -> None:
+    red = png(Image.new("RGB", (16, 16), "red"))
+    items = [
+        {"role": "user", "content": "draw and look"},
+        {"type": "image_generation_call", "id": "ig_1", "result": base64.b64encode(red).decode()},
+        {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"},
+        {
+            "type": "function_call_output",
+            "call_id": "c",
+            "output": [{"type": "input_image", "image_url": data_url()}],
+        },
+    ]
+    edit = [*call("edit_image", '{"prompt": "blue"}'), CALLS_END]
+    stage.plays += [edit, [END], edit, [END]]
+    for rest in ([], [{"role": "user", "content": "make it blue"}]):
+        await created(http, input=[*items, *rest], tools=[LOOK])
+    assert shown(stage.jobs[0]) == shown(stage.jobs[2]) == [red, png()]
+    assert stage.jobs[0].messages[-1].role == "tool"
+    assert [job.images for job, _ in stage.image_jobs] == [(png(),), (png(),)]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_a_chat_that_ends_with_a_callers_result_still_shows_what_was_drawn(
+    http: httpx.AsyncClient, stage: Stage, parts: int
+) -> None:
+    words, by_link = await linked(http, stage, "a cat")
+    content = words if parts == 1 else [{"type": "text", "text": text} for text in ("Here:", words)]
+    look = {"type": "function", "function": {"name": "look", "parameters": LOOK["parameters"]}}
+    called = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    await http.post(
+        "/v1/chat/completions",
+        json={
+            "model": "all",
+            "tools": [look],
+            "messages": [
+                {"role": "user", "content": "draw a cat, and look"},
+                {"role": "assistant", "content": content, "tool_calls": [called]},
+                {"role": "tool", "tool_call_id": "c", "content": "nice"},
+            ],
+        },
+    )
+    assert shown(stage.jobs[0]) == [by_link]
+    assert results(stage.jobs[0]) == ["Done: picture 1. The user sees it already."]
+
+
+async def test_no_more_pictures_are_recalled_than_a_request_may_have(http: httpx.AsyncClient, stage: Stage) -> None:
+    words, by_link = await linked(http, stage, "a cat")
+    picture = {"type": "input_image", "image_url": data_url()}
+    for own, recalled in ((15, 1), (16, 0)):
+        content = [*[picture] * own, {"type": "input_text", "text": "look"}]
+        said = {"role": "assistant", "content": f"{words} {words}"}
+        await created(http, input=[said, {"role": "user", "content": content}])
+        assert shown(stage.jobs[-1]) == [by_link] * recalled + [png()] * own
+        assert results(stage.jobs[-1])[0] == "Done. The user has seen the picture."
+
+
+async def test_a_conversation_is_not_shortened_to_a_picture_without_words(
+    http: httpx.AsyncClient, stage: Stage
+) -> None:
+    stage.plays.append([InvalidInput("too long", "messages", "context_length_exceeded")])
+    items = [
+        {"role": "user", "content": "draw and look"},
+        {"type": "image_generation_call", "id": "ig_1", "result": base64.b64encode(png()).decode()},
+        {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "nice"},
+    ]
+    refused = await create(http, input=items, tools=[LOOK], truncation="auto")
+    assert fault(refused)[:2] == (400, "context_length_exceeded")
+    assert len(stage.jobs) == 1
+
+
+async def test_what_is_wrong_with_a_picture_names_no_tool_that_the_request_does_not_have(
+    http: httpx.AsyncClient, stage: Stage
+) -> None:
+    stage.image_error = InvalidInput("the size is refused", "size")
+    stage.plays += [DRAW, [ChatDelta("Sorry."), END]]
+    response = await created(http)
+    assert response["output"][0]["error"]["param"] == "input"
 
 
 async def test_a_stream_tells_each_part_in_order(http: httpx.AsyncClient, stage: Stage) -> None:
