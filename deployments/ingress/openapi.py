@@ -10,6 +10,7 @@ import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
@@ -17,6 +18,7 @@ from deployments.ingress.openapi_examples import ERROR, EXAMPLES, PATHS, Example
 from deployments.ingress.policy import Policy, apply
 
 _SCRIPTS: Final = "/static/docs"
+_FAVICON: Final = f"{_SCRIPTS}/favicon.png"
 
 
 def add_pages(app: FastAPI) -> None:
@@ -24,27 +26,33 @@ def add_pages(app: FastAPI) -> None:
     scripts = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
     apply(scripts, Policy("anyone"))
     app.mount(_SCRIPTS, scripts)
-    favicon = f"{_SCRIPTS}/favicon.png"
+    for path, page in (("/docs", docs), ("/redoc", redoc)):
+        app.add_api_route(path, page, include_in_schema=False)
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=app.title,
-            swagger_js_url=f"{_SCRIPTS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{_SCRIPTS}/swagger-ui.css",
-            swagger_favicon_url=favicon,
-        )
 
-    @app.get("/redoc", include_in_schema=False)
-    async def redoc() -> HTMLResponse:
-        return get_redoc_html(
-            openapi_url="/openapi.json",
-            title=app.title,
-            redoc_js_url=f"{_SCRIPTS}/redoc.standalone.js",
-            redoc_favicon_url=favicon,
-            with_google_fonts=False,
-        )
+# FastAPI remembers every endpoint that it has seen: one that held its application would keep that for ever
+
+
+async def docs(request: Request) -> HTMLResponse:
+    """Swagger's page."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=request.app.title,
+        swagger_js_url=f"{_SCRIPTS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{_SCRIPTS}/swagger-ui.css",
+        swagger_favicon_url=_FAVICON,
+    )
+
+
+async def redoc(request: Request) -> HTMLResponse:
+    """ReDoc's page."""
+    return get_redoc_html(
+        openapi_url="/openapi.json",
+        title=request.app.title,
+        redoc_js_url=f"{_SCRIPTS}/redoc.standalone.js",
+        redoc_favicon_url=_FAVICON,
+        with_google_fonts=False,
+    )
 
 
 def describe(schema: dict[str, Any]) -> None:
