@@ -122,14 +122,19 @@ def _argument(tool: Tool) -> str | None:
 
 
 def _without_calls(messages: Sequence[Message]) -> Iterator[Message]:
-    """The messages without what such a model has never seen: calls of the known tools, and their results."""
+    """The messages without what such a model has never seen: calls of the known tools, and their results.
+
+    Pictures in those results are the user's.
+    """
     dropped: set[str | None] = set()
     for message in messages:
         dropped |= {call.id for call in message.calls if call.name in TOOLS}
         calls = tuple(call for call in message.calls if call.name not in TOOLS)
-        if (message.role == "tool" and message.call_id in dropped) or (message.calls and not (calls or message.parts)):
-            continue
-        yield replace(message, calls=calls)
+        if message.role == "tool" and message.call_id in dropped:
+            if pictures := tuple(part for part in message.parts if isinstance(part, ImagePart)):
+                yield Message("user", pictures)
+        elif calls or message.parts or not message.calls:
+            yield replace(message, calls=calls)
 
 
 def _words(message: Message) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from deployments.executors import COMPUTING
@@ -21,6 +22,7 @@ from deployments.ingress.schemas.messages import (
 )
 from deployments.ingress.services.chat_jobs import PictureReader, form_of
 from deployments.ingress.services.chat_tools import Choice, OfferedFunction, plan_tools
+from deployments.ingress.services.drawn_pictures import images_of
 from models.chat.calls import json_arguments
 from models.tasks import ChatJob, ImagePart, Message, TextPart, ToolCall
 from settings import Settings
@@ -113,7 +115,12 @@ async def _messages(params: CountTokens, settings: Settings) -> tuple[Message, .
             parts: list[Part] = [TextPart(message.content)] if message.content else []
             calls: list[ToolCall] = []
         else:
-            told += await _results(message, where, pictures)
+            results = await _results(message, where, pictures)
+            for j, result in enumerate(results):
+                if drawn and images_of([result]):  # pictures stay in the order in which they came
+                    results[j] = replace(result, parts=(*drawn, *result.parts))
+                    drawn = []
+            told += results
             parts, calls = await _parts(message, where, pictures)
         if message.role == "assistant":
             drawn += [part for part in parts if isinstance(part, ImagePart)]

@@ -120,11 +120,13 @@ class Omnis:
         async with aclosing(made) as events:
             async for event in events:
                 match event:
-                    case ChatDelta():
+                    case ChatDelta(calls=calls):
                         yield words.said(event)
+                        if calls:
+                            words = _Words()
                     case SpokenText():
                         yield words.made(await self.speech_link(request, event))
-                    case DrawnPicture():  # words after it are a part of their own
+                    case DrawnPicture():  # words after it are a part of their own, as they are after a call
                         words = _Words()
                         yield event
                     case _:

@@ -255,14 +255,22 @@ class UpstreamEngine(ChatEngine):
 
 
 def _messages(job: ChatJob) -> list[dict[str, Any]]:
+    """The messages as OpenAI has them, where results of calls are words: their pictures become the user's."""
     converted = []
+    held: list[dict[str, Any]] = []
     for i, message in enumerate(job.messages):
         parts: list[dict[str, Any]] = []
+        if message.role == "user":
+            parts, held = held, []
+        elif held and message.role != "tool":
+            converted.append({"role": "user", "content": held})
+            held = []
         for j, part in enumerate(message.parts):
             if isinstance(part, ImagePart):
                 media = read_header(part.image, part.name or f"messages[{i}].content[{j}]").media_type
                 url = f"data:{media};base64,{base64.b64encode(part.image).decode()}"
-                parts.append({"type": "image_url", "image_url": {"url": url}})
+                picture = {"type": "image_url", "image_url": {"url": url}}
+                (held if message.role == "tool" else parts).append(picture)
             else:
                 parts.append({"type": "text", "text": part.text})
         # words alone as plain text: some servers take a list from users only
@@ -277,7 +285,7 @@ def _messages(job: ChatJob) -> list[dict[str, Any]]:
         if message.role == "tool":
             turn |= {"tool_call_id": message.call_id or "", "content": turn["content"] or ""}
         converted.append(turn)
-    return converted
+    return [*converted, {"role": "user", "content": held}] if held else converted
 
 
 def _tools(job: ChatJob) -> dict[str, Any]:

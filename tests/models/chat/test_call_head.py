@@ -119,3 +119,10 @@ def test_a_long_wish_is_copied_to_its_end_and_has_room_for_it() -> None:
     made = decided(job(f"draw {wish}"))
     assert words(made).endswith(" and a dog" * 100)
     assert made.max_tokens > len(words(made)) > job("").max_tokens
+
+
+def test_a_picture_in_the_result_of_a_call_that_is_left_out_is_still_seen() -> None:
+    drawn = Message("assistant", (), (ToolCall("1", "generate_image", "{}"),))
+    shown = Message("tool", (TextPart("Done: picture 1."), PICTURE), call_id="1")
+    told = decided(job("What did you draw?", drawn, shown)).messages
+    assert [(each.role, each.parts) for each in told[:-1]] == [("user", (PICTURE,))]

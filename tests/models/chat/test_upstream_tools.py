@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 from models.chat.calls import whole_calls
 from models.errors import UpstreamFailed
-from models.tasks import CallDelta, ChatJob, Message, TextPart, Tool, ToolCall
+from models.tasks import CallDelta, ChatJob, ImagePart, Message, TextPart, Tool, ToolCall
+from tests.api.pictures import data_url, png
 from tests.models.chat.asking_upstream import ask, deltas, loaded, user
 from tests.upstreams import FINE, chunk, pretending, saying
 
@@ -77,6 +79,33 @@ def test_calls_and_results_of_a_conversation_are_passed_on() -> None:
         {"id": "call_1", "type": "function", "function": {"name": "scene", "arguments": '{"shape": "star"}'}}
     ]
     assert result == {"role": "tool", "content": "yes", "tool_call_id": "call_1"}
+
+
+def test_pictures_in_results_of_calls_come_from_the_user_after_them() -> None:
+    pictures = [ImagePart(png(Image.new("RGB", (8, 8), colour))) for colour in ("red", "green", "blue")]
+
+    def result(call_id: str, *parts: ImagePart) -> Message:
+        return Message("tool", (TextPart("yes"), *parts), call_id=call_id)
+
+    calls = tuple(ToolCall(f"call_{i}", "scene", "{}") for i in range(3))
+    after = (
+        user("hi"),
+        Message("assistant", (), calls[:2]),
+        result("call_0", pictures[0]),
+        result("call_1", pictures[1]),
+    )
+    more = (Message("assistant", (), calls[2:]), result("call_2", pictures[2]))
+    for messages in (after, (*after, *more, user("well?"))):
+        with pretending(FINE) as pretender, loaded(pretender.url) as engine:
+            deltas(engine, ChatJob(messages, tools=(SCENE,)))
+        told = pretender.asked[0]["messages"]
+        assert all(each["content"] == "yes" for each in told if each["role"] == "tool")
+        assert [each["role"] for each in told[:5]] == ["user", "assistant", "tool", "tool", "user"]
+        assert [part["type"] for part in told[4]["content"]] == ["image_url", "image_url"]
+    assert [each["role"] for each in told[5:]] == ["assistant", "tool", "user"]
+    assert [part["type"] for part in told[-1]["content"]] == ["image_url", "text"]
+    shown = [part["image_url"]["url"] for each in told for part in each["content"] or () if "image_url" in part]
+    assert shown == [data_url(each.image) for each in pictures]
 
 
 def test_any_json_object_is_asked_for_as_such() -> None:

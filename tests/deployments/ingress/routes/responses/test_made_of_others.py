@@ -90,6 +90,16 @@ async def test_speech_stands_apart_from_the_words_around_it(http: httpx.AsyncCli
     assert re.fullmatch(r"I say it\.\n\n\[good evening\]\(http\S+\)\n\nDone\.", words)
 
 
+async def test_speech_after_a_callers_call_begins_its_message_without_blank_lines(
+    http: httpx.AsyncClient, stage: Stage
+) -> None:
+    say = call("speak", '{"text": "hi"}', index=1, call_id="call_2")
+    stage.plays.append([ChatDelta("Wait."), *call("look", "{}"), *say, CALLS_END])
+    response = await created(http, tools=[LOOK])
+    assert [item["type"] for item in response["output"]] == ["message", "function_call", "message"]
+    assert response["output"][2]["content"][0]["text"].startswith("[hi](")
+
+
 def shown(job: ChatJob) -> list[bytes]:
     """The pictures that a model sees, in order."""
     return [part.image for said in job.messages for part in said.parts if isinstance(part, ImagePart)]
