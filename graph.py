@@ -14,7 +14,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 import settings as configuration
 from deployments.captioning import Captioning
@@ -29,6 +29,7 @@ from deployments.storage import open_backups, open_index, open_store
 from deployments.transcription import Transcription
 from deployments.vision import Vision
 from deployments.voice import Voice
+from deployments.warm_router import WarmRouter
 from models.catalog import engine_class, estimated_bytes
 from models.entry import ModelEntry
 from models.kinds import Kind
@@ -86,6 +87,7 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
             # What the ingress sends ahead for a replica that is not there yet, or no more, waits in Serve.
             max_queued_requests=entry.max_queued + entry.max_ongoing * (entry.replicas.max - 1),
             autoscaling_config=_autoscaling(entry, needs, settings),
+            request_router_config=_router(entry),
             graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
             graceful_shutdown_timeout_s=_LONGEST_REQUEST_SECONDS,
             # No share of a core: a model works only while it answers, and may then use every core.
@@ -100,6 +102,11 @@ def _model(alias: str, entry: ModelEntry, settings: Settings) -> Application:
         )
         .bind(alias, entry, settings.residency.capacity)
     )
+
+
+def _router(entry: ModelEntry) -> RequestRouterConfig:
+    """Serve's own where there is nothing to choose."""
+    return RequestRouterConfig(request_router_class=WarmRouter) if entry.replicas.max > 1 else RequestRouterConfig()
 
 
 def _memory(entry: ModelEntry, settings: Settings) -> int:

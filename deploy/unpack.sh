@@ -22,4 +22,5 @@ if ! apt-get download -qq "$1" 2>/dev/null; then
     apt-get update -qq
     apt-get download -qq "$1" 2>/dev/null
 fi
+mkdir -p "$target"
 dpkg-deb -x "$1"_*.deb "$target"

@@ -6,7 +6,7 @@ where they are used; results travel as encoded bytes too, so that no encoding ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,6 +47,11 @@ class ImageJob:
     strength: float | None = None
     is_variation: bool = False
     loras: tuple[LoraUse, ...] = ()
+
+    @property
+    def warmth(self) -> Hashable:
+        """What a model that has done it keeps, for the next job of the same: the LoRAs; without any, the prompt."""
+        return tuple(each.name for each in self.loras) or self.prompt
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,11 @@ class ChatJob:
         """Whether the likeliest token is taken; scores divided by less would be no numbers any more."""
         return self.temperature < 1e-4
 
+    @property
+    def warmth(self) -> Hashable | None:
+        """What a model that has answered it keeps, for the next job of the same: what it saw in the pictures."""
+        return next((part.image for each in self.messages for part in each.parts if isinstance(part, ImagePart)), None)
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -235,6 +245,11 @@ class SpeechJob:
     speed: float = 1.0
     voice: str | None = None
     is_literal: bool = False
+
+    @property
+    def warmth(self) -> Hashable | None:
+        """What a model that has spoken it keeps, for the next job of the same: the speaker of the recording."""
+        return self.reference
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from openai import OpenAI
 
 from cli.environment import ROOT
 from tests.api.conftest import fault
+from tests.api.test_voice import recording
 from tests.servers import Server, environment, start_server
 
 MEMORY = 2_000_000_000
@@ -84,9 +85,9 @@ def ask_b(http: httpx.Client, sentences: int = 1) -> httpx.Response:
     return speak(http, "b", sentences)
 
 
-def speak(http: httpx.Client, model: str, sentences: int = 1) -> httpx.Response:
+def speak(http: httpx.Client, model: str, sentences: int = 1, voice: str = "alloy") -> httpx.Response:
     text = " ".join([f"This is sentence number {next(_numbers)}."] * sentences)
-    spoken = {"model": model, "input": text, "voice": "alloy", "response_format": "wav"}
+    spoken = {"model": model, "input": text, "voice": voice, "response_format": "wav"}
     return http.post("/v1/audio/speech", json=spoken)
 
 
@@ -246,14 +247,37 @@ def test_a_model_in_demand_gets_a_second_replica_which_leaves_when_the_demand_ha
     assert workers(http)["twice"]["evictions"] == {"idle": 1}
 
 
-def test_all_replicas_of_a_model_are_evicted_together(http: httpx.Client) -> None:
+def both_have_spoken(http: httpx.Client) -> list[int]:
+    """The status of requests that two replicas of `twice` have worked on."""
     with ThreadPoolExecutor(6) as callers:
         speaking = [callers.submit(speak, http, "twice", 60) for _ in range(6)]
         wait_until(lambda: sum(each["active"] > 0 for each in workers(http).get("twice", {}).get("replicas", [])) == 2)
-        wait_until(lambda: all(each.done() for each in speaking))
+    return [each.result().status_code for each in speaking]
+
+
+def test_a_stored_voice_goes_on_speaking_where_it_was_heard(http: httpx.Client) -> None:
+    sample = {"recording": ("sample.wav", recording())}
+    consent = http.post("/v1/audio/voice_consents", data={"name": "mine", "language": "en-US"}, files=sample)
+    form = {"name": "mine", "consent": consent.raise_for_status().json()["id"], "text": "hello"}
+    http.post("/v1/audio/voices", data=form, files={"audio_sample": sample["recording"]}).raise_for_status()
+
+    def counts() -> dict[int, int]:
+        return {each["pid"]: each["request_count"] for each in workers(http)["twice"]["replicas"]}
+
+    assert set(both_have_spoken(http)) == {200}
+    before = counts()
+    assert len(before) == 2
+    for _ in range(8):
+        speak(http, "twice", voice="mine").raise_for_status()
+    wait_until(lambda: sum(counts().values()) == sum(before.values()) + 8)
+    assert sorted(counts()[pid] - before[pid] for pid in before) == [0, 8]
+
+
+def test_all_replicas_of_a_model_are_evicted_together(http: httpx.Client) -> None:
+    spoken = both_have_spoken(http)
     assert http.post("/v1/system/evict/twice").json() == {"status": "evicted", "alias": "twice"}
     assert "twice" not in workers(http)
-    assert {each.result().status_code for each in speaking} == {200}
+    assert set(spoken) == {200}
 
 
 def test_a_model_is_loaded_by_hand_and_unloaded_by_hand(http: httpx.Client) -> None:
