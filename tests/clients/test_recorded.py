@@ -33,7 +33,7 @@ def sdk(server: Any) -> Any:
         yield client
 
 
-@pytest.mark.parametrize("client", clients())
+@pytest.mark.parametrize("client", [*clients(), "open_webui"])
 def test_what_a_client_sends_is_answered_in_a_way_that_it_reads(sdk: OpenAI, client: str) -> None:
     requests = [each for each in recorded(client) if each["path"] in ANSWERED]
     assert requests
@@ -139,6 +139,10 @@ def speaking(sdk: OpenAI, request: dict[str, Any]) -> None:
     assert len(said.content) > 1000
 
 
+def hearing(sdk: OpenAI, request: dict[str, Any]) -> None:
+    assert answer(sdk, request).json()["text"]
+
+
 def responding(sdk: OpenAI, request: dict[str, Any]) -> None:
     body = {**request["body"], "max_output_tokens": _TOKENS}
     if body.get("stream"):
@@ -178,6 +182,7 @@ ANSWERED: Final[dict[str, Callable[[OpenAI, dict[str, Any]], None]]] = {
     "/v1/images/generations": drawing,
     "/v1/images/edits": drawing,
     "/v1/audio/speech": speaking,
+    "/v1/audio/transcriptions": hearing,
     "/v1/embeddings": embedding,
 }
 
