@@ -116,7 +116,8 @@ def write_stdout(content: bytes) -> None:
     """Write to stdout at once.
 
     Raises:
-        CommandError: nobody reads it any more, or the disk is full.
+        typer.Exit: nobody reads it any more (`| head`); without a word, and with status 1, as click ends there.
+        CommandError: it cannot be written otherwise; the disk is full.
     """
     try:
         sys.stdout.flush()
@@ -125,6 +126,8 @@ def write_stdout(content: bytes) -> None:
     except OSError as error:
         # What is left in the buffer would be tried again when Python ends, and fail with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(1) from None
         raise CommandError(f"cannot write to stdout: {error.strerror}") from None
 
 

@@ -206,6 +206,8 @@ def told_in_one_line(tally: Tally | ExportTally | None = None) -> Iterator[None]
         message, status = "stopped", INTERRUPTED
     except CommandError as error:
         message, status = str(error), error.status
+    except BrokenPipeError:  # nobody reads what it prints any more
+        raise typer.Exit(1) from None
     except OSError as error:
         message, status = (
             f"{shown(error.filename)}: {error.strerror}" if error.filename else error.strerror or str(error),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -163,6 +164,21 @@ def test_what_nobody_can_be_shown_is_one_line_and_no_success(
     assert (ended.value.code, len(lines)) == (1, 1)
     assert lines[0].startswith("atelier: cannot write to stdout: No space left on device")
     assert [each.name for each in ApiKeyFile(folder.parent / "home" / "keys.json").read() or ()] == ["phone"]
+
+
+@pytest.mark.parametrize("asked", ["keys list", "check", "config init --print"])
+def test_who_reads_no_further_is_told_nothing(
+    asked: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with working() as url, os.fdopen(write, "w") as pipe:
+        monkeypatch.setenv("ATELIER_URL", url)
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(SystemExit) as ended:
+            app(asked.split())
+    assert ended.value.code == 1
+    assert "atelier: " not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
