@@ -84,7 +84,7 @@ def test_a_noun_of_a_class_finds_what_lies_where_its_vector_points(material: Mat
 def test_steps_bring_nouns_back_to_the_pictures_that_fit_them(material: Material) -> None:
     prototypes = Prototypes(material, 512)
     with torch.no_grad():
-        prototypes.of_nouns += 0.2 * torch.randn_like(prototypes.of_nouns)  # so that there is something to put right
+        prototypes.of_nouns.add_(0.2 * torch.randn_like(prototypes.of_nouns))  # so that there is something to put right
     loss = PrototypeLoss(prototypes, material, 64)
     steps = torch.optim.AdamW(prototypes.parameters(), lr=3e-3)
 
