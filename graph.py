@@ -68,6 +68,7 @@ def build(args: dict[str, Any]) -> Application:
     search = _search(settings, models[settings.search.embedder]) if settings.image_search_enabled else None
     ingress = serve.deployment(Ingress).options(
         name="ingress",
+        num_replicas=settings.ingress.replicas,
         max_ongoing_requests=1000,
         graceful_shutdown_wait_loop_s=_LOOK_AGAIN_SECONDS,
         graceful_shutdown_timeout_s=_LONGEST_REQUEST_SECONDS,

@@ -26,6 +26,7 @@ def serve_configuration(path: Path) -> ServeDeploySchema:
     config: ServeDeploySchema = settings.load_as(ServeDeploySchema, path)
     # Serve refuses options of what is not deployed, and the environment may switch off what the file has options of.
     application = config.applications[0]
+    _check_ingress(path, config, configured)
     # A file from elsewhere, or from before, would have models leave as soon as they are idle.
     application.autoscaling_policy = application.autoscaling_policy or {"policy_function": RESIDENCY}
     application.deployments = [each for each in application.deployments if not is_switched_off(each.name, configured)]
@@ -37,3 +38,16 @@ def is_switched_off(deployment: str, configured: settings.Settings) -> bool:
     if deployment == "search":
         return not configured.image_search_enabled
     return deployment in configured.models and not configured.is_deployed(deployment)
+
+
+def _check_ingress(path: Path, config: ServeDeploySchema, configured: settings.Settings) -> None:
+    """Refuse ingress replicas that would not know that they share anything."""
+    for each in config.applications[0].deployments:
+        if each.name != "ingress":
+            continue
+        given = each.model_dump(exclude_unset=True)
+        if "autoscaling_config" in given or given.get("num_replicas", 1) not in (1, configured.ingress.replicas):
+            raise settings.ConfigurationError(
+                f"{path}: deployments.ingress: its number is `ingress: {{replicas: N}}` under `args`, so that replicas "
+                "share what they know; allowed here: neither num_replicas nor autoscaling_config"
+            )

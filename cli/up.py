@@ -25,6 +25,7 @@ import settings
 from cli.environment import LOG, MISTAKE, ROOT, haproxy_binary, serving_environment
 from cli.log_lines import printed
 from cli.supervisor import Supervisor
+from stores.api_key_table import refuse_file
 from stores.api_keys import ApiKeyFile
 from stores.errors import StoreUnusable
 
@@ -201,13 +202,15 @@ def require_folders(configured: settings.Settings) -> None:
 
 
 def require_keys(configured: settings.Settings) -> None:
-    """Check that the file of keys, if there is one, can be read.
+    """Check that the file of keys, if there is one, can be read, and is where keys are looked for.
 
     Raises:
-        StartError: it cannot, or is damaged.
+        StartError: it cannot, or is damaged; or its keys are to be moved to PostgreSQL.
     """
     try:
         ApiKeyFile(configured.keys_path).read()
+        if configured.keys_database_url is not None:
+            refuse_file(configured.keys_path)
     except StoreUnusable as error:
         raise StartError(str(error)) from None
 

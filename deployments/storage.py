@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from settings import Settings
+from stores.answers import Answers, open_answers
+from stores.api_key_table import open_api_keys as open_keys
+from stores.api_key_table import refuse_file
+from stores.api_keys import ApiKeys
 from stores.backup import Backups
 from stores.cache import Cache, MemoryCache, RedisCache
+from stores.database import SharedDatabase
 from stores.index.index import ImageIndex
 from stores.index.records import Embedder
 from stores.objects import FileStore, PublicStore
-from stores.responses import ResponseDatabase, Responses, open_file
+from stores.responses import Responses, open_file
 from stores.s3 import S3Store
 from stores.sqlite import Sqlite
 
 PICTURE_SUFFIXES: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 """Pillow's format name → how keys of such pictures end."""
+
+_ANSWER_SECONDS: Final = 24 * 3600.0
+_MAX_ANSWERS: Final = 10_000
 
 
 def open_store(settings: Settings) -> PublicStore:
@@ -67,11 +75,42 @@ def open_responses(settings: Settings) -> Responses:
     if url is not None:
         from stores.postgres import Postgres  # its driver takes memory
 
-        database: ResponseDatabase = Postgres(url.get_secret_value())
+        database: SharedDatabase = Postgres(url.get_secret_value())
     else:
         database = open_file(settings.folder / "responses.db")
     kept = settings.responses
     return Responses(database, max_age=kept.max_age_days * 86_400, max_bytes=kept.max_bytes)
+
+
+def open_idempotency_answers(settings: Settings) -> Answers:
+    """The answers kept for an `Idempotency-Key`: of several ingress replicas in PostgreSQL, else in a file.
+
+    Raises:
+        StoreError: the file cannot be opened. PostgreSQL is connected to when it is first needed.
+    """
+    most_bytes = settings.idempotency_max_bytes
+    if settings.shared_database_url is None:
+        answers = Answers(
+            open_answers(settings.folder / "idempotency" / "answers.db"),
+            seconds=_ANSWER_SECONDS, max_answers=_MAX_ANSWERS, max_bytes=most_bytes,
+        )  # fmt: skip
+        answers.prune()
+        return answers
+    from stores.shared_postgres import SharedPostgres  # its driver takes memory
+
+    database = SharedPostgres(settings.shared_database_url, contents="the kept answers")
+    return Answers(database, seconds=_ANSWER_SECONDS, max_answers=_MAX_ANSWERS, max_bytes=most_bytes)
+
+
+def open_api_keys(settings: Settings) -> ApiKeys:
+    """The keys that commands make: of several ingress replicas in PostgreSQL, unless a file is named, else in a file.
+
+    Raises:
+        StoreUnusable: keys in PostgreSQL are wanted, and there are some in the file.
+    """
+    if settings.keys_database_url is not None:
+        refuse_file(settings.keys_path)
+    return open_keys(settings.keys_path, settings.keys_database_url)
 
 
 def open_backups(settings: Settings, files: PublicStore) -> Backups:

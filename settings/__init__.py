@@ -8,7 +8,8 @@ allowed.
 from settings.environment import is_service_address, memory_for_models, variable
 from settings.errors import ConfigurationError
 from settings.loading import load, load_as, validate
-from settings.schema import Omni, Prompts, Settings
+from settings.schema import Settings
+from settings.sections import Omni, Prompts
 from settings.values import time_zone
 
 __all__ = [

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 VARIABLES = {
     "ATELIER_HOME": "home",
+    "ATELIER_INGRESS_REPLICAS": "ingress.replicas",
     "ATELIER_LEAST_FREE_BYTES": "least_free_bytes",
     "ATELIER_PUBLIC_URL": "public_url",
     "ATELIER_TRUSTED_PROXIES": "trusted_proxies",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -79,6 +79,31 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+class ApiKeys(Protocol):
+    """Where keys are kept: a file (`ApiKeyFile`) or a database (`stores.api_key_table`). Methods raise `StoreError`."""
+
+    @property
+    def place(self) -> str:
+        """What people call it: the file's path, or the database."""
+
+    def state(self) -> object:
+        """What is another after each change."""
+
+    def read(self) -> tuple[ApiKey, ...] | None:
+        """The keys, in the order in which they were added; None while there was never any."""
+
+    def add(self, name: str, limits: Limits, *, admin: bool = False) -> str:
+        """A new key, which is shown this once and never again. Raises `NameTaken`."""
+
+    def revoke(self, name: str) -> int:
+        """Forget a key; how many are left. Raises `NotFound`."""
+
+
+def new_key() -> str:
+    """A key of 256 random bits."""
+    return f"{_BEGINS}{secrets.token_urlsafe(32)}"
+
+
 class ApiKeyFile:
     """The keys of one file. Any number of processes may read it while one changes it; those who change it take turns.
 
@@ -88,6 +113,11 @@ class ApiKeyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def place(self) -> str:
+        """The file's path."""
+        return str(self.path)
 
     def state(self) -> tuple[int, ...] | None:
         """What is another after each change, at the cost of looking at the folder; None while there is no file."""
@@ -123,7 +153,7 @@ class ApiKeyFile:
         Raises:
             NameTaken: there is a key of this name.
         """
-        key = f"{_BEGINS}{secrets.token_urlsafe(32)}"
+        key = new_key()
         with self._changing() as keys:
             if any(each.name == name for each in keys):
                 raise NameTaken(f"there is a key of the name {name!r} already; choose another, or revoke it first")

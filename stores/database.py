@@ -1,4 +1,8 @@
-"""What the image index asks of a database; `stores.sqlite` and `stores.postgres` are the two there are."""
+"""What is asked of a database: by the image index, and by what is kept for callers.
+
+`stores.sqlite` and `stores.postgres` are the databases of the index; the rest is in those of `stores.shared_sqlite` and
+`stores.shared_postgres`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-Value = str | int | bytes | Sequence[int] | Vectors | None
+Value = str | int | float | bytes | Sequence[int] | Vectors | None
 
 
 class Row(Protocol):
@@ -18,6 +22,40 @@ class Row(Protocol):
 
     def __getitem__(self, column: str, /) -> Any:
         """The value in a column."""
+
+
+class SharedDatabase(Protocol):
+    """What any thread of several processes may ask; statements have `?` where values go, and are the same for each.
+
+    Methods raise `StoreFull` when the disk is full and `StoreError` when the database fails otherwise.
+    """
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """What is executed inside happens as a whole, or not at all."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """What is read inside is of one moment."""
+
+    def execute(self, statement: str, *values: Any) -> int:
+        """Change something; how many rows were."""
+
+    def all(self, query: str, *values: Any) -> Sequence[Row]:
+        """The rows."""
+
+    def one(self, query: str, *values: Any) -> Row | None:
+        """The first row, if there is one."""
+
+    def claim(self, what: str) -> bool:
+        """Whether nobody else is at `what`; it is this thread's then, until `release` or the end of its process."""
+
+    def release(self, what: str) -> None:
+        """Let others claim `what`."""
+
+    def reclaim(self) -> None:
+        """Give the disk back what deleted rows have taken."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class Database(Protocol):

@@ -59,6 +59,10 @@ class StoreUnavailable(StoreError):
     """The store does not answer at the moment; later it may."""
 
 
+class SharedStateUnavailable(StoreUnavailable):
+    """What several ingress replicas share (in Redis or PostgreSQL) does not answer at the moment."""
+
+
 class StoreUnusable(StoreError):
     """The store cannot be opened as it is: a newer schema, a damaged file, another process inside."""
 

@@ -1,4 +1,4 @@
-"""The image index in PostgreSQL with pgvector, which many processes may share, and what `stores.responses` keeps.
+"""The image index in PostgreSQL with pgvector, which many processes may share, and what is kept there for callers.
 
 Everything is in the schema `atelier`. Vectors are found through `stores.postgres_vectors`.
 """
@@ -109,6 +109,30 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (response, position)
     );
     CREATE INDEX response_items_by_id ON response_items (id);
+    """,
+    """
+    CREATE TABLE answers (
+        name text COLLATE "C" PRIMARY KEY,
+        kept_at double precision NOT NULL,
+        digest bytea NOT NULL,
+        status integer NOT NULL,
+        headers text NOT NULL,
+        body bytea NOT NULL,
+        size bigint NOT NULL
+    );
+    CREATE INDEX answers_by_age ON answers (kept_at, size);
+    CREATE TABLE job_outcomes (LIKE answers INCLUDING ALL);
+    CREATE TABLE api_keys (
+        number bigint GENERATED ALWAYS AS IDENTITY,
+        name text COLLATE "C" PRIMARY KEY,
+        sha256 text NOT NULL UNIQUE,
+        admin integer NOT NULL CHECK (admin IN (0, 1)),
+        rate text,
+        concurrency integer,
+        created_at bigint NOT NULL
+    );
+    CREATE TABLE api_key_changes (number bigint NOT NULL);
+    INSERT INTO api_key_changes VALUES (0);
     """,
 )
 """Step i takes schema i to schema i + 1. Steps are only ever added."""

@@ -6,13 +6,12 @@ What was kept never changes, but it may be removed: what is read in several step
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
-from stores.database import Row
+from stores.database import Row, SharedDatabase
 from stores.shared_sqlite import SharedSqlite
 
 _SCHEMA_VERSION: Final = 1
@@ -66,33 +65,9 @@ _DELETE_SURPLUS: Final = """
 _MAX_CHAIN_RESPONSES: Final = 1000
 _MAX_CHAIN_BYTES: Final = 2**28
 _PRUNE_SECONDS: Final = 60.0
+_PRUNING: Final = "pruning of responses"
 _SLACK: Final = 64
 """Of the bytes there may be, such a part may be kept before the oldest are looked for."""
-
-
-class ResponseDatabase(Protocol):
-    """What is asked of a database; statements have `?` where values go. Raises as `stores.database.Database`."""
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """What is executed inside happens as a whole, or not at all."""
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """What is read inside is of one moment."""
-
-    def execute(self, statement: str, *values: Any) -> int:
-        """Change something; how many rows were."""
-
-    def all(self, query: str, *values: Any) -> Sequence[Row]:
-        """The rows."""
-
-    def one(self, query: str, *values: Any) -> Row | None:
-        """The first row, if there is one."""
-
-    def reclaim(self) -> None:
-        """Give the disk back what deleted rows have taken."""
-
-    def close(self) -> None:
-        """Close the connection."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +120,7 @@ class Responses:
     One is kept for `max_age` seconds; of more than about `max_bytes` in all, the oldest of who has the most go first.
     """
 
-    def __init__(self, database: ResponseDatabase, *, max_age: float, max_bytes: int) -> None:
+    def __init__(self, database: SharedDatabase, *, max_age: float, max_bytes: int) -> None:
         self._db = database
         self._max_age_ms = int(max_age * 1000)
         self._max_bytes = max_bytes
@@ -231,6 +206,14 @@ class Responses:
         So one key cannot push out what the others keep, while there is room each may have all of it.
         """
         self._pruned_at, self._bytes_since = time.monotonic(), 0
+        if not self._db.claim(_PRUNING):  # two that remove the same rows in another order would wait for each other
+            return 0
+        try:
+            return self._prune()
+        finally:
+            self._db.release(_PRUNING)
+
+    def _prune(self) -> int:
         removed = self._db.execute("DELETE FROM responses WHERE created_ms <= ?", self._oldest_ms())
         row = self._db.one("SELECT sum(size) AS bytes FROM responses")
         if row is not None and (row["bytes"] or 0) > self._max_bytes:

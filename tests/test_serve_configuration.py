@@ -57,6 +57,16 @@ def test_the_shipped_configurations_are_valid(name: str) -> None:
             "applications.0.deployments.0.autoscaling_config.max_replica: unknown key; allowed here: min_replicas,",
         ),
         ({"runtime_env": {"working_dir": 5}}, {}, "must be a string"),
+        (
+            {"deployments": [{"name": "ingress", "num_replicas": 2}]},
+            {},
+            "deployments.ingress: its number is `ingress: {replicas: N}` under `args`",
+        ),
+        (
+            {"deployments": [{"name": "ingress", "autoscaling_config": {"max_replicas": 2}}]},
+            {},
+            "allowed here: neither num_replicas nor autoscaling_config",
+        ),
     ],
 )
 def test_a_mistake_outside_args_is_one_line(
@@ -110,3 +120,17 @@ def test_a_model_for_one_kind_of_gpu_is_given_to_ray_with_its_label() -> None:
     picture, voice = (models[alias]._bound_deployment for alias in ("image-gen", "voice"))
     assert picture.ray_actor_options["label_selector"] == {"ray.io/accelerator-type": "H100"}
     assert not voice.ray_actor_options["label_selector"]
+
+
+def test_there_are_as_many_ingress_replicas_as_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = yaml.safe_load((ROOT / "serve_config.yaml").read_text())["applications"][0]["args"]
+    assert graph.build(args)._bound_deployment.num_replicas == 1
+    args["ingress"] = {"replicas": 3}
+    with pytest.raises(ConfigurationError, match="no REDIS_URL"):
+        graph.build(args)
+    bucket = {"R2_ENABLED": "1", "R2_ENDPOINT_URL": "http://127.0.0.1:9", "R2_BUCKET_NAME": "b"}
+    keys = {"R2_ACCESS_KEY_ID": "id", "R2_SECRET_ACCESS_KEY": "secret"}
+    stores = {"REDIS_URL": "redis://127.0.0.1/0", "SEARCH_DATABASE_URL": "postgresql://127.0.0.1/atelier"}
+    for name, value in {**bucket, **keys, **stores}.items():
+        monkeypatch.setenv(name, value)
+    assert graph.build(args)._bound_deployment.num_replicas == 3

@@ -29,10 +29,11 @@ def serve_config(overlay: str) -> dict[str, Any]:
     (application,) = config["applications"]
     # A share of a core keeps both off the head, which has none to give and answers no requests.
     application["deployments"] = [
-        {"name": "ingress", "num_replicas": ingresses, "ray_actor_options": {"num_cpus": 0.1}},
+        {"name": "ingress", "ray_actor_options": {"num_cpus": 0.1}},
         {"name": "search", "ray_actor_options": {"num_cpus": 0.1}},
     ]
     if ingresses > 1:
+        application["args"]["ingress"] = {"replicas": ingresses}
         application["deployments"][0]["max_replicas_per_node"] = 1
     return config
 

@@ -30,7 +30,6 @@ from deployments.ingress.middleware.idempotency import (
     HEADER,
     REPLAYED,
     Idempotency,
-    Ledger,
     takes_key,
 )
 from deployments.ingress.middleware.paths import Paths
@@ -76,6 +75,8 @@ def create_app(atelier: Atelier) -> FastAPI:
         tending.cancel()
         await asyncio.to_thread(atelier.retention.stop)
         await atelier.cache.close()
+        if atelier.shared is not None:
+            await atelier.shared.close()
 
     app = _Application(
         title="Atelier",
@@ -99,14 +100,13 @@ def create_app(atelier: Atelier) -> FastAPI:
         app.router.routes.extend((family.router if is_enabled else _switched_off(family)).routes)
 
     app.add_middleware(_Heads)
-    ledger = Ledger(settings.folder / "idempotency", settings.idempotency_max_bytes)
-    app.add_middleware(Idempotency, ledger=ledger, max_body=settings.max_content_length)
+    app.add_middleware(Idempotency, ledger=atelier.ledger, max_body=settings.max_content_length)
     app.add_middleware(
         Bodies,
         most_bytes=settings.bodies_max_bytes or room_of_this_machine(),
         max_body=settings.max_content_length,
     )
-    app.add_middleware(CallerLimits, trusted_proxies=settings.trusted_proxies)
+    app.add_middleware(CallerLimits, trusted_proxies=settings.trusted_proxies, counts=atelier.counts)
     app.add_middleware(Keys, access=atelier.access)
     app.add_middleware(
         _Cors,

@@ -14,6 +14,8 @@ from deployments.ingress.calls.search_calls import SearchCalls
 from deployments.ingress.metrics import Metrics
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.middleware.bodies import room_of_this_machine
+from deployments.ingress.middleware.caller_limits import Counts, LocalCounts, SharedCounts
+from deployments.ingress.middleware.ledgers import Ledger, LocalLedger, SharedLedger
 from deployments.ingress.middleware.recent_requests import RecentRequests
 from deployments.ingress.services.caption_writer import CaptionWriter
 from deployments.ingress.services.jobs import Jobs
@@ -26,10 +28,12 @@ from deployments.ingress.services.response_runs import ResponseRuns
 from deployments.ingress.services.retention import Retention
 from deployments.ingress.services.speakers import Speakers
 from deployments.ingress.services.stored_responses import StoredResponses
-from deployments.storage import open_cache
+from deployments.storage import open_cache, open_idempotency_answers
 from settings import Settings
 from stores.cache import Cache
+from stores.claims import Claims
 from stores.objects import PublicStore
+from stores.shared_redis import SharedRedis
 from stores.uploads import Uploads
 from stores.voices import Voices
 
@@ -52,6 +56,25 @@ class Atelier:
     def access(self) -> Access:
         """Who may call."""
         return Access(self.settings)
+
+    @cached_property
+    def shared(self) -> SharedRedis | None:
+        """The Redis that this ingress replica shares with others; None where there is only this one."""
+        url = self.settings.shared_redis_url
+        return SharedRedis(url) if url is not None else None
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How much callers have asked."""
+        return SharedCounts(self.shared) if self.shared is not None else LocalCounts()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Repeated requests."""
+        answers = open_idempotency_answers(self.settings)
+        if self.shared is not None:
+            return SharedLedger(self.shared, answers)
+        return LocalLedger(Claims(self.settings.folder / "idempotency" / "running"), answers)
 
     @cached_property
     def prompt_writer(self) -> PromptWriter:

@@ -191,6 +191,8 @@ def _from_store(error: store_errors.StoreError) -> ApiError:
             return ApiError(
                 503, str(error), code="EMBEDDER_CHANGED", headers={"Retry-After": "60", "x-should-retry": "false"}
             )
+        case store_errors.SharedStateUnavailable():
+            return ApiError(503, str(error), code="SHARED_STATE_UNAVAILABLE", headers={"Retry-After": "5"})
         case store_errors.RestoreFailed() | store_errors.StoreUnavailable():
             return ApiError(503, str(error), code="SEARCH_UNAVAILABLE", headers={"Retry-After": "10"})
         case store_errors.ConsentInUse():

@@ -52,7 +52,8 @@ ASKING: Mapping[str, Sequence[str]] = {
 }
 """The commands that ask a server, with what they need."""
 LOCAL = {
-    "up", "down", "restart", "logs", "check", "doctor", "pull", "config init", "keys add", "keys list", "keys revoke",
+    "up", "down", "restart", "logs", "check", "doctor", "pull", "config init", "keys add", "keys list", "keys move",
+    "keys revoke",
     "service install", "service uninstall", "service start", "service stop", "service restart", "service status",
     "service logs", "upgrade",
 }  # fmt: skip

@@ -24,6 +24,17 @@ FOLDER = ROOT / "deploy" / "kuberay"
 OVERLAYS = ("cpu", "gpu", "gpus")
 KUBECTL = Path(sys.executable).with_name("kubectl")
 
+SECRET = {
+    "REDIS_URL": "redis://redis/0",
+    "SEARCH_DATABASE_URL": "postgresql://postgres/atelier",
+    "R2_ENABLED": "1",
+    "R2_ACCOUNT_ID": "abc123",
+    "R2_ACCESS_KEY_ID": "an-id",
+    "R2_SECRET_ACCESS_KEY": "a-secret",
+    "R2_BUCKET_NAME": "pictures",
+}
+"""What several ingress replicas need of the Secret."""
+
 
 @cache
 def built(overlay: str) -> dict[str, dict[str, Any]]:
@@ -111,7 +122,7 @@ def test_serve_and_the_settings_take_the_configuration(overlay: str, tmp_path: P
     assert application.import_path == "graph:build"
     file = tmp_path / "serve.yaml"
     file.write_text(spec(overlay)["serveConfigV2"])
-    configured = settings.load(file, {})
+    configured = settings.load(file, SECRET if overlay == "gpus" else {})
     own = "serve_config.yaml" if overlay == "cpu" else "serve_config.gpu.yaml"
     assert configured.models == settings.load(ROOT / own, {}).models
 

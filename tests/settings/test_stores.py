@@ -172,3 +172,43 @@ def test_several_search_replicas_need_a_database_that_they_can_share() -> None:
     shared = settings.validate(args, {"SEARCH_DATABASE_URL": "postgresql://u:p@host/db"})
     assert shared.search.replicas == 2
     assert "u:p" not in repr(shared)
+
+
+SHARED = {
+    **BUCKET,
+    "ATELIER_INGRESS_REPLICAS": "2",
+    "REDIS_URL": "redis://127.0.0.1/0",
+    "SEARCH_DATABASE_URL": "postgresql://127.0.0.1/atelier",
+}
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ({"REDIS_URL": ""}, "no REDIS_URL (cache.redis_url); allowed without: 1"),
+        ({"SEARCH_DATABASE_URL": ""}, "no SEARCH_DATABASE_URL (search.database_url); allowed without: 1"),
+        ({"R2_ENABLED": "0"}, "no R2_ENABLED=1 (r2.enabled); allowed without: 1"),
+        (
+            {"REDIS_URL": "", "SEARCH_DATABASE_URL": "", "R2_ENABLED": ""},
+            "no REDIS_URL (cache.redis_url), no SEARCH_DATABASE_URL (search.database_url), no R2_ENABLED=1 (r2.enabled); allowed without: 1",  # noqa: E501
+        ),
+    ],
+)
+def test_several_ingress_replicas_are_refused_without_what_they_share(missing: dict[str, str], said: str) -> None:
+    text = mistake(MINIMAL, {**SHARED, **missing})
+    assert text == f"ingress.replicas: 2 ingress replicas share what they know, for which there is {said}"
+
+
+def test_several_ingress_replicas_share_and_one_has_files_and_memory_whatever_is_there() -> None:
+    several = settings.validate({**MINIMAL, "ingress": {"replicas": 3}}, {**SHARED, "ATELIER_INGRESS_REPLICAS": ""})
+    assert (several.shared_redis_url, several.shared_database_url) == (
+        "redis://127.0.0.1/0", "postgresql://127.0.0.1/atelier",
+    )  # fmt: skip
+    assert several.keys_database_url == several.shared_database_url
+    named = settings.validate(MINIMAL, {**SHARED, "ATELIER_KEYS_FILE": "/etc/atelier/keys.json"})
+    assert named.keys_database_url is None
+    one = settings.validate(MINIMAL, {**SHARED, "ATELIER_INGRESS_REPLICAS": "1"})
+    assert (one.shared_redis_url, one.shared_database_url, one.keys_database_url) == (None, None, None)
+    assert "'0': input should be greater than or equal to 1" in mistake(
+        MINIMAL, {**SHARED, "ATELIER_INGRESS_REPLICAS": "0"}
+    )

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from stores.answers import Answer, Answers
+from stores.answers import Answer, Answers, open_answers
+from stores.shared_postgres import SharedPostgres
 
 DAY = 24 * 3600.0
 HEADERS = ((b"content-type", b"image/png"), (b"x-name", b"caf\xe9"), (b"x-name", b"again"))
 
 
 def opened(path: Path, *, seconds: float = DAY, max_answers: int = 10, max_bytes: int = 1000) -> Answers:
-    return Answers(path, seconds=seconds, max_answers=max_answers, max_bytes=max_bytes)
+    answers = Answers(open_answers(path), seconds=seconds, max_answers=max_answers, max_bytes=max_bytes)
+    answers.prune()
+    return answers
 
 
 def answer(body: bytes) -> Answer:
@@ -90,3 +95,40 @@ def test_a_file_that_is_damaged_or_of_another_version_is_replaced(
         answers.keep("one", answer(b"1"))
         assert answers.find("one") == answer(b"1")
     assert "the file is replaced" in caplog.text
+
+
+def shared(url: str, *, seconds: float = DAY, max_answers: int = 10, max_bytes: int = 1000) -> Answers:
+    database = SharedPostgres(url, contents="the kept answers")
+    return Answers(database, seconds=seconds, max_answers=max_answers, max_bytes=max_bytes)
+
+
+def test_a_database_keeps_answers_for_several_machines_as_a_file_does_for_one(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(shared(database_url, max_answers=3)) as one, closing(shared(database_url, max_bytes=100)) as two:
+        one.keep("a", answer(b"\x00\xff"))
+        assert two.find("a") == answer(b"\x00\xff")
+        two.keep("a", answer(b"newer"))
+        assert one.find("a") == answer(b"newer")
+        for name in "bcd":
+            one.keep(name, answer(b"x" * 40))
+        assert [name for name in "abcd" if one.find(name)] == ["b", "c", "d"]
+        two.prune()
+        assert [name for name in "abcd" if one.find(name)] == ["c", "d"]
+        after = time.time() + DAY
+        monkeypatch.setattr(time, "time", lambda: after)
+        assert one.find("d") is None
+        one.keep("e", answer(b""))
+        assert one._db.all("SELECT name FROM answers") == [{"name": "e"}]
+
+
+def test_replicas_that_keep_and_remove_at_once_do_not_stop_each_other(database_url: str) -> None:
+    replicas = [shared(database_url, max_answers=5) for _ in range(2)]
+    with ThreadPoolExecutor(4) as threads:
+        kept = [threads.submit(replicas[i % 2].keep, f"{i % 20}", answer(b"x")) for i in range(200)]
+        for each in kept:
+            each.result()
+    replicas[0].prune()
+    assert replicas[1]._db.one("SELECT count(*) AS many FROM answers") == {"many": 5}
+    for replica in replicas:
+        replica.close()

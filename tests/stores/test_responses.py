@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from stores.database import SharedDatabase
 from stores.errors import StoreError
 from stores.postgres import Postgres
 from stores.responses import (
     ChainTooLargeError,
     LoopError,
-    ResponseDatabase,
     Responses,
     StoredItem,
     StoredResponse,
@@ -26,16 +26,16 @@ DAY = 24 * 3600.0
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ResponseDatabase]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedDatabase]:
     if request.param == "sqlite":
-        opened: ResponseDatabase = open_file(tmp_path / "responses.db")
+        opened: SharedDatabase = open_file(tmp_path / "responses.db")
     else:
         opened = Postgres(request.getfixturevalue("database_url"))
     yield opened
     opened.close()
 
 
-def over(database: ResponseDatabase, *, max_age: float = DAY, max_bytes: int = 10**6) -> Responses:
+def over(database: SharedDatabase, *, max_age: float = DAY, max_bytes: int = 10**6) -> Responses:
     return Responses(database, max_age=max_age, max_bytes=max_bytes)
 
 
@@ -44,7 +44,7 @@ def response(name: str, previous: str | None = None, *, size: int = 2) -> Stored
     return StoredResponse(name, "owner", previous, '{"é":"한"}', 9, items)
 
 
-def test_a_response_is_found_as_it_was_kept_until_it_is_deleted(database: ResponseDatabase) -> None:
+def test_a_response_is_found_as_it_was_kept_until_it_is_deleted(database: SharedDatabase) -> None:
     responses = over(database)
     assert responses.find("one") is None
     responses.keep(response("one"))
@@ -57,7 +57,7 @@ def test_a_response_is_found_as_it_was_kept_until_it_is_deleted(database: Respon
     assert responses.item_named("out_one", None) is None
 
 
-def test_a_chain_has_the_first_response_first_and_shows_where_one_is_missing(database: ResponseDatabase) -> None:
+def test_a_chain_has_the_first_response_first_and_shows_where_one_is_missing(database: SharedDatabase) -> None:
     responses = over(database)
     for name, previous in (("a", None), ("b", "a"), ("c", "b"), ("d", "b")):
         responses.keep(response(name, previous))
@@ -68,7 +68,7 @@ def test_a_chain_has_the_first_response_first_and_shows_where_one_is_missing(dat
     assert [(each.id, each.previous) for each in responses.chain("d")] == [("b", "a"), ("d", "b")]
 
 
-def test_a_loop_in_the_database_ends(database: ResponseDatabase) -> None:
+def test_a_loop_in_the_database_ends(database: SharedDatabase) -> None:
     responses = over(database)
     for name, previous in (("a", "c"), ("b", "a"), ("c", "b"), ("self", "self")):
         responses.keep(response(name, previous))
@@ -79,7 +79,7 @@ def test_a_loop_in_the_database_ends(database: ResponseDatabase) -> None:
 
 @pytest.mark.parametrize(("bound", "value"), [("_MAX_CHAIN_RESPONSES", 2), ("_MAX_CHAIN_BYTES", 60)])
 def test_a_chain_that_is_too_large_is_not_read(
-    database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+    database: SharedDatabase, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
     monkeypatch.setattr(f"stores.responses.{bound}", value)
     responses = over(database)
@@ -90,20 +90,18 @@ def test_a_chain_that_is_too_large_is_not_read(
         responses.chain("c")
 
 
-def test_the_size_of_a_response_is_its_bytes(database: ResponseDatabase) -> None:
+def test_the_size_of_a_response_is_its_bytes(database: SharedDatabase) -> None:
     over(database).keep(response("one"))
     row = database.one("SELECT size FROM responses")
     assert row is not None
     assert row["size"] == len('{"é":"한"}'.encode()) + len('{"a":1}') + len("xx")
 
 
-def test_what_is_read_in_a_snapshot_is_of_one_moment(
-    database: ResponseDatabase, request: pytest.FixtureRequest
-) -> None:
+def test_what_is_read_in_a_snapshot_is_of_one_moment(database: SharedDatabase, request: pytest.FixtureRequest) -> None:
     responses = over(database)
     responses.keep(response("one"))
     if isinstance(database, Postgres):
-        another: ResponseDatabase = Postgres(request.getfixturevalue("database_url"))
+        another: SharedDatabase = Postgres(request.getfixturevalue("database_url"))
     else:
         another = open_file(request.getfixturevalue("tmp_path") / "responses.db")
     with closing(another):
@@ -114,7 +112,7 @@ def test_what_is_read_in_a_snapshot_is_of_one_moment(
         assert database.all("SELECT id FROM response_items") == []
 
 
-def test_a_response_is_kept_whole_or_not_at_all(database: ResponseDatabase) -> None:
+def test_a_response_is_kept_whole_or_not_at_all(database: SharedDatabase) -> None:
     responses = over(database)
     responses.keep(response("one"))
     with pytest.raises(StoreError):
@@ -124,7 +122,7 @@ def test_a_response_is_kept_whole_or_not_at_all(database: ResponseDatabase) -> N
 
 
 def test_of_the_items_of_an_id_an_owner_finds_the_newest_of_their_own(
-    database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch
+    database: SharedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     responses = over(database)
     now = time.time_ns() // 10**6
@@ -140,9 +138,7 @@ def test_of_the_items_of_an_id_an_owner_finds_the_newest_of_their_own(
     assert responses.item_named("no item", None) is None
 
 
-def test_who_keeps_much_does_not_push_out_the_others(
-    database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_keeps_much_does_not_push_out_the_others(database: SharedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     responses = over(database, max_bytes=1000)
     for number, owner in enumerate(["modest", *["greedy"] * 8]):
         monkeypatch.setattr("stores.responses._now_ms", lambda number=number: 10**9 + number)
@@ -152,7 +148,7 @@ def test_who_keeps_much_does_not_push_out_the_others(
     assert [number for number in range(9) if responses.find(f"{number}")] == [0, 6, 7, 8]
 
 
-def test_what_is_too_old_is_not_found_and_leaves(database: ResponseDatabase) -> None:
+def test_what_is_too_old_is_not_found_and_leaves(database: SharedDatabase) -> None:
     over(database).keep(response("one"))
     later = over(database, max_age=0)
     assert later.find("one") is None
@@ -163,7 +159,7 @@ def test_what_is_too_old_is_not_found_and_leaves(database: ResponseDatabase) -> 
     assert over(database).find("one") is None
 
 
-def test_of_too_many_bytes_the_oldest_go(database: ResponseDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_bytes_the_oldest_go(database: SharedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     responses = over(database, max_bytes=700)
     assert responses.is_prune_due
     responses.prune()

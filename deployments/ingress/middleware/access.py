@@ -1,7 +1,8 @@
-"""Who calls: the one place that knows all keys, those of the configuration and those of the file."""
+"""Who calls: the one place that knows all keys, those of the configuration and those that commands make."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -14,16 +15,19 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from deployments.executors import KEYS
+from deployments.executors import KEYS, ExecutorFull
+from deployments.storage import open_api_keys
 from settings import Settings
-from stores.api_keys import ApiKey, ApiKeyFile, Limits, digest_of
-from stores.errors import StoreUnusable
+from stores.api_keys import ApiKey, Limits, digest_of
+from stores.errors import StoreError
 
 logger = logging.getLogger("ray.serve")
 
 KeyScope = Literal["latest", "user", "admin"]
 _LOOK_SECONDS: Final = 1.0
 """A key that was added or revoked is noticed so late at most."""
+_DATABASE_SECONDS: Final = 0.25
+"""For which a request waits, once a second, for a look at keys in a database; then it goes by those known before."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,11 @@ class Access:
 
     It is open to all while there are neither keys of user or admin scope nor a file of keys. A file closes it even
     with no keys in it, and for as long as this process lives even when it is removed: a server that opens when its
-    last key is revoked would do the opposite of what is meant.
+    last key is revoked would do the opposite of what is meant. So does a database that has ever had a key.
 
     Raises:
-        StoreUnusable: the file is there and cannot be used.
+        StoreUnusable: the file is there and cannot be used; or its keys are to be moved to the database.
+        SharedStateUnavailable: the database does not answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,11 +82,13 @@ class Access:
             *self._of(settings.admin_keys, "admin"),
         )
         self._has_key_of_latest = bool(latest)
-        self._file = ApiKeyFile(settings.keys_path)
-        self._looked_at, self._state = time.monotonic(), self._file.state()
-        keys = self._file.read()
+        self._keys = open_api_keys(settings)
+        self._are_far = settings.keys_database_url is not None
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at, self._state = time.monotonic(), self._keys.state()
+        keys = self._keys.read()
         self.is_closed = bool(settings.api_keys or settings.admin_keys or settings.keys_file) or keys is not None
-        self._filed = self._of_file(keys or ())
+        self._made = self._of_made(keys or ())
 
     @property
     def latest_is_closed(self) -> bool:
@@ -89,33 +96,51 @@ class Access:
         return self.is_closed or self._has_key_of_latest
 
     async def refresh(self) -> None:
-        """Take note of a changed file. Looks once a second at most; a damaged one leaves the last good state."""
+        """Take note of changed keys. Looks once a second at most; what cannot be read leaves the last good state."""
         now = time.monotonic()
         if now - self._looked_at < _LOOK_SECONDS:
             return
         self._looked_at = now
-        state = self._file.state()
-        if state == self._state:
-            return
-        self._state = state
+        if not self._are_far:
+            state = self._keys.state()
+            if state != self._state:
+                await self._read(state)
+        elif self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+            await asyncio.wait([self._looking], timeout=_DATABASE_SECONDS)
+
+    async def _look(self) -> None:
         try:
-            keys = await KEYS.run(self._file.read)
-        except StoreUnusable as error:
-            logger.error("%s; until then the keys that it had last are valid", error)
+            state = await KEYS.run(self._keys.state)
+        except (StoreError, ExecutorFull) as error:
+            logger.warning("the API keys cannot be looked at (%s); until then those known last are valid", error)
             return
+        if state != self._state:
+            await self._read(state)
+
+    async def _read(self, state: object) -> None:
+        before, self._state = self._state, state
+        try:
+            keys = await KEYS.run(self._keys.read)
+        except StoreError as error:
+            if self._are_far:
+                self._state = before  # it is back when it is back; a damaged file is read again once it has changed
+            logger.error("%s; until then the keys that were known last are valid", error)
+            return
+        place = self._keys.place
         if keys is None:
-            logger.warning("the file of API keys %s is gone: none of its keys is valid any more", self._file.path)
+            logger.warning("the file of API keys %s is gone: none of its keys is valid any more", place)
         else:
-            logger.info("the file of API keys %s has %d keys now", self._file.path, len(keys))
+            logger.info("%s has %d API keys now", place, len(keys))
             self.is_closed = True
-        self._filed = self._of_file(keys or ())
+        self._made = self._of_made(keys or ())
 
     def caller(self, headers: Headers) -> Caller:
         """Who sends these headers."""
         given = _given_key(headers)
         digest = digest_of(given)
         found = None
-        for known in (*self._configured, *self._filed):  # all are compared, so that the time tells nothing
+        for known in (*self._configured, *self._made):  # all are compared, so that the time tells nothing
             if hmac.compare_digest(known.digest, digest):
                 found = known
         return Caller(
@@ -129,7 +154,7 @@ class Access:
     def _of(self, keys: Iterable[SecretStr], scope: KeyScope) -> list[_KnownKeys]:
         return [_KnownKeys(digest_of(key.get_secret_value()), scope, self._limits) for key in keys]
 
-    def _of_file(self, keys: Iterable[ApiKey]) -> list[_KnownKeys]:
+    def _of_made(self, keys: Iterable[ApiKey]) -> list[_KnownKeys]:
         return [_KnownKeys(key.sha256, "admin" if key.admin else "user", key.limits.over(self._limits)) for key in keys]
 
 

@@ -1,8 +1,8 @@
 """`Idempotency-Key`: a POST that is sent again gets the first answer instead of making the thing twice.
 
-A request is known by who sends it, where to, and its key. While it runs its claim is held (`stores/claims.py`), so that
-a second one waits, in whichever ingress replica of this machine it arrives; its answer is kept (`stores/answers.py`)
-before its last byte is sent, so that a caller whose connection broke meanwhile finds it. Only what was made is kept: an
+A request is known by who sends it, where to, and its key. While it runs its claim is held, so that a second one waits,
+in whichever ingress replica it arrives; its answer is kept before its last byte is sent, so that a caller whose
+connection broke meanwhile finds it (`ledgers.py`). Only what was made is kept: an
 answer below 400 that came to its end. After anything else the next request with the key is executed.
 """
 
@@ -15,7 +15,6 @@ import logging
 import re
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from python_multipart.multipart import parse_options_header
@@ -23,15 +22,16 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.executors import IDEMPOTENCY, ExecutorFull
+from deployments.executors import ExecutorFull
 from deployments.ingress.errors import ApiError, from_exception, invalid, response
 from deployments.ingress.middleware.access import caller_of
+from deployments.ingress.middleware.ledgers import Ledger, Releasable
 from deployments.ingress.middleware.request_context import ignored_parameters
 from deployments.ingress.policy import Policy, policy_of
 from deployments.ingress.prefer import HEADER as PREFER
 from deployments.ingress.prefer import RESPOND_ASYNC, prefers_async
-from stores.answers import Answer, Answers
-from stores.claims import Claim, Claims, Held
+from stores.answers import Answer
+from stores.claims import Held
 from stores.errors import StoreError
 
 logger = logging.getLogger("ray.serve")
@@ -45,8 +45,6 @@ DESCRIPTION: Final = (
 )
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 """A longer response is sent but not stored, so a second request is executed again."""
-_SECONDS: Final = 24 * 3600.0
-_MAX_ANSWERS: Final = 10_000
 _LOOK_AGAIN_SECONDS: Final = 0.1
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -54,43 +52,6 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def takes_key(method: str, policy: Policy) -> bool:
     """Whether a route takes an `Idempotency-Key` from requests of this method."""
     return method == "POST" and policy.is_repeatable
-
-
-class Ledger:
-    """What is under way and what was answered, in one folder that all ingress replicas of a machine share."""
-
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._claims = Claims(folder / "running")
-        self._answers = Answers(folder / "answers.db", seconds=_SECONDS, max_answers=_MAX_ANSWERS, max_bytes=max_bytes)
-
-    def begin(self, name: str, digest: bytes) -> Claim | Held | Answer:
-        """The answer kept under a name; else the claim to make it, or who makes it now."""
-        if (kept := self._answers.find(name)) is not None:
-            return kept
-        claim = self._claims.take(name, digest)
-        if isinstance(claim, Claim):
-            try:
-                kept = self._answers.find(name)  # the last holder may have ended between the two looks
-            except StoreError:
-                claim.release()
-                raise
-            if kept is not None:
-                claim.release()
-                return kept
-        return claim
-
-    def end(self, name: str, claim: Claim, answer: Answer) -> None:
-        """Keep the answer and release the claim, in this order. A full disk costs the answer's second life only."""
-        try:
-            self._answers.keep(name, answer)
-        except StoreError as error:
-            logger.warning("a response could not be stored, so a second request will be executed again: %s", error)
-        finally:
-            claim.release()
-
-    def close(self) -> None:
-        """Close the file of answers."""
-        self._answers.close()
 
 
 class Idempotency:
@@ -124,37 +85,31 @@ class Idempotency:
         digest = body.digest
         left = asyncio.ensure_future(receive())  # the body is read: what may come now is the caller's leaving
         try:
-            while isinstance(begun := await self._begin(name, digest), Held):
+            begun = await self._ledger.begin(name, digest)
+            while isinstance(begun, Held):
                 _refuse_another(digest, begun.mark)
                 if (await asyncio.wait([left], timeout=_LOOK_AGAIN_SECONDS))[0]:
                     raise ClientDisconnect
-            if isinstance(begun, Claim):
-                recorder = _Recorder(self._ledger, name, digest, begun, scope, send)
-                try:
-                    await self.app(scope, body.then(lambda: asyncio.shield(left)), recorder.send)
-                finally:
-                    recorder.release()
-            else:
+                begun = await self._ledger.begin(name, digest, again=True)
+            if isinstance(begun, Answer):
                 _refuse_another(digest, begun.digest)
                 headers = [*begun.headers, (REPLAYED.lower().encode(), b"true")]
                 await send({"type": "http.response.start", "status": begun.status, "headers": headers})
                 await send({"type": "http.response.body", "body": begun.body})
+            else:
+                recorder = _Recorder(self._ledger, name, digest, begun, scope, send)
+                try:
+                    await self.app(scope, body.then(lambda: asyncio.shield(left)), recorder.send)
+                finally:
+                    await recorder.release()
         finally:
             left.cancel()
-
-    async def _begin(self, name: str, digest: bytes) -> Claim | Held | Answer:
-        beginning = asyncio.ensure_future(IDEMPOTENCY.run(self._ledger.begin, name, digest))
-        try:
-            return await asyncio.shield(beginning)
-        except asyncio.CancelledError:
-            beginning.add_done_callback(_release)  # the thread goes on, and may take a claim that nobody waits for
-            raise
 
 
 class _Recorder:
     """Sends an answer on and keeps it, if it is one to keep."""
 
-    def __init__(self, ledger: Ledger, name: str, digest: bytes, claim: Claim, scope: Scope, send: Send) -> None:
+    def __init__(self, ledger: Ledger, name: str, digest: bytes, claim: Releasable, scope: Scope, send: Send) -> None:
         self._ledger, self._name, self._digest, self._claim = ledger, name, digest, claim
         self._scope, self._send = scope, send
         self._start: Message | None = None
@@ -164,10 +119,11 @@ class _Recorder:
         self._may_be_kept = True
         self._handed_over = False
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Let others go on; nothing when the ledger does so."""
         if not self._handed_over:
-            self._claim.release()
+            self._handed_over = True
+            await self._ledger.release(self._claim)
 
     async def send(self, message: Message) -> None:
         """The inner application's `send`."""
@@ -182,8 +138,10 @@ class _Recorder:
                     return
             case "http.response.body":
                 self._record(message.get("body", b""))
-                if not message.get("more_body", False) and self._may_be_kept:
-                    await self._keep()
+                if not message.get("more_body", False):
+                    if self._may_be_kept:
+                        await self._keep()
+                    await self.release()  # before the caller knows, and comes again
             case _:  # an extension that sends what is not seen here
                 self._may_be_kept = False
         if self._unsent is not None:
@@ -209,8 +167,7 @@ class _Recorder:
         headers += ignored_parameters(self._scope)  # added outside of here, from what a replay will not know
         answer = Answer(self._digest, self._start["status"], tuple(headers), body)
         self._handed_over = True
-        # Shielded: the response is complete, and is stored even if its caller leaves now.
-        await asyncio.shield(IDEMPOTENCY.run(self._ledger.end, self._name, self._claim, answer))
+        await self._ledger.end(self._name, self._claim, answer)
 
 
 @dataclass(frozen=True)
@@ -309,8 +266,3 @@ def _tells_an_error(events: bytes) -> bool:
             if isinstance(event, dict) and event.get("error"):
                 return True
     return False
-
-
-def _release(beginning: asyncio.Future[Claim | Held | Answer]) -> None:
-    if not beginning.cancelled() and beginning.exception() is None and isinstance(claim := beginning.result(), Claim):
-        claim.release()

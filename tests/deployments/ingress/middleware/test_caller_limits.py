@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.middleware.authentication import Keys
-from deployments.ingress.middleware.caller_limits import CallerLimits
+from deployments.ingress.middleware.caller_limits import CallerLimits, LocalCounts
 from deployments.ingress.middleware.peers import PEER, PROOF_VARIABLE
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.policy import Policy, apply
@@ -81,7 +81,7 @@ class Service:
             middleware=[
                 Middleware(RequestContext),
                 Middleware(Keys, access=Access(settings)),
-                Middleware(CallerLimits, trusted_proxies=settings.trusted_proxies),
+                Middleware(CallerLimits, trusted_proxies=settings.trusted_proxies, counts=LocalCounts()),
             ],
         )
 

@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.middleware.authentication import Keys
-from deployments.ingress.middleware.idempotency import Idempotency, Ledger
+from deployments.ingress.middleware.idempotency import Idempotency
+from deployments.ingress.middleware.ledgers import Ledger
 from deployments.ingress.middleware.request_context import RequestContext
 from deployments.ingress.policy import Policy, apply
 from tests.deployments.apps import settings_of

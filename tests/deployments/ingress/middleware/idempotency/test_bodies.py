@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deployments.ingress.middleware import idempotency
-from deployments.ingress.middleware.idempotency import Ledger
+from deployments.ingress.middleware.ledgers import Ledger
 from tests.deployments.ingress.middleware.idempotency.service import LIMIT, MAKE, Service, app_of, is_replayed, twice
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.ingress.middleware.idempotency import Ledger
+from deployments.ingress.middleware.ledgers import Ledger
 from tests.deployments.ingress.middleware.idempotency.service import MAKE, Service, app_of, is_replayed
 
 

@@ -18,7 +18,8 @@ from starlette.types import Message
 from deployments.ingress.middleware import idempotency
 from deployments.ingress.middleware.access import Access
 from deployments.ingress.middleware.authentication import Keys
-from deployments.ingress.middleware.idempotency import Idempotency, Ledger
+from deployments.ingress.middleware.idempotency import Idempotency
+from deployments.ingress.middleware.ledgers import Ledger
 from tests.deployments.apps import settings_of
 
 

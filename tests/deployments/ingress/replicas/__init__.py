@@ -1,0 +1,1 @@
+"""Several ingress replicas over the same stores."""
