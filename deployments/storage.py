@@ -102,6 +102,17 @@ def open_idempotency_answers(settings: Settings) -> Answers:
     return Answers(database, seconds=_ANSWER_SECONDS, max_answers=_MAX_ANSWERS, max_bytes=most_bytes)
 
 
+def open_job_outcomes(database_url: str, most_bytes: int, seconds: float) -> Answers:
+    """What jobs have made that outlive their requests, of several ingress replicas: `most_bytes`, so many seconds each.
+
+    Connects to PostgreSQL when it is first needed.
+    """
+    from stores.shared_postgres import SharedPostgres  # its driver takes memory
+
+    database = SharedPostgres(database_url, contents="the jobs")
+    return Answers(database, seconds=seconds, max_answers=_MAX_ANSWERS, max_bytes=most_bytes, table="job_outcomes")
+
+
 def open_api_keys(settings: Settings) -> ApiKeys:
     """The keys that commands make: of several ingress replicas in PostgreSQL, unless a file is named, else in a file.
 

@@ -98,6 +98,9 @@ class ApiKeys(Protocol):
     def revoke(self, name: str) -> int:
         """Forget a key; how many are left. Raises `NotFound`."""
 
+    def close(self) -> None:
+        """Close what was opened."""
+
 
 def new_key() -> str:
     """A key of 256 random bits."""
@@ -174,6 +177,9 @@ class ApiKeyFile:
                 raise NotFound(f"there is no key of the name {name!r}; there are: {names}")
             keys[:] = left
         return len(left)
+
+    def close(self) -> None:
+        """Nothing: no file stays open."""
 
     @contextmanager
     def _changing(self) -> Iterator[list[ApiKey]]:

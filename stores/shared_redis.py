@@ -12,7 +12,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -31,10 +31,10 @@ PREFIX: Final = "atelier:"
 """How every key begins that is not the cache's. In a Redis that others use too, nothing else is touched."""
 ALIVE: Final = f"{PREFIX}alive:"
 LIFE_SECONDS: Final = 15.0
-_REPLY_SECONDS: Final = 1.0
+REPLY_SECONDS: Final = 1.0
 _LONGEST_SECONDS: Final = 2.0
 """For a command with what may have to come before it: a new connection, after Redis was started again."""
-_PAUSE_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 1.0
 """How long Redis is not asked again after it did not answer: those who need it are refused at once meanwhile."""
 _SETTLE_SECONDS: Final = 0.1
 _CONNECTIONS: Final = 1000
@@ -52,8 +52,8 @@ class SharedRedis:
         self.redis: Final = Redis.from_url(
             url,
             protocol=2,  # the one that servers of every version speak
-            socket_timeout=_REPLY_SECONDS,
-            socket_connect_timeout=_REPLY_SECONDS,
+            socket_timeout=REPLY_SECONDS,
+            socket_connect_timeout=REPLY_SECONDS,
             max_connections=_CONNECTIONS,
             retry=Retry(NoBackoff(), 1),  # after a restart of Redis, idle connections are known to be dead only then
         )
@@ -76,7 +76,7 @@ class SharedRedis:
             async with asyncio.timeout(_LONGEST_SECONDS):
                 answer = await work(self.redis)
         except (RedisError, OSError) as error:
-            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            self._not_before = time.monotonic() + PAUSE_SECONDS
             if not self._is_away:
                 logger.warning("the Redis of the ingress replicas does not answer: %s: %s", type(error).__name__, error)
             self._is_away = True
@@ -113,10 +113,7 @@ class SharedRedis:
         """Hold nothing any more, as far as Redis answers, and close the connections."""
         if self._paying is not None:
             await asyncio.wait([self._paying], timeout=_LONGEST_SECONDS)
-        for task in (self._paying, self._beating):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        await end_tasks([task for task in (self._paying, self._beating) if task is not None])
         with suppress(SharedStateUnavailable):
             await self.ask(lambda redis: redis.delete(self.alive_key))
         await self.redis.aclose()
@@ -132,9 +129,19 @@ class SharedRedis:
             try:
                 await self.ask(self._owed[0])
             except SharedStateUnavailable:
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self._owed.popleft()
 
 
+async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks, again where a library has waited for Redis and lost the cancellation, until all have ended."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_CANCEL_SECONDS)
+
+
+_CANCEL_SECONDS: Final = 0.5
 _SILENT: Final = "the Redis that the ingress replicas share does not answer"

@@ -69,14 +69,8 @@ def create_app(atelier: Atelier) -> FastAPI:
     @asynccontextmanager
     async def while_running(_: FastAPI) -> AsyncIterator[None]:
         look_up_apart(asyncio.get_running_loop())
-        atelier.retention.start()
-        tending = asyncio.create_task(atelier.stored_responses.tend())
-        yield
-        tending.cancel()
-        await asyncio.to_thread(atelier.retention.stop)
-        await atelier.cache.close()
-        if atelier.shared is not None:
-            await atelier.shared.close()
+        async with atelier.running():
+            yield
 
     app = _Application(
         title="Atelier",

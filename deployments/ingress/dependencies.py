@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -18,22 +21,27 @@ from deployments.ingress.middleware.caller_limits import Counts, LocalCounts, Sh
 from deployments.ingress.middleware.ledgers import Ledger, LocalLedger, SharedLedger
 from deployments.ingress.middleware.recent_requests import RecentRequests
 from deployments.ingress.services.caption_writer import CaptionWriter
+from deployments.ingress.services.job_outcomes import KEPT_SECONDS
 from deployments.ingress.services.jobs import Jobs
 from deployments.ingress.services.listener import Listener
 from deployments.ingress.services.omni import Omnis
 from deployments.ingress.services.owned_objects import OwnedObjects
 from deployments.ingress.services.prompt_writer import PromptWriter
 from deployments.ingress.services.publishing import Publishing
+from deployments.ingress.services.replica_calls import ReplicaCalls
 from deployments.ingress.services.response_runs import ResponseRuns
 from deployments.ingress.services.retention import Retention
+from deployments.ingress.services.shared_captions import MadeByOne
+from deployments.ingress.services.shared_jobs import SharedJobs
+from deployments.ingress.services.shared_response_runs import SharedResponseRuns
 from deployments.ingress.services.speakers import Speakers
 from deployments.ingress.services.stored_responses import StoredResponses
-from deployments.storage import open_cache, open_idempotency_answers
+from deployments.storage import open_cache, open_idempotency_answers, open_job_outcomes
 from settings import Settings
 from stores.cache import Cache
 from stores.claims import Claims
 from stores.objects import PublicStore
-from stores.shared_redis import SharedRedis
+from stores.shared_redis import SharedRedis, end_tasks
 from stores.uploads import Uploads
 from stores.voices import Voices
 
@@ -64,6 +72,11 @@ class Atelier:
         return SharedRedis(url) if url is not None else None
 
     @cached_property
+    def replica_calls(self) -> ReplicaCalls | None:
+        """Questions to the other ingress replicas, where there are any."""
+        return ReplicaCalls(self.shared) if self.shared is not None else None
+
+    @cached_property
     def counts(self) -> Counts:
         """How much callers have asked."""
         return SharedCounts(self.shared) if self.shared is not None else LocalCounts()
@@ -89,12 +102,39 @@ class Atelier:
     @cached_property
     def caption_writer(self) -> CaptionWriter:
         """Pictures into captions; one per ingress replica, since it knows what is being made."""
-        return CaptionWriter(self.models, self.cache)
+        make_once = MadeByOne(self.cache, self.shared) if self.shared is not None else None
+        return CaptionWriter(self.models, self.cache, make_once)
 
     @cached_property
     def jobs(self) -> Jobs:
-        """What this replica is making."""
-        return Jobs(room_of_this_machine())
+        """What is being made, by this replica and those that share its Redis."""
+        most_bytes, url = room_of_this_machine(), self.settings.shared_database_url
+        if self.shared is None or self.replica_calls is None or url is None:
+            return Jobs(most_bytes)
+        kept = open_job_outcomes(url, most_bytes, KEPT_SECONDS)
+        return SharedJobs(most_bytes, self.shared, self.replica_calls, kept)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Around the time in which requests come: what goes on in the background, and is closed at the end."""
+        self.retention.start()
+        background = [asyncio.create_task(self.stored_responses.tend())]
+        if self.replica_calls is not None:
+            _ = self.jobs, self.response_runs  # which answer what other replicas ask
+            background.append(asyncio.create_task(self.replica_calls.listen()))
+        try:
+            yield
+        finally:
+            if isinstance(self.jobs, SharedJobs):
+                await self.jobs.close()
+            await end_tasks(background)
+            await asyncio.to_thread(self.retention.stop)
+            await self.cache.close()
+            await self.stored_responses.close()
+            self.access.close()
+            self.ledger.close()
+            if self.shared is not None:
+                await self.shared.close()
 
     @cached_property
     def recent_requests(self) -> RecentRequests:
@@ -138,8 +178,10 @@ class Atelier:
 
     @cached_property
     def response_runs(self) -> ResponseRuns:
-        """Responses that this replica is making."""
-        return ResponseRuns(self.stored_responses)
+        """Responses that are being made, by this replica and those that share its Redis."""
+        if self.shared is None or self.replica_calls is None:
+            return ResponseRuns(self.stored_responses)
+        return SharedResponseRuns(self.stored_responses, self.shared, self.replica_calls)
 
     @cached_property
     def publishing(self) -> Publishing:

@@ -95,6 +95,10 @@ class Access:
         """Whether `/latest` asks for a key, which it does as soon as there is one of any kind."""
         return self.is_closed or self._has_key_of_latest
 
+    def close(self) -> None:
+        """Close the connection to the keys, where they are in a database."""
+        self._keys.close()
+
     async def refresh(self) -> None:
         """Take note of changed keys. Looks once a second at most; what cannot be read leaves the last good state."""
         now = time.monotonic()

@@ -223,7 +223,7 @@ async def _pieces(
 
 async def _accepted(request: Request, atelier: Atelier, asked: AskedPictures) -> Response:
     """The job, whose work goes on without the caller. A refusal still becomes a status, where it comes at once."""
-    job = atelier.jobs.begin(request, asked.alias, Outcome(asked))
+    job = await atelier.jobs.begin_for_later(request, asked.alias, Outcome(asked))
     making = asyncio.create_task(_make_for_later(request, atelier, job), context=context_outliving_the_request())
     try:
         await asyncio.wait([making], timeout=_REFUSAL_SECONDS)

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.ingress.dependencies import AtelierDep
+from deployments.ingress.middleware.access import caller_of
 from deployments.ingress.responses.sse import EventStream, StartedStream
-from deployments.states import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -21,14 +21,13 @@ async def show(request: Request, atelier: AtelierDep, job_id: str) -> Response:
 
     Of one that was sent with `Prefer: respond-async` also its `result` once it is done, or the `error`.
     """
-    told = await atelier.jobs.told(atelier.jobs.find(request, job_id))
-    return Response(told, media_type="application/json")
+    return Response(await atelier.jobs.show(caller_of(request), job_id), media_type="application/json")
 
 
 @router.get("/{job_id}/events", summary="A picture as it comes into being", response_class=Response)
 async def events(request: Request, atelier: AtelierDep, job_id: str) -> Response:
     """The events of a request that was sent with `Prefer: respond-async`: what there is, then what follows."""
-    outcome = atelier.jobs.outcome_of(atelier.jobs.find(request, job_id))
+    outcome = await atelier.jobs.follow(caller_of(request), job_id)
     outcome.refuse_more_followers()
     stream = StartedStream(outcome.follow())
     return EventStream(outcome.asked.events(aiter(stream)), stream)
@@ -37,8 +36,4 @@ async def events(request: Request, atelier: AtelierDep, job_id: str) -> Response
 @router.delete("/{job_id}", summary="Stop making a picture")
 async def cancel(request: Request, atelier: AtelierDep, job_id: str) -> dict[str, Any]:
     """Stop the work within one step; the request that began it is answered with 400 `cancelled`."""
-    job = atelier.jobs.find(request, job_id)
-    if job.ended_at is None:
-        atelier.jobs.end(job, JobState.CANCELLED)
-        job.cancelled.set()
-    return job.shown()
+    return await atelier.jobs.stop(caller_of(request), job_id)

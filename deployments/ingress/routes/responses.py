@@ -118,10 +118,10 @@ async def retrieve(request: Request, atelier: AtelierDep, response_id: str) -> R
     params, caller = body.query(request, RetrieveResponse), caller_of(request)
     if params.starting_after is not None and not params.stream:
         raise invalid("starting_after", "starting_after: it needs stream=true")
-    run = atelier.response_runs.find(caller, response_id)
-    if run is not None and not params.stream:
-        return _json(await run.writer.whole().text())
-    if run is not None:
+    made = await atelier.response_runs.look(caller, response_id)
+    if made is not None and not params.stream:
+        return _json(made)
+    if made is not None:
         raise invalid("stream", "stream: this response is still being made; its request has its events")
     found = await atelier.stored_responses.find(caller, response_id)
     if not params.stream:
@@ -138,14 +138,11 @@ async def delete(request: Request, atelier: AtelierDep, response_id: str) -> dic
     One that is streamed now is stopped, and never kept.
     """
     caller = caller_of(request)
-    run = atelier.response_runs.find(caller, response_id)
-    if run is not None:
-        run.stored_input = None
-        await atelier.response_runs.stop(run)
+    stopped = await atelier.response_runs.stop(caller, response_id, forget=True)
     try:
         await atelier.stored_responses.delete(caller, response_id)
     except ApiError as error:
-        if run is None or error.status != HTTPStatus.NOT_FOUND:
+        if stopped is None or error.status != HTTPStatus.NOT_FOUND:
             raise
     return {"id": response_id, "object": "response", "deleted": True}
 
@@ -155,11 +152,10 @@ async def delete(request: Request, atelier: AtelierDep, response_id: str) -> dic
 async def cancel(request: Request, atelier: AtelierDep, response_id: str) -> Response:
     """Stop a response that is streamed, which is not kept then; one that has ended is answered as it is."""
     caller = caller_of(request)
-    run = atelier.response_runs.find(caller, response_id)
-    if run is None:
-        return _json(_text_of(await atelier.stored_responses.find(caller, response_id)))
-    await atelier.response_runs.stop(run)
-    return _json(await run.writer.whole().text())
+    stopped = await atelier.response_runs.stop(caller, response_id)
+    if stopped is not None:
+        return _json(stopped)
+    return _json(_text_of(await atelier.stored_responses.find(caller, response_id)))
 
 
 @router.get("/{response_id}/input_items", summary="What a response was made from", openapi_extra=_LIST)

@@ -20,6 +20,7 @@ from deployments.executors import COMPUTING
 from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.single_flight import SingleFlight, side_by_side
 from deployments.ingress.services.keywords import tags_of
+from deployments.ingress.services.shared_captions import MadeHere, MakeOnce
 from models.checkpoints import fingerprint
 from models.tasks import ChatJob, ImagePart, Message, TextPart
 from stores.cache import COLLECTION, PICTURE, Cache
@@ -70,11 +71,15 @@ _Make = Callable[[Sequence[str]], Awaitable[list[Caption]]]
 
 
 class CaptionWriter:
-    """Captions pictures; one per ingress replica, which shares calls of a model between identical requests."""
+    """Captions pictures; one per ingress replica, which shares calls of a model between identical requests.
 
-    def __init__(self, models: ModelCalls, cache: Cache) -> None:
+    `make_once` makes what the cache has not, where there are several ingress replicas for all of them.
+    """
+
+    def __init__(self, models: ModelCalls, cache: Cache, make_once: MakeOnce | None = None) -> None:
         self._models = models
         self._cache = cache
+        self._make_once = make_once or MadeHere(cache)
         self._flights = SingleFlight[str, CaptionResult]()
         self._weights: dict[str, str] = {}
 
@@ -121,8 +126,7 @@ class CaptionWriter:
         found = await self._cache.find(names, Caption)
         missing = [name for name in names if name not in found]
         self._models.metrics.looked_up(hits=len(found), misses=len(missing))
-        made = dict(zip(missing, await make(missing), strict=True)) if missing else {}
-        await self._cache.keep(made)
+        made = await self._make_once(missing, Caption, make) if missing else {}
         return {name: CaptionResult(found.get(name) or made[name], name in found) for name in names}
 
     async def _ask_each(self, alias: str, wording: Wording, images: Sequence[ImagePart]) -> list[Caption]:

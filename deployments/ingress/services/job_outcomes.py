@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from cachetools import TTLCache
 
@@ -27,12 +27,43 @@ class Outcome:
         self._finished: list[FinishedImage] = []
         self._has_ended = False
         self._changed = asyncio.Event()
+        self._changes = 0
         self._followers = 0
 
     @property
     def size(self) -> int:
         """Bytes of what is kept of it, roughly."""
         return sum(len(each.data) for each in self._finished) + len(self.asked.job.prompt.encode()) + _OVERHEAD
+
+    @property
+    def finished(self) -> Sequence[FinishedImage]:
+        """The pictures that are whole, in order."""
+        return self._finished
+
+    @property
+    def partials(self) -> Sequence[Partial]:
+        """The latest partial picture of each that is not."""
+        return list(self._partials.values())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing follows."""
+        return self._has_ended
+
+    @property
+    def changes(self) -> int:
+        """How often it has changed."""
+        return self._changes
+
+    async def change_after(self, changes: int) -> None:
+        """Return once it has changed more often than that, or has ended."""
+        while self._changes <= changes and not self._has_ended:
+            await self._changed.wait()
+
+    async def end_of_it(self) -> None:
+        """Return once it has ended."""
+        while not self._has_ended:
+            await self._changed.wait()
 
     def add(self, piece: Partial | FinishedImage) -> None:
         """Take what the model has given; of each picture's partial ones the latest is kept, until it is whole."""
@@ -89,6 +120,7 @@ class Outcome:
             raise self.error.again()
 
     def _tell(self) -> None:
+        self._changes += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from deployments.imaging import ImageEvent, Progress
 from deployments.ingress.errors import ApiError, envelope
-from deployments.ingress.middleware.access import caller_of
+from deployments.ingress.middleware.access import Caller, caller_of
 from deployments.ingress.services.job_outcomes import KEPT_SECONDS, Outcome, Outcomes
 from deployments.states import JobState
 
@@ -68,6 +68,8 @@ class Job:
     """Whether its outcome is kept to be asked for; else it is the answer of the request that began it."""
     outcome: Outcome | None = field(default=None, repr=False)
     """Of a job that outlives its request, until it ends."""
+    error: ApiError | None = field(default=None, repr=False)
+    """Why it ended, where that is not its outcome's to say."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -114,7 +116,7 @@ class Job:
 
 
 class Jobs:
-    """The jobs of this ingress, those that ended among them for ten minutes.
+    """The jobs of one ingress replica, those that ended among them for ten minutes.
 
     What jobs that outlive their requests have made is kept as long, in `most_bytes` for all of them.
     """
@@ -166,8 +168,13 @@ class Jobs:
     async def working(self, request: Request, model: str) -> AsyncIterator[Job]:
         """Around all the work of a request, which is its job. Raises as `within`."""
         job = self.begin(request, model)
+        await self._announce(job)
         async with self.within(job):
             yield job
+
+    async def begin_for_later(self, request: Request, model: str, outcome: Outcome) -> Job:
+        """A job that outlives its request. Raises as `begin`."""
+        return self.begin(request, model, outcome)
 
     def end(self, job: Job, state: JobState) -> None:
         """Note how a job ended; what was noted first stays."""
@@ -184,13 +191,23 @@ class Jobs:
                 self._ended[job.key] = job
             if outcome is not None:
                 self._outcomes.keep(job.key, outcome)
+        self._tell_end(job, outcome)
+
+    def cancel(self, job: Job) -> dict[str, Any]:
+        """Stop a job's work; it as it is then, or was when it had ended before."""
+        if job.ended_at is None:
+            self.end(job, JobState.CANCELLED)
+            job.cancelled.set()
+        return job.shown()
 
     def outcome_of(self, job: Job) -> Outcome:
         """What a job has given so far, or at its end.
 
         Raises:
-            ApiError: 409 where it is no job that outlives its request, 404 where it is not kept any more.
+            ApiError: why it was lost; 409 where it is no job that outlives its request, 404 where it is not kept.
         """
+        if job.error is not None:
+            raise job.error.again()
         if not job.outlives_request:
             message = "what this job makes is the answer of its request; one with `Prefer: respond-async` keeps it here"
             raise ApiError(409, message, code="job_not_kept", headers={"x-should-retry": "false"})
@@ -202,7 +219,9 @@ class Jobs:
     async def told(self, job: Job) -> bytes:
         """The JSON of a job: its state, and of one that outlives its request the `result`, or the `error`."""
         fields = job.shown()
-        if job.outlives_request and job.ended_at is not None:
+        if job.error is not None:
+            fields |= envelope(job.error)
+        elif job.outlives_request and job.ended_at is not None:
             try:
                 outcome = self.outcome_of(job)
             except ApiError as error:
@@ -214,20 +233,43 @@ class Jobs:
                     fields |= envelope(outcome.error)
         return json.dumps(fields, separators=(",", ":")).encode()
 
-    def find(self, request: Request, job_id: str) -> Job:
-        """The caller's own job of this id; for an admin, anybody's.
+    async def show(self, caller: Caller, job_id: str) -> bytes:
+        """The JSON of a caller's job, as `told` gives it. Raises ApiError 404."""
+        return await self.told(self._found(caller, job_id))
 
-        Raises:
-            ApiError: 404.
-        """
-        caller = caller_of(request)
-        key = (caller.owner, job_id)
-        job = self._running.get(key) or self._ended.get(key)
+    async def follow(self, caller: Caller, job_id: str) -> Outcome:
+        """The outcome of a caller's job. Raises ApiError 404, and as `outcome_of`."""
+        return self.outcome_of(self._found(caller, job_id))
+
+    async def stop(self, caller: Caller, job_id: str) -> dict[str, Any]:
+        """Stop a caller's job, as `cancel` does. Raises ApiError 404."""
+        return self.cancel(self._found(caller, job_id))
+
+    def find(self, owner: str, job_id: str) -> Job | None:
+        """The owner's job of this id."""
+        return self._running.get((owner, job_id)) or self._ended.get((owner, job_id))
+
+    def find_for(self, caller: Caller, job_id: str) -> Job | None:
+        """The caller's own job of this id; for an admin, anybody's."""
+        job = self.find(caller.owner, job_id)
         if job is None and caller.is_admin:
             of_everybody = (*self._running.values(), *reversed(list(self._ended.values())))
             job = next((each for each in of_everybody if each.id == job_id), None)
-        if job is None:
-            raise ApiError(
-                404, f"there is no job {job_id[:128]!r}; jobs are kept for ten minutes", code="job_not_found"
-            )
         return job
+
+    async def _announce(self, job: Job) -> None:
+        """Let others know of a job that begins."""
+
+    def _tell_end(self, job: Job, outcome: Outcome | None) -> None:
+        """Let others know how a job ended."""
+
+    def _found(self, caller: Caller, job_id: str) -> Job:
+        job = self.find_for(caller, job_id)
+        if job is None:
+            raise not_found(job_id)
+        return job
+
+
+def not_found(job_id: str) -> ApiError:
+    """The error of a job that is unknown, too old, or another key's: all look alike."""
+    return ApiError(404, f"there is no job {job_id[:128]!r}; jobs are kept for ten minutes", code="job_not_found")

@@ -28,7 +28,7 @@ from stores.responses import StoredItem, StoredResponse
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 10.0
 """For the end of a response that was stopped: one whose client does not read ends when that reads again, or leaves."""
 
 
@@ -50,23 +50,43 @@ class ResponseRun:
 
 
 class ResponseRuns:
-    """The responses that this ingress streams now, which their ids are known of, and what is done with them all."""
+    """The responses that are streamed now, which their ids are known of, and what is done with them all."""
 
     def __init__(self, stored: StoredResponses) -> None:
         self._stored = stored
         self._running: dict[str, ResponseRun] = {}
 
-    def find(self, caller: Caller, response_id: str) -> ResponseRun | None:
-        """The caller's own of this id, or any for an admin, while it is made."""
+    async def look(self, caller: Caller, response_id: str) -> str | None:
+        """The JSON of the caller's response of this id, or of any for an admin, as far as it is made; None: of none."""
+        run = self._found(caller, response_id)
+        return None if run is None else await run.writer.whole().text()
+
+    async def stop(self, caller: Caller, response_id: str, *, forget: bool = False) -> str | None:
+        """Have it end as cancelled, unless it is ending by itself; its JSON once it has, or soon. None: of none.
+
+        forget: it is not kept, however it ends.
+        """
+        run = self._found(caller, response_id)
+        return None if run is None else await self._stop(run, forget=forget)
+
+    def _found(self, caller: Caller, response_id: str) -> ResponseRun | None:
         run = self._running.get(response_id)
         return run if run is not None and caller.may_use(run.owner) else None
 
-    async def stop(self, run: ResponseRun) -> None:
-        """Have it end as cancelled, unless it is ending by itself, and return once it has, or soon."""
+    async def _stop(self, run: ResponseRun, *, forget: bool) -> str:
+        if forget:
+            run.stored_input = None
         run.cancelled.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await run.ended.wait()
+        return await run.writer.whole().text()
+
+    async def _announce(self, run: ResponseRun) -> None:
+        """Let others know of a response that begins."""
+
+    def _tell_end(self, run: ResponseRun) -> None:
+        """Let others know that it has ended."""
 
     async def whole(self, run: ResponseRun, pieces: AsyncGenerator[LoopEvent, None]) -> PictureJson:
         """The response, once its last piece has come. Raises what the pieces raise."""
@@ -83,6 +103,7 @@ class ResponseRuns:
         """Its events as server-sent ones; a failure is the last one, since the status has been sent."""
         self._running[run.id] = run
         try:
+            await self._announce(run)
             for event in run.writer.begin():
                 yield await _sent(event)
             try:
@@ -98,6 +119,7 @@ class ResponseRuns:
         finally:
             self._running.pop(run.id, None)
             run.ended.set()
+            self._tell_end(run)
 
     async def _keep(self, run: ResponseRun) -> None:
         if run.stored_input is None:

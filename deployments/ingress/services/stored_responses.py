@@ -97,6 +97,11 @@ class StoredResponses:
             await asyncio.sleep(_TEND_SECONDS)
             await self._prune()
 
+    async def close(self) -> None:
+        """Close the database, if it was ever opened."""
+        if self._opened is not None:
+            await RESPONSES.run(self._opened.close)
+
     async def _prune(self) -> None:
         try:
             await self._run(lambda responses: responses.prune())

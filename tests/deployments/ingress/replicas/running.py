@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,14 +15,14 @@ from starlette.responses import Response
 
 from deployments.ingress.dependencies import Atelier
 from deployments.ingress.policy import Policy, apply
-from stores.shared_redis import SharedRedis
-from tests.deployments.apps import client, make_app
+from stores.shared_redis import SharedRedis, end_tasks
+from tests.deployments.apps import listening, make_app
 
 Route = Callable[[Request], Awaitable[Response | dict[str, Any]]]
 
 
 class Replica:
-    """One of them, and a client that calls it from one address for all."""
+    """One of them behind a port of its own, and a client of it."""
 
     def __init__(self, app: FastAPI, http: httpx.AsyncClient) -> None:
         self.app = app
@@ -42,8 +41,7 @@ class Replica:
     async def die(self, redis_url: str) -> None:
         """What is seen of a killed one, once its time is over: it renews nothing, and its key has expired."""
         if self.redis._beating is not None:
-            self.redis._beating.cancel()
-            await asyncio.wait([self.redis._beating])
+            await end_tasks([self.redis._beating])
         with Redis.from_url(redis_url) as redis:
             redis.delete(self.redis.alive_key)
 
@@ -60,17 +58,21 @@ def add_route(app: FastAPI, path: str, route: Route, policy: Policy | None = Non
 
 @asynccontextmanager
 async def replicas(
-    home: Path, environ: Mapping[str, str], routes: Mapping[str, Route] | None = None, count: int = 2
+    home: Path,
+    environ: Mapping[str, str],
+    routes: Mapping[str, Route] | None = None,
+    make: Callable[[Path, Mapping[str, str]], FastAPI] = make_app,
 ) -> AsyncIterator[list[Replica]]:
-    """So many replicas, while they run."""
+    """Two replicas, while they run."""
     async with AsyncExitStack() as stack:
         running = []
-        for number in range(count):
-            app = make_app(home / f"machine-{number}", environ)
+        for number in range(2):
+            app = make(home / f"machine-{number}", environ)
             for path, route in (routes or {}).items():
                 add_route(app, path, route)
-            await stack.enter_async_context(app.router.lifespan_context(app))
-            running.append(Replica(app, await stack.enter_async_context(client(app))))
+            url = await stack.enter_async_context(listening(app))
+            http = httpx.AsyncClient(base_url=url, timeout=60)
+            running.append(Replica(app, await stack.enter_async_context(http)))
         yield running
 
 

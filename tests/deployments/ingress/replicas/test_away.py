@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
@@ -31,9 +31,9 @@ async def do(request: Request) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_redis, "_REPLY_SECONDS", 0.2)
+    monkeypatch.setattr(shared_redis, "REPLY_SECONDS", 0.2)
     monkeypatch.setattr(shared_redis, "_LONGEST_SECONDS", 0.4)
-    monkeypatch.setattr(shared_redis, "_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(shared_redis, "PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(shared_postgres, "_STATEMENT_SECONDS", 0.5)
     monkeypatch.setattr(shared_postgres, "_PAUSE_SECONDS", 0.1)
 
@@ -99,13 +99,10 @@ async def test_a_redis_that_never_answers_refuses_who_needs_it_until_it_does(
     await callers.until_well("k-2")
 
 
-@contextmanager
-def stopped(postgres: str) -> Iterator[None]:
+@asynccontextmanager
+async def stopped(postgres: str) -> AsyncIterator[None]:
     """PostgreSQL keeps its connections, takes new ones, and answers nothing."""
-    with psycopg.connect(postgres) as db:
-        parent = psutil.Process(db.info.backend_pid).parent()
-    assert parent is not None
-    processes = [parent, *parent.children(recursive=True)]
+    processes = await asyncio.to_thread(processes_of, postgres)
     for each in processes:
         each.suspend()
     try:
@@ -115,10 +112,17 @@ def stopped(postgres: str) -> Iterator[None]:
             each.resume()
 
 
+def processes_of(postgres: str) -> list[psutil.Process]:
+    with psycopg.connect(postgres) as db:
+        parent = psutil.Process(db.info.backend_pid).parent()
+    assert parent is not None
+    return [parent, *parent.children(recursive=True)]
+
+
 async def test_a_postgresql_that_never_answers_refuses_repeatable_requests_only(
     callers: Callers, postgres: str
 ) -> None:
-    with stopped(postgres):
+    async with stopped(postgres):
         for _ in range(3):
             refused = await callers.ask(callers.free, "k-1")
             assert fault(refused) == AWAY

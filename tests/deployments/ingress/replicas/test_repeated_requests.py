@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 from starlette.requests import Request
 
+from deployments.ingress.errors import ApiError
 from tests.deployments.ingress.replicas.running import Replica, fault, replicas
 
 KEY = {"Idempotency-Key": "k-1"}
@@ -20,13 +21,18 @@ class Work:
         self.runs = 0
         self.begun = asyncio.Semaphore(0)
         self.may_end = asyncio.Event()
+        self.error: ApiError | None = None
+        """How the next run ends."""
 
     async def do(self, request: Request) -> dict[str, int]:
         await request.body()
         self.runs += 1
+        run, error, self.error = self.runs, self.error, None
         self.begun.release()
         await self.may_end.wait()
-        return {"run": self.runs}
+        if error is not None:
+            raise error
+        return {"run": run}
 
 
 def asked(replica: Replica, body: bytes = b"a") -> asyncio.Task[httpx.Response]:
@@ -68,15 +74,16 @@ async def test_what_a_dead_replica_was_at_is_executed_by_another(
         assert (await asked(two)).headers["idempotent-replayed"] == "true"
 
 
-async def test_a_caller_who_leaves_one_replica_keeps_nobody_waiting_at_another(
+async def test_a_request_that_fails_at_one_replica_is_executed_by_another(
     tmp_path: Path, shared: dict[str, str]
 ) -> None:
     work = Work()
     async with replicas(tmp_path, shared, {"/work": work.do}) as (one, two):
-        left = asked(one)
+        work.error = ApiError(502, "it broke", code="UPSTREAM_FAILED")
+        first = asked(one)
         await work.begun.acquire()
         second = asked(two)
-        left.cancel()
-        await work.begun.acquire()
+        assert not (await asyncio.wait([second], timeout=0.3))[0]
         work.may_end.set()
+        assert fault(await first) == (502, "UPSTREAM_FAILED")
         assert (await second).json() == {"run": 2}
