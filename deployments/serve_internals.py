@@ -187,6 +187,14 @@ def application_name() -> str:
     return str(serve.get_replica_context().app_name)
 
 
+def replica_number() -> int | None:
+    """This replica's number where its deployment has several, else None."""
+    if not is_in_replica():
+        return None
+    context = serve.get_replica_context()
+    return int(context.rank.rank) if context.world_size > 1 else None
+
+
 def is_in_replica() -> bool:
     """Whether this process is a replica of its own: neither a test nor Serve's local testing mode."""
     try:

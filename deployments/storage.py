@@ -18,6 +18,7 @@ from stores.objects import FileStore, PublicStore
 from stores.responses import Responses, open_file
 from stores.s3 import S3Store
 from stores.sqlite import Sqlite
+from stores.voices import Voices
 
 PICTURE_SUFFIXES: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 """Pillow's format name → how keys of such pictures end."""
@@ -80,6 +81,16 @@ def open_responses(settings: Settings) -> Responses:
         database = open_file(settings.folder / "responses.db")
     kept = settings.responses
     return Responses(database, max_age=kept.max_age_days * 86_400, max_bytes=kept.max_bytes)
+
+
+def open_voices(settings: Settings, files: PublicStore) -> Voices:
+    """The voices in a store, which several ingress replicas change in turns."""
+    if settings.shared_database_url is None:
+        return Voices(files)
+    from stores.shared_postgres import SharedPostgres  # its driver takes memory
+
+    database = SharedPostgres(settings.shared_database_url, contents="the voices")
+    return Voices(files, lambda: database.one_at_a_time("voices"))
 
 
 def open_idempotency_answers(settings: Settings) -> Answers:

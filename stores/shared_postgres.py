@@ -74,6 +74,13 @@ class SharedPostgres:
         with self._reached() as db:
             db.release(what)
 
+    @contextmanager
+    def one_at_a_time(self, what: str) -> Iterator[None]:
+        """While no other process, and no other thread, does `what`; those who come meanwhile wait some seconds."""
+        with self.transaction():
+            self.one("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", f"atelier {what}")
+            yield
+
     def reclaim(self) -> None:
         """Nothing: the server's autovacuum gives room back."""
 

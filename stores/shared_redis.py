@@ -36,6 +36,7 @@ _LONGEST_SECONDS: Final = 2.0
 """For a command with what may have to come before it: a new connection, after Redis was started again."""
 PAUSE_SECONDS: Final = 1.0
 """How long Redis is not asked again after it did not answer: those who need it are refused at once meanwhile."""
+_DOUBT_SECONDS: Final = 0.5
 _SETTLE_SECONDS: Final = 0.1
 _CONNECTIONS: Final = 1000
 
@@ -58,6 +59,7 @@ class SharedRedis:
             retry=Retry(NoBackoff(), 1),  # after a restart of Redis, idle connections are known to be dead only then
         )
         self._not_before = 0.0
+        self._failing_since: float | None = None
         self._is_away = self._is_tried = False
         self._beating: asyncio.Task[None] | None = None
         self._paying: asyncio.Task[None] | None = None
@@ -76,13 +78,11 @@ class SharedRedis:
             async with asyncio.timeout(_LONGEST_SECONDS):
                 answer = await work(self.redis)
         except (RedisError, OSError) as error:
-            self._not_before = time.monotonic() + PAUSE_SECONDS
-            if not self._is_away:
-                logger.warning("the Redis of the ingress replicas does not answer: %s: %s", type(error).__name__, error)
-            self._is_away = True
+            self._note_failure(error)
             raise SharedStateUnavailable(_SILENT) from error
         finally:
             self._is_tried = False
+        self._failing_since = None
         if self._is_away:
             logger.info("the Redis of the ingress replicas answers again")
             self._is_away = False
@@ -117,6 +117,18 @@ class SharedRedis:
         with suppress(SharedStateUnavailable):
             await self.ask(lambda redis: redis.delete(self.alive_key))
         await self.redis.aclose()
+
+    def _note_failure(self, error: Exception) -> None:
+        """Redis is away once nothing was answered for a moment: all that fails at once may be this process's doing."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since < _DOUBT_SECONDS:
+            return
+        self._not_before = now + PAUSE_SECONDS
+        if not self._is_away:
+            logger.warning("the Redis of the ingress replicas does not answer: %s: %s", type(error).__name__, error)
+        self._is_away = True
 
     async def _beat(self) -> None:
         while True:

@@ -13,9 +13,10 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from stores.errors import ConsentInUse, KeyNotFound, NameTaken, NotFound
 from stores.objects import PublicStore, StoredObject
@@ -63,11 +64,18 @@ R = TypeVar("R", Consent, StoredVoice)
 
 
 class Voices:
-    """The voices and consents of a store. One instance may be used by many threads."""
+    """The voices and consents of a store. One instance may be used by many threads.
 
-    def __init__(self, store: PublicStore) -> None:
+    What depends on what else is there happens within `one_at_a_time`, of which processes that share the store need one
+    for all of them; without, threads of this instance take turns.
+    """
+
+    def __init__(
+        self, store: PublicStore, one_at_a_time: Callable[[], AbstractContextManager[Any]] | None = None
+    ) -> None:
         self._store = store
-        self._one_at_a_time = threading.Lock()
+        lock = threading.Lock()
+        self._one_at_a_time = one_at_a_time or (lambda: lock)
         self._known: dict[str, tuple[StoredObject, Consent | StoredVoice | None]] = {}
 
     def add_consent(self, name: str, language: str, recording: bytes, suffix: str, owner: str) -> Consent:
@@ -92,7 +100,7 @@ class Voices:
             NotFound: it was removed meanwhile.
         """
         renamed = replace(consent, name=name)
-        with self._one_at_a_time:
+        with self._one_at_a_time():
             self._require(consent)
             self._put(_CONSENTS, renamed)
         return renamed
@@ -103,7 +111,7 @@ class Voices:
         Raises:
             ConsentInUse: voices rest on it; the message names them.
         """
-        with self._one_at_a_time:
+        with self._one_at_a_time():
             if resting := [voice.id for voice in self.voices() if voice.consent == consent.id]:
                 raise ConsentInUse(f"voices rest on this consent; delete them first: {', '.join(resting)}")
             self._remove(_CONSENTS, consent.id)
@@ -116,7 +124,7 @@ class Voices:
             NameTaken: the owner has a voice of this name.
         """
         voice = StoredVoice(_new_id(_VOICE_ID), name, consent.id, int(time.time()), owner, text)
-        with self._one_at_a_time:
+        with self._one_at_a_time():
             self._require(consent)
             if any((each.name, each.owner) == (name, owner) for each in self.voices()):
                 raise NameTaken(f"there is a voice {name!r} already")

@@ -36,7 +36,7 @@ from deployments.ingress.services.shared_jobs import SharedJobs
 from deployments.ingress.services.shared_response_runs import SharedResponseRuns
 from deployments.ingress.services.speakers import Speakers
 from deployments.ingress.services.stored_responses import StoredResponses
-from deployments.storage import open_cache, open_idempotency_answers, open_job_outcomes
+from deployments.storage import open_cache, open_idempotency_answers, open_job_outcomes, open_voices
 from settings import Settings
 from stores.cache import Cache
 from stores.claims import Claims
@@ -149,7 +149,7 @@ class Atelier:
     @cached_property
     def voices(self) -> Voices:
         """Voices that callers made, and the consents that they rest on."""
-        return Voices(self.files)
+        return open_voices(self.settings, self.files)
 
     @cached_property
     def speakers(self) -> Speakers:

@@ -12,6 +12,7 @@ import pytest
 
 from stores.errors import ConsentInUse, KeyNotFound, NameTaken, NotFound
 from stores.objects import FileStore, PublicStore, StoredObject
+from stores.shared_postgres import SharedPostgres
 from stores.voices import Voices
 from tests.buckets import Bucket
 
@@ -145,3 +146,22 @@ def test_the_newest_comes_first_however_many_are_made_at_once(tmp_path: Path) ->
     last = voices.add_consent("last", "en", b"", ".mp3", "")
     assert len(voices.consents()) == 17
     assert voices.consents()[0] == last
+
+
+def test_of_two_servers_that_share_a_bucket_one_makes_a_voice_of_a_name(bucket: Bucket, database_url: str) -> None:
+    database = SharedPostgres(database_url, contents="the voices")
+    both = [Voices(bucket.store(), lambda: database.one_at_a_time("voices")) for _ in range(2)]
+    consent = both[0].add_consent("Ann agrees", "en", b"I agree", ".mp3", "ann")
+
+    def make(voices: Voices) -> bool:
+        try:
+            voices.add_voice("Ann", consent, b"a sample", None, "ann")
+        except NameTaken:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(make, both * 3))
+    assert made.count(True) == 1
+    assert len(both[0].voices()) == 1
+    database.close()

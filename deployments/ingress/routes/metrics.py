@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from ray import serve
 from starlette.responses import Response
 
+from deployments import serve_internals
 from deployments.ingress.calls.states import SEARCH
 from deployments.ingress.dependencies import AtelierDep
 
@@ -22,6 +22,6 @@ async def scrape(atelier: AtelierDep) -> Response:
     facts = await atelier.models.facts()
     if atelier.search is not None:
         facts[SEARCH] = await atelier.search.facts()
-    replica = serve.get_replica_context()
-    labels = {"ingress": str(replica.rank.rank)} if replica.world_size > 1 else {}
+    number = serve_internals.replica_number()
+    labels = {"ingress": str(number)} if number is not None else {}
     return Response(atelier.metrics.render(facts, labels), media_type=CONTENT_TYPE_PLAIN_0_0_4)

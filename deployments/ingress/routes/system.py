@@ -56,6 +56,7 @@ async def status(atelier: AtelierDep) -> dict[str, Any]:
             "safety_margin_gb": _gb(max(0, memory.total - await atelier.models.known.memory_for_models())),
         },
         "dashboard": await CONTROL_PLANE.run(serve_internals.dashboard_url),
+        **_of_replica(),
     }
 
 
@@ -65,7 +66,7 @@ async def requests(request: Request, atelier: AtelierDep) -> dict[str, Any]:
     """The caller's latest requests to this process that made something or looked something up; for an admin, all."""
     caller = caller_of(request)
     found = atelier.recent_requests.of(None if caller.is_admin else caller.owner)
-    return {"requests": [each.shown(with_caller=caller.is_admin) for each in found]}
+    return {"requests": [each.shown(with_caller=caller.is_admin) for each in found], **_of_replica()}
 
 
 @router.post("/load/{alias}", summary="Load a model")
@@ -84,6 +85,12 @@ async def evict(atelier: AtelierDep, alias: str) -> dict[str, Any]:
     _require(atelier.models.entries, alias)
     await manual_controls.evict(atelier.models, alias)
     return {"status": "evicted", "alias": alias}
+
+
+def _of_replica() -> dict[str, int]:
+    """Which ingress replica answers, where there are several."""
+    number = serve_internals.replica_number()
+    return {} if number is None else {"ingress": number}
 
 
 def _require(entries: Mapping[str, ModelEntry], alias: str) -> None:

@@ -1,8 +1,8 @@
 """One server for the files of this folder, with all that the default one does without.
 
-It keeps captions in Redis and the index of two search replicas in PostgreSQL, sends its traces to a collector and logs
-JSON, asks for keys, hands out no files, fetches pictures from one host, and has chat models on other servers. None of
-this is in the way of the rest, and each start would take half a minute with its models.
+Two ingress replicas share a Redis, a PostgreSQL and a bucket, two search replicas an index. It sends its traces to a
+collector and logs JSON, asks for keys, hands out no files, fetches pictures from one host, and has chat models on other
+servers. None of this is in the way of the rest, and each start would take half a minute with its models.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import yaml
 
 from cli.environment import ROOT, free_ports
 from tests.api.pictures import png, scene
+from tests.buckets import new_bucket
 from tests.collector import Collector, collector
 from tests.postgres_server import new_database
 from tests.redis_server import RedisServer, redis_server
@@ -91,6 +92,7 @@ def attached(
     gallery: str,
     redis: RedisServer,
     postgres: str,
+    s3: str,
     received: Collector,
     upstreams: dict[str, object],
     tmp_path_factory: pytest.TempPathFactory,
@@ -103,8 +105,10 @@ def attached(
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(document))
     environ = {
+        **new_bucket(s3).environ,
         "ATELIER_ALLOW_REMOTE_IMAGES": "1",
         "ATELIER_DASHBOARD": "0",
+        "ATELIER_INGRESS_REPLICAS": "2",
         "ATELIER_LOG_FORMAT": "json",
         "ATELIER_REMOTE_IMAGE_HOSTS": gallery,
         "ATELIER_TRACES": "1",

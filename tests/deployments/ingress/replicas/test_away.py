@@ -31,9 +31,7 @@ async def do(request: Request) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_redis, "REPLY_SECONDS", 0.2)
-    monkeypatch.setattr(shared_redis, "_LONGEST_SECONDS", 0.4)
-    monkeypatch.setattr(shared_redis, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(shared_redis, "REPLY_SECONDS", 0.5)
     monkeypatch.setattr(shared_postgres, "_STATEMENT_SECONDS", 0.5)
     monkeypatch.setattr(shared_postgres, "_PAUSE_SECONDS", 0.1)
 

@@ -149,16 +149,16 @@ async def test_what_a_dead_replica_was_at_is_lost_and_what_it_had_made_is_not(
     assert quick.is_success
     stage.holds_image = True
     await begun(one, {"x-request-id": "lost"})
-    waiting = asyncio.ensure_future(two.http.get("/v1/jobs/lost/events"))
     await until_state(two, "running", "lost")
     await kept(one)
-    await one.die(redis_url)
+    async with two.http.stream("GET", "/v1/jobs/lost/events") as following:
+        await one.die(redis_url)
+        ((_, event),) = events_of((await following.aread()).decode())
+    assert event["error"]["code"] == "job_lost"
     lost = (await two.http.get("/v1/jobs/lost")).json()
     assert (lost["state"], lost["error"]["code"]) == ("failed", "job_lost")
     assert fault(await two.http.get("/v1/jobs/lost/events")) == (503, "job_lost")
     assert (await two.http.delete("/v1/jobs/lost")).json()["state"] == "failed"
-    ((_, event),) = events_of((await waiting).text)
-    assert event["error"]["code"] == "job_lost"
     assert (await two.http.get("/v1/jobs/made")).json() == made
     ((_, event),) = events_of((await two.http.get("/v1/jobs/made/events")).text)
     assert event["b64_json"] == made["result"]["data"][0]["b64_json"]
