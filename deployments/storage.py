@@ -25,6 +25,8 @@ PICTURE_SUFFIXES: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF"
 
 _ANSWER_SECONDS: Final = 24 * 3600.0
 _MAX_ANSWERS: Final = 10_000
+_PRUNE_SECONDS: Final = 10.0
+"""In a database that others look through at the same time."""
 
 
 def open_store(settings: Settings) -> PublicStore:
@@ -110,7 +112,13 @@ def open_idempotency_answers(settings: Settings) -> Answers:
     from stores.shared_postgres import SharedPostgres  # its driver takes memory
 
     database = SharedPostgres(settings.shared_database_url, contents="the kept answers")
-    return Answers(database, seconds=_ANSWER_SECONDS, max_answers=_MAX_ANSWERS, max_bytes=most_bytes)
+    return Answers(
+        database,
+        seconds=_ANSWER_SECONDS,
+        max_answers=_MAX_ANSWERS,
+        max_bytes=most_bytes,
+        prune_seconds=_PRUNE_SECONDS,
+    )
 
 
 def open_job_outcomes(database_url: str, most_bytes: int, seconds: float) -> Answers:
@@ -121,7 +129,14 @@ def open_job_outcomes(database_url: str, most_bytes: int, seconds: float) -> Ans
     from stores.shared_postgres import SharedPostgres  # its driver takes memory
 
     database = SharedPostgres(database_url, contents="the jobs")
-    return Answers(database, seconds=seconds, max_answers=_MAX_ANSWERS, max_bytes=most_bytes, table="job_outcomes")
+    return Answers(
+        database,
+        seconds=seconds,
+        max_answers=_MAX_ANSWERS,
+        max_bytes=most_bytes,
+        table="job_outcomes",
+        prune_seconds=_PRUNE_SECONDS,
+    )
 
 
 def open_api_keys(settings: Settings) -> ApiKeys:

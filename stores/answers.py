@@ -41,7 +41,7 @@ class Answers:
     """Answers by name in a table of a database, which any thread may ask.
 
     An answer is kept for `seconds`; of more than `max_answers`, or of more than `max_bytes` of bodies, the oldest go
-    first.
+    first: at once, or within `prune_seconds`.
 
     Raises:
         StoreFull: no room on the disk; what was kept before is untouched.
@@ -56,12 +56,15 @@ class Answers:
         max_answers: int,
         max_bytes: int,
         table: Literal["answers", "job_outcomes"] = "answers",
+        prune_seconds: float = 0,
     ) -> None:
         self._db = database
         self._seconds = seconds
         self._max_answers = max_answers
         self._max_bytes = max_bytes
         self._table = table
+        self._prune_seconds = prune_seconds
+        self._pruned_at = float("-inf")
 
     def find(self, name: str) -> Answer | None:
         """The answer kept under a name, if it is not too old."""
@@ -87,10 +90,12 @@ class Answers:
             "size = excluded.size",
             *row,
         )
-        self.prune()
+        if time.monotonic() - self._pruned_at >= self._prune_seconds:
+            self.prune()
 
     def prune(self) -> None:
         """Drop what is too old, and the oldest of what is too much, unless another process is at it."""
+        self._pruned_at = time.monotonic()
         pruning = f"pruning of {self._table}"
         if not self._db.claim(pruning):  # two that remove the same rows in another order would wait for each other
             return

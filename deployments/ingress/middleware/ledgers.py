@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from deployments.executors import IDEMPOTENCY
+from deployments.executors import IDEMPOTENCY, ExecutorFull
 from stores.answers import Answer, Answers
 from stores.claims import Claim, Claims, Held
 from stores.errors import StoreError
@@ -60,7 +60,9 @@ class LocalLedger:
 
     async def end(self, name: str, claim: Releasable, answer: Answer) -> None:
         """See `Ledger`."""
-        await asyncio.shield(IDEMPOTENCY.run(_keep, self._answers, name, claim, answer))
+        ending = asyncio.ensure_future(_kept_soon(self._answers, name, answer))
+        ending.add_done_callback(lambda _: claim.release())
+        await asyncio.shield(ending)
 
     async def release(self, claim: Releasable) -> None:
         """See `Ledger`."""
@@ -115,7 +117,7 @@ class SharedLedger:
 
     async def end(self, name: str, claim: Releasable, answer: Answer) -> None:
         """See `Ledger`."""
-        ending = asyncio.ensure_future(IDEMPOTENCY.run(_kept, self._answers, name, answer))
+        ending = asyncio.ensure_future(_kept_soon(self._answers, name, answer))
         ending.add_done_callback(lambda _: claim.release())  # in the event loop, whoever still waits
         await asyncio.shield(ending)
         await self._shared.settle()
@@ -130,17 +132,10 @@ class SharedLedger:
         self._answers.close()
 
 
-def _keep(answers: Answers, name: str, claim: Releasable, answer: Answer) -> None:
+async def _kept_soon(answers: Answers, name: str, answer: Answer) -> None:
     try:
-        _kept(answers, name, answer)
-    finally:
-        claim.release()
-
-
-def _kept(answers: Answers, name: str, answer: Answer) -> None:
-    try:
-        answers.keep(name, answer)
-    except StoreError as error:
+        await IDEMPOTENCY.run(answers.keep, name, answer)
+    except (StoreError, ExecutorFull) as error:
         logger.warning("a response could not be stored, so a second request will be executed again: %s", error)
 
 

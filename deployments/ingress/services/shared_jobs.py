@@ -58,6 +58,10 @@ _END: Final = """
     redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
     if redis.call('HLEN', KEYS[1]) == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 """
+_DROP: Final = """
+    local found = redis.call('HGET', KEYS[1], ARGV[1])
+    if found and cjson.decode(found).token == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
+"""
 
 
 class _Ended(BaseModel):
@@ -115,6 +119,7 @@ class SharedJobs(Jobs):
         try:
             is_listed = await self._list(job)
         except BaseException:
+            self._unlist(job)  # it may have been listed all the same
             self._forget(job)
             raise
         if not is_listed:
@@ -218,6 +223,7 @@ class SharedJobs(Jobs):
             replica=shared.id, token=token, owner=job.owner, model=job.model, created=job.created,
             outlives=job.outlives_request,
         )  # fmt: skip
+        shared.refuse_while_away()
         self._records[id(job)] = record
         keys = [_key(job.id), shared.alive_key]
         is_for_later = "1" if job.outlives_request else "0"
@@ -225,6 +231,12 @@ class SharedJobs(Jobs):
         arguments: list[str | int] = [ALIVE, shared.life_ms, job.owner, text, is_for_later, _LONGEST_MS]
         shared.live()
         return bool(await shared.ask(lambda _: self._begin_script(keys, arguments)))
+
+    def _unlist(self, job: Job) -> None:
+        record = self._records.get(id(job))
+        if record is not None:
+            arguments = (_key(job.id), record.owner, record.token)
+            self._shared.sooner_or_later(lambda redis: redis.eval(_DROP, 1, *arguments))
 
     def _forget(self, job: Job) -> None:
         self._records.pop(id(job), None)

@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
 from tests.api.attached.conftest import ADMIN, KEYS
-from tests.servers import Server
+from tests.servers import Server, try_server
 
 USER = {"Authorization": f"Bearer {KEYS['ATELIER_API_KEYS']}"}
 DRAW = {"prompt": "a big red circle", "steps": 2}
@@ -34,6 +35,16 @@ def soon(happens: Callable[[], bool]) -> None:
 
 def is_answered_by(server: Server, number: int) -> bool:
     return bool(ask(server, "GET", "/v1/system/requests").json()["ingress"] == number)
+
+
+def test_a_start_without_what_they_share_is_refused_in_one_line(tmp_path: Path) -> None:
+    refused = try_server(tmp_path, ATELIER_INGRESS_REPLICAS="2", REDIS_URL="redis://127.0.0.1:9/0")
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line.endswith(
+        "ingress.replicas: 2 ingress replicas share what they know, for which there is no SEARCH_DATABASE_URL "
+        "(search.database_url), no R2_ENABLED=1 (r2.enabled); allowed without: 1"
+    )
 
 
 def test_both_replicas_answer(attached: Server) -> None:
