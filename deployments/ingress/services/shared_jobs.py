@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
@@ -104,6 +105,8 @@ class SharedJobs(Jobs):
         self._begin_script = shared.redis.register_script(_BEGIN)
         self._records: dict[int, _Record] = {}
         self._keeping: set[asyncio.Task[None]] = set()
+        self.far_followers: Counter[str] = Counter()
+        """Who follows a job at another replica, by its token."""
         calls.answers("job", self._answer_show)
         calls.answers("job stopped", self._answer_stop)
         calls.answers("job's outcome", self._answer_outcome)
@@ -169,7 +172,7 @@ class SharedJobs(Jobs):
 
     async def left_outcome(self, record: _Record, job_id: str) -> Outcome:
         """What is left of the outcome of a job whose replica is dead. Raises ApiError as `outcome_of`."""
-        return self.outcome_of(await self._left_by(await self._latest(record, job_id), job_id))
+        return self.outcome_of(await self._left_by(record, job_id))
 
     async def _look_up(self, caller: Caller, job_id: str) -> Job | _Record:
         """The caller's job where this replica has it, else what is known of it. Raises ApiError 404."""
@@ -202,6 +205,7 @@ class SharedJobs(Jobs):
 
     async def _left_by(self, record: _Record, job_id: str) -> Job:
         """A job whose replica is dead: as it ended, with what is kept of it, or lost."""
+        record = await self._latest(record, job_id)
         job = record.job(job_id)
         if job.outlives_request and job.error is None:
             kept = await IDEMPOTENCY.run(self._kept.find, _name(record))
@@ -310,14 +314,24 @@ class _FarOutcome(Outcome):
             super().__init__(self._first.asked)
         return self._first is not None
 
+    def refuse_more_followers(self) -> None:
+        """See `Outcome`; those at this replica are counted."""
+        self._followers = self._jobs.far_followers[self._record.token]
+        super().refuse_more_followers()
+
     async def follow(self) -> AsyncGenerator[Partial | FinishedImage, None]:
         """See `Outcome`."""
+        followers, token = self._jobs.far_followers, self._record.token
+        followers[token] += 1
         pumping = asyncio.create_task(self._pump())
         try:
             async for piece in super().follow():
                 yield piece
         finally:
             pumping.cancel()
+            followers[token] -= 1
+            if not followers[token]:
+                del followers[token]
 
     async def _pump(self) -> None:
         assert self._first is not None

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.ingress.services import job_outcomes
 from deployments.ingress.services.shared_jobs import SharedJobs
 from tests.deployments.ingress.replicas.running import Replica, fault, replicas
 from tests.deployments.ingress.routes.responses.played import Stage, app_over
@@ -108,6 +109,26 @@ async def test_who_follows_a_job_at_another_replica_sees_each_picture_as_it_come
     assert [each["b64_json"] for _, each in there] == [each["b64_json"] for _, each in here]
     assert await followed(two) == [(name, {**each, "created_at": later["created_at"]}) for (name, each), (_, later) in
                                    zip(here[-1:], await followed(one), strict=True)]  # fmt: skip
+
+
+async def test_so_many_follow_a_job_of_another_replica_as_may(
+    both: list[Replica], stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_outcomes, "MOST_FOLLOWERS", 1)
+    one, two = both
+    stage.holds_image = True
+    await begun(one)
+    events = "/v1/jobs/job/events"
+    async with two.http.stream("GET", events) as following:
+        await until(lambda: is_refused(two, events))
+        stage.may_go_on.set()
+        assert [name for name, _ in events_of((await following.aread()).decode())] == ["image_generation.completed"]
+    assert (await two.http.get(events)).is_success
+
+
+async def is_refused(replica: Replica, path: str) -> bool:
+    async with replica.http.stream("GET", path) as answer:
+        return answer.status_code == 429
 
 
 async def test_a_failure_is_told_alike_by_every_replica(both: list[Replica], stage: Stage) -> None:
