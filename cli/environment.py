@@ -71,28 +71,48 @@ def serving_environment(host: str, port: int, folder: Path, home: Path) -> dict[
         if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
         and not (name in ours and is_service_address(name, value))
     }
-    search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    own = {"ATELIER_HOME": str(home), "PYTHONPATH": search_path, "ATELIER_PEER_TOKEN": secrets.token_hex(16)}
+    own = {"ATELIER_HOME": str(home), "PYTHONPATH": _search_path(), "ATELIER_PEER_TOKEN": secrets.token_hex(16)}
     return {**ours, **theirs, **own}
 
 
+def driver_environment(home: Path) -> dict[str, str]:
+    """The environment of `cli.serving` where Ray runs already, and Serve starts by it.
+
+    Args:
+        home: ATELIER_HOME.
+    """
+    ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_NUM_REDIS_GET_RETRIES": "5", **_serve_environment()}
+    if _has_ray_token():
+        ours["RAY_AUTH_MODE"] = "token"
+    theirs = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return {**ours, **theirs, "ATELIER_HOME": str(home), "PYTHONPATH": _search_path()}
+
+
+def cluster_environment() -> dict[str, str]:
+    """What Serve's processes on a cluster get beside what their nodes were started with."""
+    return {**_serve_environment(), "PYTHONPATH": f"{ROOT}{os.pathsep}${{PYTHONPATH}}"}
+
+
+def _has_ray_token() -> bool:
+    named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    return named or (Path.home() / ".ray" / "auth_token").exists()
+
+
+def _search_path() -> str:
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
+def _serve_environment() -> dict[str, str]:
+    """How Serve behaves behind its own proxy, which is in front where Ray runs on several machines."""
+    return {**_processes_environment(), "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+
+
 def _ray_environment() -> dict[str, str]:
-    """How Ray, Serve and the libraries of models behave."""
+    """How Ray behaves, and all that is below it."""
     return {
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # That mode keeps up to 1000 lines of a replica's log in memory, where nobody sees them.
-        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAINING_SECONDS,
-        # Ten looks a second at all deployments take 6 % of a core of a server at rest; a model starts a moment later.
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+        **_processes_environment(),
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",  # of the hub's client, and what others send through it
-        "DISABLE_SAFETENSORS_CONVERSION": "1",  # transformers would ask a service to convert a checkpoint
-        # Pictures travel between ingress and replicas; Serve's 4 MiB would stop an ordinary photograph.
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
-        # The HTTP server believes no X-Forwarded-… header; `trusted_proxies` says whose count.
-        "FORWARDED_ALLOW_IPS": "",
         # Ray gives its workers nice 15, and a busy desktop would starve the server that it waits for.
         "RAY_worker_niceness": "0",
         "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
@@ -102,6 +122,24 @@ def _ray_environment() -> dict[str, str]:
         # What `runtime_env: {worker_process_setup_hook: …}` sets; set here, it holds for every worker, and the workers
         # that Ray starts in advance can be used.
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cli.ray_internals.listen_on_node_address",
+    }
+
+
+def _processes_environment() -> dict[str, str]:
+    """How Serve and the libraries of models behave."""
+    return {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # That mode keeps up to 1000 lines of a replica's log in memory, where nobody sees them.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAINING_SECONDS,
+        # Ten looks a second at all deployments take 6 % of a core of a server at rest; a model starts a moment later.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+        "HF_HUB_DISABLE_TELEMETRY": "1",  # of the hub's client, and what others send through it
+        "DISABLE_SAFETENSORS_CONVERSION": "1",  # transformers would ask a service to convert a checkpoint
+        # Pictures travel between ingress and replicas; Serve's 4 MiB would stop an ordinary photograph.
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
+        # The HTTP server believes no X-Forwarded-… header; `trusted_proxies` says whose count.
+        "FORWARDED_ALLOW_IPS": "",
         # Threads that wait for work sleep instead of spinning, which takes the cores from each other's replicas.
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),

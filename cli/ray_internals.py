@@ -6,6 +6,8 @@ docs/upgrading.md). Nothing is imported at the top: every Ray worker imports thi
 
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +51,123 @@ def init(**options: Any) -> Any:
             raise
         ray.shutdown()
         return ray.init(**options)
+
+
+@dataclass(frozen=True)
+class ClusterNode:
+    """A node that lives: bytes of memory for models, GPUs and their kind, as Ray names it."""
+
+    id: str
+    address: str
+    is_head: bool
+    memory: int
+    gpus: float
+    accelerator: str
+
+
+def nodes() -> list[ClusterNode]:
+    """The nodes of the cluster to which this process is connected."""
+    import ray
+    from ray._common.constants import HEAD_NODE_RESOURCE_NAME
+
+    return [
+        ClusterNode(
+            each["NodeID"],
+            each["NodeManagerAddress"],
+            HEAD_NODE_RESOURCE_NAME in each["Resources"],
+            int(each["Resources"].get("memory", 0)),
+            each["Resources"].get("GPU", 0),
+            (each.get("Labels") or {}).get("ray.io/accelerator-type", ""),
+        )
+        for each in ray.nodes()
+        if each["Alive"]
+    ]
+
+
+def head_address() -> str:
+    """The IP address of the cluster's head."""
+    return next(each.address for each in nodes() if each.is_head)
+
+
+def is_head_here() -> bool:
+    """Whether this process is connected by the head of the cluster."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    return any(each.is_head and each.id == here for each in nodes())
+
+
+def applications() -> list[str]:
+    """The names of what Serve runs on the cluster; none where Serve does not run."""
+    from ray import serve
+    from ray.serve.context import _get_global_client
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        _get_global_client()
+    except RayServeException:
+        return []
+    return list(serve.status().applications)
+
+
+def add_controller_variables(config: "ServeDeploySchema", variables: Mapping[str, str]) -> None:
+    """Set variables for Serve's controller, and for all processes that it starts; those of the file go before."""
+    from ray.serve.config import ControllerOptions
+
+    options = config.controller_options or ControllerOptions()
+    given = (options.runtime_env or {}).get("env_vars", {})
+    config.controller_options = ControllerOptions(runtime_env={"env_vars": {**variables, **given}})
+
+
+def examine_nodes(
+    expected: Mapping[str, str], args: Any, variables: Mapping[str, str], seconds: float
+) -> Iterator[tuple[str, list[str]]]:
+    """What each node finds wrong with itself, by its address.
+
+    `expected` has the `root` folder of the code, its `version` and `digest`; `args` are those of the application, and
+    `variables` the digests of those that are set here. A node has so many seconds.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def examine(expected: dict[str, str], args: Any, variables: dict[str, str]) -> list[str]:  # pickled with its code
+        import os
+        import sys
+
+        root = expected["root"]
+        if not os.path.isfile(os.path.join(root, "graph.py")):  # noqa: PTH113, PTH118 - as little as can be imported
+            return [f"has no Atelier in {root}, where the others have it"]
+        sys.path.insert(0, root)
+        try:
+            from pathlib import Path
+
+            from cli import cluster_node
+            from settings.version import version
+
+            if (found := version()) != expected["version"]:
+                return [f"has Atelier {found}, and this is {expected['version']}"]
+            if cluster_node.sources_digest(Path(root)) != expected["digest"]:
+                return [f"has other files of Atelier {found} in {root} than this machine"]
+            return cluster_node.faults(args, variables)
+        except ImportError as error:
+            return [f"has another version of Atelier, or of its packages: {error}"]
+
+    there = nodes()
+    task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(examine)
+    asked = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(each.id, soft=False)).remote(
+            dict(expected), args, dict(variables)
+        )
+        for each in there
+    ]
+    ray.wait(asked, num_returns=len(asked), timeout=seconds)
+    for each, answer in zip(there, asked, strict=True):
+        try:
+            yield each.address, ray.get(answer, timeout=0)
+        except ray.exceptions.GetTimeoutError:
+            yield each.address, [f"has not started a process within {seconds:g} s"]
+        except ray.exceptions.RayError as error:
+            yield each.address, [f"cannot run a process of Atelier: {str(error).strip().splitlines()[-1]}"]
 
 
 def ended_ray_processes() -> list[str]:

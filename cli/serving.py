@@ -1,8 +1,9 @@
 """The process that starts Ray and deploys a Serve configuration, the way `serve run CONFIG` does.
 
-    python -m cli.serving CONFIG HOST PORT URL FOLDER
+    python -m cli.serving CONFIG HOST PORT URL FOLDER [ADDRESS]
 
-It says when the server is ready, ends gracefully on SIGTERM, and leaves whatever does not end to its parent.
+With the address of a Ray cluster, Ray runs already, and goes on running. It says when the server is ready, ends
+gracefully on SIGTERM, and leaves whatever does not end to its parent.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
 import settings
-from cli import ray_internals
+from cli import cluster, ray_internals
 from cli.configuration import serve_configuration
 from cli.environment import LOG, MISTAKE, READY
 from cli.readiness import ServiceManager
@@ -43,22 +44,29 @@ class DeployError(Exception):
     """The configuration could not be deployed; `str(error)` is one line."""
 
 
-def main(config_path: Path, host: str, port: int, url: str, folder: Path) -> None:
+def main(config_path: Path, host: str, port: int, url: str, folder: Path, address: str = "") -> None:
     """Start, serve until SIGTERM, stop.
 
     Raises:
         DeployError: Serve or an application did not start, or nothing answers.
+        ClusterError: the cluster at the address cannot run it.
         ConfigurationError: the configuration has a mistake.
     """
     stop = threading.Event()
     manager = ServiceManager()
     terminal = keep_terminal(folder / LOG)
     config = read_config(config_path, host, port)
-    memory = settings.memory_for_models(settings.load(config_path).models)
-    if dashboard := start_ray(folder, memory):
-        print(f"Ray's dashboard: {dashboard} (its token: `ray get-auth-token`)", file=terminal)
+    if address:
+        cluster.connect(address)
+        for line in cluster.prepare(config):
+            print(f"atelier: {line}", file=terminal)
+        url = cluster.front_url(config)
+    else:
+        memory = settings.memory_for_models(settings.load(config_path).models)
+        if dashboard := start_ray(folder, memory):
+            print(f"Ray's dashboard: {dashboard} (its token: `ray get-auth-token`)", file=terminal)
+        threading.Thread(target=end_with_ray, args=(stop,), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=end_with_ray, args=(stop,), daemon=True).start()
     client = start_serve(config)
     client.deploy_apps(config, _blocking=False)
     wait_until_ready(url, stop, terminal)
@@ -211,11 +219,11 @@ def answers(url: str) -> bool:
 
 if __name__ == "__main__":
     try:
-        config, host, port, url, folder = sys.argv[1:]
-        main(Path(config), host, int(port), url, Path(folder))
-    except (DeployError, settings.ConfigurationError) as error:
+        config, host, port, url, folder, *address = sys.argv[1:]
+        main(Path(config), host, int(port), url, Path(folder), *address)
+    except (DeployError, cluster.ClusterError, settings.ConfigurationError) as error:
         print(error, file=sys.stderr, flush=True)
-        os._exit(1 if isinstance(error, DeployError) else MISTAKE)
+        os._exit(MISTAKE if isinstance(error, settings.ConfigurationError) else 1)
     except Exception:
         # Its last line is what the parent shows; leaving at once keeps it the last.
         logging.getLogger(__name__).exception("The server could not be started.")

@@ -22,7 +22,8 @@ import typer
 import yaml
 
 import settings
-from cli.environment import LOG, MISTAKE, ROOT, haproxy_binary, serving_environment
+from cli.cluster import checked_address
+from cli.environment import LOG, MISTAKE, ROOT, driver_environment, haproxy_binary, serving_environment
 from cli.log_lines import printed
 from cli.supervisor import Supervisor
 from stores.api_key_table import refuse_file
@@ -50,14 +51,23 @@ class Address:
 
 def up(
     config: Annotated[Path, typer.Option(help="Serve configuration file.")] = ROOT / "serve_config.yaml",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT", help="A Ray cluster that runs already, of which this machine is a node; it stays."
+        ),
+    ] = None,
 ) -> None:
     """Start the server on HOST (127.0.0.1) and PORT (8000); Ctrl-C or SIGTERM ends it."""
+    if address is not None:
+        up_on_cluster(config, address)
+        return
     try:
         configured = settings.load(config, os.environ)
-        address = listening_address(config)
-        doors = [address]
+        door = listening_address(config)
+        doors = [door]
         if second := settings.variable(os.environ, "FILE_SERVER_PORT"):
-            doors.append(Address(address.host, port_number("FILE_SERVER_PORT", second)))
+            doors.append(Address(door.host, port_number("FILE_SERVER_PORT", second)))
             if haproxy_binary() is None:
                 raise settings.ConfigurationError(
                     f"FILE_SERVER_PORT: {second!r}: a second port needs HAProxy, which is not on the PATH"
@@ -75,21 +85,56 @@ def up(
             require_folders(configured)
             require_keys(configured)
             install_environments(configured)
-            json.dump({"pid": os.getpid(), "url": address.url, "folder": str(folder)}, lock)
+            json.dump({"pid": os.getpid(), "url": door.url, "folder": str(folder)}, lock)
             lock.flush()
             print(f"Starting Atelier; its logs are in {home / 'logs'}", flush=True)
-            arguments = (config, address.host, address.port, address.url, folder)
+            environment = serving_environment(door.host, door.port, folder, home)
             with kept_logs(folder, home), printed_logs(folder):
-                status = Supervisor(
-                    [sys.executable, "-m", "cli.serving", *map(str, arguments)],
-                    serving_environment(address.host, address.port, folder, home),
-                ).run()
-            if status == MISTAKE:
-                fail(last_line(folder / LOG), status=status)
+                status = run_serving(environment, config, door, folder)
             if status:
                 raise StartError(f"{last_line(folder / LOG)} (logs: {home / 'logs'})")
     except StartError as error:
         fail(str(error), status=1)
+
+
+def up_on_cluster(config: Path, given: str) -> None:
+    """Start the server on a Ray cluster, stay, and end it there; the cluster stays.
+
+    Raises:
+        typer.Exit: it cannot start, for a reason that has been said.
+    """
+    try:
+        configured = settings.load(config, os.environ)
+        door = listening_address(config)
+        address = checked_address(given)
+        if settings.variable(os.environ, "FILE_SERVER_PORT"):
+            raise settings.ConfigurationError("FILE_SERVER_PORT: there is no second port with --address; leave it out")
+    except settings.ConfigurationError as error:
+        fail(str(error), status=MISTAKE)
+    home = configured.folder
+    try:
+        with own_home(home, configured.least_free_bytes) as lock, runtime_folder() as folder:
+            require_keys(configured)
+            json.dump({"pid": os.getpid(), "url": door.url, "folder": str(folder)}, lock)
+            lock.flush()
+            print(f"Starting Atelier on the Ray cluster at {address}", flush=True)
+            if run_serving(driver_environment(home), config, door, folder, address):
+                raise StartError(last_line(folder / LOG))
+    except StartError as error:
+        fail(str(error), status=1)
+
+
+def run_serving(environment: dict[str, str], config: Path, door: Address, folder: Path, *more: str) -> int:
+    """Run `cli.serving` until it ends or is asked to; its exit status, but for mistakes in the configuration.
+
+    Raises:
+        typer.Exit: the configuration has a mistake, which has been said.
+    """
+    arguments = (config, door.host, door.port, door.url, folder, *more)
+    status = Supervisor([sys.executable, "-m", "cli.serving", *map(str, arguments)], environment).run()
+    if status == MISTAKE:
+        fail(last_line(folder / LOG), status=status)
+    return status
 
 
 def fail(message: str, *, status: int) -> NoReturn:

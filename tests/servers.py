@@ -73,10 +73,12 @@ def start_server(home: Path, config: Path | None = None, **environ: str) -> Serv
     return Server(process, f"http://127.0.0.1:{port}", port, home, mark)
 
 
-def try_server(home: Path, config: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Start a server that is expected to refuse, on a free port unless another is given."""
+def try_server(
+    home: Path, config: Path | None = None, *, address: str | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """Start a server that is expected to refuse, on a free port unless another is given; `address` of a cluster."""
     return subprocess.run(
-        command(config),
+        [*command(config), *(["--address", address] if address is not None else [])],
         env=environment(home, **{"PORT": str(free_ports(1)[0]), **environ}),
         cwd=ROOT,
         capture_output=True,
