@@ -122,6 +122,7 @@ def _ray_environment() -> dict[str, str]:
         # What `runtime_env: {worker_process_setup_hook: …}` sets; set here, it holds for every worker, and the workers
         # that Ray starts in advance can be used.
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cli.ray_internals.listen_on_node_address",
+        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
     }
 
 
@@ -142,7 +143,6 @@ def _processes_environment() -> dict[str, str]:
         "FORWARDED_ALLOW_IPS": "",
         # Threads that wait for work sleep instead of spinning, which takes the cores from each other's replicas.
         "OMP_WAIT_POLICY": "PASSIVE",
-        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
         **LARGE_PAGES,
     }
 

@@ -15,18 +15,20 @@ from cli.environment import free_ports
 class RedisServer:
     """`redis-server` on a free port, always the same one; it keeps nothing on disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         (self.port,) = free_ports(1)
-        self.url = f"redis://127.0.0.1:{self.port}/3"
+        self.url = f"redis://{host}:{self.port}/3"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = ["redis-server", "--port", str(self.port), "--bind", self.host, "--save", "", "--appendonly", "no"]
+        command += ["--protected-mode", "no"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until = time.monotonic() + 60
         while time.monotonic() < until:
             assert self._process.poll() is None, "redis-server ended at its start"
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with suppress(OSError), socket.create_connection((self.host, self.port), 1):
                 return
             time.sleep(0.02)
         raise AssertionError("redis-server does not listen")
@@ -51,8 +53,8 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
+def redis_server(host: str = "127.0.0.1") -> Iterator[RedisServer]:
+    server = RedisServer(host)
     server.start()
     try:
         yield server
