@@ -31,6 +31,8 @@ _STALE_SECONDS = 60.0
 """A replica that has not changed its note for so long is dead: it would have counted a beat."""
 _LOOK_SECONDS = 1.0
 """How often the board is read while nobody waits for room."""
+_RECOVERY_SECONDS = 30.0
+"""A controller that takes over, as after its death, does not know at once which replicas run."""
 
 
 class Residency:
@@ -47,6 +49,7 @@ class Residency:
         self._facts: list[ReplicaStatus] = []
         self._dismissed: set[str] = set()
         self._looked_at = 0.0
+        self._began_at: float | None = None
         self._waiting_since: dict[str, float] = {}
         self._seen: dict[str, _Observation] = {}
         self._loaded: set[str] = set()
@@ -75,6 +78,7 @@ class Residency:
         by_alias = {context.deployment_name: (name, context) for name, context in contexts.items()}
         if not by_alias:
             return {}
+        self._began_at = now if self._began_at is None else self._began_at
         for alias, (_, context) in by_alias.items():
             if context.current_num_replicas == 0 and context.total_num_requests > 0:
                 self._waiting_since.setdefault(alias, now)
@@ -149,7 +153,8 @@ class Residency:
         """The model's replicas: those that Serve runs, then those that load; all of them once it is to leave."""
         running = {each.unique_id for each in context.running_replicas}
         mine = [each for each in self._facts if each.alias == context.deployment_name]
-        if context.target_num_replicas:
+        is_recovering = now - (self._began_at or now) < _RECOVERY_SECONDS and len(running) < context.target_num_replicas
+        if context.target_num_replicas and not is_recovering:
             mine = [each for each in mine if each.replica in running or each.state != ReplicaState.READY]
         mine = [each for each in mine if each.state != ReplicaState.WAITING]
         mine.sort(key=lambda each: (each.replica in running, each.since), reverse=True)

@@ -81,6 +81,8 @@ class Machine:
         self.notes = ReplicaStatusStore("atelier")
         self.is_silent = False
         """Replicas say nothing, not even that they live."""
+        self.is_recovering = False
+        """Serve's controller has just begun, and has not found the replicas yet that run."""
         self._replicas = 0
 
     def decide(self, seconds: float = 0.0) -> set[str]:
@@ -135,7 +137,7 @@ class Machine:
         return DeploymentID(name, "atelier")
 
     def _context(self, model: Model) -> AutoscalingContext:
-        there = [model.replica, *model.more] if model.replica else []
+        there = [model.replica, *model.more] if model.replica and not self.is_recovering else []
         running = [ReplicaID(each.replica, self._id(model.name)) for each in there]
         kwargs = {"needs": {"memory": model.needs}, "rules": asdict(self.rules), **model.options}
         config = AutoscalingConfig(min_replicas=0, max_replicas=9, policy=AutoscalingPolicy(policy_kwargs=kwargs))

@@ -225,6 +225,25 @@ def test_a_policy_that_takes_over_goes_on_counting_where_the_last_one_was(machin
     assert (machine.verdicts["a"].loads, machine.verdicts["a"].evictions) == (2, {"asked": 1, "room": 1})
 
 
+def test_a_policy_that_takes_over_leaves_what_runs_alone_until_serve_has_found_it(machine: Machine) -> None:
+    machine.load("a")
+    machine.decide()
+    machine.residency, machine.is_recovering = Residency(), True
+    assert machine.decide(1) == {"a"}
+    machine.models["b"].requests = 1
+    assert machine.decide(5) == {"a", "b"}  # which waits, since nobody knows yet what the other one does
+    machine.is_recovering = False
+    assert machine.decide(1) == {"b"}
+
+
+def test_what_a_policy_that_takes_over_hears_of_and_serve_never_finds_is_given_up(machine: Machine) -> None:
+    machine.load("a")
+    machine.decide()
+    machine.residency, machine.is_recovering = Residency(), True
+    assert machine.decide(1) == {"a"}
+    assert machine.decide(30) == set()
+
+
 def test_while_nobody_waits_the_board_is_read_once_a_second(machine: Machine) -> None:
     machine.decide()
     before = machine.store.listed
