@@ -153,6 +153,10 @@ class Residency:
         """The model's replicas: those that Serve runs, then those that load; all of them once it is to leave."""
         running = {each.unique_id for each in context.running_replicas}
         mine = [each for each in self._facts if each.alias == context.deployment_name]
+        # What they were at is wanted, whether Serve has already given them up or not: else it would change its mind.
+        lost = [each for each in mine if self._nodes and each.node not in self._nodes]
+        yield from (self._resident(context, each, running, max_requests, now) for each in lost)
+        mine = [each for each in mine if each not in lost]
         is_recovering = now - (self._began_at or now) < _RECOVERY_SECONDS and len(running) < context.target_num_replicas
         if context.target_num_replicas and not is_recovering:
             mine = [each for each in mine if each.replica in running or each.state != ReplicaState.READY]
@@ -161,7 +165,7 @@ class Residency:
         mine = mine[: context.target_num_replicas or scale.most]  # what was killed while it loaded left a note
         for facts in mine:
             yield self._resident(context, facts, running, max_requests, now)
-        unknown = running - {each.replica for each in mine}
+        unknown = running - {each.replica for each in (*mine, *lost)}
         # Serve knows of them and the board does not yet: they are not to be touched
         for _ in range(min(len(unknown), max(1, context.target_num_replicas) - len(mine))):
             yield Resident("", active=1)

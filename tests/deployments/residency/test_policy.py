@@ -244,6 +244,20 @@ def test_what_a_policy_that_takes_over_hears_of_and_serve_never_finds_is_given_u
     assert machine.decide(30) == set()
 
 
+def test_a_model_whose_machine_is_lost_while_it_works_is_wanted_without_a_change_of_mind(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.load("a")
+    machine.use("a", active=1)
+    machine.decide()
+    other = {"NodeID": "other", "Alive": True, "Resources": {"memory": 10 * GB}}
+    monkeypatch.setattr(ray, "nodes", lambda: [other])
+    machine.is_silent = machine.is_recovering = True
+    machine.models["a"].requests = 0  # who asked was lost as well
+    assert [machine.decide(1) for _ in range(5)] == [{"a"}] * 5
+    assert machine.decide(60) == set()
+
+
 def test_while_nobody_waits_the_board_is_read_once_a_second(machine: Machine) -> None:
     machine.decide()
     before = machine.store.listed
