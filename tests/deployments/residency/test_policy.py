@@ -250,6 +250,7 @@ def test_a_model_whose_machine_is_lost_while_it_works_is_wanted_without_a_change
     machine.load("a")
     machine.use("a", active=1)
     machine.decide()
+    machine.decide(100)
     other = {"NodeID": "other", "Alive": True, "Resources": {"memory": 10 * GB}}
     monkeypatch.setattr(ray, "nodes", lambda: [other])
     machine.is_silent = machine.is_recovering = True
