@@ -153,7 +153,7 @@ def examine_nodes(
             return [f"has another version of Atelier, or of its packages: {error}"]
 
     there = nodes()
-    task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(examine)
+    task = ray.remote(num_cpus=0, max_retries=0)(examine)
     asked = [
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(each.id, soft=False)).remote(
             dict(expected), args, dict(variables)
