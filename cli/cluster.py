@@ -130,7 +130,7 @@ def prepare(config: ServeDeploySchema) -> list[str]:
     """Have the processes of the application set up as those of `atelier up`; what is to be known of the nodes.
 
     Raises:
-        ClusterError: Serve runs applications there already, or clients could not reach this one.
+        ClusterError: Serve runs applications there already, clients could not reach this one, or a node cannot run it.
     """
     if names := ray_internals.applications():
         raise ClusterError(
@@ -167,11 +167,18 @@ def _misfits(config: ServeDeploySchema) -> Iterator[str]:
 
 
 def _faults(config: ServeDeploySchema) -> Iterator[str]:
-    """What is wrong with nodes, each in a line: they look at themselves, all at once."""
+    """What nodes lack, each in a line: they look at themselves, all at once.
+
+    Raises:
+        ClusterError: a node does not have this code. Ray would give it replicas all the same, which never start.
+    """
     expected = {"root": str(ROOT), "version": version(), "digest": cluster_node.sources_digest(ROOT)}
     args = config.applications[0].args
     variables = cluster_node.variable_digests(os.environ)
-    for address, faults in ray_internals.examine_nodes(expected, args, variables, _EXAMINED_SECONDS):
+    found = list(ray_internals.examine_nodes(expected, args, variables, _EXAMINED_SECONDS))
+    if unfit := [f"node {address}: {why}" for address, why, _ in found if why]:
+        raise ClusterError(f"{'; '.join(unfit)}; install the same there, or take it out by `ray stop`")
+    for address, _, faults in found:
         for fault in faults:
             yield f"node {address}: {fault}"
 

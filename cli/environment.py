@@ -130,6 +130,8 @@ def _processes_environment() -> dict[str, str]:
     """How Serve and the libraries of models behave."""
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Serve gives a proxy 5 s to start, which a busy machine needs for Python alone, and gives the start up then.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # That mode keeps up to 1000 lines of a replica's log in memory, where nobody sees them.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAINING_SECONDS,
@@ -154,8 +156,6 @@ def _haproxy_environment(
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY_WRAPPER),
-        # Serve gives it 5 s to start, which a busy machine needs for Python alone, and a start that takes longer fails.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # Three failed looks and it is started again: within 10 s of its death, and not 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),

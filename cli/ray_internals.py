@@ -121,8 +121,8 @@ def add_controller_variables(config: "ServeDeploySchema", variables: Mapping[str
 
 def examine_nodes(
     expected: Mapping[str, str], args: Any, variables: Mapping[str, str], seconds: float
-) -> Iterator[tuple[str, list[str]]]:
-    """What each node finds wrong with itself, by its address.
+) -> Iterator[tuple[str, str, list[str]]]:
+    """What each node finds wrong with itself: its address, why it cannot run this code (else empty), and what it lacks.
 
     `expected` has the `root` folder of the code, its `version` and `digest`; `args` are those of the application, and
     `variables` the digests of those that are set here. A node has so many seconds.
@@ -130,13 +130,15 @@ def examine_nodes(
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def examine(expected: dict[str, str], args: Any, variables: dict[str, str]) -> list[str]:  # pickled with its code
+    def examine(
+        expected: dict[str, str], args: Any, variables: dict[str, str]
+    ) -> tuple[str, list[str]]:  # pickled with its code
         import os
         import sys
 
         root = expected["root"]
         if not os.path.isfile(os.path.join(root, "graph.py")):  # noqa: PTH113, PTH118 - as little as can be imported
-            return [f"has no Atelier in {root}, where the others have it"]
+            return f"has no Atelier in {root}, where the others have it", []
         sys.path.insert(0, root)
         try:
             from pathlib import Path
@@ -145,12 +147,12 @@ def examine_nodes(
             from settings.version import version
 
             if (found := version()) != expected["version"]:
-                return [f"has Atelier {found}, and this is {expected['version']}"]
+                return f"has Atelier {found}, and this is {expected['version']}", []
             if cluster_node.sources_digest(Path(root)) != expected["digest"]:
-                return [f"has other files of Atelier {found} in {root} than this machine"]
-            return cluster_node.faults(args, variables)
+                return f"has other files of Atelier {found} in {root} than this machine", []
+            return "", cluster_node.faults(args, variables)
         except ImportError as error:
-            return [f"has another version of Atelier, or of its packages: {error}"]
+            return f"has another version of Atelier, or of its packages: {error}", []
 
     there = nodes()
     task = ray.remote(num_cpus=0, max_retries=0)(examine)
@@ -163,11 +165,11 @@ def examine_nodes(
     ray.wait(asked, num_returns=len(asked), timeout=seconds)
     for each, answer in zip(there, asked, strict=True):
         try:
-            yield each.address, ray.get(answer, timeout=0)
+            yield each.address, *ray.get(answer, timeout=0)
         except ray.exceptions.GetTimeoutError:
-            yield each.address, [f"has not started a process within {seconds:g} s"]
+            yield each.address, "", [f"has not started a process within {seconds:g} s"]
         except ray.exceptions.RayError as error:
-            yield each.address, [f"cannot run a process of Atelier: {str(error).strip().splitlines()[-1]}"]
+            yield each.address, f"cannot run a process of Atelier: {str(error).strip().splitlines()[-1]}", []
 
 
 def ended_ray_processes() -> list[str]:

@@ -43,13 +43,19 @@ _EXAMINED = """
 import sys
 from cli import cluster, ray_internals
 from cli.cluster_node import sources_digest
+from cli.configuration import serve_configuration
 from cli.environment import ROOT
 from settings.version import version
 cluster.connect(sys.argv[1])
 right = {"root": str(ROOT), "version": version(), "digest": sources_digest(ROOT)}
-for wrong in ({"root": "/nowhere"}, {"version": "0.0.1"}, {"digest": "another"}):
-    found = dict(ray_internals.examine_nodes({**right, **wrong}, {"models": {}}, {}, 60))
-    print(len(found), sorted(set(map(tuple, found.values()))))
+for wrong in ({"root": "/nowhere"}, {"digest": "another"}):
+    found = list(ray_internals.examine_nodes({**right, **wrong}, {"models": {}}, {}, 60))
+    print(len(found), {why for _, why, _ in found})
+cluster.version = lambda: "0.0.1"  # as a driver of another version would say
+try:
+    cluster.prepare(serve_configuration(ROOT / "serve_config.yaml"))
+except cluster.ClusterError as error:
+    print(error)
 """
 
 
@@ -104,12 +110,13 @@ def test_a_cluster_of_another_ray_is_refused_in_one_line(nodes: Nodes, tmp_path:
     assert refused.stderr.count("\n") == 1
 
 
-def test_nodes_without_this_code_are_named(nodes: Nodes) -> None:
-    absent, older, changed = script(nodes, _EXAMINED).splitlines()
+def test_nodes_without_this_code_are_named_and_refused(nodes: Nodes) -> None:
+    absent, changed, refused = script(nodes, _EXAMINED).splitlines()
     assert "has no Atelier in /nowhere, where the others have it" in absent
-    assert "and this is 0.0.1" in older
     assert "than this machine" in changed
-    assert all(each.startswith("3 [(") for each in (absent, older, changed))
+    assert all(each.startswith("3 {") and each.count("'") == 2 for each in (absent, changed))
+    assert refused.count("and this is 0.0.1") == 3
+    assert refused.endswith("; install the same there, or take it out by `ray stop`")
 
 
 @pytest.mark.timeout(900)
