@@ -166,11 +166,14 @@ def _residency(entry: ModelEntry, needs: dict[str, Any], settings: Settings) -> 
 
 
 def _runtime_env(environment: str | None) -> dict[str, Any]:
-    """What `deploy/environment.sh` has installed comes before the server's packages, in the model's process alone."""
+    """What `deploy/environment.sh` has installed comes before the server's packages, in the model's process alone.
+
+    This folder is named again: on a cluster it may be known from Serve's controller only, whose variable this replaces.
+    """
     if environment is None:
         return {}
     folder = Path(sys.prefix) / "environments" / environment
-    return {"env_vars": {"PYTHONPATH": f"{folder}{os.pathsep}${{PYTHONPATH}}"}}
+    return {"env_vars": {"PYTHONPATH": os.pathsep.join((str(folder), str(Path(__file__).parent), "${PYTHONPATH}"))}}
 
 
 def _search(settings: Settings, embedder: Application) -> Application:
