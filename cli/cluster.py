@@ -156,14 +156,14 @@ def _misfits(config: ServeDeploySchema) -> Iterator[str]:
     for alias, entry in settings.validate(config.applications[0].args, os.environ).models.items():
         kinds = {each.accelerator for each in nodes}
         if entry.accelerator and entry.accelerator not in kinds:
-            yield f"models.{alias}: no node has a GPU of the kind {entry.accelerator}; it waits for one"
+            yield f"models.{alias}: no node has a GPU of the kind {entry.accelerator}; until one joins it answers 503"
         elif not any(
             each.gpus >= entry.gpus and each.memory >= (entry.memory or 0)
             for each in nodes
             if entry.accelerator in (None, "", each.accelerator)
         ):
             needs = f"{entry.gpus:g} GPU and {entry.memory or 0} bytes of memory"
-            yield f"models.{alias}: no node has {needs}; it waits for one"
+            yield f"models.{alias}: no node has {needs}; until one joins it answers 503"
 
 
 def _faults(config: ServeDeploySchema) -> Iterator[str]:

@@ -56,7 +56,7 @@ def main() -> int:
     lines = [*_HEAD]
     print("\n".join(lines), flush=True)
     is_bad = False
-    with tempfile.TemporaryDirectory(prefix="atc-", dir="/tmp") as made:
+    with tempfile.TemporaryDirectory(prefix="atc-", dir="/tmp", ignore_cleanup_errors=True) as made:
         folder = Path(made)
         nodes = Nodes(folder / "ray", namespaces=True)
         try:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import ray
 
@@ -62,7 +63,9 @@ except cluster.ClusterError as error:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """The head, at which clients come in and where no model fits, and two others, of which one is set up wrongly."""
-    with tempfile.TemporaryDirectory(prefix="atc-", dir="/tmp") as folder:  # paths of sockets may have 107 bytes
+    with tempfile.TemporaryDirectory(
+        prefix="atc-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:  # paths of sockets may have 107 bytes
         made = Nodes(Path(folder) / "ray")
         try:
             made.start("head", memory=100_000_000, resources={"front": 1})
@@ -121,14 +124,18 @@ def test_nodes_without_this_code_are_named_and_refused(nodes: Nodes) -> None:
 
 @pytest.mark.timeout(900)
 def test_clients_lose_nothing_when_a_node_dies_and_another_comes(nodes: Nodes, tmp_path: Path) -> None:
-    config = configuration(tmp_path, proxies="HeadOnly")
+    config = configuration(tmp_path, proxies="HeadOnly", voice={"gpus": 8})
     port = free_ports(1)[0]
     with running(nodes, config, tmp_path / "home", port, at="head") as server:
         said = (tmp_path / "up.out").read_text()
         wrong = nodes.nodes["second"].address
         assert f"node {wrong}: REDIS_URL: not as where the server is started" in said
         assert f"node {wrong}: cannot reach Redis at 127.0.0.1:9: Connection refused" in said
-        assert said.count("atelier: ") == 2
+        assert "models.voice: no node has 8 GPU and 700000000 bytes of memory; until one joins it answers 503" in said
+        assert said.count("atelier: ") == 3
+        spoken = {"model": "voice", "voice": "alloy", "input": "Good morning."}
+        refused = httpx.post(f"{server.url}/v1/audio/speech", json=spoken, timeout=60)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_too_large")
         load = Load(server.url)
         try:
             begun = time.monotonic()
