@@ -139,7 +139,7 @@ def test_clients_lose_nothing_when_a_node_dies_and_another_comes(nodes: Nodes, t
         load = Load(server.url)
         try:
             begun = time.monotonic()
-            load.add("picture", 5)
+            load.add("picture", 4)
             load.add("question")
             assert load.wait_until_answered("question", begun, 200)
             assert sorted(server.wait_for_places("image-gen", 2, 200)) == ["first", "second"]
