@@ -103,6 +103,8 @@ class Load:
     """Clients of a server, each a thread that asks for one kind of thing until all are stopped."""
 
     url: str
+    pause: float = _PAUSE
+    """Seconds of a client between an answer and its next request."""
     outcomes: list[Outcome] = field(default_factory=list)
     _expected: dict[str, str] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -146,7 +148,7 @@ class Load:
                 begun = time.monotonic()
                 outcome = self._ask(client, kind, begun)
                 self.outcomes.append(outcome)
-                self._stop.wait(_PAUSE if outcome.status == "200" else 0.5)
+                self._stop.wait(self.pause if outcome.status == "200" else 0.5)
 
     def _ask(self, client: httpx.Client, kind: str, begun: float) -> Outcome:
         try:

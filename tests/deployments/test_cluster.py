@@ -124,7 +124,9 @@ def test_nodes_without_this_code_are_named_and_refused(nodes: Nodes) -> None:
 
 @pytest.mark.timeout(900)
 def test_clients_lose_nothing_when_a_node_dies_and_another_comes(nodes: Nodes, tmp_path: Path) -> None:
-    config = configuration(tmp_path, proxies="HeadOnly", voice={"gpus": 8})
+    config = configuration(
+        tmp_path, proxies="HeadOnly", voice={"gpus": 8}, image_gen={"replicas": {"min": 2, "max": 2}}
+    )
     port = free_ports(1)[0]
     with running(nodes, config, tmp_path / "home", port, at="head") as server:
         said = (tmp_path / "up.out").read_text()
@@ -136,10 +138,10 @@ def test_clients_lose_nothing_when_a_node_dies_and_another_comes(nodes: Nodes, t
         spoken = {"model": "voice", "voice": "alloy", "input": "Good morning."}
         refused = httpx.post(f"{server.url}/v1/audio/speech", json=spoken, timeout=60)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_too_large")
-        load = Load(server.url)
+        load = Load(server.url, pause=0.3)
         try:
             begun = time.monotonic()
-            load.add("picture", 4)
+            load.add("picture", 2)
             load.add("question")
             assert load.wait_until_answered("question", begun, 200)
             assert sorted(server.wait_for_places("image-gen", 2, 200)) == ["first", "second"]
