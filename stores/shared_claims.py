@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from stores.claims import Held
 from stores.shared_redis import ALIVE, PREFIX, SharedRedis
+
+
+class _Releasable(Protocol):
+    def release(self) -> None: ...
+
+
+H = TypeVar("H", bound=_Releasable)
 
 _LONGEST_MS: Final = 24 * 3600 * 1000
 """After so long what was held is forgotten in any case."""
@@ -50,6 +58,17 @@ class SharedClaim:
             self._shared.sooner_or_later(lambda redis: redis.eval(_RELEASE, 1, self._key, self._token))
 
 
+class SharedPlace:
+    """A place that is taken, until it is released or its replica ends."""
+
+    def __init__(self, shared: SharedRedis, key: str, token: str) -> None:
+        self._shared, self._key, self._token = shared, key, token
+
+    def release(self) -> None:
+        """Give it up, in a moment."""
+        self._shared.sooner_or_later(lambda redis: redis.hdel(self._key, self._token))
+
+
 class SharedClaims:
     """Claims by name, of one kind of work, among all replicas. To be used from one event loop.
 
@@ -58,22 +77,11 @@ class SharedClaims:
     """
 
     def __init__(self, shared: SharedRedis, kind: str) -> None:
-        self._shared = shared
-        self._kind = kind
-        self._script = shared.redis.register_script(_TAKE)
+        self._taking = _Taking(shared, kind, _TAKE, SharedClaim)
 
     async def take(self, name: str, mark: bytes = b"") -> SharedClaim | Held:
         """The claim on a name, or who holds it, unless their replica is dead. `mark` is any bytes for others to see."""
-        shared, key, token = self._shared, f"{PREFIX}{self._kind}:{name}", secrets.token_hex(8)
-        shared.refuse_while_away()
-        shared.live()
-        arguments: list[str | bytes | int] = [ALIVE, shared.id, token, mark, shared.life_ms, _LONGEST_MS]
-        claim = SharedClaim(shared, key, token)
-        try:
-            mark_of_holder = await shared.ask(lambda _: self._script([key, shared.alive_key], arguments))
-        except BaseException:
-            claim.release()  # it may have been taken all the same
-            raise
+        claim, mark_of_holder = await self._taking.try_to(name, mark)
         return claim if mark_of_holder is None else Held(mark_of_holder)
 
 
@@ -85,31 +93,30 @@ class SharedPlaces:
     """
 
     def __init__(self, shared: SharedRedis, kind: str) -> None:
-        self._shared = shared
-        self._kind = kind
-        self._script = shared.redis.register_script(_TAKE_PLACE)
+        self._taking = _Taking(shared, kind, _TAKE_PLACE, SharedPlace)
 
     async def take(self, name: str, most: int) -> SharedPlace | None:
         """A place, where fewer than `most` are taken by replicas that live."""
-        shared, key, token = self._shared, f"{PREFIX}{self._kind}:{name}", secrets.token_hex(8)
-        shared.refuse_while_away()
-        shared.live()
-        arguments: list[str | bytes | int] = [ALIVE, shared.id, token, most, shared.life_ms, _LONGEST_MS]
-        place = SharedPlace(shared, key, token)
-        try:
-            has_room = await shared.ask(lambda _: self._script([key, shared.alive_key], arguments))
-        except BaseException:
-            place.release()  # it may have been taken all the same
-            raise
+        place, has_room = await self._taking.try_to(name, most)
         return place if has_room else None
 
 
-class SharedPlace:
-    """A place that is taken, until it is released or its replica ends."""
+class _Taking(Generic[H]):
+    """A script that takes something by name if it can, and what that then is."""
 
-    def __init__(self, shared: SharedRedis, key: str, token: str) -> None:
-        self._shared, self._key, self._token = shared, key, token
+    def __init__(self, shared: SharedRedis, kind: str, script: str, held: Callable[[SharedRedis, str, str], H]) -> None:
+        self._shared, self._kind, self._held = shared, kind, held
+        self._script = shared.redis.register_script(script)
 
-    def release(self) -> None:
-        """Give it up, in a moment."""
-        self._shared.sooner_or_later(lambda redis: redis.hdel(self._key, self._token))
+    async def try_to(self, name: str, asked: bytes | int) -> tuple[H, Any]:
+        """What is held if the script's answer, which comes with it, says so."""
+        shared, key, token = self._shared, f"{PREFIX}{self._kind}:{name}", secrets.token_hex(8)
+        shared.refuse_while_away()
+        shared.live()
+        arguments: list[str | bytes | int] = [ALIVE, shared.id, token, asked, shared.life_ms, _LONGEST_MS]
+        held = self._held(shared, key, token)
+        try:
+            return held, await shared.ask(lambda _: self._script([key, shared.alive_key], arguments))
+        except BaseException:
+            held.release()  # it may have been taken all the same
+            raise

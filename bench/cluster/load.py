@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import httpx
+
+from bench.asking import chat, digest, picture, speech
 
 PATIENCE: Final = 200.0
 """Seconds that a client waits for an answer: longer than the server lets a model start."""
@@ -72,26 +72,12 @@ def _at(waits: Sequence[float], share: float) -> float:
     return waits[min(len(waits) - 1, math.floor(share * len(waits)))] if waits else math.nan
 
 
-def picture(client: httpx.Client) -> str:
-    """A small picture, as base64."""
-    sent = {"prompt": "a red circle on a blue background", "seed": 1, "steps": 4, "size": "64x64"}
-    answer = client.post("/v1/images/generations", json=sent).raise_for_status()
-    return str(answer.json()["data"][0]["b64_json"])
-
-
 def question(client: httpx.Client) -> str:
-    """What a chat model says, which is always the same."""
-    sent = {"model": "vlm-fast", "temperature": 0, "messages": [{"role": "user", "content": "What is a circle?"}]}
-    return str(client.post("/v1/chat/completions", json=sent).raise_for_status().json()["choices"][0]["message"])
+    """What a chat model says of a circle."""
+    return chat(client, "What is a circle?")
 
 
-def speech(client: httpx.Client) -> str:
-    """A spoken greeting, as base64."""
-    sent = {"model": "tts-1", "voice": "alloy", "input": "Good morning.", "response_format": "wav"}
-    return base64.b64encode(client.post("/v1/audio/speech", json=sent).raise_for_status().content).decode()
-
-
-KINDS: Final[Mapping[str, Callable[[httpx.Client], str]]] = {
+KINDS: Final[Mapping[str, Callable[[httpx.Client], object]]] = {
     "picture": picture,
     "question": question,
     "speech": speech,
@@ -113,7 +99,7 @@ class Load:
     def learn(self, kind: str) -> None:
         """Ask once, and take the answer for the right one."""
         with httpx.Client(base_url=self.url, timeout=PATIENCE, verify=False) as client:
-            self._expected[kind] = _digest(KINDS[kind](client))
+            self._expected[kind] = digest(KINDS[kind](client))
 
     def add(self, kind: str, clients: int = 1) -> None:
         """More clients; the first answer of a kind is the right one where none was learnt."""
@@ -152,15 +138,11 @@ class Load:
 
     def _ask(self, client: httpx.Client, kind: str, begun: float) -> Outcome:
         try:
-            digest = _digest(KINDS[kind](client))
+            found = digest(KINDS[kind](client))
         except httpx.HTTPStatusError as error:
             says_when = "retry-after" in error.response.headers
             return Outcome(kind, begun, time.monotonic(), str(error.response.status_code), False, says_when)
         except httpx.TransportError as error:
             return Outcome(kind, begun, time.monotonic(), type(error).__name__, False)
-        is_right = digest == self._expected.setdefault(kind, digest)
+        is_right = found == self._expected.setdefault(kind, found)
         return Outcome(kind, begun, time.monotonic(), "200", is_right)
-
-
-def _digest(answer: Any) -> str:
-    return hashlib.sha256(repr(answer).encode()).hexdigest()

@@ -15,6 +15,8 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
+from bench.asking import chat, digest, picture, speech
+
 PATIENCE: Final = 60.0
 """Seconds that a client waits for an answer."""
 _PROJECT: Final = "/v1/projects/drill/images"
@@ -48,9 +50,9 @@ class Load:
         """Ask everything once, so that models are loaded and right answers known; then begin."""
         kinds: dict[str, Callable[[httpx.Client], Any]] = {
             "health": _health,
-            "picture": _picture,
+            "picture": picture,
             "question": _question,
-            "speech": _speech,
+            "speech": speech,
             "search": _search,
         }
         if self.large:
@@ -58,7 +60,7 @@ class Load:
         with httpx.Client(base_url=self.url, timeout=PATIENCE * 2) as client:
             self._upload(client)
             for kind, ask in kinds.items():
-                self._expected[kind] = _digest(ask(client))
+                self._expected[kind] = digest(ask(client))
         for kind, ask in (*kinds.items(), ("upload", self._upload)):
             self._threads.append(threading.Thread(target=self._ask_on, args=(kind, ask), name=kind))
         for thread in self._threads:
@@ -99,7 +101,7 @@ class Load:
                 try:
                     answer = ask(client)
                     status = "200"
-                    is_right = kind == "upload" or _digest(answer) == self._expected[kind]
+                    is_right = kind == "upload" or digest(answer) == self._expected[kind]
                 except httpx.HTTPStatusError as error:
                     status = str(error.response.status_code)
                 except httpx.TransportError as error:
@@ -121,18 +123,8 @@ def _noise(number: int) -> bytes:
     return encoded.getvalue()
 
 
-def _digest(answer: Any) -> str:
-    return hashlib.sha256(repr(answer).encode()).hexdigest()
-
-
 def _health(client: httpx.Client) -> str:
     return str(client.get("/healthz").raise_for_status().json()["status"])
-
-
-def _picture(client: httpx.Client) -> str:
-    sent = {"prompt": "a red circle on a blue background", "seed": 1, "steps": 4}
-    answer = client.post("/v1/images/generations", json=sent).raise_for_status()
-    return str(answer.json()["data"][0]["b64_json"])
 
 
 def _question(client: httpx.Client) -> str:
@@ -146,13 +138,7 @@ def _large_question(client: httpx.Client) -> str:
 def _ask_about(client: httpx.Client, kind: str, picture: bytes) -> str:
     url = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     content = [{"type": "text", "text": "What colour is the square?"}, {"type": "image_url", "image_url": {"url": url}}]
-    sent = {"model": "vlm-fast", "temperature": 0, "messages": [{"role": "user", "content": content}]}
-    return str(client.post("/v1/chat/completions", json=sent).raise_for_status().json()["choices"][0]["message"])
-
-
-def _speech(client: httpx.Client) -> bytes:
-    sent = {"model": "tts-1", "voice": "alloy", "input": "Good morning.", "response_format": "wav"}
-    return client.post("/v1/audio/speech", json=sent).raise_for_status().content
+    return chat(client, content)
 
 
 def _search(client: httpx.Client) -> int:

@@ -116,13 +116,6 @@ class Embedder(nn.Module):
         ids = tokenizer(said, padding=True, truncation=True, max_length=_LONGEST, return_tensors="pt").input_ids
         return functional.normalize(encode_text(self.clip, ids).float(), dim=1)
 
-    def train(self, mode: bool = True) -> Embedder:
-        """As usual, but the tower's statistics stay."""
-        super().train(mode)
-        clip: Any = self.clip
-        clip.visual.trunk.eval()
-        return self
-
 
 class TextLoss:
     """A phrase says the vector of its noun and no other's, a prompt that of its scene."""
