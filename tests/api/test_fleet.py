@@ -56,6 +56,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 "max_ongoing": 2,
                 "replicas": {"max": 2, "target_ongoing": 1},
             },
+            "pair": {
+                "engine": "espeak",
+                "checkpoint": "builtin:voice",
+                "memory": 100_000_000,
+                "replicas": {"min": 2, "max": 2},
+            },
             "beside": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_950_000_000},
         },
         "default_models": {"voice": "b"},
@@ -247,12 +253,10 @@ def test_a_model_in_demand_gets_a_second_replica_which_leaves_when_the_demand_ha
     assert workers(http)["twice"]["evictions"] == {"idle": 1}
 
 
-def both_have_spoken(http: httpx.Client) -> list[int]:
-    """The status of requests that two replicas of `twice` have worked on."""
-    with ThreadPoolExecutor(6) as callers:
-        speaking = [callers.submit(speak, http, "twice", 60) for _ in range(6)]
-        wait_until(lambda: sum(each["active"] > 0 for each in workers(http).get("twice", {}).get("replicas", [])) == 2)
-    return [each.result().status_code for each in speaking]
+def of_the_pair(http: httpx.Client) -> dict[int, int]:
+    """The requests that each replica of `pair` has worked on, by process."""
+    replicas = workers(http).get("pair", {}).get("replicas", [])
+    return {each["pid"]: each["request_count"] for each in replicas if each["state"] == "ready"}
 
 
 def test_a_stored_voice_goes_on_speaking_where_it_was_heard(http: httpx.Client) -> None:
@@ -260,24 +264,20 @@ def test_a_stored_voice_goes_on_speaking_where_it_was_heard(http: httpx.Client) 
     consent = http.post("/v1/audio/voice_consents", data={"name": "mine", "language": "en-US"}, files=sample)
     form = {"name": "mine", "consent": consent.raise_for_status().json()["id"], "text": "hello"}
     http.post("/v1/audio/voices", data=form, files={"audio_sample": sample["recording"]}).raise_for_status()
-
-    def counts() -> dict[int, int]:
-        return {each["pid"]: each["request_count"] for each in workers(http)["twice"]["replicas"]}
-
-    assert set(both_have_spoken(http)) == {200}
-    before = counts()
-    assert len(before) == 2
+    speak(http, "pair").raise_for_status()
+    wait_until(lambda: sorted(of_the_pair(http).values()) == [0, 1])
+    before = of_the_pair(http)
     for _ in range(8):
-        speak(http, "twice", voice="mine").raise_for_status()
-    wait_until(lambda: sum(counts().values()) == sum(before.values()) + 8)
-    assert sorted(counts()[pid] - before[pid] for pid in before) == [0, 8]
+        speak(http, "pair", voice="mine").raise_for_status()
+    wait_until(lambda: sum(of_the_pair(http).values()) == 9)
+    assert sorted(count - before[pid] for pid, count in of_the_pair(http).items()) == [0, 8]
 
 
 def test_all_replicas_of_a_model_are_evicted_together(http: httpx.Client) -> None:
-    spoken = both_have_spoken(http)
-    assert http.post("/v1/system/evict/twice").json() == {"status": "evicted", "alias": "twice"}
-    assert "twice" not in workers(http)
-    assert set(spoken) == {200}
+    speak(http, "pair").raise_for_status()
+    wait_until(lambda: len(of_the_pair(http)) == 2)
+    assert http.post("/v1/system/evict/pair").json() == {"status": "evicted", "alias": "pair"}
+    assert "pair" not in workers(http)
 
 
 def test_a_model_is_loaded_by_hand_and_unloaded_by_hand(http: httpx.Client) -> None:
