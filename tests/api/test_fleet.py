@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,28 @@ def at_once(ask: Callable[[httpx.Client], httpx.Response], http: httpx.Client, c
         return [answer.status_code for answer in callers.map(lambda _: ask(http), range(count))]
 
 
+@contextmanager
+def asking_on(asks: Iterable[Callable[[], httpx.Response]]) -> Iterator[list[int]]:
+    """Users of whom each asks again and again until the end; the status of every answer."""
+    over = threading.Event()
+    answers: list[int] = []
+
+    def use(ask: Callable[[], httpx.Response]) -> None:
+        while not over.is_set():
+            answers.append(ask().status_code)
+            time.sleep(0.02)
+
+    users = [threading.Thread(target=use, args=[ask]) for ask in asks]
+    for user in users:
+        user.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for user in users:
+            user.join()
+
+
 def workers(http: httpx.Client) -> dict[str, Any]:
     found: dict[str, Any] = http.get("/v1/system/status").raise_for_status().json()["workers"]
     return found
@@ -189,22 +212,8 @@ def test_who_asks_once_does_not_wait_for_all_that_another_has_asked(http: httpx.
 
 def test_a_model_in_use_all_the_time_makes_room_for_another_after_its_patience(http: httpx.Client) -> None:
     ask_b(http).raise_for_status()
-    over = threading.Event()
-    answers: list[int] = []
-
-    def use() -> None:
-        while not over.is_set():
-            answers.append(ask_b(http, sentences=20).status_code)
-
-    users = [threading.Thread(target=use) for _ in range(3)]
-    for user in users:
-        user.start()
-    try:
+    with asking_on([partial(ask_b, http, sentences=20)] * 3) as answers:
         assert ask_a(http).status_code == 200
-    finally:
-        over.set()
-        for user in users:
-            user.join()
     assert set(answers) == {200}
 
 
@@ -226,30 +235,17 @@ def test_a_model_in_demand_gets_a_second_replica_which_leaves_when_the_demand_ha
         replicas: list[dict[str, Any]] = workers(http).get("twice", {}).get("replicas", [])
         return [each for each in replicas if each["state"] == "ready"]
 
-    demand, answers = [threading.Event(), threading.Event()], []
-
-    def use(over: threading.Event) -> None:
-        while not over.is_set():
-            answers.append(speak(http, "twice", sentences=8).status_code)
-
-    users = [threading.Thread(target=use, args=[demand[number > 0]]) for number in range(4)]
-    for user in users:
-        user.start()
-    try:
-        wait_until(lambda: len(ready()) == 2 and all(each["request_count"] > 2 for each in ready()))
-        assert len({each["pid"] for each in ready()}) == 2
-        wait_until(lambda: 'atelier_model_replicas{alias="twice"} 2.0' in http.get("/metrics").text)
-        assert re.search(r"^twice +voice +ready x2 ", atelier(server, tmp_path, "models"), re.MULTILINE)
-        demand[1].set()
+    one = partial(speak, http, "twice", sentences=8)
+    with asking_on([one]) as answers:
+        with asking_on([one] * 3) as more:
+            wait_until(lambda: len(ready()) == 2 and all(each["request_count"] > 2 for each in ready()))
+            assert len({each["pid"] for each in ready()}) == 2
+            wait_until(lambda: 'atelier_model_replicas{alias="twice"} 2.0' in http.get("/metrics").text)
+            assert re.search(r"^twice +voice +ready x2 ", atelier(server, tmp_path, "models"), re.MULTILINE)
         wait_until(lambda: len(workers(http)["twice"]["replicas"]) == 1)
         before = len(answers)
         wait_until(lambda: len(answers) > before + 2)  # who is left goes on being answered
-    finally:
-        for each in demand:
-            each.set()
-        for user in users:
-            user.join()
-    assert set(answers) == {200}
+    assert {*answers, *more} == {200}
     assert workers(http)["twice"]["evictions"] == {"idle": 1}
 
 
@@ -382,21 +378,8 @@ def test_deploying_a_changed_configuration_loses_no_request(server: Server, http
     document["applications"][0]["args"]["idle_timeout"] = 11
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(document))
-    over = threading.Event()
-    answers: list[int] = []
-
-    def use(ask: Callable[[httpx.Client], httpx.Response]) -> None:
-        while not over.is_set():
-            answers.append(ask(http).status_code)
-            time.sleep(0.02)
-
-    users = [
-        threading.Thread(target=use, args=[ask])
-        for ask in (ask_b, lambda http: ask_b(http, 20), lambda http: http.get("/healthz"))
-    ]
-    for user in users:
-        user.start()
-    try:
+    users = [partial(ask_b, http), partial(ask_b, http, 20), partial(http.get, "/healthz")]
+    with asking_on(users) as answers:
         subprocess.run(
             [Path(sys.executable).with_name("serve"), "deploy", changed, "--address", dashboard(folder)],
             env={**environment(tmp_path), "RAY_AUTH_MODE": "token"},
@@ -407,10 +390,6 @@ def test_deploying_a_changed_configuration_loses_no_request(server: Server, http
         wait_until(lambda: http.get("/v1/system/status").json()["config"]["idle_timeout_seconds"] == 11)
         wait_until(lambda: "b" in workers(http))
         time.sleep(5)  # the old ones end what they have
-    finally:
-        over.set()
-        for user in users:
-            user.join()
     assert set(answers) == {200}
 
 
