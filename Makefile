@@ -5,7 +5,13 @@ VENV_PYTHON := .venv/bin/python
 run: install-deps  ## start the server on HOST and PORT; Ctrl-C ends it
 	@exec $(VENV_PYTHON) -m cli up --config $(CONFIG)
 
-test: check  ## everything CI runs
+test: check test-packages  ## everything CI runs for a change: twelve minutes on two cores
+	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile -m "not nightly"  # each with a server of its own
+
+test-nightly: install-dev test-packages  ## what takes minutes each: machines that die, floods, every way to leave
+	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile -m nightly
+
+test-packages:
 	@command -v curl >/dev/null || deploy/packages.sh curl
 	@command -v redis-server >/dev/null || deploy/packages.sh redis-server
 	@command -v zsh >/dev/null || deploy/packages.sh zsh
@@ -13,7 +19,6 @@ test: check  ## everything CI runs
 	@command -v promtool >/dev/null || test -e .venv/debian/usr/bin/promtool || deploy/unpack.sh prometheus
 	@test "$$(uname)" != Linux || command -v systemd-analyze >/dev/null || deploy/packages.sh systemd
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || deploy/packages.sh chromium
-	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile  # each with a server of its own
 
 test-fresh:  ## the README's two commands in a bare Debian 12 and 13, and the image (root, Linux, half an hour): nightly
 	@tests/fresh/run.sh
@@ -89,4 +94,4 @@ shell: install-deps  ## a shell in which `atelier` and the server's Python come 
 clean:  ## remove what install-deps and the tools made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: run test test-fresh test-clients test-open-webui check evaluate bench samples screenshots install-deps install-dev install uninstall start stop restart status logs shell clean
+.PHONY: run test test-nightly test-packages test-fresh test-clients test-open-webui check evaluate bench samples screenshots install-deps install-dev install uninstall start stop restart status logs shell clean

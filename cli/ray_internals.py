@@ -37,13 +37,18 @@ def start_serve(config: "ServeDeploySchema") -> Any:
 def init(**options: Any) -> Any:
     """`ray.init`, once more when the node took longer to start than the 30 s that Ray gives it.
 
-    A machine that is just waking, or busy, takes longer; Ray has no setting for it.
+    A machine that is just waking, or busy, takes longer; Ray has no setting for it. Nor has it one for the log monitor
+    of a node that is started here: it reads all logs for a driver that prints them (`log_to_driver`), which takes 80 MB
+    and a hundredth of a core of a server at rest.
 
     Raises:
         Exception: what `ray.init` raises, at the second try too when it was that.
     """
     import ray
+    from ray._private.node import Node
 
+    if not options.get("log_to_driver", True):
+        Node.start_log_monitor = lambda _: None
     try:
         return ray.init(**options)
     except Exception as error:

@@ -42,6 +42,7 @@ def test_only_the_port_is_open_and_only_on_loopback(server: Server) -> None:
     assert [where for where in listening if where[0] not in LOOPBACK] == []
 
 
+@pytest.mark.nightly
 def test_a_second_server_runs_beside_the_first_and_ends_alone_when_its_raylet_dies(
     server: Server, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_home_belongs_to_one_server(server: Server) -> None:
     assert refused.stderr == f"atelier: another server runs in ATELIER_HOME {server.home}; choose another folder\n"
 
 
+@pytest.mark.nightly
 def test_a_port_that_haproxy_cannot_have_ends_the_start_with_its_reason(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -153,6 +153,7 @@ def test_a_preloaded_model_is_there_at_first_and_leaves_like_any_other(http: htt
     assert workers(http)["kept"]["evictions"] == {}
 
 
+@pytest.mark.nightly
 def test_twenty_requests_each_for_two_models_in_turn_are_all_answered_with_one_load_each_turn(
     http: httpx.Client,
 ) -> None:
@@ -173,6 +174,7 @@ def test_requests_for_both_at_once_are_all_answered(http: httpx.Client) -> None:
     assert loads(http, "a") + loads(http, "b") <= before + 3
 
 
+@pytest.mark.nightly
 def test_a_flood_is_refused_in_words_and_who_obeys_retry_after_is_answered(server: Server, http: httpx.Client) -> None:
     def ask(_: int) -> httpx.Response:
         return ask_b(http, 3)
@@ -192,6 +194,7 @@ def test_a_flood_is_refused_in_words_and_who_obeys_retry_after_is_answered(serve
         assert all(each.content for each in spoken)
 
 
+@pytest.mark.nightly
 def test_who_asks_once_does_not_wait_for_all_that_another_has_asked(http: httpx.Client) -> None:
     order: list[str] = []
 
@@ -210,6 +213,7 @@ def test_who_asks_once_does_not_wait_for_all_that_another_has_asked(http: httpx.
     assert order.index("192.0.2.2") < 20
 
 
+@pytest.mark.nightly
 def test_a_model_in_use_all_the_time_makes_room_for_another_after_its_patience(http: httpx.Client) -> None:
     ask_b(http).raise_for_status()
     with asking_on([partial(ask_b, http, sentences=20)] * 3) as answers:
@@ -228,6 +232,7 @@ def test_a_busy_model_that_is_evicted_ends_its_work_first(http: httpx.Client) ->
     assert "b" not in workers(http)
 
 
+@pytest.mark.nightly
 def test_a_model_in_demand_gets_a_second_replica_which_leaves_when_the_demand_has_gone(
     server: Server, http: httpx.Client, tmp_path: Path
 ) -> None:
@@ -255,6 +260,7 @@ def of_the_pair(http: httpx.Client) -> dict[int, int]:
     return {each["pid"]: each["request_count"] for each in replicas if each["state"] == "ready"}
 
 
+@pytest.mark.nightly
 def test_a_stored_voice_goes_on_speaking_where_it_was_heard(http: httpx.Client) -> None:
     sample = {"recording": ("sample.wav", recording())}
     consent = http.post("/v1/audio/voice_consents", data={"name": "mine", "language": "en-US"}, files=sample)
@@ -269,6 +275,7 @@ def test_a_stored_voice_goes_on_speaking_where_it_was_heard(http: httpx.Client) 
     assert sorted(count - before[pid] for pid, count in of_the_pair(http).items()) == [0, 8]
 
 
+@pytest.mark.nightly
 def test_all_replicas_of_a_model_are_evicted_together(http: httpx.Client) -> None:
     speak(http, "pair").raise_for_status()
     wait_until(lambda: len(of_the_pair(http)) == 2)
@@ -370,6 +377,7 @@ def test_the_status_counts_memory_and_says_what_is_configured(http: httpx.Client
     assert config["safety_margin_gb"] == pytest.approx(memory["total_gb"] - MEMORY / 1e9, abs=0.01)
 
 
+@pytest.mark.nightly
 def test_deploying_a_changed_configuration_loses_no_request(server: Server, http: httpx.Client, tmp_path: Path) -> None:
     ask_b(http).raise_for_status()
     folder = server.home.parent

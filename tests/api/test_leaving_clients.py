@@ -29,6 +29,7 @@ def rests(server: Server) -> None:
     assert not unrest
 
 
+@pytest.mark.nightly
 def test_every_way_to_leave_at_every_moment_leaves_nothing_behind(server: Server, http: httpx.Client) -> None:
     ways = all_over_sockets()
     with ThreadPoolExecutor(64) as pool:
@@ -37,6 +38,7 @@ def test_every_way_to_leave_at_every_moment_leaves_nothing_behind(server: Server
     assert http.post("/v1/images/generations", json={"prompt": "a ring", "steps": 1}).status_code == 200
 
 
+@pytest.mark.nightly
 def test_two_hundred_that_leave_at_once_leave_nothing_behind(server: Server) -> None:
     with ThreadPoolExecutor(200) as pool:
         ways = [

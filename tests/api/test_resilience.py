@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.api.pictures import many_scenes, png
 from tests.servers import Server
@@ -89,6 +90,7 @@ def test_a_killed_model_costs_no_request_and_changes_no_picture(server: Server, 
         assert [answer.result().json()["data"] for answer in answers] == expected
 
 
+@pytest.mark.nightly
 def test_a_model_that_is_killed_twice_fails_its_request_in_words_and_comes_back(http: httpx.Client) -> None:
     draw(http, SHORT).raise_for_status()
     answers: list[Any] = []
@@ -159,6 +161,7 @@ def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_told_and
     assert not strays["missing"]
 
 
+@pytest.mark.nightly
 def test_half_open_connections_and_slow_readers_cost_nobody_an_answer(server: Server, http: httpx.Client) -> None:
     speech = json.dumps({"model": "voice", "voice": "alloy", "input": "This goes on. " * 250, "response_format": "wav"})
     asking = (
@@ -182,6 +185,7 @@ def test_half_open_connections_and_slow_readers_cost_nobody_an_answer(server: Se
     assert http.get("/readyz").status_code == 200
 
 
+@pytest.mark.nightly
 def test_a_control_plane_that_stops_or_crashes_holds_up_no_answer(server: Server, http: httpx.Client) -> None:
     def controller() -> psutil.Process:
         (found,) = [p for p in server.processes() if "".join(p.cmdline()).startswith("ray::ServeController")]

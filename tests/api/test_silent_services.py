@@ -43,6 +43,7 @@ def _answers(server: Server) -> bool:
         return False
 
 
+@pytest.mark.nightly
 async def test_what_says_nothing_holds_up_only_those_who_need_it(silent: Server) -> None:
     unbounded = httpx.Limits(max_connections=None)
     async with (

@@ -52,6 +52,7 @@ def part(name: str, seconds: float = 60, environment: str | None = None) -> Part
     return Part(name, name, f"{__name__}:{name}", seconds, environment=environment)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1600)  # it has 1500 s of its own, and a busy machine may need some of them
 def test_a_tiny_run_comes_through_every_part(tmp_path: Path) -> None:
     script = ROOT / "deploy" / "environment.sh"

@@ -31,6 +31,17 @@ def test_a_node_that_is_late_is_given_a_second_try_and_any_other_mistake_is_not(
     assert begun.call_count == 3
 
 
+def test_no_log_monitor_is_started_for_a_driver_that_prints_no_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "self.start_log_monitor()" in inspect.getsource(node.Node.start_ray_processes)
+    start = node.Node.start_log_monitor
+    monkeypatch.setattr(node.Node, "start_log_monitor", start)
+    monkeypatch.setattr(ray, "init", Mock())
+    ray_internals.init(address="local")
+    assert node.Node.start_log_monitor is start
+    ray_internals.init(address="local", log_to_driver=False)
+    assert node.Node.start_log_monitor is not start
+
+
 def test_serve_is_started_with_what_it_takes() -> None:
     taken = inspect.signature(serve_start).parameters.keys()
     assert {"http_options", "proxy_location", "grpc_options", "controller_options"} <= taken

@@ -122,6 +122,7 @@ def test_nodes_without_this_code_are_named_and_refused(nodes: Nodes) -> None:
     assert refused.endswith("; install the same there, or take it out by `ray stop`")
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_clients_lose_nothing_when_a_node_dies_and_another_comes(nodes: Nodes, tmp_path: Path) -> None:
     config = configuration(

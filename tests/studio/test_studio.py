@@ -180,6 +180,7 @@ def test_a_broken_file_is_a_sentence_in_its_place(page: Page, tmp_path: Path) ->
     expect(page.locator(".result .note.wrong")).to_contain_text("no picture that the server can read")
 
 
+@pytest.mark.nightly
 def test_two_tabs_draw_at_once(page: Page, context: BrowserContext, server: Server) -> None:
     other = context.new_page()
     other.goto(server.url)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.api.attached.conftest import KEYS
 from tests.api.pictures import many_scenes, png
@@ -17,6 +18,7 @@ from tests.api.test_search import search, upload
 from tests.servers import Server
 
 
+@pytest.mark.nightly
 def test_two_replicas_share_one_index_and_survive_a_kill(
     attached: Server, caller: httpx.Client, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_text_encoder_in_nf4_works_on_a_cpu(tmp_path: Path) -> None:
     assert 0 < change < 5
 
 
+@pytest.mark.nightly
 def test_packages_of_quantised_weights_are_left_out_where_nothing_is_quantised(shelf: Shelf) -> None:
     program = """
 import sys

@@ -113,6 +113,7 @@ def test_a_caller_who_leaves_stops_it_within_a_token(name: str, engines: Engines
     assert engine._hear(sound, TranscriptionJob(b""), lambda: False).segments
 
 
+@pytest.mark.nightly
 def test_whisper_is_told_the_language_the_task_and_what_was_said_before(engines: Engines) -> None:
     whisper = engines("whisper")
     assert set(whisper.abilities.languages) == {"en", "ko", "ja", "de"}

@@ -277,6 +277,7 @@ def tended(index: StoredIndex) -> StoredIndex:
     return index
 
 
+@pytest.mark.nightly
 def test_a_small_project_beside_one_past_the_exact_limit_gives_complete_results(memory_folder: Path) -> None:
     objects = Memory()
     path = memory_folder / "images.db"

@@ -21,6 +21,7 @@ from tests.models.chat.vlm_mlx.asking import QUESTION, answer, ask, deltas, entr
 from tests.models.conftest import together
 
 
+@pytest.mark.nightly
 def test_the_greedy_answers_are_those_of_transformers(
     mlx: MlxVlmEngine, transformers_engine: TransformersVlmEngine
 ) -> None:
