@@ -205,7 +205,7 @@ and 2 where it reads a picture of 1.5 million pixels; the libraries 0.7 GB.""",
 Finds pictures by words in a hundred languages. 375 million: 0.8 GB in bfloat16. Pictures that another model
 embedded are embedded again in the background, and found by the old one until then.""",
     ),
-    Model("voice", "espeak", "builtin:voice", {CPU: Fit(400_000_000)}),
+    Model("voice", "kokoro_onnx", "builtin:voice", {CPU: Fit(400_000_000)}),
     Model(
         "voice",
         "qwen_tts",

@@ -1,23 +1,27 @@
 #!/bin/sh
-# Make .venv, or bring it up to date: venv.sh [dev] [gpu | cpu]
+# Make .venv, or bring it up to date: venv.sh [dev] [japanese] [gpu | cpu]
 # pyproject.toml says which packages: its dependencies, which serve, and of its extras `gpu` on a machine with an NVIDIA
-# GPU, `mac` on a Mac, and `dev` (all that `make test` needs) when asked; requirements.lock says in which versions.
+# GPU, `mac` on a Mac, and `dev` (all that `make test` needs) and `japanese` (its natural voice) when asked; requirements.lock says in which versions.
 # Needs Python 3.11 … 3.13 only: uv comes with it, and what has no wheel (hnswlib) finds its compiler through apt-get when
 # this runs as root on Debian. PYTHON names another than the first found.
 set -eu
 cd "$(dirname "$0")/.."
 
 dev=
+japanese=
 gpu=
 for each in "$@"; do
     case $each in
         dev) dev=yes ;;
+        japanese) japanese=yes ;;
         gpu) gpu=yes ;;
         cpu) gpu=no ;;
-        *) echo "usage: deploy/venv.sh [dev] [gpu | cpu]" >&2 && exit 2 ;;
+        *) echo "usage: deploy/venv.sh [dev] [japanese] [gpu | cpu]" >&2 && exit 2 ;;
     esac
 done
-[ ! -e .venv/installed-dev ] || dev=yes # what is there is kept in step
+# what is there is kept in step
+[ ! -e .venv/installed-dev ] || dev=yes
+[ ! -e .venv/installed-japanese ] || japanese=yes
 
 say() { printf 'atelier: %s\n' "$*" >&2; }
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
@@ -79,6 +83,7 @@ else
     set --
     export UV_OVERRIDE=deploy/without-gpu.txt
 fi
+[ "$japanese" != yes ] || set -- "$@" --extra japanese
 "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python \
     -r pyproject.toml --constraint requirements.lock "$@"
 
@@ -97,3 +102,4 @@ END
 chmod +x .venv/bin/atelier
 touch .venv/installed
 [ "$dev" != yes ] || touch .venv/installed-dev
+[ "$japanese" != yes ] || touch .venv/installed-japanese

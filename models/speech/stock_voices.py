@@ -1,4 +1,4 @@
-"""The voices under OpenAI's names: espeak-ng speaks them, and engines that only clone imitate recordings of them."""
+"""The voices under OpenAI's names, as pitch and build, and recordings of them for engines that only clone."""
 
 from __future__ import annotations
 
@@ -9,34 +9,9 @@ from pydantic import TypeAdapter
 
 from models.checkpoints import local_folder
 from models.errors import CheckpointError
-from models.speech import espeak_ng
 from models.speech.audio_writing import write_audio
-from models.speech.speaker import Speaker, imitate
-
-ESPEAK_VOICES = {
-    "en": "en-us",
-    "en-GB": "en-gb-x-rp",
-    "ko": "ko",
-    "ja": "ja",
-    "zh": "cmn",
-    "de": "de",
-    "fr": "fr",
-    "ru": "ru",
-    "pt": "pt-br",
-    "pt-PT": "pt",
-    "es": "es",
-    "es-MX": "es-419",
-    "it": "it",
-}
-"""BCP 47 → espeak-ng's voice; a tag with another region is spoken like its language."""
-
-KNOWN_SPEAKER = {
-    "en": "The old man walked slowly down to the river with a small red bag.",
-    "ko": "오늘은 날씨가 아주 좋아서 친구들과 공원에 갔습니다.",
-    "ja": "きょうは てんきが いいので ともだちと こうえんに いきました。",
-    "zh": "今天天气很好，我和朋友们一起去公园玩。",
-}
-"""What espeak-ng says to be measured as the speaker of build 1."""
+from models.speech.rules import KNOWN_SPEAKER, say
+from models.speech.speaker import Speaker
 
 _STOCK = "builtin:voice"
 
@@ -50,7 +25,7 @@ def stock_voices() -> tuple[str, ...]:
 def stock_recording(name: str) -> tuple[bytes, str]:
     """A recording of one of the `stock_voices`, for engines that need one, and what is said in it."""
     text = KNOWN_SPEAKER["en"]
-    spoken = imitate(espeak_ng.speak(text, ESPEAK_VOICES["en"]), speakers_of(voices_folder(_STOCK))[name])
+    spoken = say(text, "en", speakers_of(voices_folder(_STOCK))[name])
     return write_audio(spoken, "wav"), text
 
 

@@ -1,7 +1,7 @@
-"""Whether the words of the built-in voice can be understood, as Moonshine's smallest recogniser hears them.
+"""Whether the words of the built-in voices can be understood, as Moonshine's smallest recogniser hears them.
 
-It comes with its model in a wheel, for Linux on x86-64. It was made for people's voices, so that of a formant
-synthesiser it understands three words in four.
+It comes with its model in a wheel, for Linux on x86-64. It was made for people's voices: of the natural voice it
+understands nearly every word (now and then it hears no speech at all), of a formant synthesiser three in four.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from models.audio import resample
+from models.catalog import create_engine
 from models.entry import ModelEntry
-from models.speech.engines.espeak import EspeakEngine
 from models.tasks import Audio, SpeechJob
 from tests.models.sounds import encoded, vowels
 
@@ -29,6 +29,8 @@ SENTENCES = (
     "My brother works in a hospital.",
     "The train to London leaves at noon.",
 )
+LEAST_UNDERSTOOD = {"espeak": 0.6, "kokoro_onnx": 0.8}
+"""Of what each engine says."""
 Hear = Callable[[Audio], list[str]]
 
 
@@ -44,9 +46,9 @@ def hear() -> Iterator[Hear]:
         yield heard
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[EspeakEngine]:
-    made = EspeakEngine(ModelEntry.model_validate({"engine": "espeak", "checkpoint": "builtin:voice"}))
+@pytest.fixture(scope="module", params=LEAST_UNDERSTOOD)
+def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
+    made = create_engine(ModelEntry.model_validate({"engine": request.param, "checkpoint": "builtin:voice"}))
     made.load()
     yield made
     made.unload()
@@ -67,19 +69,19 @@ def understood(said: list[str], heard: list[str]) -> float:
     ids=["its own", "alloy", "onyx", "a deep recording", "a high recording"],
 )
 def test_most_words_are_understood_in_every_voice(
-    engine: EspeakEngine, hear: Hear, voice: str | None, reference: Audio | None
+    engine: Any, hear: Hear, voice: str | None, reference: Audio | None
 ) -> None:
     recording = None if reference is None else encoded(reference)
     heard = [hear(engine.speak(SpeechJob(text, voice=voice, reference=recording))) for text in SENTENCES]
     shares = [understood(words(text), each) for text, each in zip(SENTENCES, heard, strict=True)]
-    assert sum(shares) / len(shares) > 0.6, heard
+    assert sum(shares) / len(shares) > LEAST_UNDERSTOOD[engine.entry.engine], heard
 
 
-def test_what_is_not_said_is_not_understood(engine: EspeakEngine, hear: Hear) -> None:
+def test_what_is_not_said_is_not_understood(engine: Any, hear: Hear) -> None:
     said = hear(engine.speak(SpeechJob("She reads a book under the tree.")))
     assert understood(words("My brother works in a hospital."), said) < 0.3
 
 
-def test_sentences_that_were_joined_are_understood_as_well_as_one(engine: EspeakEngine, hear: Hear) -> None:
+def test_sentences_that_were_joined_are_understood_as_well_as_one(engine: Any, hear: Hear) -> None:
     together = hear(engine.speak(SpeechJob(" ".join(SENTENCES), voice="alloy")))
-    assert understood(words(" ".join(SENTENCES)), together) > 0.6
+    assert understood(words(" ".join(SENTENCES)), together) > LEAST_UNDERSTOOD[engine.entry.engine]
