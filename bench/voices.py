@@ -5,12 +5,13 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from bench.overhead import ROOT
 from models.catalog import create_engine
 from models.speech import espeak_ng
 from models.speech.audio_writing import write_audio
-from models.speech.engines.espeak import EspeakEngine
+from models.speech.engine import SpeechEngine
 from models.speech.speaker import change_voice, median_pitch
 from models.tasks import Audio, SpeechJob
 from settings import load
@@ -42,8 +43,8 @@ _PAGE = Template("""<!doctype html>
   @media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd } tr { border-color: #444 } }
 </style>
 <h1>The built-in voice</h1>
-<p>espeak-ng says the words, Praat gives them a speaker's pitch and build. It is a formant synthesiser and sounds like
-one; it needs no GPU and no download. All of this was spoken by <code>make samples</code>.</p>
+<p>hibari speaks English, espeak-ng, a formant synthesiser, the other languages; Praat gives them a speaker's pitch and
+build. It needs no GPU and no download. All of this was spoken by <code>make samples</code>.</p>
 <h2>Like a recording</h2>
 <p>Each row begins with the recording that is imitated. The pitch is Praat's median in Hz.</p>
 $imitations
@@ -60,7 +61,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     entry = load(ROOT / "serve_config.yaml", {}).models["voice"]
     engine = create_engine(entry)
-    assert isinstance(engine, EspeakEngine)
+    assert isinstance(engine, SpeechEngine)
     engine.load()
     page = _PAGE.substitute(
         imitations=imitations(engine, folder), names=names(engine, folder), text=escape(TEXTS["English"])
@@ -68,7 +69,7 @@ def main() -> None:
     (folder / "index.html").write_text(page)
 
 
-def imitations(engine: EspeakEngine, folder: Path) -> str:
+def imitations(engine: SpeechEngine[Any], folder: Path) -> str:
     """A row for each speaker: the reference and what is said like it."""
     rows = [["speaker", "recording", *TEXTS]]
     for speaker, (pitch, build) in SPEAKERS.items():
@@ -81,7 +82,7 @@ def imitations(engine: EspeakEngine, folder: Path) -> str:
     return table(rows)
 
 
-def names(engine: EspeakEngine, folder: Path) -> str:
+def names(engine: SpeechEngine[Any], folder: Path) -> str:
     """A row for each voice that the engine knows by name."""
     rows = [["voice", "sound"]]
     for name in engine.names(engine.entry):

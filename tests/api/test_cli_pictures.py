@@ -129,6 +129,7 @@ def test_the_answer_is_printed_as_it_is_with_json(shell: Shell) -> None:
     assert base64.b64decode(answer["data"][0]["b64_json"]) == (shell.folder / "a.png").read_bytes()
 
 
+@pytest.mark.nightly
 def test_kitty_shows_the_picture_that_is_written_after_those_midway(shell: Shell) -> None:
     seen = shell.in_terminal("generate", PROMPT, "--seed", 4, TERM="xterm-kitty")
     assert b"atelier-1.png: 64x64, seed 4" in seen
@@ -145,6 +146,7 @@ def test_kitty_shows_the_picture_that_is_written_after_those_midway(shell: Shell
     assert files(shell.folder) == ["atelier-1.png", "atelier-2.png"]
 
 
+@pytest.mark.nightly
 def test_iterm_shows_it_and_other_terminals_get_the_path(shell: Shell) -> None:
     iterm = {"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}
     seen = shell.in_terminal("generate", PROMPT, "-n", 2, "--format", "jpeg", **iterm)
@@ -222,6 +224,7 @@ def little_room() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 
 
+@pytest.mark.nightly
 def test_a_disk_that_fills_up_leaves_what_was_there(shell: Shell) -> None:
     (shell.folder / "a.png").write_text("before")
     errors = shell.run("generate", PROMPT, "-o", "a.png", status=1, preexec_fn=little_room)

@@ -151,6 +151,7 @@ def test_ctrl_c_says_how_far_it_came_and_the_same_command_goes_on(
     assert there - 1 <= skipped <= there  # one may have arrived whose answer was not waited for
 
 
+@pytest.mark.nightly
 def test_after_a_kill_the_next_run_goes_on(user: User, http: httpx.Client, project: str, tmp_path: Path) -> None:
     pictures = folder_of_pictures(tmp_path / "pictures", 150)
     process = user.start("add", pictures, "--project", project, "--jobs", "2")
@@ -190,6 +191,7 @@ def test_an_export_is_imported_into_another_project_with_everything_kept(
     assert len((target / "imported.jsonl").read_text().splitlines()) == 11
 
 
+@pytest.mark.nightly
 def test_an_export_fetches_again_only_what_is_not_whole(user: User, project: str, tmp_path: Path) -> None:
     user.run("add", folder_of_pictures(tmp_path / "pictures", 5), "--project", project)
     target = tmp_path / "export"
@@ -205,6 +207,7 @@ def test_an_export_fetches_again_only_what_is_not_whole(user: User, project: str
     assert (target / "manifest.jsonl").read_text() == manifest
 
 
+@pytest.mark.nightly
 def test_a_killed_export_goes_on(user: User, project: str, tmp_path: Path) -> None:
     user.run("add", folder_of_pictures(tmp_path / "pictures", 150), "--project", project)
     target = tmp_path / "export"
@@ -218,6 +221,7 @@ def test_a_killed_export_goes_on(user: User, project: str, tmp_path: Path) -> No
     assert len((target / "manifest.jsonl").read_text().splitlines()) == 150
 
 
+@pytest.mark.nightly
 def test_a_picture_that_is_not_the_manifests_is_not_imported(user: User, project: str, tmp_path: Path) -> None:
     user.run("add", folder_of_pictures(tmp_path / "pictures", 3), "--project", project)
     target = tmp_path / "export"
@@ -267,6 +271,7 @@ def test_where_no_server_answers_the_way_to_start_one_is_told(tmp_path: Path) ->
     assert "`make run`" in errors
 
 
+@pytest.mark.nightly
 def test_a_server_that_goes_away_in_the_middle_is_waited_for(
     server: Server, user: User, http: httpx.Client, project: str, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_key_works_within_a_second_and_is_worthless_soon(closed: Server) -> No
     assert key not in logs(closed)
 
 
+@pytest.mark.nightly
 def test_the_sdk_waits_as_long_as_it_is_told_and_then_goes_on(closed: Server) -> None:
     key = keys(closed, "add", "steady", "--rate", "2 per 5 seconds")
     soon(lambda: works(closed, key))
@@ -103,6 +104,7 @@ def test_the_sdk_waits_as_long_as_it_is_told_and_then_goes_on(closed: Server) ->
     assert answer.headers["x-ratelimit-remaining-requests"] == "1"
 
 
+@pytest.mark.nightly
 def test_a_stream_is_under_way_until_it_ends(closed: Server) -> None:
     key = keys(closed, "add", "narrow", "--concurrency", "1")
     soon(lambda: works(closed, key))

@@ -64,6 +64,7 @@ def test_real_clients_that_give_up_leave_nothing_behind(server: Server, leave: o
     rests(server)
 
 
+@pytest.mark.nightly
 def test_nodes_sdk_that_is_killed_leaves_nothing_behind(server: Server, node: Node) -> None:
     processes = [node.begin("images.generate", dict(LONG_PICTURE)) for _ in range(3)]
     for process in processes:

@@ -65,6 +65,7 @@ def test_the_work_of_a_caller_who_leaves_stops(server: Server, http: httpx.Clien
     assert time.monotonic() - begun < max(10.0, 50 * one / 4)
 
 
+@pytest.mark.nightly
 def test_health_is_answered_while_pictures_are_made(http: httpx.Client) -> None:
     made: list[int] = []
     work = {**LONG, "n": 2}

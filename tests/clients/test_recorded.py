@@ -22,6 +22,15 @@ from tests.clients.environments import clients, pinned, program
 from tests.clients.run import README, RECORDED, is_kept, rows, short_form
 from tests.clients.snippets import snippets
 
+FIRST: Final = (
+    "openai_python",
+    "openai_node",
+    "open_webui",
+    "langchain_sdk",
+    "litellm_sdk",
+    "ai_sdk_openai_compatible",
+)
+"""Tried at every change; the others send much the same, and are tried in the night."""
 _TOKENS: Final = 60
 """Enough for every answer that ends; what a small model would ramble on with is not waited for."""
 _AT_ONCE: Final = 4
@@ -33,7 +42,10 @@ def sdk(server: Any) -> Any:
         yield client
 
 
-@pytest.mark.parametrize("client", [*clients(), "open_webui"])
+@pytest.mark.parametrize(
+    "client",
+    [each if each in FIRST else pytest.param(each, marks=pytest.mark.nightly) for each in (*clients(), "open_webui")],
+)
 def test_what_a_client_sends_is_answered_in_a_way_that_it_reads(sdk: OpenAI, client: str) -> None:
     requests = [each for each in recorded(client) if each["path"] in ANSWERED]
     assert requests

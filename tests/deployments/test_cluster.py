@@ -101,6 +101,7 @@ def test_a_wrong_token_is_refused_in_one_line(nodes: Nodes, tmp_path: Path) -> N
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.nightly
 def test_a_cluster_of_another_ray_is_refused_in_one_line(nodes: Nodes, tmp_path: Path) -> None:
     script(nodes, _VERSIONS, "2.0.0")
     try:
@@ -113,6 +114,7 @@ def test_a_cluster_of_another_ray_is_refused_in_one_line(nodes: Nodes, tmp_path:
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.nightly
 def test_nodes_without_this_code_are_named_and_refused(nodes: Nodes) -> None:
     absent, changed, refused = script(nodes, _EXAMINED).splitlines()
     assert "has no Atelier in /nowhere, where the others have it" in absent

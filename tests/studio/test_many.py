@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.api.pictures import png
 from tests.studio.test_studio import enter
+
+pytestmark = pytest.mark.nightly
 
 COUNT = 10_000
 PAGE = 1000

@@ -62,6 +62,7 @@ def give(page: Page, name: str, data: bytes) -> None:
     expect(page.locator(".given img")).to_have_count(1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("words", ["a red circle on a blue background", "파란 배경의 빨간 원"])
 def test_what_was_drawn_here_is_drawn_again_by_its_own_settings(page: Page, tmp_path: Path, words: str) -> None:
     page.click("summary:has-text('Options')")
@@ -96,6 +97,7 @@ def test_pictures_of_other_tools_give_theirs_as_far_as_they_go(page: Page, name:
     expect(page.locator(".given img")).to_have_count(0)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SILENT)
 def test_a_picture_that_tells_nothing_offers_nothing(page: Page, name: str) -> None:
     give(page, name, SILENT[name])

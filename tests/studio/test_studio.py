@@ -154,6 +154,7 @@ def test_a_text_is_spoken_and_a_voice_is_made_of_recordings(page: Page, tmp_path
     expect(page.locator(shown(page, "div.sheet:has(h2:text-is('Your voices'))"))).to_contain_text("Ann of the studio")
 
 
+@pytest.mark.nightly
 def test_looking_at_the_system_wakes_nobody(page: Page, server: Server) -> None:
     loaded = httpx.get(f"{server.url}/v1/system/status").json()["workers"]
     for alias in loaded:  # what another test has asked for may be starting still

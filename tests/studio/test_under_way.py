@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
 from tests.servers import Server
@@ -64,6 +65,7 @@ def test_a_reload_in_the_middle_goes_on_with_the_same_job(page: Page) -> None:
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
 
 
+@pytest.mark.nightly
 def test_an_edit_survives_a_reload_with_the_picture_it_is_made_of(page: Page) -> None:
     draw(page, "a red circle on a blue background")
     page.click("button:text-is('Edit this')")
@@ -78,6 +80,7 @@ def test_an_edit_survives_a_reload_with_the_picture_it_is_made_of(page: Page) ->
     expect(page.locator(".result").first.get_by_label("Before and after")).to_be_visible()
 
 
+@pytest.mark.nightly
 def test_a_lost_connection_is_taken_up_again(page: Page) -> None:
     lost: list[str] = []
 
@@ -94,6 +97,7 @@ def test_a_lost_connection_is_taken_up_again(page: Page) -> None:
     assert later == []
 
 
+@pytest.mark.nightly
 def test_a_server_that_has_begun_anew_gets_the_work_again_with_the_same_seed(page: Page) -> None:
     forgotten: list[str] = []
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from models import checkpoints, devices
 from models.embedding.engine import EmbeddingEngine, EmbeddingOptions
+from models.embedding.pictures import middle
 from models.engine import Options
 from models.entry import ModelEntry
 from models.errors import CheckpointError
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _PRECISIONS = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
-
-
-_MOST_ASPECT: Final = 16
-"""How many times as long as the other a side of what is preprocessed may be."""
 
 
 class ClipOptions(EmbeddingOptions):
@@ -65,7 +62,7 @@ class OpenClipEngine(EmbeddingEngine):
         return self._encoded(self._model.encode_text, self._tokenizer(batch))
 
     def _seen(self, image: Image.Image) -> torch.Tensor:
-        seen: torch.Tensor = self._preprocess(_middle(image))
+        seen: torch.Tensor = self._preprocess(middle(image))
         return seen
 
     def _encode_images(self, batch: list[torch.Tensor]) -> np.ndarray:
@@ -125,16 +122,3 @@ class OpenClipEngine(EmbeddingEngine):
 
         self.embed_texts(["a"])
         self.embed_images([Image.new("RGB", (64, 64))])
-
-
-def _middle(picture: Image.Image) -> Image.Image:
-    """What CLIP sees of a picture, and somewhat more: a line of 1x8000 pixels would become gigabytes.
-
-    Its preprocessing brings the shorter side to the model's own and cuts a square from the middle.
-    """
-    width, height = picture.size
-    longest = _MOST_ASPECT * min(width, height)
-    if max(width, height) <= longest:
-        return picture
-    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
-    return picture.crop((left, top, min(width, left + longest), min(height, top + longest)))

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 from redis import Redis
 
 from tests.api.attached.conftest import ADMIN
@@ -84,6 +85,7 @@ def test_a_redis_that_is_killed_fails_nothing_and_is_used_again_once_it_is_back(
     wait_until_remembered(caller)
 
 
+@pytest.mark.nightly
 def test_a_redis_that_hangs_delays_nothing_for_long(caller: httpx.Client, redis: RedisServer) -> None:
     wait_until_remembered(caller)
     redis.stop()

@@ -28,7 +28,7 @@ WORDS = "a e i o u"
 Changed = Callable[..., ModelEntry]
 
 # what random weights say is noise, and Praat says so where it is made faster or slower
-pytestmark = pytest.mark.filterwarnings("ignore:There were no voiced segments found")
+pytestmark = [pytest.mark.nightly, pytest.mark.filterwarnings("ignore:There were no voiced segments found")]
 
 
 def entry(folder: Path, **more: object) -> ModelEntry:

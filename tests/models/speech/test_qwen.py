@@ -29,6 +29,8 @@ from models.tasks import Audio, SpeechJob
 from tests.models.sounds import encoded, vowels
 from tests.servers import Server, environment_of, start_server
 
+pytestmark = pytest.mark.nightly
+
 Elsewhere = Callable[..., Any]
 """Calls a function of this module in the process that has the packages."""
 
@@ -248,7 +250,6 @@ def server(checkpoint: Path, tmp_path: Path) -> Iterator[Server]:
         assert started.stop() == 0
 
 
-@pytest.mark.nightly
 def test_in_a_server_the_replica_of_the_voice_alone_has_the_packages(server: Server, packages: Path) -> None:
     files, data = {"ref_audio": RECORDING}, {"text": JOB.text, "response_format": "wav"}
     answer = httpx.post(f"{server.url}/v1/voice/generate", files=files, data=data, timeout=120)

@@ -81,6 +81,7 @@ def test_each_family_writes_the_same_of_the_same_speech_and_nothing_of_silence(n
     assert all(not piece.segments for piece in engine.transcribe(TranscriptionJob(encoded(silence(2)))))
 
 
+@pytest.mark.nightly
 @EVERY
 def test_words_have_times_where_the_model_tells_them(name: str, engines: Engines) -> None:
     engine = engines(name)
@@ -130,6 +131,7 @@ def test_whisper_names_the_language_that_it_hears(engines: Engines) -> None:
     assert found[-1].language in {"en", "ko", "ja", "de"}
 
 
+@pytest.mark.nightly
 def test_a_whisper_that_is_unsure_tries_again_with_more_chance(
     engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,11 +142,13 @@ def test_a_whisper_that_is_unsure_tries_again_with_more_chance(
     assert heard(engine, "Good morning.") != tried
 
 
+@pytest.mark.nightly
 def test_a_prompt_as_long_as_it_may_be_leaves_room_for_an_answer(engines: Engines) -> None:
     assert heard(engines("whisper"), prompt="picture " * 500)
     assert heard(engines("whisper"), prompt="<|en|><|startoftranscript|> no control token")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["whisper", "qwen3_asr"])
 def test_temperature_is_chance_that_repeats_itself(name: str, engines: Engines) -> None:
     engine = engines(name)

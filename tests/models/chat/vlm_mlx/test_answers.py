@@ -20,8 +20,9 @@ from models.errors import InferenceFailed, InvalidInput
 from tests.models.chat.vlm_mlx.asking import QUESTION, answer, ask, deltas, entry, message, plain, usage
 from tests.models.conftest import together
 
+pytestmark = pytest.mark.nightly
 
-@pytest.mark.nightly
+
 def test_the_greedy_answers_are_those_of_transformers(
     mlx: MlxVlmEngine, transformers_engine: TransformersVlmEngine
 ) -> None:

@@ -150,6 +150,7 @@ def test_only_what_the_mask_leaves_open_changes(
     assert_only_the_hole_changed(result, width, height)
 
 
+@pytest.mark.nightly
 def test_only_what_the_mask_leaves_open_changes_where_the_pipeline_draws_a_megapixel(engines: Engines) -> None:
     (result,) = engines("qwen_image_edit").generate(replace(job_of("inpaint"), steps=1), on_step)
     assert_only_the_hole_changed(result, 64, 64)
@@ -176,6 +177,7 @@ def test_batches_are_nearly_the_single_pictures_in_every_way(name: str, engines:
         assert [difference(*pair) < 0.5 for pair in zip(together, alone, strict=True)] == [True, True], task
 
 
+@pytest.mark.nightly
 def test_batches_of_models_that_work_at_a_megapixel(shelf: Shelf) -> None:
     batches = loaded(with_options(shelf("qwen_image_edit"), max_batch=2))
     for task in ("edit", "inpaint"):

