@@ -195,7 +195,7 @@ and 2 where it reads a picture of 1.5 million pixels; the libraries 0.7 GB.""",
         settings=("threads: 1", "max_ongoing: 32  # pictures of so many requests share a run of the model"),
         on_machine={"gpu": "device: cpu", "mac": "device: cpu"},
     ),
-    Model("clip", "clip", "builtin:clip", {CPU: Fit(800_000_000)}, settings=("threads: 1",)),
+    Model("clip", "clip_mixture", "builtin:finder", {CPU: Fit(900_000_000)}, settings=("threads: 1",)),
     Model(
         "clip",
         "clip",

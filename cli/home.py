@@ -16,7 +16,6 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from cli.server import CommandError, Mistake
-from settings import Settings
 
 _LOCK: Final = "server.json"
 _WRITTEN_SECONDS: Final = 5.0
@@ -63,6 +62,8 @@ def home_folder() -> Path:
     Raises:
         Mistake: it begins with the ~ of somebody unknown.
     """
+    from settings import Settings  # slow, and only needed where a home is looked for
+
     home = Path(os.environ.get("ATELIER_HOME") or Settings.model_fields["home"].default)
     try:
         return home.expanduser().absolute()

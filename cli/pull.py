@@ -22,7 +22,6 @@ import settings
 from cli.environment import MISTAKE, ROOT
 from cli.progress import LINE_SECONDS
 from cli.up import fail
-from models.catalog import hub_sources
 from models.checkpoints import HubSource, Note, fetch
 from models.errors import CheckpointError
 
@@ -61,6 +60,8 @@ def pull(
 
 def wanted_sources(configured: settings.Settings, aliases: list[str] | None = None) -> dict[HubSource, tuple[str, ...]]:
     """What the models take from the hub, each with the aliases that it is for; else of all that are switched on."""
+    from models.catalog import hub_sources  # slow
+
     found: dict[HubSource, tuple[str, ...]] = {}
     for alias in aliases or filter(configured.is_deployed, configured.models):
         for source in hub_sources(configured.models[alias]):

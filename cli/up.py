@@ -226,7 +226,7 @@ def own_home(home: Path, least_free: int) -> Iterator[TextIO]:
             lock.truncate(0)
 
 
-def require_folders(configured: settings.Settings) -> None:
+def require_folders(configured: "settings.Settings") -> None:
     """Make what may lie elsewhere than in the home folder, and check that it can be written to.
 
     Raises:
@@ -246,7 +246,7 @@ def require_folders(configured: settings.Settings) -> None:
             raise StartError(f"cannot write to {folder}: {error.strerror}; choose another with {variable}=…") from None
 
 
-def require_keys(configured: settings.Settings) -> None:
+def require_keys(configured: "settings.Settings") -> None:
     """Check that the file of keys, if there is one, can be read, and is where keys are looked for.
 
     Raises:
@@ -260,7 +260,7 @@ def require_keys(configured: settings.Settings) -> None:
         raise StartError(str(error)) from None
 
 
-def install_environments(configured: settings.Settings) -> None:
+def install_environments(configured: "settings.Settings") -> None:
     """Install the packages of engines that have an environment of their own, where they are not there yet.
 
     Raises:

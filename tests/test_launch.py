@@ -180,6 +180,7 @@ def test_chosen_ports_are_none_that_an_outgoing_connection_may_get() -> None:
         assert max(chosen) < min(connection.getsockname()[1] for connection in outgoing)
 
 
+@pytest.mark.nightly
 def test_an_application_that_cannot_be_built_ends_the_start_with_its_reason(tmp_path: Path) -> None:
     refused = try_server(tmp_path / "home", configuration(tmp_path, import_path="graph:nothing"), ATELIER_DASHBOARD="0")
     assert refused.returncode == 1

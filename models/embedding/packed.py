@@ -9,29 +9,11 @@ if TYPE_CHECKING:
 
     import torch
 
-_STEPS: Final = 127
 _SCALE: Final = ".scale"
-_SMALLEST: Final = 4096
-"""Numbers; what has fewer stays in float16."""
-
-
-def packed(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each matrix as int8 with a scale for each row (`NAME.scale`, float16), the rest as float16."""
-    import torch
-
-    kept: dict[str, torch.Tensor] = {}
-    for name, weight in weights.items():
-        if weight.ndim != 2 or weight.numel() < _SMALLEST:
-            kept[name] = weight.half().contiguous()
-            continue
-        scales = (weight.float().abs().amax(1) / _STEPS).clamp(min=1e-7).half()
-        kept[name] = (weight.float() / scales.float()[:, None]).round().clamp(-_STEPS, _STEPS).to(torch.int8)
-        kept[name + _SCALE] = scales
-    return kept
 
 
 def unpacked(kept: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What `packed` was given, nearly: float32."""
+    """Weights as float32: a matrix in int8 has a scale for each row (`NAME.scale`), the rest is float16."""
     return {
         name: weight.float() * (kept[name + _SCALE].float()[:, None] if name + _SCALE in kept else 1)
         for name, weight in kept.items()

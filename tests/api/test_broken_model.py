@@ -37,6 +37,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_a_model_that_does_not_load_is_an_error_at_once_and_the_others_work(tmp_path: Path, config: Path) -> None:
     server = start_server(tmp_path / "home", config, ATELIER_DASHBOARD="0")
     try:

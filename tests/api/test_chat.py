@@ -175,7 +175,13 @@ def test_the_sdk_reads_probabilities_whole_and_streamed(sdk: OpenAI) -> None:
     assert streamed == [one.logprob for one in told.content]
 
 
-@pytest.mark.parametrize("alias", ["vlm-fast", "vlm-best", "gemma", "intern_vlm", "gpt-4o", "claude-x"])
+@pytest.mark.parametrize(
+    "alias",
+    [
+        *("vlm-fast", "gpt-4o", "claude-x"),
+        *(pytest.param(each, marks=pytest.mark.nightly) for each in ("vlm-best", "gemma", "intern_vlm")),
+    ],
+)
 def test_every_alias_and_pattern_answers(sdk: OpenAI, alias: str) -> None:
     answer = sdk.chat.completions.create(model=alias, messages=asking("Hello"))
     assert answer.choices[0].message.content

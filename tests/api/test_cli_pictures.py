@@ -159,6 +159,7 @@ def test_iterm_shows_it_and_other_terminals_get_the_path(shell: Shell) -> None:
     assert b"\x1b_G" not in plain
 
 
+@pytest.mark.nightly
 def test_a_terminal_that_says_it_draws_sixel_shows_the_picture_that_is_written(shell: Shell) -> None:
     seen = shell.in_terminal("generate", PROMPT, "--seed", 4, says="\x1b[?62;4;22c", TERM="xterm-256color")
     assert b"atelier-1.png: 64x64, seed 4" in seen

@@ -130,6 +130,7 @@ def test_what_is_refused_is_listed_and_the_rest_is_added(user: User, project: st
     }
 
 
+@pytest.mark.nightly
 def test_ctrl_c_says_how_far_it_came_and_the_same_command_goes_on(
     user: User, http: httpx.Client, project: str, tmp_path: Path
 ) -> None:
@@ -283,6 +284,7 @@ def test_a_server_that_goes_away_in_the_middle_is_waited_for(
     assert output.startswith("60 of 60 pictures: ")
 
 
+@pytest.mark.nightly
 def test_an_administrator_backs_up_goes_back_and_clears_away(
     user: User, project: str, http: httpx.Client, tmp_path: Path
 ) -> None:

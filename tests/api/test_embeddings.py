@@ -29,7 +29,7 @@ def test_the_sdk_gets_a_vector_of_unit_length(sdk: OpenAI) -> None:
     answer = sdk.embeddings.create(model="clip", input=["a red circle"])
     assert (answer.object, answer.model) == ("list", "clip")
     (item,) = answer.data
-    assert (item.object, item.index, len(item.embedding)) == ("embedding", 0, 256)
+    assert (item.object, item.index, len(item.embedding)) == ("embedding", 0, 768)
     assert np.linalg.norm(item.embedding) == pytest.approx(1, abs=1e-5)
     assert 2 < answer.usage.prompt_tokens == answer.usage.total_tokens < 10
 
@@ -76,7 +76,7 @@ def test_as_many_texts_as_are_allowed_are_embedded_and_no_more(sdk: OpenAI, http
 
 def test_any_name_of_a_clip_model_will_do_and_a_user_changes_nothing(http: httpx.Client) -> None:
     expected = embed(http, input="a red circle")
-    for fields in ({"model": "builtin:clip"}, {"model": "clip", "user": "somebody"}, {"dimensions": 256}):
+    for fields in ({"model": "builtin:clip"}, {"model": "clip", "user": "somebody"}, {"dimensions": 768}):
         np.testing.assert_allclose(embed(http, input="a red circle", **fields), expected, atol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_any_name_of_a_clip_model_will_do_and_a_user_changes_nothing(http: httpx
         ({"input": ["a", {"text": "a", "image": CIRCLE}]}, "invalid_value", "input[1]"),
         ({"input": [{"image": CIRCLE}] * 33}, "invalid_value", "input[32].image"),
         ({"input": "a", "dimensions": 0}, "integer_below_min_value", "dimensions"),
-        ({"input": "a", "dimensions": 257}, "invalid_value", "dimensions"),
+        ({"input": "a", "dimensions": 769}, "invalid_value", "dimensions"),
         ({"input": "a", "dimensions": 256.5}, "invalid_type", "dimensions"),
         ({"input": "a", "encoding_format": "int8"}, "invalid_value", "encoding_format"),
         ({"input": "a", "user": 5}, "invalid_type", "user"),
@@ -138,9 +138,9 @@ def test_dimensions_shorten_and_an_empty_text_among_others_has_a_vector(http: ht
     whole = embed(http, input="a star")[0]
     short = sdk.embeddings.create(model="clip", input="a star", dimensions=64).data[0].embedding
     np.testing.assert_allclose(short, whole[:64] / np.linalg.norm(whole[:64]), atol=1e-5)
-    assert embed(http, input=["", "a star"]).shape == (2, 256)
+    assert embed(http, input=["", "a star"]).shape == (2, 768)
     message = http.post("/v1/embeddings", json={"input": "a", "dimensions": 257}).json()["error"]["message"]
-    assert "allowed: 1 to 256" in message
+    assert "allowed: 1 to 768" in message
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from openai import OpenAI
 
 from tests.api.conftest import fault
@@ -67,6 +68,7 @@ def test_the_job_has_the_body_that_the_answer_would_have_had(http: httpx.Client)
     assert [event | {"created_at": 0} for event in again] == [event | {"created_at": 0} for event in completed]
 
 
+@pytest.mark.nightly
 def test_who_attaches_in_the_middle_sees_the_latest_and_what_follows_and_leaving_ends_nothing(
     http: httpx.Client,
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_tiny_run_comes_through_every_part(tmp_path: Path) -> None:
     assert all(f"| {each.name} |" in table for each in PARTS)
 
 
+@pytest.mark.nightly
 def test_a_part_that_fails_hangs_or_is_killed_leaves_the_others_and_its_own_figures(tmp_path: Path) -> None:
     lines: list[str] = []
     chosen = [part("raises"), part("breaks"), part("is_killed"), part("hangs", seconds=1), part("works")]
@@ -94,6 +95,7 @@ def test_a_part_that_fails_hangs_or_is_killed_leaves_the_others_and_its_own_figu
     assert any(line.startswith("works: done") for line in lines)
 
 
+@pytest.mark.nightly
 def test_a_part_for_which_no_time_is_left_is_not_begun_and_counts_as_failed(tmp_path: Path) -> None:
     report = run([part("hangs", seconds=30), part("works")], tmp_path, tiny=True, seconds=6, note=lambda _: None)
     assert report.failed == 2

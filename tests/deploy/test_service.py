@@ -232,6 +232,7 @@ def test_a_configuration_with_a_mistake_is_not_installed(home: Path, tmp_path: P
     assert not service.here("user").variables.exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is on Linux only")
 def test_the_units_command_says_when_it_is_ready_logs_to_its_output_and_ends_cleanly(
     home: Path, tmp_path: Path

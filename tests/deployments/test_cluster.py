@@ -93,6 +93,7 @@ def script(nodes: Nodes, text: str, *arguments: str) -> str:
     ).stdout  # fmt: skip
 
 
+@pytest.mark.nightly
 def test_a_wrong_token_is_refused_in_one_line(nodes: Nodes, tmp_path: Path) -> None:
     refused = up(nodes, tmp_path, RAY_AUTH_TOKEN="0" * 64)
     assert refused.returncode == 1

@@ -25,7 +25,7 @@ from training.oracle import look
 from training.world import COLOURS, SHAPES, Scene, random_scene, recoloured, render
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = pytest.mark.parametrize("language", ["en", "ko", "ja"])
+LANGUAGES = pytest.mark.parametrize("language", ["en", "ko", pytest.param("ja", marks=pytest.mark.nightly)])
 
 
 def builtin(alias: str) -> Any:

@@ -27,7 +27,11 @@ from models.pictures import encode
 from models.tasks import ChatJob, ImageJob, Message, TextPart
 from tests.models.conftest import WRITERS, Shelf, entry_of
 
-EVERY_CHECKPOINT = pytest.mark.parametrize("name", WRITERS)
+OFTEN = ("flux", "qwen2_5_vl", "blip", "open_clip")
+"""One of each kind, loaded at every change; the others in the night."""
+EVERY_CHECKPOINT = pytest.mark.parametrize(
+    "name", [each if each in OFTEN else pytest.param(each, marks=pytest.mark.nightly) for each in WRITERS]
+)
 EVERY_ENGINE = pytest.mark.parametrize("name", ["diffusion", "vlm", "captioner", "clip"])
 
 
@@ -132,6 +136,7 @@ def test_threads_are_those_of_the_entry(shelf: Shelf) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.nightly
 def test_waiting_threads_leave_the_cores_to_others() -> None:
     program = (
         "from models import devices; from models.entry import ModelEntry;"

@@ -14,6 +14,8 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.studio.test_studio import draw, shown
 
+pytestmark = pytest.mark.nightly
+
 FOREIGN = (
     "masterpiece, a castle\nby the sea <lora:unknown:0.8>\nNegative prompt: people, text\n"
     "Steps: 28, Sampler: DPM++ 2M, CFG scale: 6.5, Seed: 1234567890, Size: 832x1216, Model hash: 6ce0161689, "
@@ -62,7 +64,6 @@ def give(page: Page, name: str, data: bytes) -> None:
     expect(page.locator(".given img")).to_have_count(1)
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize("words", ["a red circle on a blue background", "파란 배경의 빨간 원"])
 def test_what_was_drawn_here_is_drawn_again_by_its_own_settings(page: Page, tmp_path: Path, words: str) -> None:
     page.click("summary:has-text('Options')")
@@ -97,7 +98,6 @@ def test_pictures_of_other_tools_give_theirs_as_far_as_they_go(page: Page, name:
     expect(page.locator(".given img")).to_have_count(0)
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize("name", SILENT)
 def test_a_picture_that_tells_nothing_offers_nothing(page: Page, name: str) -> None:
     give(page, name, SILENT[name])

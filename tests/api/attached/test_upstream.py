@@ -15,6 +15,8 @@ from tests.api.pictures import data_url, png, scene
 from tests.api.test_chat import asking
 from tests.servers import Server
 
+pytestmark = pytest.mark.nightly
+
 
 def test_the_answers_are_the_upstreams_whole_and_streamed(attached: Server, sdk: OpenAI) -> None:
     messages = asking("Describe this image.", data_url(png(scene("circle", "red", "blue"))))

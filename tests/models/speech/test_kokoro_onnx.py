@@ -135,6 +135,7 @@ def test_an_unknown_voice_is_refused_by_its_name(engine: KokoroOnnxEngine) -> No
         engine.speak(SpeechJob("Hello.", voice="jf_alpha"))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["jf_alpha", "jm_kumo", "verse"])
 def test_japanese_is_natural_where_it_is_wanted(bilingual: KokoroOnnxEngine, name: str) -> None:
     spoken = bilingual.speak(SpeechJob(JAPANESE, voice=name))
@@ -144,6 +145,7 @@ def test_japanese_is_natural_where_it_is_wanted(bilingual: KokoroOnnxEngine, nam
     assert 2 < len(spoken.samples) / spoken.rate < 8
 
 
+@pytest.mark.nightly
 def test_a_japanese_voice_speaks_english_in_its_pitch(bilingual: KokoroOnnxEngine) -> None:
     spoken = bilingual.speak(SpeechJob(TEXT, voice="jm_kumo"))
     assert praat_pitch(spoken) == pytest.approx(Japanese.voices["jm_kumo"].pitch, rel=0.1)

@@ -46,7 +46,7 @@ def hear() -> Iterator[Hear]:
         yield heard
 
 
-@pytest.fixture(scope="module", params=LEAST_UNDERSTOOD)
+@pytest.fixture(scope="module", params=["kokoro_onnx", pytest.param("espeak", marks=pytest.mark.nightly)])
 def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
     made = create_engine(ModelEntry.model_validate({"engine": request.param, "checkpoint": "builtin:voice"}))
     made.load()

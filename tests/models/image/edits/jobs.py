@@ -43,7 +43,9 @@ SLOW = {"qwen_image_edit", "qwen_image_edit_plus"}
 """Work at a megapixel whatever is asked for: they are asked less."""
 
 
-EVERY_FAMILY = pytest.mark.parametrize("name", FAMILIES)
+EVERY_FAMILY = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name in SLOW else name for name in FAMILIES]
+)
 
 
 def those(task: str, *, slow: bool = True) -> pytest.MarkDecorator:

@@ -30,6 +30,8 @@ from tests.models.image.flux2_mlx.drawing import (
     on_step,
 )
 
+pytestmark = pytest.mark.nightly
+
 
 def test_it_counts_its_parameters_without_the_layers_that_are_not_read_and_gives_them_back(klein: Path) -> None:
     engine = create_engine(entry_of("diffusion_mlx", klein))
