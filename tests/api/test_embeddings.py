@@ -76,7 +76,7 @@ def test_as_many_texts_as_are_allowed_are_embedded_and_no_more(sdk: OpenAI, http
 
 def test_any_name_of_a_clip_model_will_do_and_a_user_changes_nothing(http: httpx.Client) -> None:
     expected = embed(http, input="a red circle")
-    for fields in ({"model": "builtin:clip"}, {"model": "clip", "user": "somebody"}, {"dimensions": 768}):
+    for fields in ({"model": "builtin:finder"}, {"model": "clip", "user": "somebody"}, {"dimensions": 768}):
         np.testing.assert_allclose(embed(http, input="a red circle", **fields), expected, atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_dimensions_shorten_and_an_empty_text_among_others_has_a_vector(http: ht
     short = sdk.embeddings.create(model="clip", input="a star", dimensions=64).data[0].embedding
     np.testing.assert_allclose(short, whole[:64] / np.linalg.norm(whole[:64]), atol=1e-5)
     assert embed(http, input=["", "a star"]).shape == (2, 768)
-    message = http.post("/v1/embeddings", json={"input": "a", "dimensions": 257}).json()["error"]["message"]
+    message = http.post("/v1/embeddings", json={"input": "a", "dimensions": 769}).json()["error"]["message"]
     assert "allowed: 1 to 768" in message
 
 
