@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make .venv, or bring it up to date: venv.sh [dev] [japanese] [gpu | cpu]
 # pyproject.toml says which packages: its dependencies, which serve, and of its extras `gpu` on a machine with an NVIDIA
-# GPU, `mac` on a Mac, and `dev` (all that `make test` needs) and `japanese` (its natural voice) when asked; requirements.lock says in which versions.
+# GPU, `mac` on a Mac, and `dev` (all that `make test` needs) and `japanese` (Kokoro's voices) when asked;
+# requirements.lock says in which versions.
 # Needs Python 3.11 … 3.13 only: uv comes with it, and what has no wheel (hnswlib) finds its compiler through apt-get when
 # this runs as root on Debian. PYTHON names another than the first found.
 set -eu

@@ -143,7 +143,8 @@ class Upgrade:
         self._remove_worktree()
         self._git("worktree", "add", "--quiet", "--detach", str(self._new), commit)
         try:
-            self._call("the new version's packages", ["sh", "deploy/venv.sh"])
+            extras = ["japanese"] if (self._root / ".venv" / "installed-japanese").exists() else []
+            self._call("the new version's packages", ["sh", "deploy/venv.sh", *extras])
             config = config.resolve()
             checked = self._new / config.relative_to(self._root) if config.is_relative_to(self._root) else config
             self._call("the new version", [".venv/bin/python", "-m", "cli", "check", str(checked)])

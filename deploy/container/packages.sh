@@ -1,11 +1,11 @@
 #!/bin/sh
-# The image's Python packages, in the versions of the locks: packages.sh cpu | gpu [ENVIRONMENT…]
+# The image's Python packages, in the versions of the locks: packages.sh cpu | gpu [ENVIRONMENT…]; EXTRAS=japanese too
 set -eu
 cd "$(dirname "$0")/../.."
 kind=$1
 shift
 export UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1
-sh deploy/venv.sh "$kind"
+sh deploy/venv.sh "$kind" ${EXTRAS:-}
 for environment in "$@"; do
     sh deploy/environment.sh "$environment"
 done

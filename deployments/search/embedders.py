@@ -20,7 +20,7 @@ from deployments.executors import yield_to_others
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Outcome, outcome_of
-from models.catalog import create_engine
+from models.catalog import create_engine, engine_class
 from models.checkpoints import fingerprint
 from models.embedding.engine import EmbeddingEngine
 from models.entry import ModelEntry
@@ -37,7 +37,7 @@ Work = Callable[[EmbeddingEngine], np.ndarray]
 MAX_BATCH: Final = 16
 """Pictures of several callers that go to the model in one call: a call costs as much as embedding some of them."""
 _MAX_TEXTS: Final = 10_000
-"""Texts whose vectors are remembered: 20 MB of them."""
+"""Texts whose vectors are remembered: 31 MB of them by default."""
 _LOAD_AGAIN_SECONDS: Final = 60.0
 
 
@@ -181,7 +181,10 @@ class _OldEmbedder:
 def embedder_of(entry: ModelEntry) -> Embedder:
     """The embedder that an entry of the catalogue makes: other weights make other vectors, whatever the alias."""
     pretrained = entry.options.get("pretrained")
-    name = f"{fingerprint(entry)}@{entry.revision}" + (f"+{pretrained}" if pretrained else "")
+    engine = engine_class(entry.engine)
+    assert issubclass(engine, EmbeddingEngine)
+    prints = "+".join(fingerprint(each) for each in engine.weights(entry))
+    name = f"{prints}@{entry.revision}" + (f"+{pretrained}" if pretrained else "")
     return Embedder(name, entry.model_dump_json(exclude={"replicas"}))
 
 

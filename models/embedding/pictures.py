@@ -12,9 +12,9 @@ _MOST_ASPECT: Final = 16
 
 
 def middle(picture: Image.Image) -> Image.Image:
-    """What CLIP sees of a picture, and somewhat more: a line of 1x8000 pixels would become gigabytes.
+    """What a CLIP sees of a picture, and somewhat more: a line of 1x8000 pixels would become gigabytes.
 
-    Its preprocessing brings the shorter side to the model's own and cuts a square from the middle.
+    Most bring the shorter side to the model's own and cut a square from the middle.
     """
     width, height = picture.size
     longest = _MOST_ASPECT * min(width, height)

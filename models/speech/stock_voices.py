@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from pydantic import TypeAdapter
 
@@ -13,31 +14,31 @@ from models.speech.audio_writing import write_audio
 from models.speech.rules import KNOWN_SPEAKER, say
 from models.speech.speaker import Speaker
 
-_STOCK = "builtin:voice"
+STOCK: Final = "builtin:voice"
 
 
 def stock_voices() -> tuple[str, ...]:
     """OpenAI's voice names, all of which the built-in synthesiser speaks in."""
-    return tuple(speakers_of(voices_folder(_STOCK)))
+    return tuple(speakers_of(voices_folder(STOCK)))
 
 
 @cache
 def stock_recording(name: str) -> tuple[bytes, str]:
     """A recording of one of the `stock_voices`, for engines that need one, and what is said in it."""
     text = KNOWN_SPEAKER["en"]
-    spoken = say(text, "en", speakers_of(voices_folder(_STOCK))[name])
+    spoken = say(text, "en", speakers_of(voices_folder(STOCK))[name])
     return write_audio(spoken, "wav"), text
 
 
 def voices_folder(checkpoint: str) -> Path:
-    """The folder of a checkpoint of espeak's, which has a voices.json.
+    """The folder of a checkpoint that is a table of voices, voices.json.
 
     Raises:
         CheckpointError: it is not on disk.
     """
     folder = local_folder(checkpoint)
     if folder is None:
-        raise CheckpointError(f"espeak's checkpoint is a folder with voices.json, not {checkpoint!r}")
+        raise CheckpointError(f"the checkpoint is a folder with voices.json, not {checkpoint!r}")
     return folder
 
 

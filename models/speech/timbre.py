@@ -34,7 +34,7 @@ class Timbre:
 
 
 def hear_timbre(audio: Audio) -> Timbre:
-    """The mean spectrum of what sounds in it; nothing is known of a recording that is too short or silent."""
+    """The mean spectrum outside pauses; nothing is known of a recording that is too short or silent."""
     grid = np.geomspace(_LOWEST, _HIGHEST, _POINTS)
     samples = resample(audio, _RATE).samples.astype(np.float64)
     if len(samples) < _FRAME or not samples.any():

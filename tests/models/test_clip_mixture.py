@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deployments.search.embedders import embedder_of
+from models.checkpoints import local_folder
 from models.embedding.engines.clip import OpenClipEngine
 from models.embedding.engines.clip_mixture import ClipMixtureEngine, dealt_out
 from models.entry import ModelEntry
@@ -84,6 +88,31 @@ def test_the_same_word_is_near_itself_in_every_language(mixture: ClipMixtureEngi
     assert (dogs @ dogs.T).min() > (dogs @ cars.T).max() + 0.2
 
 
-def test_a_checkpoint_on_the_hub_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="a mixture's checkpoints are folders, not 'somebody/model'"):
-        engine_of("builtin:finder", shapes="somebody/model").load()
+def test_vectors_have_unit_length_in_bfloat16_too() -> None:
+    fields = {"engine": "clip_mixture", "checkpoint": "builtin:finder", "threads": 1, "dtype": "bfloat16"}
+    engine = ClipMixtureEngine(ModelEntry.model_validate(fields))
+    engine.load()
+    for vectors in (engine.embed_texts([*SHAPES, *THINGS]), engine.embed_images(PICTURES)):
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_tokens_are_counted_as_they_are_read(mixture: ClipMixtureEngine) -> None:
+    assert mixture.count_tokens("a   dog\n\n  and a   cat") == mixture.count_tokens("a dog and a cat")
+
+
+def test_what_is_no_mixture_is_refused_before_the_start_with_what_to_write() -> None:
+    ClipMixtureEngine.check(engine_of("builtin:finder").entry)
+    for checkpoint in ("builtin:clip", "timm/ViT-B-16-SigLIP2-256"):
+        with pytest.raises(CheckpointError, match=r"write `engine: clip`"):
+            ClipMixtureEngine.check(engine_of(checkpoint).entry)
+    with pytest.raises(CheckpointError, match=r"options\.shapes: 'builtin:voice' has no open_clip_config\.json"):
+        ClipMixtureEngine.check(engine_of("builtin:finder", shapes="builtin:voice").entry)
+
+
+def test_its_name_changes_with_either_of_its_parts(tmp_path: Path) -> None:
+    shutil.copytree(local_folder("builtin:clip") or tmp_path, tmp_path / "clip")
+    (tmp_path / "clip" / "open_clip_model.safetensors").write_bytes(b"other weights")
+    names = {
+        embedder_of(engine_of("builtin:finder", **more).entry).name for more in ({}, {"shapes": str(tmp_path / "clip")})
+    }
+    assert len(names) == 2

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,7 @@ from models.embedding.engine import EmbeddingEngine, EmbeddingOptions
 from models.embedding.packed import efficientnet, unpacked
 from models.embedding.pictures import middle
 from models.engine import Options
+from models.entry import ModelEntry
 from models.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     import torch
     from PIL import Image
+
+
+_WEIGHTS: Final = "mixture.safetensors"
 
 
 class ClipMixtureOptions(EmbeddingOptions):
@@ -45,9 +49,28 @@ class ClipMixtureEngine(EmbeddingEngine):
     Options: ClassVar[type[Options]] = ClipMixtureOptions
     options: ClipMixtureOptions
 
+    @classmethod
+    def weights(cls, entry: ModelEntry) -> tuple[ModelEntry, ...]:
+        """The entries of both CLIPs."""
+        shapes = ClipMixtureOptions.model_validate(entry.options).shapes
+        return entry, entry.model_copy(update={"checkpoint": shapes})
+
+    @classmethod
+    def check(cls, entry: ModelEntry) -> None:
+        """Refuse what is no mixture, be it a CLIP. Raises as the base does."""
+        super().check(entry)
+        if not (_folder(entry.checkpoint) / _WEIGHTS).is_file():
+            raise CheckpointError(
+                f"{entry.checkpoint!r} has no {_WEIGHTS}: for a CLIP of open_clip write `engine: clip`"
+            )
+        shapes = ClipMixtureOptions.model_validate(entry.options).shapes
+        if not (_folder(shapes) / cls.marker).is_file():
+            raise CheckpointError(f"options.shapes: {shapes!r} has no {cls.marker}: it is no CLIP of open_clip")
+
     def count_tokens(self, text: str) -> int:
         """How many tokens a text has for the CLIP of photographs, with those that mark its ends."""
-        return len(self._tokenizers[0].tokenizer(text, verbose=False).input_ids)
+        tokenizer = self._tokenizers[0]
+        return len(tokenizer.tokenizer(tokenizer.clean_fn(text), verbose=False).input_ids)
 
     def _load(self) -> None:
         self._device, self._dtype = devices.prepare_torch(self.entry)
@@ -70,7 +93,7 @@ class ClipMixtureEngine(EmbeddingEngine):
 
         with torch.inference_mode():
             read = [
-                clip.encode_text(tokenizer(batch).to(self._device), normalize=True).float()
+                _unit(clip.encode_text(tokenizer(batch).to(self._device)))
                 for clip, tokenizer in zip(self._clips, self._tokenizers, strict=True)
             ]
             is_of_shapes = self._gate(torch.cat(read, dim=1))[:, :1] > 0
@@ -87,7 +110,7 @@ class ClipMixtureEngine(EmbeddingEngine):
 
         with torch.inference_mode():
             seen = [
-                clip.encode_image(torch.stack(given).to(self._device, self._dtype), normalize=True).float()
+                _unit(clip.encode_image(torch.stack(given).to(self._device, self._dtype)))
                 for clip, given in zip(self._clips, zip(*batch, strict=True), strict=True)
             ]
             vectors: np.ndarray = (torch.cat(seen, dim=1) / len(seen) ** 0.5).cpu().numpy()
@@ -103,6 +126,12 @@ class ClipMixtureEngine(EmbeddingEngine):
         self.embed_images([Image.new("RGB", (64, 64))])
 
 
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
 def dealt_out(first: int, second: int) -> np.ndarray:
     """Where each number of a vector comes from, if the first so many of two vectors side by side are one's."""
     places = np.concatenate([(np.arange(width) + 0.5) / width for width in (first, second)])
@@ -112,7 +141,9 @@ def dealt_out(first: int, second: int) -> np.ndarray:
 def _folder(checkpoint: str) -> Path:
     folder = local_folder(checkpoint)
     if folder is None:
-        raise CheckpointError(f"a mixture's checkpoints are folders, not {checkpoint!r}")
+        raise CheckpointError(
+            f"a mixture's checkpoints are folders, not {checkpoint!r}; for a CLIP of open_clip write `engine: clip`"
+        )
     return folder
 
 
@@ -129,7 +160,7 @@ def _photographs(folder: Path) -> tuple[torch.nn.Module, Any, torch.nn.Module]:
         model["vision_cfg"],
         {name: value for name, value in model["text_cfg"].items() if name != "tokenizer_kwargs"},
     )
-    kept = unpacked(load_file(folder / "mixture.safetensors"))
+    kept = unpacked(load_file(folder / _WEIGHTS))
     weights = {name: value for name, value in kept.items() if not name.startswith("gate.")}
     trunk = {
         f"visual.trunk.{name}": value for name, value in efficientnet(list(clip.visual.trunk.state_dict())).items()

