@@ -149,7 +149,7 @@ def test_an_open_server_is_a_problem_where_others_reach_it(
 
 
 def test_a_licence_that_is_not_accepted_is_a_problem_with_its_page(running: Hub, tmp_path: Path) -> None:
-    path = changed(tmp_path, "clip", checkpoint="test/clip")
+    path = changed(tmp_path, "clip", engine="clip", checkpoint="test/clip")
     assert problems(hub.access(settings.load(path), path)) == []
     running.is_gated = True
     (found,) = [each for each in hub.access(settings.load(path), path) if each.verdict == "problem"]
@@ -162,7 +162,7 @@ def test_a_hub_that_does_not_answer_is_a_problem_only_where_it_is_needed(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free_ports(1)[0]}")
-    needing, default = changed(tmp_path, "clip", checkpoint="test/clip"), ROOT / "serve_config.yaml"
+    needing, default = changed(tmp_path, "clip", engine="clip", checkpoint="test/clip"), ROOT / "serve_config.yaml"
     (needed,) = hub.access(settings.load(needing), needing)
     (spared,) = hub.access(settings.load(default), default)
     assert (needed.verdict, spared.verdict) == ("problem", "warning")

@@ -36,7 +36,7 @@ def config(tmp_path: Path) -> Path:
     """The default configuration, but that the model of image search is on the hub, under two aliases."""
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     models = document["applications"][0]["args"]["models"]
-    models["clip"]["checkpoint"] = "test/clip"
+    models["clip"] |= {"engine": "clip", "checkpoint": "test/clip"}
     models["again"] = models["clip"]
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
