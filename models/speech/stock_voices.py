@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
 
 from models.checkpoints import local_folder
-from models.errors import CheckpointError
+from models.errors import CheckpointError, InvalidInput
 from models.speech.audio_writing import write_audio
 from models.speech.rules import KNOWN_SPEAKER, say
 from models.speech.speaker import Speaker
 
 STOCK: Final = "builtin:voice"
+
+V = TypeVar("V")
 
 
 def stock_voices() -> tuple[str, ...]:
@@ -40,6 +43,17 @@ def voices_folder(checkpoint: str) -> Path:
     if folder is None:
         raise CheckpointError(f"the checkpoint is a folder with voices.json, not {checkpoint!r}")
     return folder
+
+
+def voice_of(name: str | None, voices: Mapping[str, V]) -> V | None:
+    """The voice of a name, None for no name.
+
+    Raises:
+        InvalidInput: naming `voice`; there is none of that name.
+    """
+    if name is not None and name not in voices:
+        raise InvalidInput(f"there is no voice {name!r}; there are {', '.join(voices)}", "voice")
+    return None if name is None else voices[name]
 
 
 @cache  # every request needs them, and must not wait for a disk

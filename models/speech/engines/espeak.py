@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from models.errors import InvalidInput
 from models.speech.engine import SpeechEngine
 from models.speech.rules import LANGUAGES, known_envelope, say
 from models.speech.speaker import Speaker, hear_speaker
-from models.speech.stock_voices import speakers_of, voices_folder
+from models.speech.stock_voices import speakers_of, voice_of, voices_folder
 from models.tasks import Audio, SpeechJob
 
 if TYPE_CHECKING:
@@ -54,8 +53,4 @@ class EspeakEngine(SpeechEngine[Speaker]):
         return hear_speaker(recording, self._known, "reference")
 
     def _named(self, name: str | None) -> Speaker | None:
-        if name is None:
-            return None
-        if name not in self._voices:
-            raise InvalidInput(f"there is no voice {name!r}; there are {', '.join(self._voices)}", "voice")
-        return self._voices[name]
+        return voice_of(name, self._voices)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from pydantic import Field
 
 from models.engine import Options
-from models.errors import CheckpointError, InvalidInput
+from models.errors import CheckpointError
 from models.speech.engine import SpeechEngine
 from models.speech.natural import (
     FASTEST,
@@ -29,7 +29,7 @@ from models.speech.natural import (
 )
 from models.speech.rules import LANGUAGES, known_envelope, say
 from models.speech.speaker import Speaker, change_voice, hear_speaker, imitate
-from models.speech.stock_voices import STOCK, speakers_of, voices_folder
+from models.speech.stock_voices import STOCK, speakers_of, voice_of, voices_folder
 from models.speech.timbre import Timbre, hear_timbre, with_timbre
 from models.tasks import Audio, SpeechJob
 
@@ -150,8 +150,4 @@ class KokoroOnnxEngine(SpeechEngine[Voice]):
         return Voice(None, Speaker(heard.pitch, build_of(heard.pitch)), heard, hear_timbre(recording))
 
     def _named(self, name: str | None) -> Voice | None:
-        if name is None:
-            return None
-        if name not in self._named_voices:
-            raise InvalidInput(f"there is no voice {name!r}; there are {', '.join(self._named_voices)}", "voice")
-        return self._named_voices[name]
+        return voice_of(name, self._named_voices)

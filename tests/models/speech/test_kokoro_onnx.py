@@ -130,10 +130,10 @@ def test_signs_figures_and_names_are_read_and_what_cannot_be_is_refused(engine: 
         engine.speak(SpeechJob("안녕", "en"))
 
 
-@pytest.mark.parametrize("figures", ["1" * 16, "4" * 60, "0901234567890123456"])
+@pytest.mark.parametrize("figures", ["1" * 16, "4" * 60, "0901234567890123456", ",".join(["111"] * 14)])
 def test_long_numbers_are_read_figure_by_figure(engine: KokoroOnnxEngine, figures: str) -> None:
     spoken = engine.speak(SpeechJob(f"The number is {figures}."))
-    assert len(spoken.samples) / spoken.rate > 0.15 * len(figures)
+    assert len(spoken.samples) / spoken.rate > 0.15 * sum(map(str.isdigit, figures))
 
 
 @pytest.mark.parametrize("language", ["en-US", "en-AU", "en-IN"])
