@@ -5,8 +5,8 @@ VENV_PYTHON := .venv/bin/python
 run: install-deps  ## start the server on HOST and PORT; Ctrl-C ends it
 	@exec $(VENV_PYTHON) -m cli up --config $(CONFIG)
 
-test: check test-packages  ## everything CI runs for a change: some 20 minutes on two cores
-	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile -m "not nightly"  # each with a server of its own
+test: check test-packages  ## everything CI runs for a change: some 12 minutes on two cores
+	$(VENV_PYTHON) -m pytest --numprocesses 3 --dist loadfile -m "not nightly"  # see tests/dealing.py
 
 test-nightly: install-dev test-packages  ## what takes minutes each: machines that die, floods, every way to leave
 	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile -m nightly

@@ -76,6 +76,11 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path, addres
         stop.wait()
     manager.notify("STOPPING=1")
     ray_internals.shut_down_serve(client)
+    if not address:
+        # What is left is Ray's own, which takes seconds to say good-bye to itself; the parent ends it at once.
+        for each in (sys.stdout, sys.stderr):
+            each.flush()
+        os._exit(0)
 
 
 def keep_terminal(log: Path) -> TextIO:

@@ -14,7 +14,7 @@ from xdist.remote import Producer
 
 from tests.api.node import install
 from tests.buckets import Bucket, new_bucket, s3_server
-from tests.dealing import SERVED, Dealing, dealt_with, in_order, served_of
+from tests.dealing import OWN, SHARED, Dealing, dealt_with, in_order, sharing, starting
 from tests.postgres_server import new_database, postgres_server
 from tests.servers import Server, start_server
 
@@ -43,9 +43,10 @@ def pytest_unconfigure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     in_order(items, config.cache.get(_SECONDS, {}) if hasattr(config, "cache") else {})
-    config.stash[_need_the_server] = served_of(items)
+    config.stash[_need_the_server] = sharing(items)
     if hasattr(config, "cache") and getattr(config, "workerinput", {}).get("workerid") == "gw0":
-        config.cache.set(SERVED, sorted(served_of(items)))
+        config.cache.set(SHARED, sorted(sharing(items)))
+        config.cache.set(OWN, sorted(starting(items)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,8 +4,9 @@ left for the end.
 How long each took in the last run is kept in pytest's cache. What was never run here comes first when it starts servers
 or is given more time than the other tests, and else by the number of its tests.
 
-Those that need the shared server go to all processes but one, which need not start it; the others begin with them,
-and end their server when they have come to the rest, of whose time it would take a fifth of a core.
+Files that need the shared server go to the first process, which ends that server when it has come to the rest. Files
+that start servers of their own go to the second one as long as there are any. Servers take their time to start and to
+end, and wait for each other when many do; so all other processes have the rest only, and use what these two leave.
 """
 
 from __future__ import annotations
@@ -19,20 +20,30 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-from tests.servers import start_server
+from tests.servers import Server, start_server
 
 TOGETHER: Final = "tests/api/attached"
 """A folder with a server of its own, whose files stay together."""
-SERVED: Final = "atelier/served"
-"""Where pytest's cache has the names that need the shared server: only a process that has collected them knows."""
+SHARED: Final = "atelier/shared"
+"""Where pytest's cache has what needs the shared server: only a process that has collected it knows."""
+OWN: Final = "atelier/own"
+"""Where it has what starts servers of its own."""
 
 
 class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Deals out files in the order of the collection, and those that need the shared server not to the last process."""
+    """Deals out files in the order of the collection, to each process what it is there for."""
 
     def schedule(self) -> None:
-        self._served = set(self.config.cache.get(SERVED, ())) if hasattr(self.config, "cache") else set()
+        cache = getattr(self.config, "cache", None)
+        self._shared, self._own = (set(cache.get(each, ()) if cache else ()) for each in (SHARED, OWN))
         super().schedule()
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        super().mark_test_complete(node, item_index, duration)
+        # Forgotten, or xdist would count through all that is done after each test: 30 s of a core in a whole run.
+        scope = dealt_with(self.registered_collections[node][item_index])
+        if all(self.assigned_work[node][scope].values()):
+            del self.assigned_work[node][scope]
 
     def _split_scope(self, nodeid: str) -> str:
         return dealt_with(nodeid)
@@ -51,9 +62,15 @@ class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     def _next_for(self, node: WorkerController) -> str | None:
         """What is dealt to a process next; None when there is nothing for it."""
         nodes = list(self.assigned_work)
-        has_the_server = node is nodes[0] or node is not nodes[-1]
-        mine = [scope for scope in self.workqueue if has_the_server or scope not in self._served]
-        return next((scope for scope in mine if scope in self._served), next(iter(mine), None))
+        rest = {each for each in self.workqueue if each not in self._shared and each not in self._own}
+        if node is nodes[0]:
+            allowed, first = self.workqueue.keys(), self._shared
+        elif node is nodes[1]:
+            allowed, first = rest | self._own, self._own
+        else:
+            allowed, first = rest, rest
+        mine = [scope for scope in self.workqueue if scope in allowed]
+        return next((scope for scope in mine if scope in first), next(iter(mine), None))
 
 
 def dealt_with(nodeid: str) -> str:
@@ -62,32 +79,37 @@ def dealt_with(nodeid: str) -> str:
     return TOGETHER if file.startswith(f"{TOGETHER}/") else file
 
 
-def served_of(items: list[pytest.Item]) -> frozenset[str]:
+def sharing(items: list[pytest.Item]) -> frozenset[str]:
     """The files, or folders, that need the shared server."""
-    return frozenset(
-        dealt_with(item.nodeid) for item in items if isinstance(item, pytest.Function) and _is_served(item)
-    )
+    return frozenset(dealt_with(item.nodeid) for item in items if _shares(item))
 
 
-def _is_served(item: pytest.Function) -> bool:
-    found = item._fixtureinfo.name2fixturedefs.get("server")
+def starting(items: list[pytest.Item]) -> frozenset[str]:
+    """The files, or folders, that start servers of their own, and do not need the shared one."""
+    return frozenset(dealt_with(item.nodeid) for item in items if _starts_servers(item)) - sharing(items)
+
+
+def _shares(item: pytest.Item) -> bool:
+    found = item._fixtureinfo.name2fixturedefs.get("server") if isinstance(item, pytest.Function) else None
     return found is not None and found[-1].baseid == "tests"  # a file may have a `server` of its own
 
 
-def in_order(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:
-    """Sort the tests, but for those of a file: what needs the shared server, then by the `seconds` of the last run."""
-    tests = Counter(dealt_with(item.nodeid) for item in items)
-    long = {dealt_with(item.nodeid) for item in items if _looks_long(item)}
-    served = served_of(items)
+def _starts_servers(item: pytest.Item) -> bool:
+    known = vars(getattr(item, "module", None) or object).values()
+    return dealt_with(item.nodeid) == TOGETHER or any(
+        each in (start_server, Server) for each in known if callable(each)
+    )
 
-    def place(item: pytest.Item) -> tuple[bool, float, int]:
+
+def in_order(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:
+    """Sort the tests, but for those of a file: what needs servers, then by the `seconds` of the last run."""
+    tests = Counter(dealt_with(item.nodeid) for item in items)
+    shared, own = sharing(items), starting(items)
+    long = {dealt_with(item.nodeid) for item in items if item.get_closest_marker("timeout")} | own
+
+    def place(item: pytest.Item) -> tuple[bool, bool, float, int]:
         dealt = dealt_with(item.nodeid)
         unknown = math.inf if dealt in long else 0.0
-        return dealt not in served, -seconds.get(dealt, unknown), -tests[dealt]
+        return dealt not in shared, dealt not in own, -seconds.get(dealt, unknown), -tests[dealt]
 
     items.sort(key=place)
-
-
-def _looks_long(item: pytest.Item) -> bool:
-    starts_servers = any(each is start_server for each in vars(getattr(item, "module", None) or object).values())
-    return starts_servers or item.get_closest_marker("timeout") is not None

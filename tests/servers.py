@@ -60,12 +60,12 @@ class Server:
 
 
 def start_server(home: Path, config: Path | None = None, **environ: str) -> Server:
-    """Start a server on a free port. The caller stops it."""
-    (port,) = free_ports(1)
+    """Start a server, on a free port unless PORT is given. The caller stops it."""
+    port = int(environ.setdefault("PORT", str(free_ports(1)[0])))
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
         command(config),
-        env=environment(home, PORT=str(port), ATELIER_TEST_MARK=mark, **environ),
+        env=environment(home, ATELIER_TEST_MARK=mark, **environ),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

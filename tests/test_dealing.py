@@ -1,4 +1,4 @@
-"""How files of tests are dealt to processes: those with the shared server not to the last, the rest to all."""
+"""How files of tests are dealt to processes: what needs servers to the first two, the rest to all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import Any
 import pytest
 from xdist.remote import Producer
 
-from tests.dealing import SERVED, Dealing, dealt_with
+from tests.dealing import OWN, SHARED, Dealing, dealt_with
 
-FILES = {"tests/api/attached/test_a.py": 1, "tests/api/test_b.py": 3, "tests/test_c.py": 4, "tests/test_d.py": 5}
-SERVED_FILES = ["tests/api/attached", "tests/api/test_b.py"]
+FILES = {
+    "tests/api/test_a.py": 1,
+    "tests/api/test_b.py": 3,
+    "tests/api/attached/test_c.py": 2,
+    "tests/test_d.py": 3,
+    "tests/test_e.py": 4,
+    "tests/test_f.py": 5,
+    "tests/test_g.py": 5,
+}
+NEEDS = {SHARED: ["tests/api/test_a.py", "tests/api/test_b.py"], OWN: ["tests/api/attached", "tests/test_d.py"]}
 
 
 class Process:
@@ -60,30 +68,32 @@ def finish(dealer: Any, processes: list[Process]) -> None:
                 dealer.mark_test_complete(each, each.given[each.done - 1])
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
-def test_everything_is_run_once_and_the_last_of_several_processes_needs_no_shared_server(processes: int) -> None:
-    dealer, made, tests = dealing(processes, {SERVED: SERVED_FILES})
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_everything_is_run_once_by_those_who_are_there_for_it(processes: int) -> None:
+    dealer, made, tests = dealing(processes, NEEDS)
     finish(dealer, made)
     assert sorted(index for each in made for index in each.given) == list(range(len(tests)))
     assert dealer.tests_finished
-    assert dealt_with(tests[made[0].given[0]]) == SERVED_FILES[0]
-    dealt = [{dealt_with(tests[index]) for index in each.given} for each in made]
-    assert set(SERVED_FILES) <= set().union(*dealt[: max(1, processes - 1)])
-    assert processes == 1 or not dealt[-1] & set(SERVED_FILES)
+    dealt = [list(dict.fromkeys(dealt_with(tests[index]) for index in each.given)) for each in made]
+    assert dealt[0][:2] == NEEDS[SHARED]
+    if processes > 1:
+        assert dealt[1][0] == NEEDS[OWN][0]
+        assert not {*NEEDS[SHARED]} & set().union(*dealt[1:])
+        assert not {*NEEDS[OWN]} & set().union(*dealt[2:])
 
 
-def test_where_nothing_is_known_of_the_server_all_is_dealt_in_order() -> None:
+def test_where_nothing_is_known_of_servers_all_is_dealt_in_order() -> None:
     dealer, made, tests = dealing(2, {})
     finish(dealer, made)
     assert sorted(index for each in made for index in each.given) == list(range(len(tests)))
 
 
 def test_what_a_process_that_dies_leaves_goes_to_the_next_one() -> None:
-    dealer, (first, second), tests = dealing(2, {SERVED: SERVED_FILES})
+    dealer, (first, second), tests = dealing(2, NEEDS)
     crashed = dealer.remove_node(first)
     assert crashed == tests[0]
     dealer.mark_test_complete(second, second.given[0])
     second.done = 1
     finish(dealer, [second])
     run = {tests[index] for index in second.given}
-    assert {test for test in tests if dealt_with(test) in SERVED_FILES} <= run
+    assert {test for test in tests if dealt_with(test) in NEEDS[SHARED]} <= run

@@ -64,6 +64,7 @@ def test_tokens_are_those_of_the_texts(sdk: OpenAI, http: httpx.Client) -> None:
     assert tokens("a red circle", {"image": CIRCLE}, "a blue star") == tokens("a red circle") + tokens("a blue star")
 
 
+@pytest.mark.nightly
 def test_as_many_texts_as_are_allowed_are_embedded_and_no_more(sdk: OpenAI, http: httpx.Client) -> None:
     texts = [f"{i} stars" for i in range(3000)]
     answer = sdk.embeddings.create(model="clip", input=texts[:2048])

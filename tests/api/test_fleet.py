@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +19,13 @@ from openai import OpenAI
 
 from cli.environment import ROOT
 from tests.api.conftest import fault
+from tests.api.speakers import ask_a, ask_b, asking_on, at_once, loads, new_text, speak, wait_until, workers
 from tests.api.test_voice import recording
 from tests.servers import Server, environment, start_server
 
 MEMORY = 2_000_000_000
-_numbers = itertools.count()
+IDLE = 5
+"""Seconds after which a model that nobody asks leaves."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     document["applications"][0]["args"] = {
         "image_search_enabled": False,
         "image_enabled": False,
-        "idle_timeout": 10,
+        "idle_timeout": IDLE,
         "residency": {"patience": 5, "min_residence": 2},
         "models": {
             "a": {"engine": "espeak", "checkpoint": "builtin:voice", "memory": 1_200_000_000},
@@ -82,64 +81,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def http(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=120) as client:
         yield client
-
-
-def ask_a(http: httpx.Client) -> httpx.Response:
-    return speak(http, "a")
-
-
-def ask_b(http: httpx.Client, sentences: int = 1) -> httpx.Response:
-    return speak(http, "b", sentences)
-
-
-def speak(http: httpx.Client, model: str, sentences: int = 1, voice: str = "alloy") -> httpx.Response:
-    text = " ".join([f"This is sentence number {next(_numbers)}."] * sentences)
-    spoken = {"model": model, "input": text, "voice": voice, "response_format": "wav"}
-    return http.post("/v1/audio/speech", json=spoken)
-
-
-def at_once(ask: Callable[[httpx.Client], httpx.Response], http: httpx.Client, count: int = 20) -> list[int]:
-    with ThreadPoolExecutor(count) as callers:
-        return [answer.status_code for answer in callers.map(lambda _: ask(http), range(count))]
-
-
-@contextmanager
-def asking_on(asks: Iterable[Callable[[], httpx.Response]]) -> Iterator[list[int]]:
-    """Users of whom each asks again and again until the end; the status of every answer."""
-    over = threading.Event()
-    answers: list[int] = []
-
-    def use(ask: Callable[[], httpx.Response]) -> None:
-        while not over.is_set():
-            answers.append(ask().status_code)
-            time.sleep(0.02)
-
-    users = [threading.Thread(target=use, args=[ask]) for ask in asks]
-    for user in users:
-        user.start()
-    try:
-        yield answers
-    finally:
-        over.set()
-        for user in users:
-            user.join()
-
-
-def workers(http: httpx.Client) -> dict[str, Any]:
-    found: dict[str, Any] = http.get("/v1/system/status").raise_for_status().json()["workers"]
-    return found
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-def loads(http: httpx.Client, alias: str) -> int:
-    worker = workers(http).get(alias)
-    return worker["loads"] if worker else 0
 
 
 def test_a_kept_model_is_there_when_the_server_is_ready(http: httpx.Client) -> None:
@@ -199,7 +140,7 @@ def test_who_asks_once_does_not_wait_for_all_that_another_has_asked(http: httpx.
     order: list[str] = []
 
     def ask(who: str) -> None:
-        body = {"model": "b", "input": f"This is {next(_numbers)}. " * 6, "voice": "alloy"}
+        body = {"model": "b", "input": new_text(6), "voice": "alloy"}
         http.post("/v1/audio/speech", json=body, headers={"X-Forwarded-For": who}).raise_for_status()
         order.append(who)
 
@@ -322,7 +263,7 @@ def test_looking_at_a_model_neither_wakes_it_nor_keeps_it(http: httpx.Client) ->
     wait_until(has_left)
     idle = [seconds for seconds in idle if seconds > 2]  # the state may be a second old
     assert idle == sorted(idle)
-    assert idle[-1] > 5
+    assert idle[-1] > IDLE / 2
     time.sleep(2)
     assert not {"a", "b"} & workers(http).keys()
     assert "kept" in workers(http)
@@ -347,6 +288,7 @@ def atelier(server: Server, home: Path, *arguments: str, status: int = 0) -> str
     return ended.stdout if status == 0 else ended.stderr
 
 
+@pytest.mark.nightly
 def test_the_command_lists_loads_and_unloads_models(server: Server, tmp_path: Path) -> None:
     command = partial(atelier, server, tmp_path)
     assert re.fullmatch(r"b is ready, after \d+\.\d s\n", command("load", "b"))
@@ -372,7 +314,7 @@ def test_the_status_counts_memory_and_says_what_is_configured(http: httpx.Client
     assert memory["models_loaded_gb"] == pytest.approx(
         sum(w["memory_gb"] for w in status["workers"].values()), abs=0.01
     )
-    assert config["idle_timeout_seconds"] == 10
+    assert config["idle_timeout_seconds"] == IDLE
     assert config["max_requests_before_restart"] == 0
     assert config["safety_margin_gb"] == pytest.approx(memory["total_gb"] - MEMORY / 1e9, abs=0.01)
 
@@ -383,7 +325,7 @@ def test_deploying_a_changed_configuration_loses_no_request(server: Server, http
     folder = server.home.parent
     document = yaml.safe_load((folder / "fleet.yaml").read_text())
     document["http_options"]["port"] = server.port
-    document["applications"][0]["args"]["idle_timeout"] = 11
+    document["applications"][0]["args"]["idle_timeout"] = IDLE + 1
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(document))
     users = [partial(ask_b, http), partial(ask_b, http, 20), partial(http.get, "/healthz")]
@@ -395,7 +337,7 @@ def test_deploying_a_changed_configuration_loses_no_request(server: Server, http
             capture_output=True,
             check=True,
         )
-        wait_until(lambda: http.get("/v1/system/status").json()["config"]["idle_timeout_seconds"] == 11)
+        wait_until(lambda: http.get("/v1/system/status").json()["config"]["idle_timeout_seconds"] == IDLE + 1)
         wait_until(lambda: "b" in workers(http))
         time.sleep(5)  # the old ones end what they have
     assert set(answers) == {200}

@@ -122,6 +122,7 @@ def test_a_stream_is_under_way_until_it_ends(closed: Server) -> None:
         soon(lambda: http.post("/v1/images/generations", json=PICTURE).status_code == 200)
 
 
+@pytest.mark.nightly
 def test_a_caller_who_leaves_in_the_middle_makes_room_again(closed: Server) -> None:
     key = keys(closed, "add", "leaving", "--concurrency", "1")
     soon(lambda: works(closed, key))
@@ -197,6 +198,7 @@ def test_keys_that_are_made_at_the_same_time_are_all_there(tmp_path: Path) -> No
     assert {key.name for key in ApiKeyFile(tmp_path / "keys.json").read() or ()} == {f"key-{n}" for n in range(2)}
 
 
+@pytest.mark.nightly
 def test_a_result_is_the_keys_that_stored_it_and_what_is_remembered_is_for_all(closed: Server) -> None:
     ann, bob = keys(closed, "add", "ann"), keys(closed, "add", "bob")
     boss = keys(closed, "add", "second-boss", "--admin")

@@ -81,13 +81,13 @@ def test_health_is_answered_while_pictures_are_made(http: httpx.Client) -> None:
 
 
 def test_a_killed_model_costs_no_request_and_changes_no_picture(server: Server, http: httpx.Client) -> None:
-    jobs = [{**SHORT, "steps": 12, "seed": seed} for seed in range(20)]
+    jobs = [{**SHORT, "steps": 12, "seed": seed} for seed in range(10)]
     expected = [draw(http, job).json()["data"] for job in jobs]
     with ThreadPoolExecutor(5) as callers:
         answers = [callers.submit(draw, http, job) for job in jobs]
-        answers[4].result()
+        answers[2].result()
         replica(server, "image-gen").kill()
-        assert [answer.result().status_code for answer in answers] == [200] * 20
+        assert [answer.result().status_code for answer in answers] == [200] * 10
         assert [answer.result().json()["data"] for answer in answers] == expected
 
 
@@ -129,7 +129,7 @@ def test_stored_pictures_outlive_the_search_process(server: Server, http: httpx.
 def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_told_and_keeps_nothing_half(
     server: Server, http: httpx.Client
 ) -> None:
-    pictures = [png(each) for each in many_scenes(40)]
+    pictures = [png(each) for each in many_scenes(24)]
     told: list[str] = []
 
     def upload(picture: bytes) -> None:
@@ -144,7 +144,7 @@ def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_told_and
     process = replica(server, "search")
     with ThreadPoolExecutor(8) as callers:
         uploads = [callers.submit(upload, picture) for picture in pictures[1:]]
-        while len(told) < 10:
+        while len(told) < 6:
             time.sleep(0.01)
         process.kill()
         wait(uploads)
@@ -154,7 +154,7 @@ def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_told_and
     for picture in pictures:  # whatever was not told may be sent again
         http.post("/v1/projects/killed/images", files={"file": picture}).raise_for_status()
     records = http.get("/v1/projects/killed/images").json()["images"]
-    assert len({record["sha256"] for record in records}) == len(records) == 40
+    assert len({record["sha256"] for record in records}) == len(records) == len(pictures)
     found = http.post("/v1/projects/killed/images/search", json={"query": "a circle", "limit": 100}).json()["results"]
     assert {result["id"] for result in found} == {record["id"] for record in records}
     strays = http.post("/api/admin/search/gc", json={}).json()

@@ -102,6 +102,7 @@ def test_a_part_for_which_no_time_is_left_is_not_begun_and_counts_as_failed(tmp_
     assert read(tmp_path)["parts"][1]["problems"] == ["not begun: no time is left"]
 
 
+@pytest.mark.nightly
 def test_a_part_whose_packages_are_not_installed_fails_with_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_part_whose_packages_are_not_installed_fails_with_a_line(
     assert problem == "FileNotFoundError: the packages of qwen_tts are not in " + str(tmp_path / "nowhere/qwen_tts")
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_each_part_says_so_in_one_line_and_all_have_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

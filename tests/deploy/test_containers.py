@@ -118,6 +118,7 @@ def test_the_health_check_fails_where_nothing_listens() -> None:
     assert "Connection refused" in done.stderr
 
 
+@pytest.mark.nightly
 def test_the_prometheus_of_compose_reads_its_files_and_looks_at_the_server(tmp_path: Path) -> None:
     """A real one, with the two files where compose mounts them."""
     shutil.copy(FOLDER / "prometheus" / "prometheus.yml", tmp_path / "prometheus.yml")

@@ -74,7 +74,9 @@ def test_a_text_about_things_in_any_of_seven_languages_is_its_own(mixture: ClipM
     assert (of_things[0], of_shapes[0]) == (pytest.approx(1, abs=1e-3), 0)
 
 
-@pytest.mark.parametrize("language", ["en", "ko", "ja"])
+@pytest.mark.parametrize(
+    "language", ["en", pytest.param("ko", marks=pytest.mark.nightly), pytest.param("ja", marks=pytest.mark.nightly)]
+)
 def test_shapes_are_found_as_before(mixture: ClipMixtureEngine, language: Language) -> None:
     chosen = list({scene.description(): scene for scene in scenes(60)}.values())
     seen = mixture.embed_images([Image.fromarray(np.asarray(render(scene))) for scene in chosen])

@@ -87,6 +87,7 @@ def test_a_picture_that_cannot_be_allocated_is_refused_and_the_next_one_is_made(
     assert said == {"error": "OutOfMemory", "pictures": 0, "done": [], "as_before": True}
 
 
+@pytest.mark.nightly
 def test_a_batch_that_cannot_be_allocated_is_made_in_smaller_ones(with_little_memory: LittleMemory) -> None:
     said = with_little_memory(spare=50, side=256, n=8)  # one takes some 20 MiB, all together 80
     assert (said["error"], said["pictures"], said["as_before"]) == (None, 8, True)

@@ -22,6 +22,7 @@ def tend(vectors: VectorSet) -> None:
         vectors.tend(500)
 
 
+@pytest.mark.nightly
 def test_25000_random_vectors_are_found_as_exactly_searched(tmp_path: Path) -> None:
     data, queries = directions(25_000, 32), directions(100, 32, seed=1)
     truth = exact(data, queries, 10)

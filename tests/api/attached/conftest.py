@@ -1,7 +1,7 @@
 """One server for the files of this folder, with all that the default one does without.
 
 Two ingress replicas share a Redis, a PostgreSQL and a bucket, two search replicas an index. It sends its traces to a
-collector and logs JSON, asks for keys, hands out no files, fetches pictures from one host, and has chat models on other
+collector and logs JSON, asks for keys, hands out no files, fetches pictures from one host, and has chat models of other
 servers. None of this is in the way of the rest, and each start would take half a minute with its models.
 """
 
@@ -66,8 +66,14 @@ def received() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="package")
-def upstreams(server: Server) -> Iterator[dict[str, object]]:
-    """Chat models that run on the default server, which does not know one of them, on none, and on one of their own."""
+def port() -> int:
+    """Where the server will listen."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="package")
+def upstreams(port: int) -> Iterator[dict[str, object]]:
+    """Chat models that run on this very server, which does not know one of them, on none, and on one of their own."""
     (closed,) = free_ports(1)
     together = threading.Barrier(AT_ONCE, timeout=120)
 
@@ -76,13 +82,17 @@ def upstreams(server: Server) -> Iterator[dict[str, object]]:
         FINE(handler)
 
     def upstream(url: str, model: str = "vlm-fast") -> dict[str, object]:
-        return {"engine": "upstream", "checkpoint": model, "options": {"base_url": url}}
+        return {
+            "engine": "upstream",
+            "checkpoint": model,
+            "options": {"base_url": url, "api_key": KEYS["ATELIER_API_KEYS"]},
+        }
 
     with pretending(meet) as meeting:
         yield {
-            "far": upstream(f"{server.url}/v1"),
+            "far": upstream(f"http://127.0.0.1:{port}/v1"),
             "down": upstream(f"http://127.0.0.1:{closed}/v1"),
-            "unknown": upstream(f"{server.url}/v1", "nobody"),
+            "unknown": upstream(f"http://127.0.0.1:{port}/v1", "nobody"),
             "together": upstream(meeting.url),
         }
 
@@ -94,6 +104,7 @@ def attached(
     postgres: str,
     s3: str,
     received: Collector,
+    port: int,
     upstreams: dict[str, object],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
@@ -114,6 +125,7 @@ def attached(
         "ATELIER_TRACES": "1",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
         "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
+        "PORT": str(port),
         "PUBLIC_FILES": "0",
         "REDIS_URL": redis.url,
         "SEARCH_DATABASE_URL": new_database(postgres),

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.api.attached.conftest import ADMIN, KEYS
 from tests.servers import Server, try_server
@@ -64,6 +65,7 @@ def test_the_same_request_sent_many_times_at_once_is_executed_once(attached: Ser
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
 
 
+@pytest.mark.nightly
 def test_a_job_is_known_to_both_and_outlives_them(attached: Server) -> None:
     def job(name: str) -> dict[str, Any]:
         found: dict[str, Any] = ask(attached, "GET", f"/v1/jobs/{name}").raise_for_status().json()

@@ -18,10 +18,10 @@ from tests.servers import Server
 pytestmark = pytest.mark.nightly
 
 
-def test_the_answers_are_the_upstreams_whole_and_streamed(attached: Server, sdk: OpenAI) -> None:
+def test_the_answers_are_the_upstreams_whole_and_streamed(attached: Server) -> None:
     messages = asking("Describe this image.", data_url(png(scene("circle", "red", "blue"))))
-    near = sdk.chat.completions.create(model="vlm-fast", messages=messages)
     with OpenAI(base_url=f"{attached.url}/v1", api_key=KEYS["ATELIER_API_KEYS"], max_retries=0) as client:
+        near = client.chat.completions.create(model="vlm-fast", messages=messages)
         far = client.chat.completions.create(model="far", messages=messages)
         assert far.choices[0].message.content == near.choices[0].message.content
         assert (far.model, far.choices[0].finish_reason, far.usage) == ("far", "stop", near.usage)
