@@ -204,12 +204,14 @@ def shut_down_serve(client: Any) -> None:
 
     controller = client._controller
     ray.get(controller.graceful_shutdown.remote(wait=False))
-    try:
-        while True:
+    while True:
+        try:
             ray.get(controller.check_alive.remote(), timeout=5)
-            time.sleep(0.1)
-    except ray.exceptions.RayError:
-        pass
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.ActorUnavailableError):
+            pass  # it is busy, and not gone
+        except ray.exceptions.RayError:
+            return
+        time.sleep(0.1)
 
 
 def listen_on_node_address() -> None:

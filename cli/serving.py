@@ -77,7 +77,7 @@ def main(config_path: Path, host: str, port: int, url: str, folder: Path, addres
     manager.notify("STOPPING=1")
     ray_internals.shut_down_serve(client)
     if not address:
-        # What is left is Ray's own, which takes seconds to say good-bye to itself; the parent ends it at once.
+        # Only Ray's own processes are left. They would take seconds to end in order; the parent kills them at once.
         for each in (sys.stdout, sys.stderr):
             each.flush()
         os._exit(0)

@@ -66,7 +66,7 @@ class Supervisor:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
         while not self._has_ended(pid) and time.monotonic() < deadline and not self._stop.wait(0.05):
-            pass
+            self._remember_descendants()
 
     def _remember_descendants(self) -> None:
         """Where the kernel does not hand orphans to us (macOS), they can only be found while their parents live."""

@@ -83,9 +83,10 @@ class Engine(ABC):
         for name in [n for n in vars(self) if n not in kept]:
             delattr(self, name)
         self.loaded = False
-        gc.unfreeze()
-        gc.collect()
-        free_device_cache()
+        if not self.is_remote:  # which has nothing here that would have to be looked for
+            gc.unfreeze()
+            gc.collect()
+            free_device_cache()
 
     @classmethod
     def check(cls, entry: ModelEntry) -> None:

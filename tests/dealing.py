@@ -6,7 +6,8 @@ or is given more time than the other tests, and else by the number of its tests.
 
 Files that need the shared server go to the first process, which ends that server when it has come to the rest. Files
 that start servers of their own go to the second one as long as there are any. Servers take their time to start and to
-end, and wait for each other when many do; so all other processes have the rest only, and use what these two leave.
+end, and wait for each other when many do; so all other processes have the rest only, and use the time that these two
+wait. When one of the two dies, the next in line takes its place.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Deals out files in the order of the collection, to each process what it is there for."""
 
     def schedule(self) -> None:
-        cache = getattr(self.config, "cache", None)
-        self._shared, self._own = (set(cache.get(each, ()) if cache else ()) for each in (SHARED, OWN))
+        if self.collection is None:
+            cache = getattr(self.config, "cache", None)
+            self._shared, self._own = (set(cache.get(each, ()) if cache else ()) for each in (SHARED, OWN))
         super().schedule()
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
@@ -54,23 +56,19 @@ class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
             super()._assign_work_unit(node)
 
     def _reschedule(self, node: WorkerController) -> None:
-        if self.workqueue and self._next_for(node) is None and not node.shutting_down:
+        if not node.shutting_down and self.workqueue and self._next_for(node) is None:
             node.shutdown()  # all that is left is another's
         else:
             super()._reschedule(node)
 
     def _next_for(self, node: WorkerController) -> str | None:
         """What is dealt to a process next; None when there is nothing for it."""
-        nodes = list(self.assigned_work)
-        rest = {each for each in self.workqueue if each not in self._shared and each not in self._own}
-        if node is nodes[0]:
-            allowed, first = self.workqueue.keys(), self._shared
-        elif node is nodes[1]:
-            allowed, first = rest | self._own, self._own
-        else:
-            allowed, first = rest, rest
-        mine = [scope for scope in self.workqueue if scope in allowed]
-        return next((scope for scope in mine if scope in first), next(iter(mine), None))
+        there = [each for each in self.assigned_work if not each.shutting_down]  # one that replaces another comes last
+        if node not in there:
+            return None
+        rest = self.workqueue.keys() - self._shared - self._own
+        wanted = ((self._shared, rest, self._own), (self._own, rest), (rest,))[min(2, there.index(node))]
+        return next((scope for kind in wanted for scope in self.workqueue if scope in kind), None)
 
 
 def dealt_with(nodeid: str) -> str:

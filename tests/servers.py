@@ -61,11 +61,11 @@ class Server:
 
 def start_server(home: Path, config: Path | None = None, **environ: str) -> Server:
     """Start a server, on a free port unless PORT is given. The caller stops it."""
-    port = int(environ.setdefault("PORT", str(free_ports(1)[0])))
+    port = int(environ["PORT"]) if "PORT" in environ else free_ports(1)[0]
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
         command(config),
-        env=environment(home, ATELIER_TEST_MARK=mark, **environ),
+        env=environment(home, **{**environ, "PORT": str(port), "ATELIER_TEST_MARK": mark}),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

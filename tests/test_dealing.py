@@ -82,7 +82,7 @@ def test_everything_is_run_once_by_those_who_are_there_for_it(processes: int) ->
         assert not {*NEEDS[OWN]} & set().union(*dealt[2:])
 
 
-def test_where_nothing_is_known_of_servers_all_is_dealt_in_order() -> None:
+def test_where_nothing_is_known_of_servers_everything_is_run_once() -> None:
     dealer, made, tests = dealing(2, {})
     finish(dealer, made)
     assert sorted(index for each in made for index in each.given) == list(range(len(tests)))
@@ -97,3 +97,21 @@ def test_what_a_process_that_dies_leaves_goes_to_the_next_one() -> None:
     finish(dealer, [second])
     run = {tests[index] for index in second.given}
     assert {test for test in tests if dealt_with(test) in NEEDS[SHARED]} <= run
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_who_replaces_a_process_that_dies_when_the_others_are_ending_takes_over_what_it_had(number: int) -> None:
+    dealer, made, tests = dealing(3, NEEDS)
+    dying = made[number]
+    others = [each for each in made if each is not dying]
+    while any(each.done < len(each.given) for each in others):
+        finish(dealer, others)
+    assert all(each.shutting_down for each in others)
+    dealer.remove_node(dying)
+    replacement = Process("gw3")
+    dealer.add_node(replacement)
+    dealer.add_node_collection(replacement, tests)
+    dealer.schedule()
+    finish(dealer, [replacement])
+    assert dealer.tests_finished
+    assert {index for each in (*others, replacement) for index in each.given} == set(range(len(tests)))

@@ -83,10 +83,12 @@ def test_health_is_answered_while_pictures_are_made(http: httpx.Client) -> None:
 def test_a_killed_model_costs_no_request_and_changes_no_picture(server: Server, http: httpx.Client) -> None:
     jobs = [{**SHORT, "steps": 12, "seed": seed} for seed in range(10)]
     expected = [draw(http, job).json()["data"] for job in jobs]
+    process = replica(server, "image-gen")
     with ThreadPoolExecutor(5) as callers:
         answers = [callers.submit(draw, http, job) for job in jobs]
         answers[2].result()
-        replica(server, "image-gen").kill()
+        process.kill()
+        assert not all(answer.done() for answer in answers), "it was killed at rest"
         assert [answer.result().status_code for answer in answers] == [200] * 10
         assert [answer.result().json()["data"] for answer in answers] == expected
 

@@ -1,8 +1,8 @@
 """One server for the files of this folder, with all that the default one does without.
 
 Two ingress replicas share a Redis, a PostgreSQL and a bucket, two search replicas an index. It sends its traces to a
-collector and logs JSON, asks for keys, hands out no files, fetches pictures from one host, and has chat models of other
-servers. None of this is in the way of the rest, and each start would take half a minute with its models.
+collector and logs JSON, asks for keys, hands out no files, fetches pictures from one host, and has chat models with
+upstreams. None of this is in the way of the rest, and each start would take half a minute with its models.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def port() -> int:
 
 @pytest.fixture(scope="package")
 def upstreams(port: int) -> Iterator[dict[str, object]]:
-    """Chat models that run on this very server, which does not know one of them, on none, and on one of their own."""
+    """Chat models with an upstream: this server, it without such a model, a closed port, and one that pretends."""
     (closed,) = free_ports(1)
     together = threading.Barrier(AT_ONCE, timeout=120)
 
@@ -85,7 +85,7 @@ def upstreams(port: int) -> Iterator[dict[str, object]]:
         return {
             "engine": "upstream",
             "checkpoint": model,
-            "options": {"base_url": url, "api_key": KEYS["ATELIER_API_KEYS"]},
+            "options": {"base_url": url, "api_key_env": "ATELIER_API_KEYS"},
         }
 
     with pretending(meet) as meeting:

@@ -1,4 +1,4 @@
-"""An alias whose model runs on another server, through HTTP."""
+"""Aliases whose models are those of an upstream, through HTTP."""
 
 from __future__ import annotations
 
