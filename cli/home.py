@@ -75,7 +75,7 @@ def running(home: Path) -> Running | None:
     """The server that runs in a home folder. What a killed one has left there is none.
 
     Raises:
-        CommandError: the folder cannot be read, or whoever holds its lock does not say who it is.
+        CommandError: the folder cannot be read, or the process that holds its lock does not say who it is.
     """
     deadline = time.monotonic() + _WRITTEN_SECONDS
     while is_locked(home):

@@ -21,7 +21,7 @@ AddressInfo = list[tuple[Any, ...]]
 class Lookups:
     """Names looked up in the threads of an executor.
 
-    Whoever wants to know the same at the same time waits for the same thread: a name that is never answered takes one,
+    All who want to know the same at the same time wait for the same thread: a name that is never answered takes one,
     however many ask for it.
     """
 

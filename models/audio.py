@@ -25,7 +25,7 @@ FFMPEG_FORMATS: Final[Mapping[str, str]] = MappingProxyType(
         "webm": "matroska",
     }
 )
-"""The kinds that are read here, as FFmpeg calls them. It is told: it would guess, and take some files for playlists."""
+"""The kinds that are read here, as FFmpeg calls them. Named, since it would take some for playlists."""
 ALLOWED: Final = "MP3, WAV, FLAC, Ogg, M4A, AAC and WebM"
 MIN_RATE, MAX_RATE = 4_000, 192_000
 

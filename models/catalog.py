@@ -90,7 +90,7 @@ def embeds_pictures(entry: ModelEntry) -> bool:
 
 
 def takes_tools(entry: ModelEntry) -> bool:
-    """Whether a chat model can be told of tools and calls them by itself. Looks at its files, and loads nothing."""
+    """Whether a chat model's template takes tools, and it calls them by itself. Reads files, loads nothing."""
     found = engine_class(entry.engine)
     return issubclass(found, ChatEngine) and found.takes_tools(entry)
 

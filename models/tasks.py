@@ -203,7 +203,7 @@ class CallDelta:
 class ChatDelta:
     """A piece of an answer. Only the last piece has `finish_reason` and `usage`; its text may be empty.
 
-    Each piece names what of the job the model could not be told (`ignored`): `tools`, where its template knows none.
+    Each piece names what of the job the model could not use (`ignored`): `tools`, where its template knows none.
     The last one says which of the job's `stop` texts has ended it, where that is known.
     """
 
@@ -254,7 +254,7 @@ class SpeechJob:
 
 @dataclass(frozen=True)
 class Detection:
-    """How speech is told from silence.
+    """How speech and silence are distinguished.
 
     A moment counts as speech from the probability `threshold` (0-1) on. `padding` seconds before it are kept, and after
     `pause` seconds of silence a passage has ended.
@@ -312,7 +312,7 @@ class TranscriptSegment:
 class TranscriptPiece:
     """The next passages. The first piece comes before any is heard, and the last one has the recording's `seconds`.
 
-    `language` is a BCP 47 tag, None while it is not known. `ignored` names what of the job the model cannot be told.
+    `language` is a BCP 47 tag, None while it is not known. `ignored` names what of the job the model cannot use.
     """
 
     segments: tuple[TranscriptSegment, ...] = ()

@@ -76,7 +76,7 @@ def test_of_two_who_install_at_once_one_waits_and_finds_it_done(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_one_who_is_stopped_leaves_nothing_and_the_next_begins_anew(tmp_path: Path, signum: int) -> None:
+def test_one_who_is_stopped_leaves_nothing_and_the_next_begins_again(tmp_path: Path, signum: int) -> None:
     machine = Machine(tmp_path, seconds=600)
     stopped = machine.install()
     machine.wait_until_installing()

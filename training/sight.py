@@ -1,6 +1,6 @@
 """Teaching a Qwen2.5-VL vision tower to see the built-in world before it learns to speak: `python -m training.sight`.
 
-A language model's loss reaches a vision tower slowly. Here each merged image token is told what to say: a few fixed
+A language model's loss reaches a vision tower slowly. Here each merged image token learns what to say: a few fixed
 tokens name what lies at each place, the background and each character of the word, and every token says how much of
 its cell each shape and each colour covers. The heads that ask for this are thrown away after training.
 """

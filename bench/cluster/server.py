@@ -23,7 +23,7 @@ MODELS: Final[Mapping[str, Mapping[str, Any]]] = {
     "vlm-fast": {"memory": 800_000_000},
     "voice": {"memory": 700_000_000},
 }
-"""What is changed of the default configuration's models; a GPU is one that Ray is told of, for it to count."""
+"""What is changed of the default configuration's models; its GPUs are only a number that Ray is given."""
 
 
 def configuration(

@@ -59,7 +59,7 @@ def keys(configured: settings.Settings, config: Path) -> list[Finding]:
         return [Finding("ok", "keys", f"{host} answers with a key only")]
     if _is_loopback(host):
         return [Finding("ok", "keys", f"there are none, and only this machine reaches {host}")]
-    what = f"there are none, and whoever reaches {host} may use the server"
+    what = f"there are none, and everybody who reaches {host} may use the server"
     return [Finding("problem", "keys", what, f"{as_typed('atelier')} keys add NAME --admin, or HOST=127.0.0.1")]
 
 

@@ -125,7 +125,7 @@ def upgrade(
     """Bring the repository, its packages and the installed service to another version, or back."""
     with in_one_line():
         running = service.installed()
-        # with --json what it does is told beside the result
+        # with --json what it does goes to stderr, beside the result
         upgrade = Upgrade(running, say=partial(print, file=sys.stderr if as_json else sys.stdout))
         before = upgrade.commit()
         if back:

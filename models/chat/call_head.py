@@ -1,4 +1,4 @@
-"""Which tool of the server a message calls for, where the chat model's template can be told of none.
+"""Which tool of the server a message calls for, where the chat model's template takes none.
 
 A small model beside the chat model (`models/builtin/calls`, made by `training.calls`) reads the last message: which
 tool it calls for, if any, and which of its words the tool gets. The chat model then writes the call, held by a grammar
@@ -36,7 +36,7 @@ _JAPANESE: Final = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 
 
 def decided(job: ChatJob) -> ChatJob:
-    """The job for a model that can be told of no tool: one that must call this tool with these words, or may call none.
+    """The job for a model that takes no tools: one that must call this tool with these words, or may call none.
 
     After the result of such a call the answer is a short sentence. A job that says itself what has to be called, or
     what form the answer has, stays as it is.

@@ -37,7 +37,7 @@ class ChatEngine(Engine):
 
     @classmethod
     def takes_tools(cls, entry: ModelEntry) -> bool:  # noqa: ARG003
-        """Whether its model can be told of tools and calls them by itself, as far as its files on disk say."""
+        """Whether its model's template takes tools and it calls them by itself, as far as its files on disk say."""
         return False
 
     @property

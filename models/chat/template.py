@@ -1,4 +1,4 @@
-"""What a chat template can be told: found out by telling it, since templates do not say."""
+"""What a chat template takes: found out by trying, since templates do not say."""
 
 from __future__ import annotations
 

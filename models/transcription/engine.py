@@ -41,7 +41,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a loaded model can be told, and what it tells beside the words.
+    """What a loaded model takes beside the recording, and what it gives beside the words.
 
     `languages` are primary BCP 47 subtags, empty where the model does not say which it knows.
     """
@@ -63,7 +63,7 @@ class TranscriptionEngine(Engine):
 
     @classmethod
     def understood(cls, entry: ModelEntry) -> tuple[str, ...]:  # noqa: ARG003 - for those that tell
-        """The languages that a model of this entry knows, without loading it; empty where that cannot be told."""
+        """The languages that a model of this entry knows, without loading it; empty where that is not known."""
         return ()
 
     @property
@@ -120,7 +120,7 @@ class TranscriptionEngine(Engine):
         return list(self.stream(job, is_cancelled))
 
     def _checked(self, job: TranscriptionJob) -> tuple[TranscriptionJob, tuple[str, ...]]:
-        """The job with its language as a tag and without what the model cannot be told, and the names of that."""
+        """The job with its language as a tag and without what the model cannot use, and the names of that."""
         able = self.abilities
         language = language_tag(job.language, able.languages)
         if job.translates and not able.translates:

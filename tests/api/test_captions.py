@@ -81,7 +81,7 @@ def test_no_files_too_many_files_and_a_model_that_cannot_caption_are_refused(htt
 
 
 @pytest.mark.parametrize("model", ["blip", "gemma"])
-def test_what_was_told_is_remembered_for_the_same_model_prompts_and_bytes(http: httpx.Client, model: str) -> None:
+def test_a_caption_is_remembered_for_the_same_model_prompts_and_bytes(http: httpx.Client, model: str) -> None:
     prompt = f"a picture of {uuid.uuid4().hex}"
     pictures = [png(scene(colour="red")), png(scene(colour="green")), png(scene(colour="red"))]
     first = caption(http, *pictures[:1], model=model, caption_prompt=prompt)["results"]

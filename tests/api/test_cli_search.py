@@ -264,7 +264,7 @@ def test_a_mistake_is_one_line(user: User, arguments: list[str], said: str, tmp_
     assert list(tmp_path.rglob("new")) == []
 
 
-def test_where_no_server_answers_the_way_to_start_one_is_told(tmp_path: Path) -> None:
+def test_where_no_server_answers_the_way_to_start_one_is_reported(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     user = User("", tmp_path / "home", PORT=str(port))
     errors = user.run("query", "red", "--project", "default", status=1)

@@ -184,7 +184,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[str]:
         yield url
 
 
-async def test_the_latest_is_for_whoever_has_the_token(guarded: str, folder: Path) -> None:
+async def test_the_latest_is_for_everybody_who_has_the_token(guarded: str, folder: Path) -> None:
     right = ["-H", "Authorization: Bearer right"]
 
     async def asked(*arguments: str) -> tuple[int, Answer]:

@@ -25,7 +25,7 @@ def is_replayed(answer: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/generate"])
-def test_the_same_picture_comes_twice_although_its_seed_is_chosen_anew_each_time(http: httpx.Client, path: str) -> None:
+def test_the_same_picture_comes_twice_although_its_seed_is_chosen_each_time(http: httpx.Client, path: str) -> None:
     body = PICTURE if path.endswith("generations") else {"prompt": PICTURE["prompt"]}
     headers = keyed()
     first, second = (http.post(path, json=body, headers=headers).raise_for_status() for _ in range(2))

@@ -127,7 +127,7 @@ def test_a_job_tells_how_far_it_is_and_can_be_stopped(http: httpx.Client) -> Non
     assert http.get("/v1/jobs/job-to-stop").json()["state"] == "cancelled"
 
 
-def test_a_finished_job_is_told_for_a_while(http: httpx.Client) -> None:
+def test_a_finished_job_is_known_for_a_while(http: httpx.Client) -> None:
     made = http.post("/v1/images/generations", json={"prompt": PROMPT, "steps": 1}).raise_for_status()
     told = http.get(f"/v1/jobs/{made.headers['x-request-id']}").json()
     assert (told["state"], told["progress"], told["step"]) == ("done", 1.0, told["steps"])

@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_bytes_and_image_i_of_n_uses_seed_plus_i(ht
     assert len({item["b64_json"] for item in three}) == 3
 
 
-def test_a_seed_is_chosen_and_told_when_none_is_given(http: httpx.Client) -> None:
+def test_a_seed_is_chosen_and_returned_when_none_is_given(http: httpx.Client) -> None:
     answer = http.post("/v1/images/generations", json={"prompt": PROMPT, "steps": 1}).json()
     assert answer["usage"]["seed"] == answer["data"][0]["seed"]
     assert answer["usage"]["latency"] > 0

@@ -86,7 +86,7 @@ def test_a_key_works_within_a_second_and_is_worthless_soon(closed: Server) -> No
 
 
 @pytest.mark.nightly
-def test_the_sdk_waits_as_long_as_it_is_told_and_then_goes_on(closed: Server) -> None:
+def test_the_sdk_waits_as_long_as_the_answer_says_and_then_goes_on(closed: Server) -> None:
     key = keys(closed, "add", "steady", "--rate", "2 per 5 seconds")
     soon(lambda: works(closed, key))
     with client(closed, key) as hasty, client(closed, key, retries=1) as patient:

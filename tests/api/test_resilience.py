@@ -128,7 +128,7 @@ def test_stored_pictures_outlive_the_search_process(server: Server, http: httpx.
     assert answers[-1].json()["images"] == stored
 
 
-def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_told_and_keeps_nothing_half(
+def test_a_search_process_killed_in_the_middle_of_uploads_loses_nothing_acknowledged_and_keeps_nothing_half(
     server: Server, http: httpx.Client
 ) -> None:
     pictures = [png(each) for each in many_scenes(24)]

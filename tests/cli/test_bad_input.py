@@ -168,7 +168,7 @@ def test_what_nobody_can_be_shown_is_one_line_and_no_success(
 
 
 @pytest.mark.parametrize("asked", ["keys list", "check", "config init --print"])
-def test_who_reads_no_further_is_told_nothing(
+def test_who_reads_no_further_gets_nothing(
     asked: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     read, write = os.pipe()

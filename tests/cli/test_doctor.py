@@ -168,7 +168,7 @@ def test_a_hub_that_does_not_answer_is_a_problem_only_where_it_is_needed(
     assert (needed.verdict, spared.verdict) == ("problem", "warning")
 
 
-def test_a_clock_that_is_wrong_is_told_by_the_hubs_own() -> None:
+def test_a_clock_that_is_wrong_is_found_by_the_hubs_own() -> None:
     said = httpx.Response(200, headers={"date": "Thu, 01 Jan 1970 01:00:00 GMT"})
     (ahead,) = hub._clock(said, 4200.0)
     (right,) = hub._clock(said, 3601.0)

@@ -97,6 +97,6 @@ def test_down_says_what_has_ended(tmp_path: Path) -> None:
     assert json.loads(shell.run("down", "--json")) == {"ended": None, "home": str(home)}
 
 
-def test_the_state_of_the_service_is_told_with_its_exit_status() -> None:
+def test_the_state_of_the_service_is_reported_with_its_exit_status() -> None:
     said = run("service", "status", status=3)
     assert (said["installed"], said["active"]) == (False, "inactive")

@@ -158,7 +158,7 @@ async def test_a_download_that_breaks_off_begins_again_and_the_key_goes_to_no_ot
     assert [each.get("authorization") for each in given] == [None, None]
 
 
-async def test_what_is_no_atelier_is_told_from_one() -> None:
+async def test_what_is_no_atelier_is_distinguished_from_one() -> None:
     with saying(lambda handler, number: answer(handler, (404, 200)[number - 1], "<html>")) as (url, _):
         async with Server(url) as server:
             with pytest.raises(CommandError, match=rf"no server answers at {url} \(HTTP 404 Not Found\)"):

@@ -63,7 +63,7 @@ def as_somebody_else() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_folder_that_cannot_be_read_is_told() -> None:
+def test_a_folder_that_cannot_be_read_is_reported() -> None:
     told: list[OSError] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

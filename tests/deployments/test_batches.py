@@ -98,7 +98,7 @@ async def test_who_leaves_a_batch_that_fails_is_not_worked_for_again() -> None:
     assert isinstance(asked[2].exception(), ValueError)
 
 
-async def test_work_is_told_when_all_of_its_batch_have_left_and_not_before() -> None:
+async def test_work_is_reported_when_all_of_its_batch_have_left_and_not_before() -> None:
     work = Doubling()
     asked = work.ask(1)
     await turns()

@@ -27,7 +27,7 @@ def raised_by(error: Exception) -> Exception:
         "[METAL] Command buffer execution failed: Ignored (for causing prior/excessive GPU errors) (00000004)",
     ],
 )
-def test_an_error_after_which_the_process_cannot_use_the_device_is_told_from_others(said: str) -> None:
+def test_an_error_after_which_the_process_cannot_use_the_device_is_distinguished_from_others(said: str) -> None:
     error = raised_by(RuntimeError(said))
     assert type(error) is DeviceLost
     assert said.splitlines()[0] in str(error)

@@ -37,7 +37,7 @@ except BaseException as error:
         (OSError(errno.ENOSPC, "No space left on device"), False),
     ],
 )
-def test_memory_is_told_from_other_errors(error: Exception, is_it: bool) -> None:
+def test_want_of_memory_is_distinguished_from_other_errors(error: Exception, is_it: bool) -> None:
     assert lacks_memory(error) is is_it
 
 

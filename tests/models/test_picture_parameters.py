@@ -70,7 +70,7 @@ def test_a_png_has_the_same_by_the_names_of_the_api() -> None:
 
 
 @pytest.mark.parametrize("checkpoint", ["/home/ann/models/sdxl", "~/models/sdxl/", "./sdxl"])
-def test_where_a_checkpoint_lies_is_not_told(checkpoint: str) -> None:
+def test_where_a_checkpoint_lies_is_not_said(checkpoint: str) -> None:
     assert parameters_of(PLAIN, 1, "image-gen", checkpoint)["checkpoint"] == "sdxl"
 
 

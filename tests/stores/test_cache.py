@@ -148,7 +148,7 @@ async def test_a_memory_holds_no_more_bytes_than_it_may() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff\x00", b"[]", b"null", b"{}", b'{"text": 1}', b'{"text": "a", "b": 1}'])
-async def test_what_others_wrote_under_our_names_counts_as_absent_and_is_told(
+async def test_what_others_wrote_under_our_names_counts_as_absent_and_is_reported(
     in_redis: RedisCache, client: Redis, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.set(KEY, garbage)

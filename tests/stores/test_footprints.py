@@ -19,7 +19,7 @@ def test_what_was_noted_is_known_to_the_next_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": "much"}', '{"a": -1}', "\x00"])
-def test_a_damaged_file_is_as_good_as_none_and_is_written_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_as_good_as_none_and_is_written_again(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "footprints.json"
     path.write_text(damage)
     assert Footprints(path).get("a") is None

@@ -86,7 +86,7 @@ def test_what_a_dead_process_was_adding_is_finished_or_undone_by_the_next_to_add
     two.close()
 
 
-def test_a_broken_connection_is_made_anew(database_url: str, objects: FileStore) -> None:
+def test_a_broken_connection_is_made_again(database_url: str, objects: FileStore) -> None:
     index = open_index(database_url, objects)
     record, _ = index.add("a", image(0), axis(0))
     with psycopg.connect(database_url, autocommit=True) as other:
@@ -155,7 +155,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(monkeypatch: pytest.
         Postgres(f"postgresql://127.0.0.1:{port}/nothing")
 
 
-def test_a_server_that_does_not_answer_and_one_that_is_newer_are_told(database_url: str) -> None:
+def test_a_server_that_does_not_answer_and_one_that_is_newer_are_reported(database_url: str) -> None:
     with pytest.raises(StoreUnavailable, match="does not answer"):
         Postgres("postgresql://127.0.0.1:1/nothing")
     Postgres(database_url).close()
@@ -165,7 +165,7 @@ def test_a_server_that_does_not_answer_and_one_that_is_newer_are_told(database_u
         Postgres(database_url)
 
 
-def test_a_user_who_may_not_make_tables_is_told(database_url: str) -> None:
+def test_a_user_who_may_not_make_tables_is_reported(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("CREATE ROLE poor LOGIN")
     with pytest.raises(StoreUnusable, match="may not be changed by its user"):

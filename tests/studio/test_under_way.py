@@ -98,7 +98,7 @@ def test_a_lost_connection_is_taken_up_again(page: Page) -> None:
 
 
 @pytest.mark.nightly
-def test_a_server_that_has_begun_anew_gets_the_work_again_with_the_same_seed(page: Page) -> None:
+def test_a_server_that_has_begun_again_gets_the_work_again_with_the_same_seed(page: Page) -> None:
     forgotten: list[str] = []
 
     def forget(route: Route) -> None:

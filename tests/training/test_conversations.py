@@ -77,7 +77,7 @@ def test_a_batch_fills_its_rows_and_shows_only_pictures_that_it_has() -> None:
     assert float((rows.tokens != PADDING).float().mean()) > 0.75
 
 
-def test_the_last_token_of_a_name_is_told_what_it_means() -> None:
+def test_the_last_token_of_a_name_has_what_it_means() -> None:
     star = Thing("star", "green", "small", "right", (42, 158, 66), (49, 32), 8, 0)
     scene = Scene("blue", (40, 78, 212), (star,))
     made = Conversation(lambda text: [2] if text.startswith("<|vision") else encode(text), IMAGE)

@@ -53,7 +53,7 @@ def test_an_edit_changes_what_its_kind_says_and_nothing_else(kind: EditKind) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_things_stay_apart_and_told_from_each_other(kind: EditKind) -> None:
+def test_things_stay_apart_and_distinguishable(kind: EditKind) -> None:
     for number in NUMBERS:
         things = random_edit(rng(number), kind).after.things
         assert all(apart(one, other) for i, one in enumerate(things) for other in things[:i])

@@ -129,7 +129,7 @@ def test_differences_name_what_changed() -> None:
     )
 
 
-def test_which_of_two_pictures_is_told() -> None:
+def test_which_of_two_pictures_is_answered() -> None:
     other = replace(ONE, things=(STAR,))
     for seed in range(200):
         said = ask_two(ONE, other, np.random.default_rng(seed), "en", "which")

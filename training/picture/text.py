@@ -85,7 +85,7 @@ _FIGURE: Final = {"what": 0, "colour": len(COLOURS), "size": 3, "place": len(PLA
 
 @dataclass(frozen=True)
 class _Slot:
-    """One thing that is told of a wish, and how many answers it has."""
+    """One property of a wish, and how many answers it has."""
 
     name: str
     answers: int
@@ -158,7 +158,7 @@ class TextTask(nn.Module):
         return heard[0], heard[1]
 
     def loss(self, ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """How badly both encodings tell what was wished for, in nats, over what was told."""
+        """How badly both encodings tell what was wished for, in nats, over what was said."""
         parts = []
         for heard in self.answers(ids):
             for slot, logits in enumerate(heard):

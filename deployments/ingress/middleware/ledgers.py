@@ -118,7 +118,7 @@ class SharedLedger:
     async def end(self, name: str, claim: Releasable, answer: Answer) -> None:
         """See `Ledger`."""
         ending = asyncio.ensure_future(_kept_soon(self._answers, name, answer))
-        ending.add_done_callback(lambda _: claim.release())  # in the event loop, whoever still waits
+        ending.add_done_callback(lambda _: claim.release())  # in the event loop, even when nobody waits any more
         await asyncio.shield(ending)
         await self._shared.settle()
 

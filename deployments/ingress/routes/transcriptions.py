@@ -141,7 +141,7 @@ async def _whole(
 
 
 def _note_ignored(request: Request, params: Translation, names: tuple[str, ...] | Any) -> None:
-    """Name what the model could not be told; `keywords` are part of its prompt."""
+    """Name what the model could not take into account; `keywords` are part of its prompt."""
     for name in names:
         given = [each for each in ("prompt", "keywords") if getattr(params, each, None)] if name == "prompt" else [name]
         body.note_ignored(request, *given)

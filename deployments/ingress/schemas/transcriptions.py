@@ -16,7 +16,7 @@ _STREAMED = ("json", "text")
 
 
 class ServerVad(Fields):
-    """How speech is told from silence."""
+    """How speech and silence are distinguished."""
 
     type: Literal["server_vad"]
     threshold: float = Field(0.5, gt=0, lt=1, description="probability from which on a moment counts as speech")
@@ -58,7 +58,7 @@ class Transcription(Translation):
     timestamp_granularities: list[Literal["segment", "word"]] = Field(
         [], description="with verbose_json; segments where absent"
     )
-    include: list[Literal["logprobs"]] = Field([], description="refused: no log-probabilities are told")
+    include: list[Literal["logprobs"]] = Field([], description="refused: there are no log-probabilities")
     stream: bool = Field(False, description="events as the passages are heard; with json and text")
     chunking_strategy: Annotated[Literal["auto"] | ServerVad, BeforeValidator(_from_json)] = "auto"
     known_speaker_names: list[str] = Field([], description="refused: speakers are not told apart")
@@ -88,5 +88,5 @@ class Transcription(Translation):
 
     @property
     def detection(self) -> Detection:
-        """How speech is told from silence."""
+        """How speech and silence are distinguished."""
         return Detection() if self.chunking_strategy == "auto" else self.chunking_strategy.detection

@@ -129,7 +129,7 @@ class Jobs:
     def begin(self, request: Request, model: str, outcome: Outcome | None = None) -> Job:
         """A request's job, listed under its id until another request has that id; to be worked on `within` at once.
 
-        With an `outcome`, the job outlives the request, and is listed until it ends whoever else has its id.
+        With an `outcome`, the job outlives the request, and is listed until it ends, even where another has its id.
 
         Raises:
             ApiError: 409 when it is to outlive the request and a job of this id is still at work.

@@ -45,7 +45,7 @@ class ResponseWriter:
         self.count = 0
         """Events so far."""
         self.ignored: tuple[str, ...] = ()
-        """Of the request, what the model could not be told."""
+        """Of the request, what the model could not take into account."""
 
     @property
     def status(self) -> str:

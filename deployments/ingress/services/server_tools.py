@@ -118,7 +118,7 @@ class GenerateImage:
 
     @property
     def tool(self) -> Tool:
-        """As the model is told of it."""
+        """As the model sees it."""
         prompt = {"type": "string", "description": "what the picture shows, in the user's language"}
         told = (
             "Draw a new picture and show it to the user. Call it when the user wants a picture, drawing or photo made."
@@ -149,7 +149,7 @@ class EditImage:
 
     @property
     def tool(self) -> Tool:
-        """As the model is told of it."""
+        """As the model sees it."""
         count = len(self.drawing.pictures)
         properties = {
             "prompt": {
@@ -203,7 +203,7 @@ class Speak:
 
     @property
     def tool(self) -> Tool:
-        """As the model is told of it."""
+        """As the model sees it."""
         text = {"type": "string", "description": "the words to speak, exactly"}
         return Tool(
             SPEAK,

@@ -63,7 +63,7 @@ class SpokenText:
 
 @dataclass(frozen=True)
 class ToolFailed:
-    """A call that asked for what cannot be; the model is told, and may try again."""
+    """A call that asked for what cannot be; the model reads why, and may try again."""
 
     call: ToolCall
     error: ApiError
@@ -79,7 +79,7 @@ class ServerTool(Protocol):
 
     @property
     def tool(self) -> Tool:
-        """As the model is told of it."""
+        """As the model sees it."""
 
     def run(
         self, call: ToolCall, arguments: Mapping[str, Any]

@@ -62,7 +62,7 @@ def test_only_an_admin_forgets_them_and_only_ours(caller: httpx.Client, redis: R
     assert told(caller)["cache"] is False
 
 
-def test_what_others_wrote_under_our_names_is_made_anew(caller: httpx.Client, redis: RedisServer) -> None:
+def test_what_others_wrote_under_our_names_is_made_again(caller: httpx.Client, redis: RedisServer) -> None:
     wait_until_remembered(caller)
     with Redis.from_url(redis.url) as client:
         for name in client.keys("v2:img:*"):

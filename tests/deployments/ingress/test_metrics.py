@@ -120,7 +120,7 @@ def test_what_models_make_is_counted_from_their_results() -> None:
     assert told(metrics, "atelier_tokens_total", alias="m", direction="out") == 5
 
 
-def test_facts_of_models_are_told_as_far_as_they_are_known() -> None:
+def test_facts_of_models_are_shown_as_far_as_they_are_known() -> None:
     facts = {
         "here": ModelFacts(ModelState.READY, running=8, waiting=2, resident_bytes=1000, loads=3, evictions=1),
         "there": ModelFacts(ModelState.COLD, running=0, waiting=0),

@@ -93,7 +93,7 @@ def test_a_model_that_was_asked_to_leave_while_it_loads_leaves_once_it_is_loaded
     assert loaded(decide(model("a", resident=replace(LOADING, is_dismissed=True)))) == {"a"}
 
 
-def test_a_kept_model_that_is_loaded_anew_after_so_many_requests_may_leave_for_that() -> None:
+def test_a_kept_model_that_is_loaded_again_after_so_many_requests_may_leave_for_that() -> None:
     assert loaded(decide(model("a", keep=True, resident=replace(IDLE, is_dismissed=True)))) == set()
 
 

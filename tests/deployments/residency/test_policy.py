@@ -27,7 +27,7 @@ def test_a_model_is_started_when_somebody_waits_for_it(machine: Machine) -> None
     assert machine.decide(1) == {"a"}
 
 
-def test_a_load_is_counted_once_and_told_on_the_board(machine: Machine) -> None:
+def test_a_load_is_counted_once_and_is_on_the_board(machine: Machine) -> None:
     machine.load("a")
     for _ in range(3):
         assert machine.decide(1) == {"a"}

@@ -60,7 +60,7 @@ def test_a_replica_on_its_way_is_not_counted_among_those_that_work(machine: Mach
     assert machine.verdicts["a"].replicas == 2
 
 
-def test_serve_is_told_which_replica_makes_room_and_each_is_counted_once(machine: Machine) -> None:
+def test_serve_hears_which_replica_makes_room_and_each_is_counted_once(machine: Machine) -> None:
     loaded(machine, 2)
     machine.use("a")  # the first
     machine.decide(3)

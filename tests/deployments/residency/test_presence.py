@@ -50,7 +50,7 @@ async def test_a_load_that_runs_out_of_memory_is_tried_once_more(tight: type[Tig
     assert loaded.engine.loaded
 
 
-async def test_a_load_that_runs_out_of_memory_twice_is_told(tight: type[Tight]) -> None:
+async def test_a_load_that_runs_out_of_memory_twice_is_reported(tight: type[Tight]) -> None:
     tight.failures = 2
     failed: ModelReplica[Engine] = ModelReplica("tight", ENTRY)
     with pytest.raises(OutOfMemory, match="the device is full"):

@@ -12,7 +12,7 @@ from stores.objects import FileStore
 from tests.deployments.search.searching import COLOURS, Moody, open_search, picture, set_aside
 
 
-async def test_orphans_are_found_and_removed_and_records_without_files_are_told(search: Search, tmp_path: Path) -> None:
+async def test_orphans_are_removed_and_records_without_files_are_reported(search: Search, tmp_path: Path) -> None:
     kept, _ = await search.add("p", "a.png", picture(COLOURS["red"]))
     lost, _ = await search.add("p", "b.png", picture(COLOURS["blue"]))
     files = FileStore(tmp_path / "files")

@@ -151,7 +151,7 @@ def test_a_bad_call_does_not_hide_a_good_one_behind_it() -> None:
     assert read(marked("hermes"), text) == ('<tool_call>{"name": no}</tool_call>', [("stop", "{}")])
 
 
-def test_words_are_told_at_once_and_no_half_of_a_tag() -> None:
+def test_words_come_at_once_and_no_half_of_a_tag() -> None:
     reader = marked("hermes")
     assert reader.push("Hello <b") == ("Hello <b", ())
     assert reader.push(" <tool_")[0] == ""

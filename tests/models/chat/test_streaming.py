@@ -61,7 +61,7 @@ def test_the_beginning_of_a_stop_text_is_held_back_until_it_is_sure() -> None:
     assert pieces(b"a<x", ["<end>"]) == ["a", "", "<x", ""]
 
 
-def test_a_met_stop_text_is_told() -> None:
+def test_a_met_stop_text_is_reported() -> None:
     text = TokenText(bytes_as_text, ["b"])
     assert [text.push(token) for token in b"abc"] == ["a", "", ""]
     assert text.stopped

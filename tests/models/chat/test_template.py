@@ -73,7 +73,7 @@ def test_variants_are_found_too(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", [GEMMA_TEMPLATE, tool_templates.UNKNOWN])
-def test_a_template_without_tools_or_with_calls_that_nobody_reads_is_told_of_none(source: str) -> None:
+def test_a_template_without_tools_or_with_calls_that_nobody_reads_is_given_none(source: str) -> None:
     template = probed(by(source), SPECIAL)
     assert template.call_format is None
     assert told_tools([WEATHER], template, CONTROL) is None

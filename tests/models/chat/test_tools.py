@@ -95,7 +95,7 @@ def test_tools_reach_the_model_through_its_template(teller: TransformersVlmEngin
     assert told.prompt_tokens > plain.prompt_tokens + 50
 
 
-def test_a_template_without_tools_is_not_told_of_them(vlm: TransformersVlmEngine) -> None:
+def test_a_template_without_tools_is_not_given_them(vlm: TransformersVlmEngine) -> None:
     plain, told = (deltas(vlm, chat(user("hello"), tools=tools)) for tools in ((), TOOLS))
     assert [(piece.text, piece.usage) for piece in plain] == [(piece.text, piece.usage) for piece in told]
     assert {piece.ignored for piece in told} == {("tools",)}

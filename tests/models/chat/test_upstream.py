@@ -94,7 +94,7 @@ def test_a_schema_is_kept_to(atelier: UpstreamEngine) -> None:
     assert json.loads(answer(atelier, ask(plain("blue"), QUESTION, form=form)))["colour"] in ("red", "blue")
 
 
-def test_log_probabilities_are_told_for_every_token(atelier: UpstreamEngine) -> None:
+def test_there_are_log_probabilities_for_every_token(atelier: UpstreamEngine) -> None:
     out = deltas(atelier, ask(plain("blue"), QUESTION, top_logprobs=2))
     told = [one for delta in out for one in delta.logprobs]
     assert b"".join(one.bytes for one in told).decode() == "".join(delta.text for delta in out)

@@ -61,7 +61,7 @@ def test_a_temperature_near_zero_is_greedy(vlm: TransformersVlmEngine) -> None:
     assert answer(vlm, chat(user("hello"), temperature=1e-300, seed=1)) == answer(vlm, chat(user("hello")))
 
 
-def test_tokens_of_a_stop_text_are_not_told(qwen: TransformersVlmEngine) -> None:
+def test_tokens_of_a_stop_text_are_not_sent(qwen: TransformersVlmEngine) -> None:
     whole = answer(qwen, chat(user("hello")))
     for stop in {whole[2:4], whole[5:9]}:
         out = deltas(qwen, chat(user("hello"), stop=(stop,), top_logprobs=0))
@@ -69,7 +69,7 @@ def test_tokens_of_a_stop_text_are_not_told(qwen: TransformersVlmEngine) -> None
         assert "".join(delta.text for delta in out).startswith(told)
 
 
-def test_who_leaves_is_told_nothing_more_and_the_others_go_on(vlm: TransformersVlmEngine) -> None:
+def test_who_leaves_gets_nothing_more_and_the_others_go_on(vlm: TransformersVlmEngine) -> None:
     good = chat(user("hello"))
     _, last = together(vlm, chat(user("hello"), max_tokens=1000), good, cancelled=0)
     assert last == answer(vlm, good)

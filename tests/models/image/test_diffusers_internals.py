@@ -23,7 +23,7 @@ def test_auto_pipeline_knows_the_siblings_of_a_class_that_we_do_not_name() -> No
         internals.auto_class("text2img", "FluxPriorReduxPipeline")
 
 
-def test_pipelines_that_separate_their_passes_are_told_from_those_that_do_not() -> None:
+def test_pipelines_that_separate_their_passes_are_distinguished_from_those_that_do_not() -> None:
     assert internals.separates_passes(without_weights(diffusers.QwenImagePipeline))
     assert internals.separates_passes(without_weights(diffusers.FluxPipeline))
     assert not internals.separates_passes(without_weights(diffusers.FluxImg2ImgPipeline))

@@ -132,7 +132,7 @@ def test_what_a_step_callback_raises_ends_the_work_and_the_next_job_is_whole(
     assert made(any_pipeline, JOB) == expected
 
 
-def test_out_of_memory_is_told_and_the_next_job_works(flux: DiffusionEngine) -> None:
+def test_out_of_memory_is_reported_and_the_next_job_works(flux: DiffusionEngine) -> None:
     with pytest.raises(OutOfMemory):
         flux.generate(JOB, raising(torch.OutOfMemoryError("CUDA out of memory")))
     assert len(made(flux, JOB)) == 1

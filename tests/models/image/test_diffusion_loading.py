@@ -58,7 +58,7 @@ def drawn(engine: DiffusionEngine, job: ImageJob = JOB) -> np.ndarray:
         ({"variant": "fp16"}, r"could not be loaded as diffusion: .*variant=fp16"),
     ],
 )
-def test_what_cannot_be_is_told_by_the_options_name(loading: dict[str, Any], wrong: str, shelf: Shelf) -> None:
+def test_what_cannot_be_is_reported_by_the_options_name(loading: dict[str, Any], wrong: str, shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=wrong) as caught:
         flux(shelf, **loading)
     assert "\n" not in str(caught.value)

@@ -33,7 +33,7 @@ class Deaf(SpeechEngine[None]):
         return sine()
 
 
-def test_a_library_that_breaks_on_a_recording_is_told_as_what_it_is() -> None:
+def test_a_library_that_breaks_on_a_recording_is_reported_as_what_it_is() -> None:
     engine = Deaf(ModelEntry(engine="espeak", checkpoint="builtin:voice"))
     engine.load()
     with pytest.raises(InferenceFailed, match="no rule for 16000 Hz"):

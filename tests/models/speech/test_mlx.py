@@ -218,7 +218,7 @@ def test_auto_is_the_language_of_the_script(voice: MlxSpeechEngine, text: str, l
     assert same(said(voice, text), said(voice, text, language=language))
 
 
-def test_the_model_is_told_each_of_its_languages(voice: MlxSpeechEngine) -> None:
+def test_the_model_is_given_each_of_its_languages(voice: MlxSpeechEngine) -> None:
     assert set(voice.languages) == {"zh", "en", "ja", "ko", "de", "fr", "ru", "pt", "es", "it"}
     spoken = {said(voice, "1", language=tag).samples.tobytes() for tag in voice.languages}
     assert len(spoken) == 10

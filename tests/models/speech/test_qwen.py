@@ -154,7 +154,7 @@ def test_text_language_recording_and_its_words_are_heard_in_what_is_said(
     assert len({audio.samples.tobytes() for audio in said}) == len(said)
 
 
-def test_it_speaks_in_openais_voices_without_being_told_any(speak: Callable[[SpeechJob], Audio]) -> None:
+def test_it_speaks_in_openais_voices_without_a_table_of_them(speak: Callable[[SpeechJob], Audio]) -> None:
     alloy, nova = (speak(SpeechJob("Hi.", voice=name)) for name in ("alloy", "nova"))
     assert not np.array_equal(alloy.samples, nova.samples)
     recording, words = stock_recording("nova")

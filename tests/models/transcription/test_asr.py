@@ -115,7 +115,7 @@ def test_a_caller_who_leaves_stops_it_within_a_token(name: str, engines: Engines
 
 
 @pytest.mark.nightly
-def test_whisper_is_told_the_language_the_task_and_what_was_said_before(engines: Engines) -> None:
+def test_whisper_is_given_the_language_the_task_and_what_was_said_before(engines: Engines) -> None:
     whisper = engines("whisper")
     assert set(whisper.abilities.languages) == {"en", "ko", "ja", "de"}
     plain = texts(heard(whisper, language="en"))
@@ -157,7 +157,7 @@ def test_temperature_is_chance_that_repeats_itself(name: str, engines: Engines) 
     assert warm != texts(heard(engine))
 
 
-def test_what_a_model_cannot_be_told_is_named(engines: Engines) -> None:
+def test_what_a_model_cannot_use_is_named(engines: Engines) -> None:
     for name, ignored in (("moonshine", ("prompt", "temperature")), ("qwen3_asr", ())):
         pieces = engines(name).transcribe(TranscriptionJob(encoded(silence(1)), prompt="Ann", temperature=0.5))
         assert {piece.ignored for piece in pieces} == {ignored}

@@ -61,7 +61,7 @@ def test_each_model_writes_the_same_of_the_same_speech_and_nothing_of_silence(na
     assert engine.footprint > 100_000
 
 
-def test_what_a_model_cannot_be_told_is_named_or_refused(engines: Engines) -> None:
+def test_what_a_model_cannot_use_is_named_or_refused(engines: Engines) -> None:
     pieces = engines("moonshine").transcribe(TranscriptionJob(encoded(silence(1)), prompt="Ann", temperature=0.5))
     assert {piece.ignored for piece in pieces} == {("prompt",)}
     pieces = engines("whisper").transcribe(TranscriptionJob(encoded(silence(1)), prompt="Ann", temperature=0.5))

@@ -92,7 +92,7 @@ def test_what_it_cannot_do_is_refused_before_anything_is_heard(
     assert caught.value.param == param
 
 
-def test_what_it_cannot_be_told_is_named(engine: MoonshineEngine) -> None:
+def test_what_it_cannot_use_is_named(engine: MoonshineEngine) -> None:
     pieces = heard(engine, silence(1), prompt="Names: Ann.", temperature=0.4)
     assert {piece.ignored for piece in pieces} == {("prompt", "temperature")}
 

@@ -33,7 +33,7 @@ for i in range(begin, begin + 100_000):
 """
 
 
-def test_a_kill_in_the_middle_of_adds_loses_nothing_told_and_leaves_nothing_half(
+def test_a_kill_in_the_middle_of_adds_loses_nothing_acknowledged_and_leaves_nothing_half(
     tmp_path: Path, where: Path | str
 ) -> None:
     told: dict[str, int] = {}

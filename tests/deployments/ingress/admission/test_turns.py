@@ -68,7 +68,7 @@ async def test_requests_of_one_caller_go_in_order() -> None:
     assert await line.serve_all() == ["ann1", "ann2", "ann3", "ann4"]
 
 
-async def test_callers_take_turns_whoever_came_first_with_how_many() -> None:
+async def test_callers_take_turns_however_many_requests_one_has_brought_first() -> None:
     line = Line()
     await line.ask("ann1", "ann2", "ann3", "ann4", "bob1", "bob2", "cleo1")
     assert await line.serve_all() == ["ann1", "ann2", "bob1", "cleo1", "ann3", "bob2", "ann4"]

@@ -136,7 +136,7 @@ async def test_no_more_work_at_once_than_a_replica_holds_and_the_others_wait(cal
     assert (work.most_at_once, await waiting(calls)) == (AT_ONCE, 0)
 
 
-async def test_one_more_than_may_wait_is_refused_and_told_when_to_come_again(calls: ModelCalls, work: Work) -> None:
+async def test_one_more_than_may_wait_is_refused_with_when_to_come_again(calls: ModelCalls, work: Work) -> None:
     tasks = await begins(calls, *map(str, range(AT_ONCE + QUEUED)))
     refused = await refusal(calls.call("a", Worker.work, "one more"))
     assert (refused.status, refused.code) == (429, "rate_limit_exceeded")

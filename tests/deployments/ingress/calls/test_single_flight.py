@@ -74,7 +74,7 @@ async def test_who_leaves_changes_nothing_for_the_others(kitchen: Kitchen) -> No
     assert (first.cancelled(), kitchen.left, kitchen.made) == (True, 0, [["a"]])
 
 
-async def test_when_the_last_has_left_the_work_is_cancelled_and_the_next_begins_anew(kitchen: Kitchen) -> None:
+async def test_when_the_last_has_left_the_work_is_cancelled_and_the_next_begins_again(kitchen: Kitchen) -> None:
     callers = [await kitchen.order("a"), await kitchen.order("a")]
     for caller in callers:
         caller.cancel()

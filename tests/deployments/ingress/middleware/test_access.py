@@ -98,7 +98,7 @@ async def test_keys_of_the_configuration_and_of_the_file_are_valid_side_by_side(
 
 
 @pytest.mark.parametrize("damage", ["{", '{"keys": 5}', ""])
-async def test_damage_done_while_the_server_runs_leaves_the_last_good_keys_and_is_told_once(
+async def test_damage_done_while_the_server_runs_leaves_the_last_good_keys_and_is_reported_once(
     tmp_path: Path, file: ApiKeyFile, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = file.add("phone", Limits())

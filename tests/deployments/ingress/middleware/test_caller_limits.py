@@ -113,7 +113,7 @@ async def test_every_answer_tells_what_is_left_and_one_too_many_is_a_429_that_sa
         assert refused.headers["x-request-id"]
 
 
-async def test_who_waits_as_told_is_let_in_again(tmp_path: Path) -> None:
+async def test_who_waits_as_long_as_it_says_is_let_in_again(tmp_path: Path) -> None:
     async with serving(tmp_path, {**KEYS, "ATELIER_RATE": "1/second"}) as http:
         await http.get("/quick", headers=ONE)
         refused = await http.get("/quick", headers=ONE)
@@ -122,7 +122,7 @@ async def test_who_waits_as_told_is_let_in_again(tmp_path: Path) -> None:
         assert (await http.get("/quick", headers=ONE)).status_code == 200
 
 
-async def test_nothing_is_limited_or_told_where_nothing_is_set(tmp_path: Path) -> None:
+async def test_nothing_is_limited_or_said_where_nothing_is_set(tmp_path: Path) -> None:
     async with serving(tmp_path, {}) as http:
         answers = [await http.get("/quick") for _ in range(50)]
     assert {(each.status_code, *rate_of(each)) for each in answers} == {(200, None, None, None)}

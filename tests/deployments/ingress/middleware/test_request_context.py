@@ -42,7 +42,7 @@ async def broken(_request: Request) -> Response:
 
 
 class Held:
-    """What can be told to be gone."""
+    """What can be made to leave."""
 
 
 held: list[weakref.ref[Held]] = []

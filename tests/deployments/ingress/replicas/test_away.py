@@ -1,4 +1,4 @@
-"""Redis or PostgreSQL is away, or accepts and never answers: who needs it is told so in time, nobody else notices."""
+"""Redis or PostgreSQL is away, or accepts and never answers: who needs it gets an error in time, and nobody else."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ async def is_refused(replica: Replica, path: str) -> bool:
         return answer.status_code == 429
 
 
-async def test_a_failure_is_told_alike_by_every_replica(both: list[Replica], stage: Stage) -> None:
+async def test_a_failure_is_reported_alike_by_every_replica(both: list[Replica], stage: Stage) -> None:
     one, two = both
     stage.holds_image = True
     await begun(one)

@@ -91,7 +91,7 @@ async def test_a_name_that_is_never_answered_is_given_up_in_words_and_takes_one_
     assert silence.asked == ["a.silent", "b.example", "a.silent"]
 
 
-async def test_however_many_names_are_never_answered_whoever_needs_none_goes_on(
+async def test_however_many_names_are_never_answered_who_needs_none_goes_on(
     tmp_path: Path, silence: Silence, settings: Settings
 ) -> None:
     waiting = [asyncio.create_task(fetch(f"http://{i}.silent/a.png", "image", settings)) for i in range(40)]

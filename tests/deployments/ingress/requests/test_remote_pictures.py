@@ -150,5 +150,5 @@ def test_packed_content_is_not_unpacked(hosts: tuple[Host, Host]) -> None:
     assert "packed content" in refused(f"http://{hosts[0].name}/packed", hosts[0]).message
 
 
-def test_an_error_of_the_host_is_told(hosts: tuple[Host, Host]) -> None:
+def test_an_error_of_the_host_is_reported(hosts: tuple[Host, Host]) -> None:
     assert "status 404" in refused(f"http://{hosts[0].name}/nowhere", hosts[0]).message

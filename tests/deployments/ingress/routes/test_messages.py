@@ -24,7 +24,7 @@ async def test_a_missing_key_is_an_error_of_the_dialect(tmp_path: Path, path: st
             assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
 
 
-async def test_a_caller_over_the_limit_is_told_in_the_dialect(tmp_path: Path) -> None:
+async def test_a_caller_over_the_limit_is_refused_in_the_dialect(tmp_path: Path) -> None:
     async with client(make_app(tmp_path, {"ATELIER_RATE": "1/minute"})) as http:
         await http.post("/v1/messages", json=BODY)
         refused = await http.post("/v1/messages", json=BODY)

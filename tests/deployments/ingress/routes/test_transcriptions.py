@@ -127,7 +127,7 @@ async def test_silence_is_no_words(http: httpx.AsyncClient, response_format: str
     assert [json.loads(each)["text"] for each in re.findall(r"^data: (.*)$", stream.text, re.MULTILINE)] == [""]
 
 
-async def test_what_the_model_cannot_be_told_is_named_and_changes_nothing(http: httpx.AsyncClient) -> None:
+async def test_what_the_model_cannot_use_is_named_and_changes_nothing(http: httpx.AsyncClient) -> None:
     told: dict[str, Any] = {
         "prompt": "Ann",
         "keywords[]": ["Ann", "Bob"],
@@ -141,7 +141,7 @@ async def test_what_the_model_cannot_be_told_is_named_and_changes_nothing(http: 
         assert named == {"languages", "prompt", "keywords", "temperature"}
 
 
-async def test_how_speech_is_told_from_silence_can_be_changed(http: httpx.AsyncClient) -> None:
+async def test_how_speech_and_silence_are_distinguished_can_be_changed(http: httpx.AsyncClient) -> None:
     async def start(**fields: Any) -> float:
         answer = await listen(http, response_format="verbose_json", **fields)
         found: float = answer.raise_for_status().json()["segments"][0]["start"]

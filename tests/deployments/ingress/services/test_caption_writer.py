@@ -173,7 +173,7 @@ async def test_the_same_request_at_the_same_time_is_computed_once(writer: Captio
     assert World.calls == [([b"red", b"blue"], None), ([b"green"], None)]
 
 
-async def test_when_nobody_waits_any_more_the_next_request_begins_anew(writer: CaptionWriter) -> None:
+async def test_when_nobody_waits_any_more_the_next_request_begins_again(writer: CaptionWriter) -> None:
     World.may_answer.clear()
     requests = [asyncio.ensure_future(captions(writer, "blip", b"red")) for _ in range(2)]
     await asked(1)

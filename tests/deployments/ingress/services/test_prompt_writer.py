@@ -181,7 +181,7 @@ async def test_an_endpoint_that_is_down_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
-async def test_an_endpoint_that_refuses_or_fails_is_told_in_the_log_without_the_key(
+async def test_an_endpoint_that_refuses_or_fails_is_in_the_log_without_the_key(
     endpoint: Endpoint, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint.status = status

@@ -133,14 +133,14 @@ async def test_arguments_that_do_not_fit_are_asked_for_again_by_a_grammar(argume
     assert model.asked[1].messages == model.asked[0].messages  # the bad call is nothing to go on from
 
 
-async def test_arguments_that_no_grammar_helps_are_told_to_the_model() -> None:
+async def test_the_model_reads_which_arguments_no_grammar_helps() -> None:
     model = Model(calls(("generate_image", "{")), calls(("generate_image", "{")), says("I cannot."))
     events = await events_of(model, job())
     assert [type(event) for event in events[:-2]] == [ToolFailed]
     assert "Error: the arguments of generate_image" in str(model.asked[-1].messages[-1])
 
 
-async def test_what_a_call_is_to_blame_for_is_told_to_the_model() -> None:
+async def test_the_model_reads_what_a_call_is_to_blame_for() -> None:
     model = Model(calls(draws("a blank")), says("I cannot."))
     events = await events_of(model, job())
     failed = events[0]

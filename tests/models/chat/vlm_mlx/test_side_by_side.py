@@ -77,7 +77,7 @@ def test_a_fault_of_one_job_is_its_own(mlx: MlxVlmEngine, monkeypatch: pytest.Mo
     assert "no number" in str(odd)
 
 
-def test_who_leaves_is_told_nothing_more_and_the_others_go_on(mlx: MlxVlmEngine) -> None:
+def test_who_leaves_gets_nothing_more_and_the_others_go_on(mlx: MlxVlmEngine) -> None:
     good = ask(plain("red"), QUESTION)
     left, stayed = together(mlx, LONG, good, cancelled=0)
     assert stayed == answer(mlx, good)

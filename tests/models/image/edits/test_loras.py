@@ -140,7 +140,7 @@ def test_a_broken_lora_as_the_first_one_leaves_the_model_as_it_was(inked: Diffus
         assert made(inked, JOB) == made(engines("flux"), JOB)
 
 
-def test_a_lora_that_is_not_there_is_told_when_the_model_is_loaded(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_lora_that_is_not_there_is_reported_when_the_model_is_loaded(shelf: Shelf, tmp_path: Path) -> None:
     source = {"ink": {"checkpoint": str(tmp_path / "ink.safetensors")}}
     with pytest.raises(CheckpointError, match=r"options.loras.ink: no file or folder at '.*ink.safetensors'"):
         loaded(with_options(shelf("flux"), loras=source))

@@ -132,7 +132,7 @@ def test_picture_i_of_n_is_what_its_seed_alone_gives(mlx: MlxDiffusionEngine) ->
         assert len(set(alone)) == 3
 
 
-def test_steps_are_told_in_order_and_counted_over_all_pictures(mlx: MlxDiffusionEngine) -> None:
+def test_steps_are_reported_in_order_and_counted_over_all_pictures(mlx: MlxDiffusionEngine) -> None:
     steps: list[tuple[int, int, float]] = []
     mlx.generate(replace(JOB, n=2), lambda step: steps.append((step.done, step.total, step.share)))
     assert steps == [(1, 4, 0.5), (2, 4, 1.0), (3, 4, 0.5), (4, 4, 1.0)]
@@ -172,7 +172,7 @@ def test_what_a_step_callback_raises_ends_the_work_and_the_next_job_is_whole(
     assert made(mlx, JOB) == expected
 
 
-def test_a_failure_inside_is_told_and_the_next_job_works(mlx: MlxDiffusionEngine) -> None:
+def test_a_failure_inside_is_reported_and_the_next_job_works(mlx: MlxDiffusionEngine) -> None:
     def broken(_step: Step) -> None:
         raise RuntimeError("broken inside")
 

@@ -74,7 +74,7 @@ async def test_a_stream_that_failed_is_not_kept(service: Service, http: httpx.As
     assert service.made == 2
 
 
-async def test_a_file_is_given_again_and_one_that_is_too_large_is_made_anew(
+async def test_a_file_is_given_again_and_one_that_is_too_large_is_made_again(
     service: Service, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = await twice(http, "/upload", content=b"200000")
@@ -106,7 +106,7 @@ async def test_a_body_in_pieces_is_the_body_in_one(http: httpx.AsyncClient) -> N
     assert is_replayed(await http.post(MAKE, content=chunks()))
 
 
-async def test_the_names_of_ignored_fields_are_told_again(http: httpx.AsyncClient) -> None:
+async def test_the_names_of_ignored_fields_are_repeated(http: httpx.AsyncClient) -> None:
     first, second = await twice(http, "/v1/voice/generate", content=b"a")
     assert first.headers.get_list("x-ignored-parameters") == ["frames"]
     assert second.headers.get_list("x-ignored-parameters") == ["frames"]

@@ -35,7 +35,7 @@ async def test_the_second_call_gets_the_first_answer_and_nothing_is_made(
     assert service.made == 1
 
 
-async def test_without_a_key_everything_is_made_anew(service: Service, http: httpx.AsyncClient) -> None:
+async def test_without_a_key_everything_is_made_again(service: Service, http: httpx.AsyncClient) -> None:
     del http.headers["Idempotency-Key"]
     first, second = await twice(http, MAKE, content=b"a")
     assert (first.json()[0], second.json()[0]) == (1, 2)

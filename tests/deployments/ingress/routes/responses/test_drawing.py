@@ -180,7 +180,7 @@ async def test_what_the_picture_model_refuses_at_once_is_a_status_and_later_an_e
     assert last["response"]["output"][0]["status"] == "failed"
 
 
-async def test_a_drawing_that_fails_is_told_to_the_model(http: httpx.AsyncClient, stage: Stage) -> None:
+async def test_the_model_reads_that_a_drawing_has_failed(http: httpx.AsyncClient, stage: Stage) -> None:
     stage.image_error = InvalidInput("the prompt is refused", "prompt")
     stage.plays += [[*call("generate_image", '{"prompt": "x"}'), CALLS_END], [ChatDelta("Sorry."), END]]
     response = await created(http, input="Draw")

@@ -1,4 +1,4 @@
-"""Kept responses: for whom, until when, and what is told of them."""
+"""Kept responses: for whom, until when, and how they are listed."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ async def test_instructions_that_no_voice_follows_are_left_out_and_named(http: h
 
 
 @pytest.mark.parametrize("marked", [True, False])
-async def test_spoken_files_say_that_they_were_generated_unless_told_not_to(tmp_path: Path, marked: bool) -> None:
+async def test_spoken_files_say_that_they_were_generated_unless_they_must_not(tmp_path: Path, marked: bool) -> None:
     app, _ = make_app(tmp_path, {} if marked else {"VOICE_MARKED": "0"})
     async with client(app) as http:
         for text in ("Hello.", "One sentence that is long enough. And another sentence after it."):
