@@ -23,7 +23,7 @@ from tests.collector import Collector, collector
 from tests.postgres_server import new_database
 from tests.redis_server import RedisServer, redis_server
 from tests.servers import Server, start_server
-from tests.upstreams import FINE, pretending
+from tests.upstreams import FINE, pretending, refusing
 
 KEYS: Final = {"ATELIER_API_KEYS": "a-user's-secret", "API_KEY": "an-admin's-secret"}
 ADMIN: Final = {"Authorization": f"Bearer {KEYS['API_KEY']}"}
@@ -73,7 +73,7 @@ def port() -> int:
 
 @pytest.fixture(scope="package")
 def upstreams(port: int) -> Iterator[dict[str, object]]:
-    """Chat models with an upstream: this server, it without such a model, a closed port, and one that pretends."""
+    """Chat models with an upstream: this server, one without the model, a closed port, and one that waits for all."""
     (closed,) = free_ports(1)
     together = threading.Barrier(AT_ONCE, timeout=120)
 
@@ -88,11 +88,11 @@ def upstreams(port: int) -> Iterator[dict[str, object]]:
             "options": {"base_url": url, "api_key_env": "ATELIER_API_KEYS"},
         }
 
-    with pretending(meet) as meeting:
+    with pretending(meet) as meeting, pretending(refusing(404, "there is no such model")) as empty:
         yield {
             "far": upstream(f"http://127.0.0.1:{port}/v1"),
             "down": upstream(f"http://127.0.0.1:{closed}/v1"),
-            "unknown": upstream(f"http://127.0.0.1:{port}/v1", "nobody"),
+            "unknown": upstream(empty.url),
             "together": upstream(meeting.url),
         }
 
