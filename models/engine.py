@@ -83,7 +83,7 @@ class Engine(ABC):
         for name in [n for n in vars(self) if n not in kept]:
             delattr(self, name)
         self.loaded = False
-        if not self.is_remote:  # which has nothing here that would have to be looked for
+        if not self.is_remote:  # a remote model holds nothing here
             gc.unfreeze()
             gc.collect()
             free_device_cache()

@@ -42,7 +42,7 @@ class Dealing(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
         super().mark_test_complete(node, item_index, duration)
-        # Forgotten, or xdist would count through all that is done after each test: 30 s of a core in a whole run.
+        # Forgotten, or xdist would count through all that is done after each test.
         scope = dealt_with(self.registered_collections[node][item_index])
         if all(self.assigned_work[node][scope].values()):
             del self.assigned_work[node][scope]
@@ -94,9 +94,7 @@ def _shares(item: pytest.Item) -> bool:
 
 def _starts_servers(item: pytest.Item) -> bool:
     known = vars(getattr(item, "module", None) or object).values()
-    return dealt_with(item.nodeid) == TOGETHER or any(
-        each in (start_server, Server) for each in known if callable(each)
-    )
+    return dealt_with(item.nodeid) == TOGETHER or any(each is start_server or each is Server for each in known)
 
 
 def in_order(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:
