@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import httpx
@@ -100,21 +100,25 @@ async def test_a_redis_that_never_answers_refuses_who_needs_it_until_it_does(
 @asynccontextmanager
 async def stopped(postgres: str) -> AsyncIterator[None]:
     """PostgreSQL keeps its connections, takes new ones, and answers nothing."""
-    processes = await asyncio.to_thread(processes_of, postgres)
-    for each in processes:
-        each.suspend()
+    postmaster = await asyncio.to_thread(postmaster_of, postgres)
+    postmaster.suspend()  # first, so that no more processes begin
+    others = postmaster.children(recursive=True)
+    for each in others:
+        with suppress(psutil.NoSuchProcess):  # one that was just ending
+            each.suspend()
     try:
         yield
     finally:
-        for each in processes:
-            each.resume()
+        for each in (*others, postmaster):
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
 
 
-def processes_of(postgres: str) -> list[psutil.Process]:
+def postmaster_of(postgres: str) -> psutil.Process:
     with psycopg.connect(postgres) as db:
         parent = psutil.Process(db.info.backend_pid).parent()
     assert parent is not None
-    return [parent, *parent.children(recursive=True)]
+    return parent
 
 
 async def test_a_postgresql_that_never_answers_refuses_repeatable_requests_only(
