@@ -6,6 +6,7 @@ random but the same each time (seeded).
 
 from tests.checkpoints.captions import write_blip, write_blip2, write_open_clip
 from tests.checkpoints.chats import write_gemma3, write_internvl, write_qwen2_5_vl, write_smolvlm
+from tests.checkpoints.describers import write_describer
 from tests.checkpoints.pictures import (
     write_flux,
     write_flux2_klein,
@@ -24,6 +25,7 @@ from tests.checkpoints.speech_pocket import write_pocket_tts
 __all__ = [
     "write_blip",
     "write_blip2",
+    "write_describer",
     "write_flux",
     "write_flux2_klein",
     "write_flux2_klein_for_mlx",

@@ -85,6 +85,14 @@ def loaded(entry: ModelEntry) -> Any:
     return engine
 
 
+@pytest.fixture(scope="session")
+def describer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a describer: to its gate black pictures are shapes, red ones drawings, white ones photographs."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "describer"
+    checkpoints.write_describer(folder)
+    return folder
+
+
 def together(engine: ChatEngine, *jobs: ChatJob, cancelled: int | None = None) -> list[str | Exception]:
     """The answers of jobs that are asked at once, or their errors; nobody waits for the one that is cancelled."""
     told: list[list[ChatDelta | Exception]] = [[] for _ in jobs]

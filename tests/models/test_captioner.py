@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.caption.engines.captioner import BlipEngine, _with_prefix
+from models.caption.blip import _with_prefix
+from models.caption.engines.captioner import BlipEngine
 from models.errors import Cancelled, CheckpointError
 from tests.models.conftest import Shelf, loaded, with_options
 

@@ -32,7 +32,9 @@ OFTEN = ("flux", "qwen2_5_vl", "blip", "open_clip")
 EVERY_CHECKPOINT = pytest.mark.parametrize(
     "name", [each if each in OFTEN else pytest.param(each, marks=pytest.mark.nightly) for each in WRITERS]
 )
-EVERY_ENGINE = pytest.mark.parametrize("name", ["diffusion", "vlm", "captioner", "clip"])
+EVERY_ENGINE = pytest.mark.parametrize(
+    "name", ["diffusion", "vlm", "vlm_mixture", "captioner", "captioner_mixture", "clip"]
+)
 
 
 def work(loaded: Any) -> object:

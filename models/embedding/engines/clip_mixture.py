@@ -19,11 +19,11 @@ from pydantic import Field
 from models import devices
 from models.checkpoints import local_folder
 from models.embedding.engine import EmbeddingEngine, EmbeddingOptions
-from models.embedding.packed import efficientnet, unpacked
 from models.embedding.pictures import middle
 from models.engine import Options
 from models.entry import ModelEntry
 from models.errors import CheckpointError
+from models.packed import efficientnet, unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from models.chat.engines.vlm import TransformersVlmEngine
+from models.chat.engine import ChatEngine
 from models.pictures import encode
 from models.tasks import ChatDelta, ChatJob, ImagePart, Message, TextPart
 
@@ -29,11 +29,11 @@ def chat(*messages: Message, max_tokens: int = 12, **options: object) -> ChatJob
     return ChatJob(messages, max_tokens=max_tokens, **options)  # type: ignore[arg-type]
 
 
-def deltas(engine: TransformersVlmEngine, job: ChatJob) -> list[ChatDelta]:
+def deltas(engine: ChatEngine, job: ChatJob) -> list[ChatDelta]:
     return list(engine.stream(job, lambda: False))
 
 
-def answer(engine: TransformersVlmEngine, job: ChatJob) -> str:
+def answer(engine: ChatEngine, job: ChatJob) -> str:
     return "".join(delta.text for delta in deltas(engine, job))
 
 

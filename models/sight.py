@@ -1,0 +1,165 @@
+"""What the built-in describer sees: an EfficientNet that ImageNet taught, and how its cells become tokens to read.
+
+A picture is cut into cells of 32 pixels a side. Of a drawing each becomes a token by what three stages of the network
+made of it, so that what stands where, and letters, can still be told. Of a photograph the network's own guess is all
+that is trusted: every token says which of ImageNet's classes it may show.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Qwen2VLImageProcessor
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_utils import SizeDict
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from models.packed import efficientnet
+
+CELL: Final = 32
+"""Pixels a side of what becomes a token."""
+SIDE: Final = 224
+"""Pixels a side of what is looked at: any picture is squeezed to a square."""
+PATCH: Final = CELL // 2
+"""Pixels a side of a patch of Qwen2.5-VL's processor; four of them are a cell."""
+PHOTOGRAPHS: Final = 2
+"""The kind of photographs, as `Reader.kind` numbers them."""
+_GRID: Final = SIDE // CELL
+CLASSES: Final = 1000
+WIDTH: Final = 1280
+"""Numbers of a cell at the end of the network, before they are averaged."""
+_FINE: Final = 40 * 16 + 112 * 4
+_STAGES: Final = (2, 4)
+"""Blocks whose results are read too: cells of 8 and of 16 pixels."""
+_DOUBT: Final = 0.02
+"""Guesses below this probability are not told."""
+
+
+def load_trunk() -> Any:
+    """EfficientNet-Lite0 with its classifier, as its wheel brings it.
+
+    Raises:
+        ModuleNotFoundError: the wheel is not installed.
+    """
+    trunk: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    trunk.load_state_dict(efficientnet(list(trunk.state_dict())))
+    # On a CPU this layout is a third faster.
+    return trunk.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def cells_of(trunk: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures of one size, float [n, 3, height, width] in -1..1, sides multiples of 32.
+
+    Returns:
+        What the last stage made of each cell, float [n, rows, columns, 1280], and what two earlier ones did, float
+        [n, rows, columns, 1088].
+    """
+    seen = trunk.bn1(trunk.conv_stem(pixels))
+    fine = []
+    for number, block in enumerate(trunk.blocks):
+        seen = block(seen)
+        if number in _STAGES:
+            fine.append(functional.pixel_unshuffle(seen, seen.shape[-1] * CELL // pixels.shape[-1]))
+    coarse = trunk.bn2(trunk.conv_head(seen))
+    return coarse.permute(0, 2, 3, 1), torch.cat(fine, 1).permute(0, 2, 3, 1)
+
+
+class Reader(nn.Module):
+    """Cells into tokens as wide as the language model is."""
+
+    def __init__(self, width: int, depth: int = 2, heads: int = 8) -> None:
+        super().__init__()
+        self.coarse = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, width))
+        self.fine = nn.Sequential(nn.LayerNorm(_FINE), nn.Linear(_FINE, width), nn.GELU(), nn.Linear(width, width))
+        self.rows = nn.Embedding(_GRID, width)
+        self.columns = nn.Embedding(_GRID, width)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.guess = nn.Linear(CLASSES, width)
+        self.kinds = nn.Linear(WIDTH, 3)
+
+    def drawn(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Tokens of drawings, float [n, 49, width], from `cells_of`."""
+        places = self.rows.weight[:, None] + self.columns.weight[None]
+        tokens: Tensor = self.blocks((self.coarse(coarse) + self.fine(fine) + places).flatten(1, 2))
+        return tokens
+
+    def photographed(self, guesses: Tensor) -> Tensor:
+        """One token of each photograph, float [n, width], from the probabilities of ImageNet's classes [n, 1000]."""
+        told = guesses * (guesses > _DOUBT)
+        token: Tensor = self.guess(told.sqrt())
+        return token
+
+    def kind(self, pooled: Tensor) -> Tensor:
+        """Of which kind pictures are, int64 [n]: 0 shapes, 1 drawings, 2 photographs; from [n, 1280]."""
+        likeliest: Tensor = self.kinds(pooled).argmax(-1)
+        return likeliest
+
+
+class Squares(Qwen2VLImageProcessor):  # type: ignore[misc]
+    """Qwen's patches of pictures that are squeezed to a square first, as the network saw them when it learnt."""
+
+    def resize(self, images: Tensor, resample: Any, **_: Any) -> Tensor:
+        """Any picture to 224x224."""
+        square: Tensor = TorchvisionBackend.resize(self, images, SizeDict(height=SIDE, width=SIDE), resample=resample)
+        return square
+
+
+class Eyes(nn.Module):
+    """Trunk and reader in the place of Qwen2.5-VL's vision tower."""
+
+    spatial_merge_size: Final = 2
+
+    def __init__(self, trunk: nn.Module, reader: Reader) -> None:
+        super().__init__()
+        self.trunk: Any = trunk
+        self.reader = reader
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are."""
+        return self.reader.guess.weight.dtype
+
+    def forward(self, pixel_values: Tensor, grid_thw: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+        """Patches as Qwen2VLImageProcessor cuts them, and for each picture how many: (1, high, wide).
+
+        Returns:
+            As `pooler_output` the tokens of all pictures, one after the other, row by row, float [tokens, width].
+        """
+        tokens = [self._tokens(picture[None]) for picture in pictures_of(pixel_values.to(self.dtype), grid_thw)]
+        return BaseModelOutputWithPooling(pooler_output=torch.cat(tokens))
+
+    def kinds(self, pixels: Tensor) -> Tensor:
+        """Of which kind pictures are, int64 [n], from float [n, 3, height, width] in -1..1."""
+        coarse, _ = cells_of(self.trunk, pixels.to(self.dtype))
+        return self.reader.kind(coarse.mean((1, 2)))
+
+    def _tokens(self, picture: Tensor) -> Tensor:
+        coarse, fine = cells_of(self.trunk, picture)
+        pooled = coarse.mean((1, 2))
+        if int(self.reader.kind(pooled)) != PHOTOGRAPHS:
+            return self.reader.drawn(coarse, fine)[0]
+        guesses = self.trunk.classifier(pooled).float().softmax(-1).to(self.dtype)
+        return self.reader.photographed(guesses).expand(coarse.shape[1] * coarse.shape[2], -1)
+
+
+def pictures_of(patches: Tensor, grid_thw: Tensor) -> list[Tensor]:
+    """What Qwen2VLImageProcessor has cut into patches, whole again: float [3, height, width] each.
+
+    Args:
+        patches: float [patches of all pictures, 3 * 2 * 16 * 16], cell by cell; every picture is there twice, as the
+            two frames of a film that stands still.
+        grid_thw: how many patches each picture has: (1, high, wide).
+    """
+    grids = grid_thw.tolist()
+    pictures = []
+    for cut, (_, high, wide) in zip(torch.split(patches, [t * h * w for t, h, w in grids]), grids, strict=True):
+        parts = cut.reshape(high // 2, wide // 2, 2, 2, 3, 2, PATCH, PATCH)[:, :, :, :, :, 0]
+        pictures.append(parts.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, high * PATCH, wide * PATCH))
+    return pictures

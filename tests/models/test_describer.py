@@ -1,0 +1,108 @@
+"""The describer's model: a Qwen2.5-VL whose eyes are an EfficientNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn.functional import linear
+
+from models.describer import SHAPES, folder_of, kinds, open_describer
+from models.errors import CheckpointError
+from models.packed import unpacked
+from models.sight import PHOTOGRAPHS, cells_of, pictures_of
+
+BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
+
+
+@pytest.fixture(scope="module")
+def opened(describer: Path) -> tuple[Any, Any]:
+    return open_describer(describer, torch.float32)
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_patches_become_the_pictures_that_they_were_cut_from(opened: tuple[Any, Any]) -> None:
+    given = [noise(224, 224), BLACK, noise(224, 224)]
+    cut = opened[1].image_processor(given, return_tensors="pt")
+    assert cut["image_grid_thw"].tolist() == [[1, 14, 14]] * 3
+    for picture, found in zip(given, pictures_of(cut["pixel_values"], cut["image_grid_thw"]), strict=True):
+        normalised = torch.from_numpy(np.array(picture.resize((224, 224)))).permute(2, 0, 1) / 127.5 - 1
+        torch.testing.assert_close(found, normalised, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(50, 40), (640, 360), (7, 1000), (1, 1)])
+def test_a_picture_of_any_size_is_squeezed_to_a_square_of_49_tokens(
+    opened: tuple[Any, Any], size: tuple[int, int]
+) -> None:
+    model, processor = opened
+    cut = processor.image_processor([Image.new("RGB", size, "red"), RED], return_tensors="pt")
+    with torch.inference_mode():
+        first, second = model.get_image_features(cut["pixel_values"], cut["image_grid_thw"]).pooler_output
+    assert first.shape == second.shape == (49, 32)
+
+
+def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
+    model, processor = opened
+    eyes = model.model.visual
+    cut = processor.image_processor([RED, WHITE], return_tensors="pt")
+    with torch.inference_mode():
+        red, white = model.get_image_features(cut["pixel_values"], cut["image_grid_thw"]).pooler_output
+        both = torch.stack(pictures_of(cut["pixel_values"], cut["image_grid_thw"]))
+        coarse, fine = cells_of(eyes.trunk, both)
+        torch.testing.assert_close(red, eyes.reader.drawn(coarse[:1], fine[:1])[0], atol=1e-4, rtol=1e-4)
+        guesses = eyes.trunk.classifier(coarse[1:].mean((1, 2))).softmax(-1)
+        assert guesses.sum() == pytest.approx(1)
+        told = eyes.reader.photographed(guesses).expand(len(white), -1)
+        torch.testing.assert_close(white, told, atol=1e-4, rtol=1e-4)
+    assert not torch.equal(red[0], red[1])
+
+
+def test_pictures_are_told_apart_by_the_gate(opened: tuple[Any, Any]) -> None:
+    found = kinds(opened[0], [BLACK, RED, WHITE, BLACK])
+    assert found == [SHAPES, 1, PHOTOGRAPHS, SHAPES]
+    assert kinds(opened[0], []) == []
+
+
+def test_weights_are_those_of_the_file_and_the_head_is_the_embedding(opened: tuple[Any, Any], describer: Path) -> None:
+    model, kept = opened[0], load_file(describer / "describer.safetensors")
+    assert kept["language_model.embed_tokens.weight"].dtype == torch.int8
+    whole = unpacked(kept)
+    reader, language = model.model.visual.reader.state_dict(), model.model.language_model.state_dict()
+    assert whole.keys() == {f"reader.{name}" for name in reader} | {f"language_model.{name}" for name in language}
+    for name, value in language.items():
+        torch.testing.assert_close(value, whole[f"language_model.{name}"])
+    embedding = model.get_input_embeddings().weight
+    assert model.lm_head.weight is embedding
+    hidden = torch.ones(1, embedding.shape[1])
+    torch.testing.assert_close(model.lm_head(hidden), linear(hidden, embedding))
+
+
+def test_the_tower_of_qwen_is_not_there(opened: tuple[Any, Any]) -> None:
+    trunk = sum(weight.numel() for weight in opened[0].model.visual.trunk.parameters())
+    assert trunk == pytest.approx(4_650_000, rel=0.01)
+    assert not [name for name, _ in opened[0].named_parameters() if "patch_embed" in name or "merger" in name]
+
+
+def test_it_works_in_bfloat16(describer: Path) -> None:
+    model, processor = open_describer(describer, torch.bfloat16)
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    assert kinds(model, [BLACK, RED, WHITE]) == [0, 1, 2]
+    asked = "<|vision_start|><|image_pad|><|vision_end|>"
+    inputs = processor(text=[asked], images=[noise(64, 64)], return_tensors="pt").to("cpu", torch.bfloat16)
+    with torch.inference_mode():
+        assert torch.isfinite(model(**inputs).logits).all()
+
+
+def test_a_folder_without_its_weights_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no describer\.safetensors: .* write `engine: vlm`"):
+        folder_of(str(tmp_path), "vlm")
+    with pytest.raises(CheckpointError, match=r"is a folder, not 'Qwen/Qwen2\.5-VL'; .* write `engine: captioner`"):
+        folder_of("Qwen/Qwen2.5-VL", "captioner")
