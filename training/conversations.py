@@ -38,7 +38,7 @@ class _Segment:
     weights: list[float] = field(default_factory=list)
     """How much each token counts as an answer to learn; 0 for what was asked."""
     pictures: list[int] = field(default_factory=list)
-    """For each picture token, the picture's number times 16 plus the token's place in it."""
+    """For each picture token, the picture's number times the tokens of one, plus the token's place in it."""
     end: int = 0
     """The position after the last token."""
     means: list[tuple[int, tuple[int, int, int, int]]] = field(default_factory=list)
@@ -52,6 +52,8 @@ class Conversation:
     encode: Encode
     image_token: int
     segments: list[_Segment] = field(default_factory=list)
+    side: int = _SIDE
+    """Tokens a side of a picture."""
 
     def __len__(self) -> int:
         return sum(len(s.tokens) for s in self.segments)
@@ -75,12 +77,12 @@ class Conversation:
         """Add a picture to the newest segment; its tokens stand at three-dimensional positions."""
         self.say("<|vision_start|>")
         segment = self.segments[-1]
-        start = segment.end
-        segment.tokens += [self.image_token] * _SIDE**2
-        segment.positions += [(start, start + i // _SIDE, start + i % _SIDE) for i in range(_SIDE**2)]
-        segment.weights += [0.0] * _SIDE**2
-        segment.pictures += [picture * _SIDE**2 + i for i in range(_SIDE**2)]
-        segment.end = start + _SIDE
+        start, count = segment.end, self.side**2
+        segment.tokens += [self.image_token] * count
+        segment.positions += [(start, start + i // self.side, start + i % self.side) for i in range(count)]
+        segment.weights += [0.0] * count
+        segment.pictures += [picture * count + i for i in range(count)]
+        segment.end = start + self.side
         self.say("<|vision_end|>")
 
     def exchange(self, said: Exchange, scenes: Sequence[Scene] = ()) -> None:
@@ -117,13 +119,13 @@ def meant(reference: Reference, scenes: Sequence[Scene]) -> tuple[int, int, int,
 
 @dataclass(frozen=True)
 class Rows:
-    """Packed conversations, [rows, 256] each."""
+    """Packed conversations, [rows, row] each."""
 
     tokens: Tensor
     positions: Tensor
-    """[3, rows, 256]: time, height and width."""
+    """[3, rows, row]: time, height and width."""
     sees: Tensor
-    """bool [rows, 1, 256, 256]: which token may look at which."""
+    """bool [rows, 1, row, row]: which token may look at which."""
     weights: Tensor
     pictures: Tensor
     """int64 [picture tokens]: which merged token stands where `tokens` are picture tokens, row by row."""
@@ -133,15 +135,15 @@ class Rows:
     """int64 [names, 4]: see `meant`."""
 
 
-def pack(conversations: Sequence[Conversation], padding: int) -> Rows:
-    """Fill rows first-fit; conversations longer than a row are an error."""
+def pack(conversations: Sequence[Conversation], padding: int, row: int = ROW) -> Rows:
+    """Fill rows of so many tokens first-fit; conversations longer than a row are an error."""
     rows: list[list[_Segment]] = []
     room: list[int] = []
     for conversation in sorted(conversations, key=len, reverse=True):
         at = next((i for i, left in enumerate(room) if left >= len(conversation)), None)
         if at is None:
             rows.append([])
-            room.append(ROW)
+            room.append(row)
             at = len(rows) - 1
         offset = len(rows[at])
         for segment in conversation.segments:
@@ -149,11 +151,11 @@ def pack(conversations: Sequence[Conversation], padding: int) -> Rows:
             rows[at].append(segment)
         room[at] -= len(conversation)
         if room[at] < 0:
-            raise ValueError(f"a conversation of {len(conversation)} tokens is longer than a row of {ROW}")
-    tokens = np.full((len(rows), ROW), padding, np.int64)
-    positions = np.zeros((3, len(rows), ROW), np.int64)
-    weights = np.zeros((len(rows), ROW), np.float32)
-    sees = np.zeros((len(rows), ROW, ROW), np.bool_)
+            raise ValueError(f"a conversation of {len(conversation)} tokens is longer than a row of {row}")
+    tokens = np.full((len(rows), row), padding, np.int64)
+    positions = np.zeros((3, len(rows), row), np.int64)
+    weights = np.zeros((len(rows), row), np.float32)
+    sees = np.zeros((len(rows), row, row), np.bool_)
     pictures: list[int] = []
     names: list[tuple[int, int]] = []
     meanings: list[tuple[int, int, int, int]] = []
@@ -162,7 +164,7 @@ def pack(conversations: Sequence[Conversation], padding: int) -> Rows:
         tokens[i, : len(flat)] = flat
         positions[:, i, : len(flat)] = np.array([p for s in segments for p in s.positions]).T
         weights[i, : len(flat)] = [x for s in segments for x in s.weights]
-        sees[i] = _sees(segments)
+        sees[i] = _sees(segments, row)
         pictures += [p for s in segments for p in s.pictures]
         starts = np.cumsum([0, *(len(s.tokens) for s in segments)])
         for start, segment in zip(starts, segments, strict=False):
@@ -179,7 +181,7 @@ def pack(conversations: Sequence[Conversation], padding: int) -> Rows:
     )
 
 
-def _sees(segments: Sequence[_Segment]) -> npt.NDArray[np.bool_]:
+def _sees(segments: Sequence[_Segment], row: int) -> npt.NDArray[np.bool_]:
     """A token sees its own segment's tokens up to itself and those of the segments that its own grows on."""
     above = np.zeros((len(segments) + 1, len(segments) + 1), np.bool_)
     for i, segment in enumerate(segments):
@@ -187,10 +189,10 @@ def _sees(segments: Sequence[_Segment]) -> npt.NDArray[np.bool_]:
             above[i] = above[segment.parent]
         above[i, i] = True
     above[-1, -1] = True  # padding sees padding
-    owner = np.full(ROW, len(segments))
+    owner = np.full(row, len(segments))
     lengths = [len(s.tokens) for s in segments]
     owner[: sum(lengths)] = np.repeat(np.arange(len(segments)), lengths)
-    seen: npt.NDArray[np.bool_] = above[owner][:, owner] & np.tri(ROW, dtype=np.bool_)
+    seen: npt.NDArray[np.bool_] = above[owner][:, owner] & np.tri(row, dtype=np.bool_)
     return seen
 
 

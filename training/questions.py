@@ -106,14 +106,14 @@ def _particles(text: str) -> str:
     return _PARTICLE.sub(chosen, text)
 
 
-def _fill(wordings: w.Wordings, language: Language, rng: np.random.Generator, **words: str) -> str:
+def fill(wordings: w.Wordings, language: Language, rng: np.random.Generator, **words: str) -> str:
     """One of the wordings, filled in."""
     text = _one(wordings[language], rng)
     filled = text.format(**{"picture": _one(w.PICTURE[language], rng), "shape": _one(w.SHAPE[language], rng), **words})
     return _particles(filled.replace("crosss", "crosses"))
 
 
-def _in_manner(question: str, language: Language, rng: np.random.Generator) -> str:
+def in_manner(question: str, language: Language, rng: np.random.Generator) -> str:
     """The question as people happen to type it: politely, without capitals, without the question mark."""
     if not question:
         return question
@@ -197,11 +197,11 @@ def _this(thing: Thing) -> Callable[[Thing], bool]:
 
 
 def _describe(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.DESCRIBE, language, rng), _sentence(scene, language)
+    return fill(w.DESCRIBE, language, rng), _sentence(scene, language)
 
 
 def _caption(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.CAPTION, language, rng), _sentence(scene, language)
+    return fill(w.CAPTION, language, rng), _sentence(scene, language)
 
 
 def detailed(scene: Scene, language: Language) -> str:
@@ -236,7 +236,7 @@ def detailed(scene: Scene, language: Language) -> str:
 
 
 def _detail(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.DETAIL, language, rng), detailed(scene, language)
+    return fill(w.DETAIL, language, rng), detailed(scene, language)
 
 
 def analysed(scene: Scene, language: Language) -> str:
@@ -282,7 +282,7 @@ def analysed(scene: Scene, language: Language) -> str:
 
 
 def _analyse(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.ANALYSE, language, rng), analysed(scene, language)
+    return fill(w.ANALYSE, language, rng), analysed(scene, language)
 
 
 def listed(scene: Scene, language: Language) -> str:
@@ -292,11 +292,11 @@ def listed(scene: Scene, language: Language) -> str:
 
 
 def _objects(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.OBJECTS, language, rng), listed(scene, language)
+    return fill(w.OBJECTS, language, rng), listed(scene, language)
 
 
 def _text(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.READ, language, rng), scene.word or w.NO_TEXT[language]
+    return fill(w.READ, language, rng), scene.word or w.NO_TEXT[language]
 
 
 def _number(count: int, language: Language) -> str:
@@ -304,7 +304,7 @@ def _number(count: int, language: Language) -> str:
 
 
 def _count(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.COUNT_ALL, language, rng), _number(len(scene.things), language)
+    return fill(w.COUNT_ALL, language, rng), _number(len(scene.things), language)
 
 
 def _count_named(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
@@ -319,7 +319,7 @@ def _count_named(scene: Scene, language: Language, rng: np.random.Generator) -> 
     def fits(thing: Thing) -> bool:
         return thing.shape == asked.shape if by_shape else thing.colour == asked.colour
 
-    question = _fill(w.COUNT_NAMED, language, rng, name=name)
+    question = fill(w.COUNT_NAMED, language, rng, name=name)
     return question, _number(sum(map(fits, scene.things)), language), Reference(name, fits)
 
 
@@ -329,18 +329,18 @@ def _colour(scene: Scene, language: Language, rng: np.random.Generator) -> _Aske
     thing = _one(scene.things, rng)
     answer = _colour_said(thing.colour, language)
     if len(scene.things) == 1 and rng.random() < 0.6:
-        return _fill(w.COLOUR_ONLY, language, rng), answer
+        return fill(w.COLOUR_ONLY, language, rng), answer
     if sum(t.shape == thing.shape for t in scene.things) == 1 and rng.random() < 0.6:
         name = _reference(scene, thing, language, rng, colour=False)
     else:
         place = _place_asked(thing.place, language, rng)
         noun = pick(SHAPE_NOUNS[language][thing.shape], rng) if rng.random() < 0.3 else _one(w.SHAPE[language], rng)
         name = {"en": f"{noun} {place}", "ko": f"{place}에 있는 {noun}", "ja": f"{place}の{noun}"}[language]
-    return _fill(w.COLOUR_NAMED, language, rng, name=name), answer, Reference(name, _this(thing))
+    return fill(w.COLOUR_NAMED, language, rng, name=name), answer, Reference(name, _this(thing))
 
 
 def _background(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
-    return _fill(w.BACKGROUND, language, rng), _colour_said(scene.background, language)
+    return fill(w.BACKGROUND, language, rng), _colour_said(scene.background, language)
 
 
 def _shape_said(shape: Shape, language: Language) -> str:
@@ -353,14 +353,14 @@ def _shape(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked
     thing = _one(scene.things, rng)
     answer = _shape_said(thing.shape, language)
     if len(scene.things) == 1 and rng.random() < 0.6:
-        return _fill(w.SHAPE_ONLY, language, rng), answer
+        return fill(w.SHAPE_ONLY, language, rng), answer
     if sum(t.colour == thing.colour for t in scene.things) == 1 and rng.random() < 0.5:
         adjective = pick(COLOUR_ADJECTIVES[language][thing.colour], rng)
         noun = COLOUR_NOUNS[language][thing.colour][0]
-        question = _fill(w.SHAPE_COLOURED, language, rng, colour=adjective, colour_noun=noun)
+        question = fill(w.SHAPE_COLOURED, language, rng, colour=adjective, colour_noun=noun)
         return question, answer, Reference(adjective if adjective in question else noun, _this(thing))
     place = _place_asked(thing.place, language, rng)
-    return _fill(w.SHAPE_AT, language, rng, place=place), answer, Reference(place, _this(thing))
+    return fill(w.SHAPE_AT, language, rng, place=place), answer, Reference(place, _this(thing))
 
 
 def _what(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
@@ -369,7 +369,7 @@ def _what(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
     thing = _one(scene.things, rng)
     name = phrase(thing, language)
     place = _place_asked(thing.place, language, rng)
-    question = _fill(w.WHAT_AT, language, rng, place=place)
+    question = fill(w.WHAT_AT, language, rng, place=place)
     return question, _capital(article(name)) if language == "en" else name, Reference(place, _this(thing))
 
 
@@ -380,7 +380,7 @@ def _place(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked
     only = len(scene.things) == 1 and rng.random() < 0.3
     name = _one(w.SHAPE[language], rng) if only else _reference(scene, thing, language, rng)
     answer = place_phrase(thing.place, "en") if language == "en" else PLACE_NOUNS[language][thing.place][0]
-    return _fill(w.WHERE, language, rng, name=name), _capital(answer), Reference(name, _this(thing))
+    return fill(w.WHERE, language, rng, name=name), _capital(answer), Reference(name, _this(thing))
 
 
 def _size(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
@@ -392,7 +392,7 @@ def _size(scene: Scene, language: Language, rng: np.random.Generator) -> _Asked:
     colour = sum(t.shape == thing.shape for t in scene.things) > 1 or rng.random() < 0.3
     name = _one(w.SHAPE[language], rng) if only else phrase(bare, language, rng, size=False, colour=colour)
     answer = w.SIZES_SAID[language][thing.size == "small"]
-    return _fill(w.SIZE, language, rng, name=name), answer, Reference(name, _this(thing))
+    return fill(w.SIZE, language, rng, name=name), answer, Reference(name, _this(thing))
 
 
 def _wanted(scene: Scene, rng: np.random.Generator) -> Thing:
@@ -418,25 +418,25 @@ def _yes_no(scene: Scene, language: Language, rng: np.random.Generator) -> _Aske
     yes, no = w.YES_NO[language]
     chance = rng.random()
     if chance < 0.07:
-        return _fill(w.IS_TEXT, language, rng), yes if scene.word else no
+        return fill(w.IS_TEXT, language, rng), yes if scene.word else no
     if chance < 0.15:
         colour = scene.background if rng.random() < 0.5 else _one(COLOURS, rng)
-        question = _fill(
+        question = fill(
             w.IS_BACKGROUND, language, rng,
             colour=COLOUR_ADJECTIVES[language][colour][0], colour_noun=pick(COLOUR_NOUNS[language][colour], rng),
         )  # fmt: skip
         return question, yes if colour == scene.background else no
     if chance < 0.22:
-        return _fill(w.FLAGS, language, rng), no
+        return fill(w.FLAGS, language, rng), no
     if chance < 0.3:
         name = _one(w.STRANGE[language], rng)
-        return _fill(w.IS_THERE, language, rng, name=name, a_name=article(name)), no
+        return fill(w.IS_THERE, language, rng, name=name, a_name=article(name)), no
     if chance < 0.42 and scene.things:
         thing = _one(scene.things, rng)
         if sum(t.shape == thing.shape for t in scene.things) == 1:
             colour = thing.colour if rng.random() < 0.5 else _one((*COLOURS, scene.background), rng)
             name = pick(SHAPE_NOUNS[language][thing.shape], rng)
-            question = _fill(
+            question = fill(
                 w.IS_COLOUR, language, rng, name=name,
                 colour=COLOUR_ADJECTIVES[language][colour][0], colour_noun=pick(COLOUR_NOUNS[language][colour], rng),
             )  # fmt: skip
@@ -447,9 +447,9 @@ def _yes_no(scene: Scene, language: Language, rng: np.random.Generator) -> _Aske
     found = any(fits(t) and (not placed or t.place == wanted.place) for t in scene.things)
     if placed:
         place = _place_asked(wanted.place, language, rng)
-        question = _fill(w.IS_THERE_AT, language, rng, name=name, a_name=article(name), place=place)
+        question = fill(w.IS_THERE_AT, language, rng, name=name, a_name=article(name), place=place)
     else:
-        question = _fill(w.IS_THERE, language, rng, name=name, a_name=article(name))
+        question = fill(w.IS_THERE, language, rng, name=name, a_name=article(name))
     return question, yes if found else no, Reference(name, fits)
 
 
@@ -495,7 +495,7 @@ def ask(
     question, answer, *references = asked
     if language == "en" and chosen in _TASK_KINDS and rng.random() < 0.35:
         return Exchange(chosen, language, TASK_PROMPTS[_TASK_KINDS[chosen]], answer)
-    typed = question if plainly else _in_manner(question, language, rng)
+    typed = question if plainly else in_manner(question, language, rng)
     return Exchange(chosen, language, typed, answer, *references)
 
 
@@ -595,16 +595,16 @@ def ask_two(
     reference: Reference | None = None
     match kind:
         case "same":
-            question, answer = _fill(w.SAME, language, rng), w.YES_NO[language][not same]
+            question, answer = fill(w.SAME, language, rng), w.YES_NO[language][not same]
         case "difference":
-            question, answer = _fill(w.DIFFERENCE, language, rng), difference(first, second, language)
+            question, answer = fill(w.DIFFERENCE, language, rng), difference(first, second, language)
         case "both":
-            question, answer = _fill(w.BOTH, language, rng), both([first, second], language)
+            question, answer = fill(w.BOTH, language, rng), both([first, second], language)
         case "one of two":
             return _ask_one_of_two(first, second, rng, language)
         case _:
             question, answer, reference = _ask_which(first, second, rng, language)
-    return Exchange(kind, language, _in_manner(question, language, rng), answer, reference)
+    return Exchange(kind, language, in_manner(question, language, rng), answer, reference)
 
 
 def _ask_which(
@@ -613,12 +613,12 @@ def _ask_which(
     said = w.WHICH_SAID[language]
     if rng.random() < 0.15:
         numbers = len(first.things), len(second.things)
-        question = _fill(w.MORE, language, rng)
+        question = fill(w.MORE, language, rng)
         return question, w.AS_MANY[language] if numbers[0] == numbers[1] else said[numbers[1] > numbers[0]], None
     fits, name = _named(_wanted((first, second)[int(rng.integers(2))], rng), language, rng)
     in_first, in_second = any(map(fits, first.things)), any(map(fits, second.things))
     answer = said[2] if in_first and in_second else said[0] if in_first else said[1] if in_second else said[3]
-    return _fill(w.WHICH_HAS, language, rng, name=name, a_name=article(name)), answer, Reference(name, fits)
+    return fill(w.WHICH_HAS, language, rng, name=name, a_name=article(name)), answer, Reference(name, fits)
 
 
 def _ask_one_of_two(first: Scene, second: Scene, rng: np.random.Generator, language: Language) -> Exchange:
@@ -627,13 +627,13 @@ def _ask_one_of_two(first: Scene, second: Scene, rng: np.random.Generator, langu
     scene = (first, second)[at]
     nth = w.ORDINALS[language][at]
     if len(scene.things) != 1:
-        return Exchange("both", language, _fill(w.BOTH, language, rng), both([first, second], language))
+        return Exchange("both", language, fill(w.BOTH, language, rng), both([first, second], language))
     (thing,) = scene.things
     if rng.random() < 0.5:
-        question, answer = _fill(w.COLOUR_IN, language, rng, nth=nth), _colour_said(thing.colour, language)
+        question, answer = fill(w.COLOUR_IN, language, rng, nth=nth), _colour_said(thing.colour, language)
     else:
-        question, answer = _fill(w.SHAPE_IN, language, rng, nth=nth), _shape_said(thing.shape, language)
-    return Exchange("one of two", language, _in_manner(question, language, rng), answer)
+        question, answer = fill(w.SHAPE_IN, language, rng, nth=nth), _shape_said(thing.shape, language)
+    return Exchange("one of two", language, in_manner(question, language, rng), answer)
 
 
 # No picture
@@ -643,12 +643,12 @@ def talk(rng: np.random.Generator, language: Language = "en") -> Exchange:
     """Words without a picture, or a question about one that was not sent."""
     chance = rng.random()
     if chance < 0.35:
-        question, answer = _fill(w.GREETING, language, rng), w.NOT_GREETING[language]
+        question, answer = fill(w.GREETING, language, rng), w.NOT_GREETING[language]
     elif chance < 0.5:
-        question, answer = _fill(w.WHO, language, rng), w.NOT_TALK[language]
+        question, answer = fill(w.WHO, language, rng), w.NOT_TALK[language]
     elif chance < 0.75:
-        question, answer = _fill(w.OFF_TOPIC, language, rng), w.NOT_SENT[language]
+        question, answer = fill(w.OFF_TOPIC, language, rng), w.NOT_SENT[language]
     else:
         table = _one((w.COLOUR_ONLY, w.SHAPE_ONLY, w.COUNT_ALL, w.READ, w.DETAIL, w.CAPTION, w.OBJECTS), rng)
-        question, answer = _fill(table, language, rng), w.NOT_SENT[language]
-    return Exchange("talk", language, _in_manner(question, language, rng), answer)
+        question, answer = fill(table, language, rng), w.NOT_SENT[language]
+    return Exchange("talk", language, in_manner(question, language, rng), answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -93,8 +93,13 @@ def _texts(count: int) -> Iterator[str]:
                 yield from filter(None, patterns[language].split(text))
 
 
-def train_tokenizer() -> Qwen2Tokenizer:
-    """Learn the merges, and wrap them as a Qwen2 tokenizer with its special tokens after the ordinary ones."""
+def train_tokenizer(texts: Iterable[str] | None = None, vocabulary: int = _VOCABULARY) -> Qwen2Tokenizer:
+    """Learn the merges, and wrap them as a Qwen2 tokenizer with its special tokens after the ordinary ones.
+
+    Args:
+        texts: what to learn from; by default the world of shapes.
+        vocabulary: how many tokens there are, special ones included.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -105,19 +110,19 @@ def train_tokenizer() -> Qwen2Tokenizer:
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=_VOCABULARY - len(SPECIAL_TOKENS),
+        vocab_size=vocabulary - len(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
         min_frequency=4,
     )
-    bpe.train_from_iterator(_texts(60_000), trainer)
-    vocabulary = bpe.get_vocab()
+    bpe.train_from_iterator(_texts(60_000) if texts is None else texts, trainer)
+    numbers = bpe.get_vocab()
     merges = [tuple(pair) for pair in _merges(bpe)]
     # Their order decides their numbers: right after the ordinary tokens.
     for token in SPECIAL_TOKENS:
-        vocabulary[token] = len(vocabulary)
+        numbers[token] = len(numbers)
     tokenizer = Qwen2Tokenizer(
-        vocab=vocabulary,
+        vocab=numbers,
         merges=merges,
         unk_token="<|endoftext|>",  # noqa: S106
         eos_token="<|im_end|>",  # noqa: S106

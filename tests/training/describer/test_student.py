@@ -1,0 +1,217 @@
+"""The student's steps, and that what serves it says what it has learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from models.describer import SHAPES, kinds, open_describer
+from models.packed import unpacked
+from models.sight import PHOTOGRAPHS, Reader, cells_of, load_trunk
+from models.sight import SIDE as SQUARE
+from tests.training.describer.scenes import scene, shape, thing
+from training.composer.scene import Mix
+from training.conversations import Conversation, pack
+from training.describer.folder import learn_gate, write_folder
+from training.describer.measuring import Case, Describer, about_one
+from training.describer.photographs import Photographs
+from training.describer.pool import Pool, pixels, world
+from training.describer.questions import Asked
+from training.describer.sight import Sight
+from training.describer.student import Student, learn_words
+from training.describer.talks import ROW, SIDE, Talks
+from training.embedder.lexicon import Lexicon
+from training.embedder.mixture import packed
+from training.embedder.wordnet import WordNet
+from training.loop import Schedule
+
+_DRAWINGS = 1
+
+
+@pytest.fixture
+def student(tokenizer: Any) -> Student:
+    torch.manual_seed(0)
+    return Student(tokenizer)
+
+
+def encoder(tokenizer: Any) -> Any:
+    return lambda text: tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def picture() -> Image.Image:
+    """Of the side that is looked at: others are squeezed to it by PIL in training and by torchvision in serving."""
+    drawn = scene(thing("cat", "left"), thing("car", "right"), ground="beach")
+    return Image.fromarray(world(unseen=False)[1].compose(drawn)).resize((SQUARE, SQUARE))
+
+
+@torch.no_grad()
+def loss_of(student: Student, pool: Pool, photographs: Photographs) -> float:
+    """The mean over batches that no step has seen."""
+    talks = Talks(encoder(student.tokenizer), student.image_token, pool, photographs)
+    losses = []
+    for seed in (101, 102):
+        numbers, guesses, said = talks.draw(4, 1, 2, np.random.default_rng(seed))
+        taken = student.sight.reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
+        seen = torch.cat([student.sight.reader.drawn(*pool.cells(numbers)), taken])
+        losses.append(student.answer_loss(pack(said, student.padding, ROW), seen))
+    return float(torch.stack(losses).mean())
+
+
+def schedule(steps: int) -> Schedule:
+    return Schedule(steps=steps, lr=2e-3, muon=8e-3, warmup=1, hold=steps, ema=0.5, seed=1, bf16=False)
+
+
+def test_a_few_steps_lower_the_loss(student: Student, pool: Pool, wordnet: WordNet) -> None:
+    photographs = Photographs.of(load_trunk(), Lexicon.read(wordnet))
+    before = loss_of(student, pool, photographs)
+    learn_words(student, pool, schedule(6), 2, "describer/few-steps")
+    assert loss_of(student, pool, photographs) < 0.85 * before
+
+
+def test_words_learnt_beside_sight_take_it_over_and_leave_it_as_it_is(
+    student: Student, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.describer.student.FOLDER", tmp_path)
+    (tmp_path / "sight").mkdir()
+    torch.manual_seed(5)
+    other = Sight().state_dict()
+    torch.save({"average": other}, tmp_path / "sight" / "checkpoint.pt")
+    guess = student.sight.reader.guess.weight.clone()
+    learn_words(student, pool, schedule(2), 2, "describer/beside", follow=True)
+    now = student.sight.state_dict()
+    assert all(torch.equal(now[name], other[name]) for name in other if not name.startswith("reader.guess"))
+    assert not torch.equal(student.sight.reader.guess.weight, guess)
+    assert not torch.equal(student.sight.reader.guess.weight, other["reader.guess.weight"])
+
+
+@pytest.fixture
+def served(student: Student, tmp_path: Path) -> Path:
+    """The folder of a student whose weights are large enough that a wrong position shows; drawings are told as such."""
+    for parameter in student.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, 0, 0.08)
+    with torch.no_grad():
+        student.sight.reader.kinds.weight.zero_()
+        student.sight.reader.kinds.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+    # What serves has the weights in 8 bits: so has the student, to be compared with it.
+    student.load_state_dict(unpacked(packed(student.state_dict())))
+    write_folder(student.eval(), tmp_path)
+    return tmp_path
+
+
+def asked_alone(student: Student, seen: torch.Tensor, question: str, answer: str) -> float:
+    """Its loss where a picture of these tokens and the question are all that there is."""
+    conversation = Conversation(encoder(student.tokenizer), student.image_token, side=SIDE)
+    conversation.begin()
+    conversation.say("<|im_start|>user\n")
+    conversation.show(0)
+    conversation.say(f"{question}<|im_end|>\n<|im_start|>assistant\n")
+    conversation.say(f"{answer}<|im_end|>", learnt=True)
+    with torch.no_grad():
+        return float(student.answer_loss(pack([conversation], student.padding, ROW), seen))
+
+
+def served_loss(folder: Path, question: str, answer: str) -> float:
+    model, processor = open_describer(folder, torch.float32)
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    text = processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    inputs = processor(text=[f"{text}{answer}<|im_end|>"], images=[picture()], return_tensors="pt")
+    length = len(processor.tokenizer(f"{answer}<|im_end|>")["input_ids"])
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, -length - 1 : -1]
+    return float(functional.cross_entropy(logits, inputs["input_ids"][0, -length:]))
+
+
+def test_what_serves_sees_and_says_what_was_learnt(student: Student, served: Path) -> None:
+    with torch.no_grad():
+        seen = student.sight.reader.drawn(*cells_of(load_trunk(), pixels(picture())[None]))
+    wanted = asked_alone(student, seen, "What is on the left?", "A cat")
+    assert served_loss(served, "What is on the left?", "A cat") == pytest.approx(wanted, rel=1e-5)
+
+
+def test_what_serves_tells_a_photograph_by_the_guess(student: Student, tmp_path: Path, served: Path) -> None:
+    del served
+    with torch.no_grad():
+        student.sight.reader.kinds.bias[PHOTOGRAPHS] = 2
+    write_folder(student, tmp_path)
+    trunk = load_trunk()
+    with torch.no_grad():
+        guesses = trunk.classifier(cells_of(trunk, pixels(picture())[None])[0].mean((1, 2))).softmax(-1)
+        seen = student.sight.reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
+    wanted = asked_alone(student, seen, "What is it?", "A cat")
+    assert served_loss(tmp_path, "What is it?", "A cat") == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_written_folder_answers_in_batches_and_goes_on_from_what_is_begun(served: Path) -> None:
+    describer = Describer(served)
+    one = Case((picture(),), Asked("what", "en", "What is it?", ""))
+    two = Case((picture(), picture()), Asked("same", "en", "Are these images identical?", ""))
+    answers = describer.answers([one, two, one], longest=6)
+    assert len(answers) == 3
+    assert answers[0] == answers[2]
+    assert describer.answers([one], ['{"name":'], longest=6) != describer.answers([one], longest=6)
+    assert kinds(describer.model, [picture(), picture()]) == [_DRAWINGS] * 2
+
+
+def test_measured_cases_are_of_their_kind_and_in_designs_that_never_train() -> None:
+    cases = about_one("where", Mix(figures=(0.0, 1.0, 0.0, 0.0)), 5, "ko")
+    assert [case.said.kind for case in cases] == ["where"] * 5
+    assert {case.pictures[0].size for case in cases} == {(128, 128)}
+
+
+def _of_three_kinds(rng: np.random.Generator, count: int, kind: int) -> torch.Tensor:
+    """Mean features, each kind with channels of its own that are high."""
+    made = rng.random((count, 1280), np.float32) * 0.4
+    made[:, 200 * kind : 200 * kind + 100] += 0.5
+    return torch.from_numpy(made)
+
+
+def test_the_gate_tells_shapes_drawings_and_photographs_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wordnet: WordNet
+) -> None:
+    monkeypatch.setattr("training.describer.folder.FOLDER", tmp_path)
+    monkeypatch.setattr("training.describer.folder._PHOTOGRAPHS", 600)
+    rng = np.random.default_rng(1)
+    torch.save(_of_three_kinds(rng, 300, 0), tmp_path / "shapes.pt")
+    drawn = _of_three_kinds(rng, 300, 1)[:, None, None].expand(-1, 7, 7, -1).numpy()
+    torch.manual_seed(0)
+    reader = Reader(32)
+    learn_gate(reader, Pool((scene(thing("cat")),) * 300, drawn, drawn), steps=120)
+    photographs = Photographs.of(load_trunk(), Lexicon.read(wordnet))
+    fresh = (_of_three_kinds(rng, 100, 0), _of_three_kinds(rng, 100, 1), photographs.draw(100, rng)[0])
+    for kind, features in enumerate(fresh):
+        assert float((reader.kind(features) == kind).float().mean()) > 0.95
+
+
+def test_scenes_that_could_be_of_the_world_of_shapes_do_not_teach_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.describer.folder.FOLDER", tmp_path)
+    monkeypatch.setattr("training.describer.folder._PHOTOGRAPHS", 300)
+    rng = np.random.default_rng(2)
+    # A fifth of the pictures of shapes look as most of the pool does: all its scenes of shapes.
+    torch.save(torch.cat([_of_three_kinds(rng, 80, 0), _of_three_kinds(rng, 20, 2)]), tmp_path / "shapes.pt")
+    drawn = torch.cat([_of_three_kinds(rng, 150, 2), _of_three_kinds(rng, 50, 1)])
+    scenes = (*(scene(shape("star", "red")),) * 150, *(scene(thing("cat")),) * 50)
+    reader, coarse = Reader(32), drawn[:, None, None].expand(-1, 7, 7, -1).numpy()
+    learn_gate(reader, Pool(scenes, coarse, coarse), steps=120)
+    assert float((reader.kind(drawn[:150]) == SHAPES).float().mean()) > 0.95
+    assert float((reader.kind(drawn[150:]) == _DRAWINGS).float().mean()) > 0.95
+
+
+def test_pictures_of_shapes_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
+    monkeypatch.setattr("training.describer.folder.FOLDER", tmp_path)
+    monkeypatch.setattr("training.describer.folder._PHOTOGRAPHS", 50)
+    monkeypatch.setattr("training.describer.folder._SHAPES", 20)
+    learn_gate(Reader(32), pool, steps=1)
+    kept = tmp_path / "shapes.pt"
+    assert torch.load(kept, weights_only=True).shape == (20, 1280)
+    written = kept.stat().st_mtime_ns
+    learn_gate(Reader(32), pool, steps=1)
+    assert kept.stat().st_mtime_ns == written

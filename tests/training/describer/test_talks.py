@@ -1,0 +1,161 @@
+"""Conversations about pictures: rows that fit, and answers that look at the right picture."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.sight import load_trunk
+from tests.training.describer.scenes import THINGS, scene, thing
+from training.art.subjects import subjects
+from training.captions import LANGUAGES
+from training.conversations import Conversation, pack
+from training.describer import words as d
+from training.describer.photographs import Photographs
+from training.describer.pool import Pool
+from training.describer.talks import ROW, SIDE, Talks, language_of
+from training.embedder.lexicon import Lexicon
+from training.embedder.wordnet import WordNet
+
+_TOKENS = SIDE**2
+_BEGUN = re.compile(r'\{"\w+":')
+
+
+class Speaker:
+    """A tokenizer, and talks about scenes of one thing each."""
+
+    def __init__(self, tokenizer: Any, photographs: Photographs, pool: Pool) -> None:
+        self.tokenizer = tokenizer
+        self.image_token: int = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        self.padding: int = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        self.talks = Talks(self.encode, self.image_token, pool, photographs)
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, tokens: list[int]) -> str:
+        text: str = self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+        return text
+
+
+@pytest.fixture(scope="module")
+def photographs(wordnet: WordNet) -> Photographs:
+    return Photographs.of(load_trunk(), Lexicon.read(wordnet))
+
+
+@pytest.fixture(scope="module")
+def speaker(tokenizer: Any, photographs: Photographs) -> Speaker:
+    nothing = np.zeros(0)
+    return Speaker(tokenizer, photographs, Pool(tuple(scene(thing(name)) for name in THINGS), nothing, nothing))
+
+
+def shown(conversation: Conversation) -> list[int]:
+    """Pictures, in order; each is whole."""
+    tokens = [token for segment in conversation.segments for token in segment.pictures]
+    assert [token % _TOKENS for token in tokens] == list(range(_TOKENS)) * (len(tokens) // _TOKENS)
+    return [token // _TOKENS for token in tokens[::_TOKENS]]
+
+
+def test_conversations_show_their_scenes_their_pairs_and_their_photographs(speaker: Speaker) -> None:
+    numbers, guesses, said = speaker.talks.draw(5, 3, 4, np.random.default_rng(1))
+    assert len(numbers) == 5 + 2 * 3
+    assert guesses.shape == (4, 1000)
+    assert [shown(each) for each in said] == [
+        *([i] for i in range(5)), *([5 + 2 * i, 6 + 2 * i] for i in range(3)), *([11 + i] for i in range(4)),
+    ]  # fmt: skip
+
+
+def test_rows_hold_every_picture_once_and_are_no_longer_than_a_row(speaker: Speaker) -> None:
+    for seed in range(12):
+        numbers, guesses, said = speaker.talks.draw(8, 2, 4, np.random.default_rng(seed))
+        assert max(len(each) for each in said) <= ROW
+        rows = pack(said, speaker.padding, ROW)
+        assert rows.tokens.shape == rows.weights.shape == (len(rows.tokens), ROW)
+        pictures = len(numbers) + len(guesses)
+        assert int((rows.tokens == speaker.image_token).sum()) == len(rows.pictures) == pictures * _TOKENS
+        assert rows.pictures.sort().values.tolist() == list(range(pictures * _TOKENS))
+        assert not rows.weights[rows.tokens == speaker.image_token].any()
+
+
+def test_an_answer_names_what_is_in_the_picture_that_it_sees(speaker: Speaker) -> None:
+    numbers, _, said = speaker.talks.draw(24, 4, 3, np.random.default_rng(2))
+    rows = pack(said, speaker.padding, ROW)
+    told: dict[frozenset[int], list[str]] = defaultdict(list)
+    first = 0
+    for row, tokens in enumerate(rows.tokens):
+        at = (tokens == speaker.image_token).nonzero().flatten()
+        pictures = rows.pictures[first : first + len(at)] // _TOKENS
+        first += len(at)
+        answers: dict[frozenset[int], list[int]] = defaultdict(list)
+        for column in rows.weights[row].nonzero().flatten().tolist():
+            seen = frozenset(pictures[rows.sees[row, 0, column, at]].tolist())
+            answers[seen].append(int(tokens[column]))
+        for seen, learnt in answers.items():
+            told[seen].append(speaker.decode(learnt))
+    things = list(THINGS)
+    for seen, texts in told.items():
+        text = " ".join(texts)
+        if max(seen) < len(numbers):
+            present = {things[int(numbers[picture])] for picture in seen}
+            assert named_in(text) <= present, (present, text)
+    assert sum(bool(named_in(" ".join(texts))) for texts in told.values()) > 20
+
+
+def named_in(text: str) -> set[str]:
+    found = {name for name in THINGS if re.search(rf"\b{name}\b", text.lower())}
+    return found | {name for name in THINGS for each in ("ko", "ja") if subjects()[name].names[each][0] in text}
+
+
+def test_only_answers_are_learnt_and_not_what_begins_them(speaker: Speaker) -> None:
+    begun = set()
+    for seed in range(20):
+        for conversation in speaker.talks.draw(8, 1, 6, np.random.default_rng(seed))[2]:
+            for segment in conversation.segments:
+                learnt = [t for t, weight in zip(segment.tokens, segment.weights, strict=True) if weight]
+                text, answer = speaker.decode(segment.tokens), speaker.decode(learnt)
+                assert text.endswith(answer)
+                assert answer.count("<|im_end|>") == bool(learnt)
+                if learnt:
+                    before = text.removesuffix(answer)
+                    begun.add(before[before.rindex("assistant\n") + len("assistant\n") :])
+    begun.remove("")
+    leads = {each for each in begun if each in d.LEADS}
+    assert leads
+    assert begun - leads
+    assert all(_BEGUN.fullmatch(each) for each in begun - leads), begun - leads
+
+
+def test_questions_grow_on_the_picture_or_on_an_answer_before_them(speaker: Speaker) -> None:
+    said = speaker.talks.draw(6, 0, 1, np.random.default_rng(3))[2]
+    branched = [each for each in said if len(each.segments) > 2]
+    assert branched
+    for conversation in branched:
+        assert {segment.parent for segment in conversation.segments[1:]} >= {0}
+        assert all(segment.parent < number for number, segment in enumerate(conversation.segments))
+        assert not any(segment.pictures for segment in conversation.segments[1:])
+
+
+def test_some_pairs_are_twice_the_same_picture(speaker: Speaker) -> None:
+    numbers = speaker.talks.draw(0, 300, 1, np.random.default_rng(4))[0]
+    same = float((numbers[::2] == numbers[1::2]).mean())
+    assert 1 / len(THINGS) < same < 0.5
+
+
+def test_the_same_seed_draws_the_same_conversations(speaker: Speaker) -> None:
+    one, other = (speaker.talks.draw(4, 1, 2, np.random.default_rng(6)) for _ in range(2))
+    assert np.array_equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
+    assert [s.tokens for c in one[2] for s in c.segments] == [s.tokens for c in other[2] for s in c.segments]
+
+
+def test_english_is_spoken_most_often() -> None:
+    rng = np.random.default_rng(5)
+    spoken = [language_of(rng) for _ in range(600)]
+    assert set(spoken) == set(LANGUAGES)
+    assert max(LANGUAGES, key=spoken.count) == "en"

@@ -1,0 +1,1 @@
+"""The model that tells what a picture of the world of things, or a photograph, shows."""

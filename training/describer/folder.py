@@ -1,0 +1,118 @@
+"""The gate, and the folder that `models/describer.py` loads."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from safetensors.torch import save_file
+from torch.nn import functional
+from transformers import GenerationConfig, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+from models.sight import SIDE, Reader, cells_of, load_trunk
+from training.composer.scene import Scene
+from training.describer.photographs import Photographs
+from training.describer.pool import FOLDER, Pool, pixels
+from training.describer.student import Student
+from training.embedder.lexicon import Lexicon
+from training.embedder.mixture import packed
+from training.embedder.wordnet import WordNet
+from training.vlm_tokenizer import CHAT_TEMPLATE
+from training.world import random_scene, render
+
+_SEED: Final = 95
+_SHAPES: Final = 3000
+_DRAWN: Final = 12_000
+_PHOTOGRAPHS: Final = 12_000
+_PLAIN: Final = 0.08
+"""Of the pictures of shapes are one colour and nothing else."""
+_PATCH: Final = 16
+
+
+def learn_gate(reader: Reader, pool: Pool, steps: int = 1500) -> None:
+    """Of which kind a picture is, from its mean feature: pictures of shapes, scenes of things, photographs."""
+    trunk, rng = load_trunk(), np.random.default_rng(_SEED)
+    kept = FOLDER / "shapes.pt"
+    if not kept.exists():
+        torch.save(_shapes(trunk, rng), kept)
+    shapes = torch.load(kept, weights_only=True)
+    things = [i for i, scene in enumerate(pool.scenes) if not _is_of_shapes(scene)][:_DRAWN]
+    drawn = torch.from_numpy(np.stack([pool.coarse[i].astype(np.float32).mean((0, 1)) for i in things]))
+    taken = Photographs.of(trunk, Lexicon.read(WordNet())).draw(_PHOTOGRAPHS, rng)[0]
+    seen = torch.cat([shapes, drawn, taken])
+    kinds = torch.cat([torch.full((len(part),), i) for i, part in enumerate((shapes, drawn, taken))])
+    middle, spread = seen.mean(0), seen.std(0) + 0.05
+    gate = torch.nn.Linear(seen.shape[1], 3)
+    search = torch.optim.AdamW(gate.parameters(), lr=2e-3, weight_decay=0.1)
+    for _ in range(steps):
+        rows = torch.cat([torch.randint(int((kinds < i).sum()), int((kinds <= i).sum()), (128,)) for i in range(3)])
+        loss = functional.cross_entropy(gate((seen[rows] - middle) / spread), kinds[rows])
+        search.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        search.step()
+    with torch.no_grad():
+        reader.kinds.weight.copy_(gate.weight / spread)
+        reader.kinds.bias.copy_(gate.bias - gate.weight @ (middle / spread))
+
+
+def _is_of_shapes(scene: Scene) -> bool:
+    """Whether a scene of the world of things could be one of the other."""
+    return not scene.is_painted and all(figure.is_shape for figure in scene.figures)
+
+
+@torch.inference_mode()
+def _shapes(trunk: torch.nn.Module, rng: np.random.Generator) -> torch.Tensor:
+    """Mean features of pictures of the world of shapes as they may come, float32 [n, 1280]."""
+    found = []
+    for _ in range(0, _SHAPES, 20):
+        pictures = [_worn(render(random_scene(rng, word=0.3)), rng) for _ in range(20)]
+        found.append(cells_of(trunk, torch.stack([pixels(picture) for picture in pictures]))[0].mean((1, 2)))
+    return torch.cat(found)
+
+
+def _worn(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Some are larger, soft as a model draws them, or through JPEG; some have nothing on their ground."""
+    if rng.random() < _PLAIN:
+        picture = Image.new("RGB", picture.size, tuple(int(c) for c in rng.integers(0, 256, 3)))
+    if rng.random() < 0.3:
+        side = int(rng.integers(64, 513))
+        picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+    if rng.random() < 0.3:
+        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.0)) * picture.width / 64))
+    if rng.random() < 0.3:
+        packed = io.BytesIO()
+        picture.save(packed, "JPEG", quality=int(rng.integers(55, 95)))
+        picture = Image.open(packed).convert("RGB")
+    return picture
+
+
+def write_folder(student: Student, out: Path) -> None:
+    """Configuration, weights, tokenizer and processor."""
+    out.mkdir(parents=True, exist_ok=True)
+    config = {
+        **student.config.to_dict(),
+        "architectures": ["Describer"],
+        "model_type": "atelier_describer",
+        "reader": {"depth": 2, "heads": 8},
+        "torch_dtype": "float32",
+    }
+    (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    weights = {f"reader.{name}": weight for name, weight in student.sight.reader.state_dict().items()}
+    weights |= {f"language_model.{name}": weight for name, weight in student.language_model.state_dict().items()}
+    save_file(packed(weights), out / "describer.safetensors", metadata={"format": "pt"})
+    cells = {"patch_size": _PATCH, "merge_size": 2, "temporal_patch_size": 2}
+    area = {"min_pixels": SIDE * SIDE, "max_pixels": SIDE * SIDE}
+    images = Qwen2VLImageProcessor(**cells, **area, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
+    student.tokenizer.chat_template = CHAT_TEMPLATE
+    videos = Qwen2VLVideoProcessor(**cells, **area)
+    Qwen2_5_VLProcessor(images, student.tokenizer, videos, chat_template=CHAT_TEMPLATE).save_pretrained(out)
+    images.save_pretrained(out)
+    text = student.config.text_config
+    GenerationConfig(
+        do_sample=False, eos_token_id=text.eos_token_id, bos_token_id=text.bos_token_id, pad_token_id=student.padding
+    ).save_pretrained(out)

@@ -1,0 +1,190 @@
+"""The language model that tells what the reader's tokens say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoTokenizer, Qwen2_5_VLConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+
+from models.sight import load_trunk
+from training import wordings
+from training.conversations import Rows, pack
+from training.describer.photographs import Photographs
+from training.describer.pool import FOLDER, SEEN, Pool, scene_of
+from training.describer.questions import ask, ask_two
+from training.describer.sight import WIDTH, Sight, in_other_styles, labels_of
+from training.describer.structured import structured
+from training.describer.talks import ROW, SIDE, Talks, language_of
+from training.embedder.lexicon import Lexicon
+from training.embedder.wordnet import WordNet
+from training.loop import Schedule, fit
+from training.questions import TASK_PROMPTS
+from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
+
+_VOCABULARY: Final = 4096
+_HELPED: Final = 0.1
+"""How much seeing counts beside speaking."""
+_LOOK: Final = 50
+"""Steps between two looks at what the other run has learnt to see."""
+
+
+def configuration(tokenizer: Any) -> Qwen2_5_VLConfig:
+    """The architecture as transformers has it; its own vision tower is not built."""
+    numbers = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": WIDTH,
+            "intermediate_size": 640,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 12, 12]},
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-6,
+            "bos_token_id": numbers["<|endoftext|>"],
+            "eos_token_id": numbers["<|im_end|>"],
+            "use_cache": True,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_heads": 1,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "spatial_patch_size": 16,
+            "temporal_patch_size": 2,
+            "out_hidden_size": WIDTH,
+            "window_size": 112,
+            "fullatt_block_indexes": [0],
+        },
+        tie_word_embeddings=True,
+        image_token_id=numbers["<|image_pad|>"],
+        video_token_id=numbers["<|video_pad|>"],
+        vision_start_token_id=numbers["<|vision_start|>"],
+        vision_end_token_id=numbers["<|vision_end|>"],
+    )
+
+
+def open_tokenizer() -> Any:
+    """The tokenizer, learnt from what is asked and answered if there is none yet."""
+    folder = FOLDER / "tokenizer"
+    if not (folder / "tokenizer.json").exists():
+        train_tokenizer(_texts(60_000), _VOCABULARY).save_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _texts(count: int) -> Iterator[str]:
+    """Questions and answers. No words of pictures: a model that reads letter by letter needs tokens of letters."""
+    from dataclasses import replace
+
+    rng = np.random.default_rng(94)
+    photographs = Photographs.of(load_trunk(), Lexicon.read(WordNet()))
+    yield from TASK_PROMPTS.values()
+    yield from wordings.SYSTEM
+    yield from ["system\n", "user\n", "assistant\n"] * 200
+    guesses = photographs.guesses(photographs.draw(2000, rng)[0])
+    before = replace(scene_of(0, unseen=False), word=None)
+    for i in range(count):
+        language = language_of(rng)
+        scene = replace(scene_of(int(rng.integers(SEEN)), unseen=False), word=None)
+        chance = rng.random()
+        if chance < 0.2:
+            said = photographs.ask(guesses[i % len(guesses)], rng, language)
+        elif chance < 0.3:
+            said = structured(scene, rng, language)
+        elif chance < 0.4:
+            said = ask_two(before, scene, rng, language)
+        else:
+            drawn = ask(scene, rng, language)
+            if drawn is None:
+                continue
+            said = drawn
+        before = scene
+        yield said.question
+        yield said.answer
+
+
+class Student(nn.Module):
+    """Sight and language model; scores are by the tied embedding."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.config = configuration(tokenizer)
+        self.image_token: int = self.config.image_token_id
+        self.padding: int = self.config.text_config.bos_token_id
+        self.sight = Sight()
+        self.language_model = Qwen2_5_VLTextModel(self.config.text_config)
+
+    def answer_loss(self, rows: Rows, seen: Tensor) -> Tensor:
+        """Cross-entropy of the answers' tokens. `seen`: the tokens of all pictures, [pictures, 49, width]."""
+        embedding = self.language_model.get_input_embeddings()
+        embeds = embedding(rows.tokens)
+        shown = rows.tokens == self.image_token
+        embeds = embeds.masked_scatter(shown[..., None], seen.flatten(0, 1)[rows.pictures].to(embeds.dtype))
+        hidden = self.language_model(
+            inputs_embeds=embeds,
+            position_ids=rows.positions,
+            attention_mask={"full_attention": rows.sees},
+            use_cache=False,
+        ).last_hidden_state
+        learnt = rows.weights[:, 1:] > 0
+        logits = functional.linear(hidden[:, :-1][learnt], embedding.weight).float()
+        weights = rows.weights[:, 1:][learnt]
+        losses = functional.cross_entropy(logits, rows.tokens[:, 1:][learnt], reduction="none")
+        loss: Tensor = (losses * weights).sum() / weights.sum()
+        return loss
+
+
+def learn_words(
+    student: Student, pool: Pool, schedule: Schedule, batch: int, name: str, *, follow: bool = False
+) -> None:
+    """Train in place (log: `.runs/{name}`).
+
+    With `follow` sight is taken over now and then from the run that still learns it; else it goes on being learnt here.
+    """
+
+    @lru_cache(maxsize=200_000)
+    def encode(text: str) -> list[int]:
+        ids: list[int] = student.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    photographs = Photographs.of(load_trunk(), Lexicon.read(WordNet()))
+    talks = Talks(encode, student.image_token, pool, photographs)
+    right = labels_of(pool, unseen=False)
+    reader = student.sight.reader
+    student.sight.requires_grad_(not follow)
+    reader.guess.requires_grad_(True)
+
+    def loss_of(step: int, rng: np.random.Generator) -> Tensor:
+        if follow and step % _LOOK == 0:
+            _take_over(student.sight)
+        numbers, guesses, said = talks.draw(batch, max(1, batch // 7), max(2, 2 * batch // 3), rng)
+        rows = pack(said, student.padding, ROW)
+        coarse, fine = (in_other_styles(cells, rng) for cells in pool.cells(numbers))
+        with torch.set_grad_enabled(not follow):
+            drawn = reader.drawn(coarse, fine)
+        taken = reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
+        loss = student.answer_loss(rows, torch.cat([drawn, taken]))
+        if follow:
+            return loss
+        return loss + _HELPED * student.sight.heads.loss(drawn, right, torch.from_numpy(numbers))
+
+    fit(name, student, loss_of, schedule)
+
+
+def _take_over(sight: Sight) -> None:
+    """What the other run knows by now; it does not train the guesses."""
+    checkpoint = FOLDER / "sight" / "checkpoint.pt"
+    if checkpoint.exists():
+        known = torch.load(checkpoint, weights_only=True)["average"]
+        sight.load_state_dict({n: v for n, v in known.items() if not n.startswith("reader.guess")}, strict=False)
