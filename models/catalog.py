@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from models.chat.engine import ChatEngine
-from models.checkpoints import HubSource, local_folder
+from models.checkpoints import HubSource, fingerprint, local_folder
 from models.embedding.engine import EmbeddingEngine
 from models.engine import Engine
 from models.entry import ModelEntry
@@ -100,6 +100,11 @@ def languages(entry: ModelEntry) -> list[str]:
     found = engine_class(entry.engine)
     assert issubclass(found, TranscriptionEngine)
     return list(found.understood(entry))
+
+
+def fingerprints(entry: ModelEntry) -> str:
+    """A name that changes with the weights of any of a model's checkpoints."""
+    return "+".join(fingerprint(each) for each in engine_class(entry.engine).weights(entry))
 
 
 def hub_sources(entry: ModelEntry) -> list[HubSource]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from models.checkpoints import local_folder
 from models.errors import CheckpointError
+from models.picture_kinds import PictureKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from models.engine import Engine
+    from models.entry import ModelEntry
+
 MODEL_TYPE: Final = "atelier_describer"
 """`model_type` in its config.json."""
 WEIGHTS: Final = "describer.safetensors"
-SHAPES: Final = 0
-"""The kind of pictures of the world of shapes, as `kinds` says it."""
 _OWN: Final = ("model_type", "reader")
 """Keys of its config.json that no Qwen2.5-VL has."""
 
@@ -53,6 +55,20 @@ def folder_of(checkpoint: str, engine: str) -> Path:
     return folder
 
 
+def check_shapes(engine: type[Engine], entry: ModelEntry) -> None:
+    """Refuse what cannot stand beside a describer: all of it is on disk, as the describer is.
+
+    Raises:
+        CheckpointError: in one line, which names the option.
+    """
+    if local_folder(entry.checkpoint) is None:
+        raise CheckpointError(f"options.shapes: {entry.checkpoint!r} is no folder; allowed is one, or builtin:NAME")
+    try:
+        engine.check(entry)
+    except CheckpointError as error:
+        raise CheckpointError(f"options.shapes: {error}") from None
+
+
 def open_describer(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """The model with its weights, on the CPU, and its processor."""
     from safetensors.torch import load_file
@@ -78,8 +94,8 @@ def open_describer(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     return model.eval().to(dtype), _processor(folder, config)
 
 
-def kinds(model: Any, pictures: Iterable[Image.Image]) -> list[int]:
-    """Of which kind RGB pictures are, by what `open_describer` has opened: `SHAPES`, or one that is not."""
+def kinds(model: Any, pictures: Iterable[Image.Image]) -> list[PictureKind]:
+    """Of which kind RGB pictures are, by what `open_describer` has opened."""
     import numpy as np
     import torch
     from PIL import Image
@@ -92,7 +108,7 @@ def kinds(model: Any, pictures: Iterable[Image.Image]) -> list[int]:
         for picture in pictures:
             squeezed = np.array(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
             pixels = torch.from_numpy(squeezed).to(model.device).permute(2, 0, 1)[None] / 127.5 - 1
-            found.append(int(eyes.kinds(pixels)))
+            found.append(PictureKind(int(eyes.kinds(pixels))))
     return found
 
 

@@ -110,6 +110,11 @@ class Engine(ABC):
             raise CheckpointError(f"{entry.checkpoint!r} {wrong}")
 
     @classmethod
+    def weights(cls, entry: ModelEntry) -> tuple[ModelEntry, ...]:
+        """An entry for each checkpoint that its results come from: where one changes, so do they."""
+        return (entry,)
+
+    @classmethod
     def hub_sources(cls, entry: ModelEntry) -> list[HubSource]:
         """What a load takes from the hub, the checkpoint itself first; nothing where that is on disk or elsewhere."""
         name = hub_id(entry.checkpoint) if cls.is_on_hub else None

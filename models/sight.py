@@ -19,6 +19,7 @@ from transformers.image_utils import SizeDict
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from models.packed import efficientnet
+from models.picture_kinds import PictureKind
 
 CELL: Final = 32
 """Pixels a side of what becomes a token."""
@@ -26,8 +27,6 @@ SIDE: Final = 224
 """Pixels a side of what is looked at: any picture is squeezed to a square."""
 PATCH: Final = CELL // 2
 """Pixels a side of a patch of Qwen2.5-VL's processor; four of them are a cell."""
-PHOTOGRAPHS: Final = 2
-"""The kind of photographs, as `Reader.kind` numbers them."""
 _GRID: Final = SIDE // CELL
 CLASSES: Final = 1000
 WIDTH: Final = 1280
@@ -82,7 +81,7 @@ class Reader(nn.Module):
         )
         self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
         self.guess = nn.Linear(CLASSES, width)
-        self.kinds = nn.Linear(WIDTH, 3)
+        self.kinds = nn.Linear(WIDTH, len(PictureKind))
 
     def drawn(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """Tokens of drawings, float [n, 49, width], from `cells_of`."""
@@ -97,7 +96,7 @@ class Reader(nn.Module):
         return token
 
     def kind(self, pooled: Tensor) -> Tensor:
-        """Of which kind pictures are, int64 [n]: 0 shapes, 1 drawings, 2 photographs; from [n, 1280]."""
+        """Of which `PictureKind` pictures are, int64 [n], from their mean features [n, 1280]."""
         likeliest: Tensor = self.kinds(pooled).argmax(-1)
         return likeliest
 
@@ -143,7 +142,7 @@ class Eyes(nn.Module):
     def _tokens(self, picture: Tensor) -> Tensor:
         coarse, fine = cells_of(self.trunk, picture)
         pooled = coarse.mean((1, 2))
-        if int(self.reader.kind(pooled)) != PHOTOGRAPHS:
+        if int(self.reader.kind(pooled)) != PictureKind.PHOTOGRAPH:
             return self.reader.drawn(coarse, fine)[0]
         guesses = self.trunk.classifier(pooled).float().softmax(-1).to(self.dtype)
         return self.reader.photographed(guesses).expand(coarse.shape[1] * coarse.shape[2], -1)

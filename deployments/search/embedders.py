@@ -20,8 +20,7 @@ from deployments.executors import yield_to_others
 from deployments.ingress.calls.model_handle import ModelHandle
 from deployments.ingress.errors import ApiError
 from deployments.ingress.metrics import Outcome, outcome_of
-from models.catalog import create_engine, engine_class
-from models.checkpoints import fingerprint
+from models.catalog import create_engine, fingerprints
 from models.embedding.engine import EmbeddingEngine
 from models.entry import ModelEntry
 from models.errors import CheckpointError, InvalidImage, ModelError
@@ -181,10 +180,7 @@ class _OldEmbedder:
 def embedder_of(entry: ModelEntry) -> Embedder:
     """The embedder that an entry of the catalogue makes: other weights make other vectors, whatever the alias."""
     pretrained = entry.options.get("pretrained")
-    engine = engine_class(entry.engine)
-    assert issubclass(engine, EmbeddingEngine)
-    prints = "+".join(fingerprint(each) for each in engine.weights(entry))
-    name = f"{prints}@{entry.revision}" + (f"+{pretrained}" if pretrained else "")
+    name = f"{fingerprints(entry)}@{entry.revision}" + (f"+{pretrained}" if pretrained else "")
     return Embedder(name, entry.model_dump_json(exclude={"replicas"}))
 
 

@@ -122,12 +122,12 @@ class TransformersChat(ChatEngine):
             with devices.inference():
                 return self._begun(asked)
         except OutOfMemory:
-            if not self._forget_pictures():
+            if not self.forget_pictures():
                 raise
         with devices.inference():
             return self._begun(asked)
 
-    def _forget_pictures(self) -> bool:
+    def forget_pictures(self) -> bool:
         """Give back the memory of what was read from pictures; whether there was any."""
         return self._features.forget()
 
@@ -155,7 +155,7 @@ class TransformersChat(ChatEngine):
             with devices.inference(), self._features.of(pictures):
                 self._generate(begun, _side_by_side([each.inputs for each in begun], self._padding))
         except ModelError as error:
-            has_room = isinstance(error, OutOfMemory) and self._forget_pictures()
+            has_room = isinstance(error, OutOfMemory) and self.forget_pictures()
             for each in begun:
                 may_work = (has_room or len(begun) > 1) and not isinstance(error, DeviceLost)
                 if each.row.untouched and may_work:  # too much at once may work one by one

@@ -31,7 +31,7 @@ class VlmOptions(BatchedOptions):
 
 
 class TransformersVlm(TransformersChat):
-    """One of these."""
+    """A chat model that transformers loads whole, with its processor."""
 
     Options: ClassVar[type[Options]] = VlmOptions
     options: VlmOptions

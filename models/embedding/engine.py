@@ -12,7 +12,6 @@ from pydantic import Field
 
 from models import devices
 from models.engine import Engine, Options
-from models.entry import ModelEntry
 from models.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -39,11 +38,6 @@ class EmbeddingEngine(Engine):
     options: EmbeddingOptions
     _dimension: int
     _context_length: int
-
-    @classmethod
-    def weights(cls, entry: ModelEntry) -> tuple[ModelEntry, ...]:
-        """An entry for each checkpoint that its vectors come from: where one changes, so do they."""
-        return (entry,)
 
     @property
     def max_batch(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 
 from models.caption.engines.captioner import BlipEngine
 from models.caption.engines.captioner_mixture import CaptionerMixtureEngine, _caption
-from models.catalog import check_checkpoint, create_engine
+from models.catalog import check_checkpoint, create_engine, fingerprints
+from models.checkpoints import fingerprint
 from models.entry import ModelEntry
 from models.errors import Cancelled, CheckpointError
 from tests.models.conftest import Shelf, entry_of, loaded, with_options
@@ -82,11 +84,13 @@ def test_the_model_reads_the_prefix_behind_the_question(mixture: CaptionerMixtur
         ("", "A cat on a sofa.", "a cat on a sofa"),
         ("", ' The word  "STOP".\n', 'the word "STOP"'),
         ("", "TV on a table.", "TV on a table"),
+        ("", "I do not know what this picture shows.", "I do not know what this picture shows"),
         ("", "고양이가 있습니다.", "고양이가 있습니다"),
         ("", "猫がいます。", "猫がいます"),
         ("", "", ""),
         ("A photo of", " a cat.", "A photo of a cat"),
         ("Is it red?", " Yes.", "Is it red? Yes"),
+        ("Made in the U.S.", ".", "Made in the U.S."),
         ("a photo.", "", "a photo."),
         ("a photo.", " \n", "a photo."),
     ],
@@ -157,3 +161,21 @@ def test_what_is_no_describer_is_refused_before_the_start_with_what_to_write(
         check_checkpoint(with_options(entry, shapes=shelf("qwen2_5_vl").checkpoint))
     with pytest.raises(CheckpointError, match="not blip or blip-2; the engine 'captioner_mixture' loads it"):
         check_checkpoint(entry_of("captioner", describer))
+
+
+def test_other_weights_of_either_model_make_other_captions_by_name(
+    entry: ModelEntry, describer: Path, tmp_path: Path
+) -> None:
+    one, two = fingerprints(entry).split("+")
+    assert one == fingerprint(entry)
+    assert two == fingerprint(entry_of("captioner", entry.options["shapes"]))
+    shutil.copytree(entry.options["shapes"], tmp_path / "blip")
+    (tmp_path / "blip" / "more.safetensors").write_bytes(b"more")
+    changed = with_options(entry, shapes=str(tmp_path / "blip"))
+    assert fingerprints(changed).split("+")[0] == one
+    assert fingerprints(changed) != fingerprints(entry)
+
+
+def test_the_other_model_has_to_be_on_disk(entry: ModelEntry) -> None:
+    with pytest.raises(CheckpointError, match=r"^options\.shapes: 'Salesforce/blip' is no folder; allowed is one, or"):
+        check_checkpoint(with_options(entry, shapes="Salesforce/blip"))

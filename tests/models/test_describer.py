@@ -12,10 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import linear
 
-from models.describer import SHAPES, folder_of, kinds, open_describer
+from models.describer import folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
-from models.sight import PHOTOGRAPHS, cells_of, pictures_of
+from models.picture_kinds import PictureKind
+from models.sight import cells_of, pictures_of
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
 
@@ -67,7 +68,7 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
 
 def test_pictures_are_told_apart_by_the_gate(opened: tuple[Any, Any]) -> None:
     found = kinds(opened[0], [BLACK, RED, WHITE, BLACK])
-    assert found == [SHAPES, 1, PHOTOGRAPHS, SHAPES]
+    assert found == [PictureKind.SHAPES, PictureKind.DRAWING, PictureKind.PHOTOGRAPH, PictureKind.SHAPES]
     assert kinds(opened[0], []) == []
 
 

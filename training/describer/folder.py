@@ -105,6 +105,7 @@ def write_folder(student: Student, out: Path) -> None:
     weights = {f"reader.{name}": weight for name, weight in student.sight.reader.state_dict().items()}
     weights |= {f"language_model.{name}": weight for name, weight in student.language_model.state_dict().items()}
     save_file(packed(weights), out / "describer.safetensors", metadata={"format": "pt"})
+    (out / "describer.safetensors").chmod(0o644)  # safetensors lets nobody else read it
     cells = {"patch_size": _PATCH, "merge_size": 2, "temporal_patch_size": 2}
     area = {"min_pixels": SIDE * SIDE, "max_pixels": SIDE * SIDE}
     images = Qwen2VLImageProcessor(**cells, **area, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))

@@ -10,10 +10,12 @@ import torch
 from training import wordings
 from training.captions import LANGUAGES, Language
 from training.conversations import Conversation, Encode
+from training.describer import words
 from training.describer.photographs import Photographs
 from training.describer.pool import Pool
 from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
+from training.questions import talk
 
 ROW: Final = 256
 SIDE: Final = 7
@@ -53,6 +55,7 @@ class Talks:
         said = [self._about_one(int(numbers[i]), i, rng) for i in range(singles)]
         said += [self._about_two(numbers, singles + 2 * i, rng) for i in range(pairs)]
         said += [self._about_photograph(guesses[i], len(numbers) + i, rng) for i in range(taken)]
+        said += [self._about_none(rng) for _ in range(max(1, singles // 5))]
         return numbers, guesses, said
 
     def _begun(self, rng: np.random.Generator) -> Conversation:
@@ -97,6 +100,15 @@ class Talks:
         conversation = self._begun(rng)
         conversation.show(picture)
         self._branches(conversation, asked, rng)
+        return conversation
+
+    def _about_none(self, rng: np.random.Generator) -> Conversation:
+        """Words without a picture."""
+        conversation, language = self._begun(rng), language_of(rng)
+        said = talk(rng, language)
+        is_about_itself = said.answer == wordings.NOT_TALK[language]
+        answer = words.ABOUT_ITSELF[language] if is_about_itself else said.answer
+        _exchange(conversation, Asked("talk", language, said.question, answer))
         return conversation
 
     def _branches(self, conversation: Conversation, asked: list[Asked], rng: np.random.Generator) -> None:

@@ -22,6 +22,11 @@ NOTHING_KNOWN: Final[dict[Language, str]] = {
     "ja": "この写真に何が写っているかわかりません。",
 }
 """Of a photograph of nothing that has a name here."""
+ABOUT_ITSELF: Final[dict[Language, str]] = {
+    "en": "I am a small model that answers questions about pictures. Please send me one.",
+    "ko": "저는 그림과 사진에 대한 질문에 답하는 작은 모델입니다. 그림을 보내 주세요.",
+    "ja": "私は絵や写真についての質問に答える小さなモデルです。画像を送ってください。",
+}
 NOT_THERE: Final[dict[Language, str]] = {
     "en": "Not in the picture",
     "ko": "그림에 없습니다",

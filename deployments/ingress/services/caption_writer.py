@@ -21,7 +21,7 @@ from deployments.ingress.calls.model_calls import ModelCalls
 from deployments.ingress.calls.single_flight import SingleFlight, side_by_side
 from deployments.ingress.services.keywords import tags_of
 from deployments.ingress.services.shared_captions import MadeHere, MakeOnce
-from models.checkpoints import fingerprint
+from models.catalog import fingerprints
 from models.tasks import ChatJob, ImagePart, Message, TextPart
 from stores.cache import COLLECTION, PICTURE, Cache
 
@@ -171,7 +171,7 @@ class CaptionWriter:
         if alias not in self._weights:
             entry = self._models.entries[alias]
             said = entry.model_dump(mode="json", include={"engine", "checkpoint", "revision", "dtype", "options"})
-            self._weights[alias] = json.dumps([await COMPUTING.run(fingerprint, entry), said], sort_keys=True)
+            self._weights[alias] = json.dumps([await COMPUTING.run(fingerprints, entry), said], sort_keys=True)
         return self._weights[alias]
 
 

@@ -17,8 +17,8 @@ from models.caption.engine import CaptionEngine
 from models.caption.generating import CaptionerOptions, batched, generated
 from models.engine import Options
 from models.entry import ModelEntry
-from models.errors import CheckpointError
 from models.generation import keep_only_token_ids
+from models.picture_kinds import PictureKind
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,9 @@ _LEFT_OUT: Final = ".。\ufffd"
 class CaptionerMixtureOptions(CaptionerOptions):
     """What the catalogue entry of a mixture can say."""
 
-    shapes: str = Field(default="builtin:blip", description="checkpoint of the other model, as of engine captioner")
+    shapes: str = Field(
+        default="builtin:blip", description="folder of the other model, or builtin:NAME, as of engine captioner"
+    )
 
 
 class CaptionerMixtureEngine(CaptionEngine):
@@ -47,10 +49,12 @@ class CaptionerMixtureEngine(CaptionEngine):
         """Refuse what is no describer, be it a captioner. Raises as the base does."""
         super().check(entry)
         describer.folder_of(entry.checkpoint, "captioner")
-        try:
-            Blip.check(_shapes_of(entry))
-        except CheckpointError as error:
-            raise CheckpointError(f"options.shapes: {error}") from None
+        describer.check_shapes(Blip, _shapes_of(entry))
+
+    @classmethod
+    def weights(cls, entry: ModelEntry) -> tuple[ModelEntry, ...]:
+        """The entries of both models."""
+        return entry, _shapes_of(entry)
 
     @property
     def max_batch(self) -> int:
@@ -76,8 +80,8 @@ class CaptionerMixtureEngine(CaptionEngine):
         prefix = " ".join((prefix or "").split())
         with devices.inference():
             kinds = describer.kinds(self._model, images)
-        of_shapes = [i for i, kind in enumerate(kinds) if kind == describer.SHAPES]
-        others = [i for i, kind in enumerate(kinds) if kind != describer.SHAPES]
+        of_shapes = [i for i, kind in enumerate(kinds) if kind is PictureKind.SHAPES]
+        others = [i for i, kind in enumerate(kinds) if kind is not PictureKind.SHAPES]
         captions = dict(
             zip(of_shapes, self._shapes.caption([images[i] for i in of_shapes], prefix, is_cancelled), strict=True)
         )
@@ -151,6 +155,8 @@ def _continued(inputs: Any, tokens: Sequence[int]) -> Any:
 
 def _caption(prefix: str, written: str) -> str:
     """What the describer has written behind a prefix, as captions are: no sentence, but the words of one."""
-    text = " ".join(f"{prefix}{written}".split()).rstrip(_LEFT_OUT) if written.strip() else prefix
-    is_sentence = not prefix and not text[1:2].isupper()
-    return text[:1].lower() + text[1:] if is_sentence else text
+    text = " ".join(written.split()).rstrip(_LEFT_OUT)
+    if prefix:
+        return f"{prefix} {text}".strip()
+    begins_small = text[1:2].islower()  # neither "I" nor "TV"
+    return text[:1].lower() + text[1:] if begins_small or text[:2] == "A " else text

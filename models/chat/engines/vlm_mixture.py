@@ -1,8 +1,8 @@
 """Answers about pictures from two models side by side: one knows what the other does not.
 
 The built-in ones: the describer knows drawings of things, words in them and photographs (`models/describer.py`);
-`shapes`, a Qwen2.5-VL, the world of shapes, and whatever is asked without a picture. A conversation goes to `shapes` if
-all its pictures are of that world, which the describer says, else to the describer; each answers as by itself.
+`shapes`, a Qwen2.5-VL, the world of shapes. A conversation goes to `shapes` if it has pictures and all are of that
+world, which the describer says, else to the describer; each answers as by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from models.chat.transformers_chat import BatchedOptions, TransformersChat, tria
 from models.chat.transformers_vlm import TransformersVlm
 from models.engine import Options
 from models.entry import ModelEntry
-from models.errors import CheckpointError, InvalidImage, ModelError, OutOfMemory
+from models.errors import InvalidImage, ModelError, OutOfMemory
+from models.picture_kinds import PictureKind
 from models.pictures import open_picture
 from models.tasks import ChatDelta, ChatJob, ImagePart
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 4096
 """So many pictures are known by their kind."""
 _SIDE: Final = 448
-"""A JPEG is decoded to no side below that, to see of which kind it is."""
+"""A JPEG is decoded at so many pixels a side or more, which is enough to see its kind."""
 
 
 class VlmMixtureOptions(BatchedOptions):
@@ -41,7 +42,9 @@ class VlmMixtureOptions(BatchedOptions):
         ge=0,
         description="bytes of what was read from pictures that stay in memory, of each of the two models; 0 = none",
     )
-    shapes: str = Field(default="builtin:vlm", description="checkpoint of the other model, as of engine vlm")
+    shapes: str = Field(
+        default="builtin:vlm", description="folder of the other model, or builtin:NAME, as of engine vlm"
+    )
 
 
 class VlmMixtureEngine(TransformersChat):
@@ -61,11 +64,12 @@ class VlmMixtureEngine(TransformersChat):
         """Refuse what is no describer, be it a chat model. Raises as the base does."""
         super().check(entry)
         describer.folder_of(entry.checkpoint, "vlm")
-        shapes = _shapes_of(entry)
-        try:
-            TransformersVlm.check(shapes)
-        except CheckpointError as error:
-            raise CheckpointError(f"options.shapes: {error}") from None
+        describer.check_shapes(TransformersVlm, _shapes_of(entry))
+
+    @classmethod
+    def weights(cls, entry: ModelEntry) -> tuple[ModelEntry, ...]:
+        """The entries of both models."""
+        return entry, _shapes_of(entry)
 
     @property
     def footprint(self) -> int:
@@ -80,24 +84,29 @@ class VlmMixtureEngine(TransformersChat):
 
     def answer(self, asked: Sequence[PendingChat], take_waiting: TakeWaiting = lambda _: ()) -> None:
         """Answer several jobs, those that go to one model in one batch; a job's own fault is its own."""
-        of_shapes: list[PendingChat] = []
-        others: list[PendingChat] = []
+        waiting: dict[bool, list[PendingChat]] = {}  # in the order of the first of each
         for each in asked:
+            if each.is_cancelled():
+                continue
             try:
-                (of_shapes if self._is_of_shapes(each.job) else others).append(each)
+                waiting.setdefault(self._is_of_shapes(each.job), []).append(each)
             except ModelError as error:
                 each.tell(error)
-        if of_shapes:
-            self._shapes.answer(of_shapes, take_waiting)
-        if others:
-            super().answer(others, take_waiting)
+        for is_of_shapes, together in waiting.items():
+            answer = self._shapes.answer if is_of_shapes else super().answer
+            answer(together, take_waiting)
+
+    def forget_pictures(self) -> bool:
+        """Give back what both models have read."""
+        own, others = super().forget_pictures(), self._shapes.forget_pictures()
+        return own or others
 
     def _is_of_shapes(self, job: ChatJob) -> bool:
         try:
             with devices.inference():
                 return self._shows_shapes_only(job)
         except OutOfMemory:
-            if not self._forget_pictures():
+            if not self.forget_pictures():
                 raise
         with devices.inference():
             return self._shows_shapes_only(job)
@@ -105,15 +114,15 @@ class VlmMixtureEngine(TransformersChat):
     def _shows_shapes_only(self, job: ChatJob) -> bool:
         parts = [part for message in job.messages for part in message.parts if isinstance(part, ImagePart)]
         pictures = zip(pictures_of(job.messages), parts, strict=True)
-        return all(self._kind(digest, part) == describer.SHAPES for digest, part in pictures)
+        return bool(parts) and all(self._kind(digest, part) is PictureKind.SHAPES for digest, part in pictures)
 
-    def _kind(self, digest: bytes, part: ImagePart) -> int:
+    def _kind(self, digest: bytes, part: ImagePart) -> PictureKind:
         """Of which kind a picture is; one that cannot be read may be of any, and is refused by any model."""
         if digest not in self._kinds:
             try:
                 picture = open_picture(part.image, side=_SIDE)
             except InvalidImage:
-                return describer.SHAPES
+                return PictureKind.SHAPES
             (self._kinds[digest],) = describer.kinds(self._model, [picture])
         return self._kinds[digest]
 
@@ -124,7 +133,7 @@ class VlmMixtureEngine(TransformersChat):
     def _load(self) -> None:
         self._shapes = TransformersVlm(_shapes_of(self.entry))
         self._shapes.load()
-        self._kinds: LRUCache[bytes, int] = LRUCache(_REMEMBERED)
+        self._kinds: LRUCache[bytes, PictureKind] = LRUCache(_REMEMBERED)
         super()._load()
 
     def _open(self, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -29,13 +29,13 @@ EDIT = Tool(
     "edit_image", None, {"type": "object", "properties": {"prompt": {"type": "string"}}, "required": ["prompt"]}
 )
 OF_SHAPES = [
-    chat(user("hello")),
     chat(user(BLACK, "hello"), top_logprobs=2),
     chat(user(BLACK, "hello"), assistant("a"), user("colour?", BLACK), temperature=1.0, seed=4),
     chat(user(BLACK, "how many?"), form=_COUNTED, max_tokens=200),
     chat(user(BLACK, "hello"), frequency_penalty=2.0, max_tokens=30),
 ]
 OTHERS = [
+    chat(user("hello")),
     chat(user(RED, "hello"), top_logprobs=2),
     chat(user(BLACK, WHITE, "hello")),
     chat(user(WHITE, "hello"), assistant("a"), user("colour?"), temperature=1.0, seed=4),
@@ -126,10 +126,10 @@ def test_what_is_too_much_at_once_is_answered_one_by_one(
         return type(model).generate(model, **inputs)
 
     monkeypatch.setattr(model, "generate", generate)
-    answers = together(mixture, *OTHERS[:2])
+    answers = together(mixture, *OTHERS[1:3])
     assert widths == [2, 1, 1]
     monkeypatch.undo()
-    assert answers == [answer(mixture, job) for job in OTHERS[:2]]
+    assert answers == [answer(mixture, job) for job in OTHERS[1:3]]
 
 
 def test_a_gate_without_memory_has_what_was_read_from_pictures_forgotten(mixture: VlmMixtureEngine) -> None:
@@ -150,7 +150,7 @@ def test_a_gate_without_memory_has_what_was_read_from_pictures_forgotten(mixture
 
 
 def test_an_answer_of_the_describer_keeps_to_its_schema(mixture: VlmMixtureEngine) -> None:
-    assert json.loads(answer(mixture, OTHERS[3])).keys() == {"shape", "count"}
+    assert json.loads(answer(mixture, OTHERS[4])).keys() == {"shape", "count"}
     assert answer(mixture, chat(user(WHITE, "?"), form=("yes", "no"))) in {"yes", "no"}
 
 
@@ -217,7 +217,7 @@ def test_both_models_come_and_go_together_and_write_nothing(
         engine.load()
         engine.warm_up()
         assert engine.footprint > qwen.footprint + 4 * 4_600_000, "the trunk has 4.6 million weights"
-        assert answer(engine, OTHERS[0])
+        assert answer(engine, OTHERS[1])
         engine.unload()
         assert engine.footprint == 0
     assert capfd.readouterr() == ("", "")
