@@ -67,6 +67,15 @@ def cells_of(trunk: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return coarse.permute(0, 2, 3, 1), torch.cat(fine, 1).permute(0, 2, 3, 1)
 
 
+def glance(trunk: Any, pixels: Tensor) -> Tensor:
+    """The mean over its cells of each picture, float [n, 1280], which is seen at half its size.
+
+    A quarter of the work of `cells_of`, and enough to tell of which kind a picture is.
+    """
+    seen: Tensor = trunk.forward_features(functional.avg_pool2d(pixels, 2))
+    return seen.mean((2, 3))
+
+
 class Reader(nn.Module):
     """Cells into tokens as wide as the language model is."""
 
@@ -96,7 +105,7 @@ class Reader(nn.Module):
         return token
 
     def kind(self, pooled: Tensor) -> Tensor:
-        """Of which `PictureKind` pictures are, int64 [n], from their mean features [n, 1280]."""
+        """Of which `PictureKind` pictures are, int64 [n], from what `glance` makes of them [n, 1280]."""
         likeliest: Tensor = self.kinds(pooled).argmax(-1)
         return likeliest
 
@@ -136,15 +145,13 @@ class Eyes(nn.Module):
 
     def kinds(self, pixels: Tensor) -> Tensor:
         """Of which kind pictures are, int64 [n], from float [n, 3, height, width] in -1..1."""
-        coarse, _ = cells_of(self.trunk, pixels.to(self.dtype))
-        return self.reader.kind(coarse.mean((1, 2)))
+        return self.reader.kind(glance(self.trunk, pixels.to(self.dtype)))
 
     def _tokens(self, picture: Tensor) -> Tensor:
         coarse, fine = cells_of(self.trunk, picture)
-        pooled = coarse.mean((1, 2))
-        if int(self.reader.kind(pooled)) != PictureKind.PHOTOGRAPH:
+        if int(self.kinds(picture)) != PictureKind.PHOTOGRAPH:
             return self.reader.drawn(coarse, fine)[0]
-        guesses = self.trunk.classifier(pooled).float().softmax(-1).to(self.dtype)
+        guesses = self.trunk.classifier(coarse.mean((1, 2))).float().softmax(-1).to(self.dtype)
         return self.reader.photographed(guesses).expand(coarse.shape[1] * coarse.shape[2], -1)
 
 

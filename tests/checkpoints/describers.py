@@ -25,7 +25,7 @@ def write_describer(folder: Path) -> None:
         Qwen2VLVideoProcessor,
     )
 
-    from models.sight import Reader, cells_of, load_trunk
+    from models.sight import Reader, glance, load_trunk
 
     torch.manual_seed(0)
     special = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -56,7 +56,7 @@ def write_describer(folder: Path) -> None:
     examples = [np.full((224, 224, 3), colour, np.float32) for colour in ((0, 0, 0), (255, 0, 0), (255, 255, 255))]
     pixels = torch.from_numpy(np.stack(examples)).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
-        pooled = cells_of(load_trunk(), pixels)[0].mean((1, 2))
+        pooled = glance(load_trunk(), pixels)
         reader.kinds.weight.copy_(pooled)
         reader.kinds.bias.copy_(-pooled.square().sum(1) / 2)  # so the nearest example has the highest score
         reader.guess.weight.mul_(8)

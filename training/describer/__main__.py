@@ -15,7 +15,7 @@ from typing import Final
 
 import torch
 
-from training.describer.folder import learn_gate, write_folder
+from training.describer.folder import gate_features, learn_gate, write_folder
 from training.describer.pool import FOLDER, open_pool
 from training.describer.sight import Sight, learn_sight
 from training.describer.student import Student, learn_words, open_tokenizer
@@ -79,7 +79,7 @@ def _words(given: argparse.Namespace) -> None:
 def _folder(given: argparse.Namespace) -> None:
     student = Student(open_tokenizer())
     student.load_state_dict(torch.load(FOLDER / "words.pt", weights_only=True))
-    learn_gate(student.sight.reader, open_pool())
+    learn_gate(student.sight.reader, *gate_features(open_pool()))
     write_folder(student, given.out)
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from safetensors.torch import save_file
+from torch import Tensor
 from torch.nn import functional
 from transformers import GenerationConfig, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
-from models.sight import SIDE, Reader, cells_of, load_trunk
+from models.sight import SIDE, Reader, glance, load_trunk
 from training.composer.scene import Scene
 from training.describer.photographs import Photographs
-from training.describer.pool import FOLDER, Pool, pixels
+from training.describer.pool import FOLDER, Pool, picture_of, pixels
 from training.describer.student import Student
 from training.embedder.lexicon import Lexicon
 from training.embedder.mixture import packed
@@ -27,23 +29,15 @@ from training.world import random_scene, render
 
 _SEED: Final = 95
 _SHAPES: Final = 3000
-_DRAWN: Final = 12_000
+_DRAWN: Final = 6000
 _PHOTOGRAPHS: Final = 12_000
 _PLAIN: Final = 0.08
 """Of the pictures of shapes are one colour and nothing else."""
 _PATCH: Final = 16
 
 
-def learn_gate(reader: Reader, pool: Pool, steps: int = 1500) -> None:
-    """Of which kind a picture is, from its mean feature: pictures of shapes, scenes of things, photographs."""
-    trunk, rng = load_trunk(), np.random.default_rng(_SEED)
-    kept = FOLDER / "shapes.pt"
-    if not kept.exists():
-        torch.save(_shapes(trunk, rng), kept)
-    shapes = torch.load(kept, weights_only=True)
-    things = [i for i, scene in enumerate(pool.scenes) if not _is_of_shapes(scene)][:_DRAWN]
-    drawn = torch.from_numpy(np.stack([pool.coarse[i].astype(np.float32).mean((0, 1)) for i in things]))
-    taken = Photographs.of(trunk, Lexicon.read(WordNet())).draw(_PHOTOGRAPHS, rng)[0]
+def learn_gate(reader: Reader, shapes: Tensor, drawn: Tensor, taken: Tensor, steps: int = 1500) -> None:
+    """Of which kind a picture is, from mean features, float32 [n, 1280]: of shapes, scenes of things, photographs."""
     seen = torch.cat([shapes, drawn, taken])
     kinds = torch.cat([torch.full((len(part),), i) for i, part in enumerate((shapes, drawn, taken))])
     middle, spread = seen.mean(0), seen.std(0) + 0.05
@@ -60,19 +54,27 @@ def learn_gate(reader: Reader, pool: Pool, steps: int = 1500) -> None:
         reader.kinds.bias.copy_(gate.bias - gate.weight @ (middle / spread))
 
 
-def _is_of_shapes(scene: Scene) -> bool:
+def gate_features(pool: Pool) -> tuple[Tensor, Tensor, Tensor]:
+    """What `learn_gate` learns from; kept under `.runs/describer`, but for photographs, which are made up."""
+    trunk, rng = load_trunk(), np.random.default_rng(_SEED)
+    kept = FOLDER / "gate.pt"
+    if not kept.exists():
+        of_shapes = (_worn(render(random_scene(rng, word=0.3)), rng) for _ in range(_SHAPES))
+        things = [number for number, scene in enumerate(pool.scenes) if not is_of_shapes(scene)][:_DRAWN]
+        of_things = (picture_of(number, pool.scenes[number], unseen=False) for number in things)
+        torch.save([_glanced(trunk, of_shapes), _glanced(trunk, of_things)], kept)
+    shapes, drawn = torch.load(kept, weights_only=True)
+    return shapes, drawn, Photographs.of(trunk, Lexicon.read(WordNet())).draw(_PHOTOGRAPHS, rng)[0]
+
+
+def is_of_shapes(scene: Scene) -> bool:
     """Whether a scene of the world of things could be one of the other."""
     return not scene.is_painted and all(figure.is_shape for figure in scene.figures)
 
 
 @torch.inference_mode()
-def _shapes(trunk: torch.nn.Module, rng: np.random.Generator) -> torch.Tensor:
-    """Mean features of pictures of the world of shapes as they may come, float32 [n, 1280]."""
-    found = []
-    for _ in range(0, _SHAPES, 20):
-        pictures = [_worn(render(random_scene(rng, word=0.3)), rng) for _ in range(20)]
-        found.append(cells_of(trunk, torch.stack([pixels(picture) for picture in pictures]))[0].mean((1, 2)))
-    return torch.cat(found)
+def _glanced(trunk: Any, pictures: Iterator[Image.Image]) -> Tensor:
+    return torch.cat([glance(trunk, pixels(picture)[None]) for picture in pictures])
 
 
 def _worn(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

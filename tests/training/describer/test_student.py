@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from models.describer import SHAPES, kinds, open_describer
+from models.describer import kinds, open_describer
 from models.packed import unpacked
-from models.sight import PHOTOGRAPHS, Reader, cells_of, load_trunk
+from models.picture_kinds import PictureKind
 from models.sight import SIDE as SQUARE
+from models.sight import Reader, cells_of, load_trunk
 from tests.training.describer.scenes import scene, shape, thing
 from training.composer.scene import Mix
 from training.conversations import Conversation, pack
-from training.describer.folder import learn_gate, write_folder
+from training.describer.folder import gate_features, is_of_shapes, learn_gate, write_folder
 from training.describer.measuring import Case, Describer, about_one
 from training.describer.photographs import Photographs
 from training.describer.pool import Pool, pixels, world
@@ -30,8 +31,6 @@ from training.embedder.lexicon import Lexicon
 from training.embedder.mixture import packed
 from training.embedder.wordnet import WordNet
 from training.loop import Schedule
-
-_DRAWINGS = 1
 
 
 @pytest.fixture
@@ -138,7 +137,7 @@ def test_what_serves_sees_and_says_what_was_learnt(student: Student, served: Pat
 def test_what_serves_tells_a_photograph_by_the_guess(student: Student, tmp_path: Path, served: Path) -> None:
     del served
     with torch.no_grad():
-        student.sight.reader.kinds.bias[PHOTOGRAPHS] = 2
+        student.sight.reader.kinds.bias[PictureKind.PHOTOGRAPH] = 2
     write_folder(student, tmp_path)
     trunk = load_trunk()
     with torch.no_grad():
@@ -156,7 +155,7 @@ def test_a_written_folder_answers_in_batches_and_goes_on_from_what_is_begun(serv
     assert len(answers) == 3
     assert answers[0] == answers[2]
     assert describer.answers([one], ['{"name":'], longest=6) != describer.answers([one], longest=6)
-    assert kinds(describer.model, [picture(), picture()]) == [_DRAWINGS] * 2
+    assert kinds(describer.model, [picture(), picture()]) == [PictureKind.DRAWING] * 2
 
 
 def test_measured_cases_are_of_their_kind_and_in_designs_that_never_train() -> None:
@@ -172,46 +171,33 @@ def _of_three_kinds(rng: np.random.Generator, count: int, kind: int) -> torch.Te
     return torch.from_numpy(made)
 
 
-def test_the_gate_tells_shapes_drawings_and_photographs_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wordnet: WordNet
-) -> None:
-    monkeypatch.setattr("training.describer.folder.FOLDER", tmp_path)
-    monkeypatch.setattr("training.describer.folder._PHOTOGRAPHS", 600)
+def test_the_gate_tells_shapes_drawings_and_photographs_apart(wordnet: WordNet) -> None:
     rng = np.random.default_rng(1)
-    torch.save(_of_three_kinds(rng, 300, 0), tmp_path / "shapes.pt")
-    drawn = _of_three_kinds(rng, 300, 1)[:, None, None].expand(-1, 7, 7, -1).numpy()
+    photographs = Photographs.of(load_trunk(), Lexicon.read(wordnet))
     torch.manual_seed(0)
     reader = Reader(32)
-    learn_gate(reader, Pool((scene(thing("cat")),) * 300, drawn, drawn), steps=120)
-    photographs = Photographs.of(load_trunk(), Lexicon.read(wordnet))
+    taught = (_of_three_kinds(rng, 300, 0), _of_three_kinds(rng, 300, 1), photographs.draw(600, rng)[0])
+    learn_gate(reader, *taught, steps=120)
     fresh = (_of_three_kinds(rng, 100, 0), _of_three_kinds(rng, 100, 1), photographs.draw(100, rng)[0])
     for kind, features in enumerate(fresh):
         assert float((reader.kind(features) == kind).float().mean()) > 0.95
 
 
-def test_scenes_that_could_be_of_the_world_of_shapes_do_not_teach_the_gate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.describer.folder.FOLDER", tmp_path)
-    monkeypatch.setattr("training.describer.folder._PHOTOGRAPHS", 300)
-    rng = np.random.default_rng(2)
-    # A fifth of the pictures of shapes look as most of the pool does: all its scenes of shapes.
-    torch.save(torch.cat([_of_three_kinds(rng, 80, 0), _of_three_kinds(rng, 20, 2)]), tmp_path / "shapes.pt")
-    drawn = torch.cat([_of_three_kinds(rng, 150, 2), _of_three_kinds(rng, 50, 1)])
-    scenes = (*(scene(shape("star", "red")),) * 150, *(scene(thing("cat")),) * 50)
-    reader, coarse = Reader(32), drawn[:, None, None].expand(-1, 7, 7, -1).numpy()
-    learn_gate(reader, Pool(scenes, coarse, coarse), steps=120)
-    assert float((reader.kind(drawn[:150]) == SHAPES).float().mean()) > 0.95
-    assert float((reader.kind(drawn[150:]) == _DRAWINGS).float().mean()) > 0.95
+def test_scenes_that_could_be_of_the_world_of_shapes_do_not_teach_the_gate() -> None:
+    assert is_of_shapes(scene(shape("star", "red")))
+    assert not is_of_shapes(scene(thing("cat")))
+    assert not is_of_shapes(scene(shape("star", "red"), ground="beach"))
 
 
 def test_pictures_of_shapes_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
     monkeypatch.setattr("training.describer.folder.FOLDER", tmp_path)
     monkeypatch.setattr("training.describer.folder._PHOTOGRAPHS", 50)
     monkeypatch.setattr("training.describer.folder._SHAPES", 20)
-    learn_gate(Reader(32), pool, steps=1)
-    kept = tmp_path / "shapes.pt"
-    assert torch.load(kept, weights_only=True).shape == (20, 1280)
+    shapes, drawn, taken = gate_features(pool)
+    assert shapes.shape == (20, 1280)
+    assert drawn.shape == (sum(not is_of_shapes(each) for each in pool.scenes), 1280)
+    assert taken.shape == (50, 1280)
+    kept = tmp_path / "gate.pt"
     written = kept.stat().st_mtime_ns
-    learn_gate(Reader(32), pool, steps=1)
+    assert torch.equal(gate_features(pool)[1], drawn)
     assert kept.stat().st_mtime_ns == written
