@@ -34,6 +34,8 @@ WIDTH: Final = 1280
 _FINE: Final = 40 * 16 + 112 * 4
 _STAGES: Final = (2, 4)
 """Blocks whose results are read too: cells of 8 and of 16 pixels."""
+_KNOWN: Final = 0.12
+"""Where a guess has this probability, it is told more clearly than the network says it, which is rarely sure."""
 _DOUBT: Final = 0.02
 """Guesses below this probability are not told."""
 
@@ -79,7 +81,8 @@ def glance(trunk: Any, pixels: Tensor) -> Tensor:
 class Reader(nn.Module):
     """Cells into tokens as wide as the language model is."""
 
-    def __init__(self, width: int, depth: int = 2, heads: int = 8) -> None:
+    def __init__(self, width: int, things: int, depth: int = 2, heads: int = 8) -> None:
+        """`things`: how many a cell may be of, nothing included."""
         super().__init__()
         self.coarse = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, width))
         self.fine = nn.Sequential(nn.LayerNorm(_FINE), nn.Linear(_FINE, width), nn.GELU(), nn.Linear(width, width))
@@ -89,18 +92,32 @@ class Reader(nn.Module):
             width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.things = nn.Linear(width, things)
+        self.called = nn.Linear(things, width, bias=False)
+        nn.init.zeros_(self.called.weight)
         self.guess = nn.Linear(CLASSES, width)
         self.kinds = nn.Linear(WIDTH, len(PictureKind))
 
     def drawn(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Tokens of drawings, float [n, 49, width], from `cells_of`."""
+        """Tokens of drawings, float [n, 49, width], from `cells_of`; each says of what thing its cell is."""
+        return self.told(self.seen(coarse, fine))
+
+    def told(self, tokens: Tensor) -> Tensor:
+        """What `seen` gives, with what it says of things said once more: a language model learns names from that."""
+        named: Tensor = tokens + self.called(self.things(tokens).softmax(-1))
+        return named
+
+    def seen(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """What each cell shows, float [n, 49, width], from `cells_of`."""
         places = self.rows.weight[:, None] + self.columns.weight[None]
         tokens: Tensor = self.blocks((self.coarse(coarse) + self.fine(fine) + places).flatten(1, 2))
         return tokens
 
     def photographed(self, guesses: Tensor) -> Tensor:
         """One token of each photograph, float [n, width], from the probabilities of ImageNet's classes [n, 1000]."""
-        told = guesses * (guesses > _DOUBT)
+        top, sharp = guesses.amax(-1, keepdim=True), guesses.square()
+        told = torch.where(top < _KNOWN, guesses, sharp / sharp.sum(-1, keepdim=True))
+        told = told * (told > _DOUBT)
         token: Tensor = self.guess(told.sqrt())
         return token
 

@@ -52,7 +52,7 @@ def write_describer(folder: Path) -> None:
         tie_word_embeddings=True,
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    reader = Reader(32, depth=1, heads=2)
+    reader = Reader(32, 4, depth=1, heads=2)
     examples = [np.full((224, 224, 3), colour, np.float32) for colour in ((0, 0, 0), (255, 0, 0), (255, 255, 255))]
     pixels = torch.from_numpy(np.stack(examples)).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
@@ -65,7 +65,7 @@ def write_describer(folder: Path) -> None:
     weights |= {f"language_model.{name}": value for name, value in language.items()}
     folder.mkdir(parents=True)
     save_file(packed(weights), folder / "describer.safetensors")
-    described = {**config.to_dict(), "model_type": "atelier_describer", "reader": {"depth": 1, "heads": 2}}
+    described = {**config.to_dict(), "model_type": "atelier_describer", "reader": {"things": 4, "depth": 1, "heads": 2}}
     (folder / "config.json").write_text(json.dumps(described), "utf-8")
     model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.generation_config.save_pretrained(folder)

@@ -18,7 +18,7 @@ import torch
 from training.describer.folder import gate_features, learn_gate, write_folder
 from training.describer.pool import FOLDER, open_pool
 from training.describer.sight import Sight, learn_sight
-from training.describer.student import Student, learn_words, open_tokenizer
+from training.describer.student import TAUGHT_BY_WORDS, Student, learn_words, open_tokenizer
 from training.evaluate import MODELS
 from training.loop import Schedule
 
@@ -59,7 +59,7 @@ def _words(given: argparse.Namespace) -> None:
     if (FOLDER / "early.pt").exists():
         student.load_state_dict(torch.load(FOLDER / "early.pt", weights_only=True))
     known = torch.load(FOLDER / "sight.pt", weights_only=True)
-    student.sight.load_state_dict({n: v for n, v in known.items() if not n.startswith("reader.guess")}, strict=False)
+    student.sight.load_state_dict({n: v for n, v in known.items() if not n.startswith(TAUGHT_BY_WORDS)}, strict=False)
     steps = given.steps
     schedule = Schedule(
         steps=steps,

@@ -20,6 +20,7 @@ from models.sight import SIDE, Reader, glance, load_trunk
 from training.composer.scene import Scene
 from training.describer.photographs import Photographs
 from training.describer.pool import FOLDER, Pool, picture_of, pixels
+from training.describer.sight import THINGS
 from training.describer.student import Student
 from training.embedder.lexicon import Lexicon
 from training.embedder.mixture import packed
@@ -100,7 +101,7 @@ def write_folder(student: Student, out: Path) -> None:
         **student.config.to_dict(),
         "architectures": ["Describer"],
         "model_type": "atelier_describer",
-        "reader": {"depth": 2, "heads": 8},
+        "reader": {"things": THINGS, "depth": 2, "heads": 8},
         "torch_dtype": "float32",
     }
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

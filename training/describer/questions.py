@@ -40,7 +40,7 @@ from training.questions import TASK_PROMPTS, fill, in_manner
 from training.world import COLOURS, PLACES
 
 _SHARES: Final = {
-    "describe": 0.12, "caption": 0.05, "what": 0.2, "detail": 0.04, "objects": 0.06, "text": 0.12, "count": 0.05,
+    "describe": 0.14, "caption": 0.05, "what": 0.3, "detail": 0.04, "objects": 0.06, "text": 0.12, "count": 0.05,
     "count named": 0.05, "ground": 0.08, "at": 0.05, "where": 0.06, "colour": 0.04, "yes/no": 0.16, "beyond": 0.03,
     "continue": 0.03,
 }  # fmt: skip

@@ -25,6 +25,7 @@ from training.loop import Check, Schedule, fit
 from training.world import COLOURS, SHAPES
 
 WIDTH: Final = 256
+THINGS: Final = 1 + len(subjects()) + len(SHAPES)
 _GRID: Final = 7
 _FINER: Final = 64
 _COVERED: Final = 0.3
@@ -93,7 +94,6 @@ class Heads(nn.Module):
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.cells = nn.Linear(width, 1 + len(subjects()) + len(SHAPES))
         self.colours = nn.Linear(width, len(COLOURS))
         self.grounds = nn.Linear(width, len(GROUNDS))
         self.counts = nn.Linear(width, 4)
@@ -107,10 +107,10 @@ class Heads(nn.Module):
         found: Tensor = self.letters(self.ask(asked, tokens, tokens, need_weights=False)[0] + asked)
         return found
 
-    def loss(self, tokens: Tensor, right: Labels, rows: Tensor) -> Tensor:
-        """Of tokens [n, 49, width] of these rows."""
+    def loss(self, reader: Reader, tokens: Tensor, right: Labels, rows: Tensor) -> Tensor:
+        """Of tokens [n, 49, width], as the reader has seen these rows."""
         cells = right.cells[rows].flatten()
-        scores = self.cells(tokens).flatten(0, 1).float()
+        scores = reader.things(tokens).flatten(0, 1).float()
         each = functional.cross_entropy(scores, cells, reduction="none", label_smoothing=0.05)
         weights = torch.where(cells == 0, _NOTHING, 1.0)
         loss = (each * weights).sum() / weights.sum()
@@ -130,7 +130,7 @@ class Sight(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reader = Reader(WIDTH)
+        self.reader = Reader(WIDTH, THINGS)
         self.heads = Heads()
 
 
@@ -141,7 +141,7 @@ def learn_sight(sight: Sight, pool: Pool, unseen: Pool, schedule: Schedule, batc
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
         rows = rng.integers(len(pool.scenes), size=batch)
         coarse, fine = (in_other_styles(cells, rng) for cells in pool.cells(rows))
-        return sight.heads.loss(sight.reader.drawn(coarse, fine), right, torch.from_numpy(rows))
+        return sight.heads.loss(sight.reader, sight.reader.seen(coarse, fine), right, torch.from_numpy(rows))
 
     fit(
         "describer/sight",
@@ -173,8 +173,8 @@ def accuracy(sight: Sight, pool: Pool, right: Labels) -> dict[str, float]:
     named, grounds, counts, spelt, blank = [], [], [], [], []
     for first in range(0, len(pool.scenes), 50):
         rows = np.arange(first, min(first + 50, len(pool.scenes)))
-        tokens = sight.reader.drawn(*pool.cells(rows))
-        scores = sight.heads.cells(tokens).log_softmax(-1)
+        tokens = sight.reader.seen(*pool.cells(rows))
+        scores = sight.reader.things(tokens).log_softmax(-1)
         for row, each in zip(rows, scores, strict=True):
             for thing in set(right.cells[row].tolist()):
                 if thing:

@@ -29,6 +29,8 @@ from training.questions import TASK_PROMPTS
 from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 _VOCABULARY: Final = 4096
+TAUGHT_BY_WORDS: Final = ("reader.guess", "reader.called")
+"""What of sight only words teach."""
 _HELPED: Final = 0.1
 """How much seeing counts beside speaking."""
 _LOOK: Final = 50
@@ -164,6 +166,7 @@ def learn_words(
     reader = student.sight.reader
     student.sight.requires_grad_(not follow)
     reader.guess.requires_grad_(True)
+    reader.called.requires_grad_(True)
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:
         if follow and step % _LOOK == 0:
@@ -172,12 +175,13 @@ def learn_words(
         rows = pack(said, student.padding, ROW)
         coarse, fine = (in_other_styles(cells, rng) for cells in pool.cells(numbers))
         with torch.set_grad_enabled(not follow):
-            drawn = reader.drawn(coarse, fine)
+            seen = reader.seen(coarse, fine)
+        drawn = reader.told(seen)
         taken = reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
         loss = student.answer_loss(rows, torch.cat([drawn, taken]))
         if follow:
             return loss
-        return loss + _HELPED * student.sight.heads.loss(drawn, right, torch.from_numpy(numbers))
+        return loss + _HELPED * student.sight.heads.loss(reader, seen, right, torch.from_numpy(numbers))
 
     fit(name, student, loss_of, schedule)
 
@@ -187,4 +191,4 @@ def _take_over(sight: Sight) -> None:
     checkpoint = FOLDER / "sight" / "checkpoint.pt"
     if checkpoint.exists():
         known = torch.load(checkpoint, weights_only=True)["average"]
-        sight.load_state_dict({n: v for n, v in known.items() if not n.startswith("reader.guess")}, strict=False)
+        sight.load_state_dict({n: v for n, v in known.items() if not n.startswith(TAUGHT_BY_WORDS)}, strict=False)
