@@ -16,7 +16,7 @@ from models.describer import folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import cells_of, pictures_of
+from models.sight import Reader, cells_of, pictures_of
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
 
@@ -64,6 +64,31 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
         told = eyes.reader.photographed(guesses).expand(len(white), -1)
         torch.testing.assert_close(white, told, atol=1e-4, rtol=1e-4)
     assert not torch.equal(red[0], red[1])
+
+
+def test_a_token_says_what_thing_its_cell_is_of() -> None:
+    reader, tokens = Reader(8, 3, depth=1, heads=2), torch.randn(2, 49, 8)
+    torch.testing.assert_close(reader.told(tokens), tokens)  # nothing is learnt yet
+    with torch.no_grad():
+        reader.things.weight.zero_()
+        reader.things.bias.copy_(torch.tensor([0.0, 50.0, 0.0]))
+        reader.called.weight[:, 1] = torch.arange(8.0)
+    torch.testing.assert_close(reader.told(tokens), tokens + torch.arange(8.0))
+
+
+def test_a_guess_that_is_rather_sure_is_told_more_clearly_and_a_weak_one_as_it_is() -> None:
+    reader, guesses = Reader(8, 3, depth=1, heads=2), torch.zeros(3, 1000)
+    guesses[0, :3] = torch.tensor([0.3, 0.1, 0.01])
+    guesses[1, :3] = torch.tensor([0.9, 0.1, 0.0])
+    guesses[2, :3] = torch.tensor([0.1, 0.05, 0.01])
+    with torch.no_grad():
+        reader.guess.weight.zero_()
+        reader.guess.bias.zero_()
+        reader.guess.weight[:3, :3] = torch.eye(3)
+        found = reader.photographed(guesses)[:, :3].square()
+    torch.testing.assert_close(found[0], torch.tensor([0.9, 0.1, 0.0]), atol=0.01, rtol=0)
+    torch.testing.assert_close(found[1, 0], torch.tensor(0.81 / 0.82), atol=0.01, rtol=0)
+    torch.testing.assert_close(found[2], torch.tensor([0.1, 0.05, 0.0]), atol=1e-6, rtol=0)
 
 
 def test_pictures_are_told_apart_by_the_gate(opened: tuple[Any, Any]) -> None:

@@ -19,7 +19,6 @@ from training.describer.folder import gate_features, learn_gate, write_folder
 from training.describer.pool import FOLDER, open_pool
 from training.describer.sight import Sight, learn_sight
 from training.describer.student import TAUGHT_BY_WORDS, Student, learn_words, open_tokenizer
-from training.evaluate import MODELS
 from training.loop import Schedule
 
 STAGES: Final = ("sight", "early", "words", "folder")
@@ -95,7 +94,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=20, help="scenes of a step, beside pairs and photographs")
     parser.add_argument("--hold", type=float, default=0.5, help="share of the steps at full rate")
     parser.add_argument("--seconds", type=float, default=0, help="end the words after so much work")
-    parser.add_argument("--out", type=Path, default=MODELS / "describer")
+    parser.add_argument("--out", type=Path, default=FOLDER / "model")
     given = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(given.threads)

@@ -1,6 +1,6 @@
 """What the describer gets right: scenes in designs and letterings that it never saw, and real photographs.
 
-    python -m training.describer.measuring
+    python -m training.describer.measuring [FOLDER]
 
 Greedy answers in the chat template, as the server asks; the whole answer has to be right.
 """
@@ -8,6 +8,7 @@ Greedy answers in the chat template, as the server asks; the whole answer has to
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,16 +22,18 @@ from training.art.designs import designs_for
 from training.captions import LANGUAGES, Language
 from training.composer.scene import Mix, Scene, random_scene
 from training.describer.photographs import Photographs
-from training.describer.pool import world
+from training.describer.pool import FOLDER, world
 from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
 from training.embedder.lexicon import Lexicon
 from training.embedder.photographs import Photograph, photographs
 from training.embedder.wordnet import WordNet
-from training.evaluate import MODELS, Row, as_table
+from training.evaluate import Row, as_table
 from training.world import random_scene as random_shapes
 from training.world import render
 
+MODEL: Final = FOLDER / "model"
+"""Where `python -m training.describer` puts what serves."""
 _SEED: Final = 904_000_000
 _BATCH: Final = 32
 _ONE: Final = Mix(figures=(0.0, 1.0, 0.0, 0.0), painted=0.5, word=0.0)
@@ -169,7 +172,7 @@ def _on_white(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
-def evaluate(folder: Path = MODELS / "describer", *, quick: bool = False) -> list[Row]:
+def evaluate(folder: Path = MODEL, *, quick: bool = False) -> list[Row]:
     """Every measure of the model card; `quick`: a fifth of the cases."""
     describer, rows = Describer(folder), []
 
@@ -221,4 +224,4 @@ def _gate(describer: Describer, taken: list[Image.Image]) -> list[Row]:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    print(as_table(evaluate()))
+    print(as_table(evaluate(Path(sys.argv[1]) if sys.argv[1:] else MODEL)))

@@ -85,7 +85,7 @@ def test_steps_of_sight_learn_the_cells_of_a_small_pool(
     steps = torch.optim.AdamW(sight.parameters(), lr=1e-3)
     losses = []
     for _ in range(8):
-        loss = sight.heads.loss(sight.reader.drawn(*pool.cells(rows.numpy())), right, rows)
+        loss = sight.heads.loss(sight.reader, sight.reader.seen(*pool.cells(rows.numpy())), right, rows)
         steps.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         steps.step()
