@@ -96,7 +96,7 @@ def test_what_is_too_much_at_once_is_answered_one_by_one(
 
 
 def test_long_prompts_are_not_read_all_at_once(qwen: TransformersVlmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.chat.transformers_vlm._MAX_TOKENS", 100)
+    monkeypatch.setattr("models.chat.transformers_chat._MAX_TOKENS", 100)
     jobs = [chat(user("colour? " * words)) for words in (1, 2, 60, 1)]
     assert together(qwen, *jobs) == [answer(qwen, job) for job in jobs]
 
