@@ -46,7 +46,7 @@ def test_pictures_of_shapes_are_captioned_as_by_the_engine_captioner_others_not(
     assert [ours == blips for ours, blips in zip(found, known, strict=True)] == [False, True, False, False]
 
 
-@pytest.mark.parametrize("prefix", [None, "a photo of"])
+@pytest.mark.parametrize("prefix", [pytest.param(None, marks=pytest.mark.nightly), "a photo of"])
 def test_pictures_together_are_captioned_as_alone_in_order(
     mixture: CaptionerMixtureEngine, entry: ModelEntry, prefix: str | None
 ) -> None:
@@ -131,6 +131,7 @@ def test_a_caller_who_leaves_stops_the_model_within_a_token(mixture: CaptionerMi
     assert mixture.caption(PICTURES)
 
 
+@pytest.mark.nightly
 def test_both_models_come_and_go_together_and_write_nothing(
     entry: ModelEntry, blip: BlipEngine, capfd: pytest.CaptureFixture[str]
 ) -> None:
