@@ -2,7 +2,8 @@
 # Measure every engine in nine minutes of a bare machine with a GPU, without a network:
 #
 #     python -m bench.gpu.wheels WHEELS           here, once; WHEELS is a folder of numbered pieces that go along
-#     bench/on_gpu.sh WHEELS OUT [--only PART …]  there, from the repository's root
+#     bench/on_gpu.sh WHEELS OUT [--only PART …]  there, from the repository's root; with --drawn in three minutes, without
+#                                                 what reads a checkpoint (loading, nf4, offload)
 #
 # OUT then holds gpu.json, gpu.md and the logs; the exit status says how many parts failed. Wants python3 with pip, torch
 # and what goes with its version (numpy, torchvision). PYTHON and SECONDS_IN_ALL can be set. What is installed stays in

@@ -134,6 +134,10 @@ class Rows:
     meanings: Tensor
     """int64 [names, 4]: see `meant`."""
 
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on another device."""
+        return Rows(*(each.to(device, non_blocking=True) for each in vars(self).values()))
+
 
 def pack(conversations: Sequence[Conversation], padding: int, row: int = ROW) -> Rows:
     """Fill rows of so many tokens first-fit; conversations longer than a row are an error."""

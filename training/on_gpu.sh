@@ -1,46 +1,105 @@
 #!/usr/bin/env bash
-# Train the picture model in nine minutes of a bare machine with a GPU, without a network:
+# Train the picture model and the describer side by side in nine minutes of a bare machine with a GPU, without a
+# network:
 #
-#     python -m training.picture.pack PACK        here, once; PACK is a folder of some 30 MB that goes along
+#     python -m training.pack PACK                here, once; PACK is a folder of some 55 MB that goes along
 #     training/on_gpu.sh PACK OUT                 there, from the repository's root
 #
-# OUT then holds the pipeline in pieces of 15 MB (cat OUT/pipeline.* | tar x), a sheet of what it draws, and the logs.
-# Wants python3 with torch, transformers, tokenizers, pillow, rich and numpy. PYTHON, DEVICE, WORKERS, and the seconds of
-# each part can be set.
+# OUT then holds the pipeline and the describer's weights in pieces of 15 MB (cat OUT/pipeline.* | tar x), a sheet of
+# what is drawn, and the logs. What fails early ends it all, so that little time is lost; what fails later leaves the other.
+# Wants python3 with torch, timm, transformers, tokenizers, pillow, rich and numpy. PYTHON, DEVICE, SECONDS_IN_ALL and
+# the sizes below can be set.
 set -euo pipefail
 pack=$1 out=$2
 python=${PYTHON:-python3}
 cores=$(nproc)
-workers=${WORKERS:-$cores}
-autoencoder_seconds=${AUTOENCODER_SECONDS:-120}
-text_seconds=${TEXT_SECONDS:-60}
-flow_seconds=${FLOW_SECONDS:-240}
+in_all=${SECONDS_IN_ALL:-560}
+early=${EARLY:-170}
 began=$(date +%s)
-say() { printf 'on_gpu: %4d s: %s\n' "$(($(date +%s) - began))" "$*"; }
+elapsed() { echo $(($(date +%s) - began)); }
+left() { echo $((in_all - $(elapsed) - $1)); }
+say() { printf 'on_gpu: %4d s: %s\n' "$(elapsed)" "$*"; }
 
 mkdir -p "$out"
+ulimit -n 65536 2>/dev/null || true
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-"$python" -m pip install --quiet --no-index --no-deps --target "$scratch/site" "$pack"/*.whl
-export PYTHONPATH="$scratch/site:$PWD" ATELIER_TRAINING="$scratch/runs" PYTHONUNBUFFERED=1
+export ATELIER_TRAINING="$scratch/runs" PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_SUPPRESS_ERRORS=1
 mkdir -p "$ATELIER_TRAINING"
-tar xJf "$pack/world.tar.xz" -C "$ATELIER_TRAINING"
-train() { "$python" -m training.picture ${DEVICE:+--device "$DEVICE"} --threads 4 --workers "$workers" "$@"; }
-keep() {
-    tar c -C "$ATELIER_TRAINING/picture" "$1" | split -b 15M - "$out/$1."
-    cp "$ATELIER_TRAINING"/picture/flow/log.jsonl "$out/flow.jsonl" 2>/dev/null || true
+"$python" -m tarfile -e "$pack/world.tar.xz" "$ATELIER_TRAINING" || tar xJf "$pack/world.tar.xz" -C "$ATELIER_TRAINING"
+"$python" -m pip install --quiet --no-index --no-deps --target "$scratch/site" "$pack"/*.whl
+export PYTHONPATH="$scratch/site:$ATELIER_TRAINING/site:$PWD"
+say "unpacked"
+
+module() { nice -n "${STEP_BACK:-0}" "$python" -m "training.$1" ${DEVICE:+--device "$DEVICE"} --threads "${THREADS:-4}" "${@:2}"; }
+
+keep() { # FOLDER NAME: in pieces
+    tar c -C "$ATELIER_TRAINING/$1" "$2" | split -b 15M - "$out/$2."
 }
 
-say "autoencoder"
-train --only autoencoder --pool "${POOL:-60000}" --autoencoder-batch 192 --autoencoder-steps "${AUTOENCODER_STEPS:-9000}" \
-    --seconds "$autoencoder_seconds"
-say "text encoders"
-train --only text --text-steps "${TEXT_STEPS:-4000}" --seconds "$text_seconds"
-say "bank"
-train --only bank --shards "${SHARDS:-70}"
-say "transformer"
-train --only flow --steps "${STEPS:-12000}" --batch "${BATCH:-384}" --seconds "$flow_seconds" --look 0 ${COMPILE---compile}
-say "keeping the pipeline"
-keep pipeline
-cp "$ATELIER_TRAINING"/picture/looks/*.png "$out/" 2>/dev/null || true
+picture() {
+    local beside=()
+    STEP_BACK=14 module picture --only bank --shards "${SHARDS:-70}" --workers "$((cores * 5 / 8 + 1))" --beside >"$out/bank.log" 2>&1 &
+    beside+=($!)
+    STEP_BACK=5 module picture --only text --text-batch "${TEXT_BATCH:-384}" --text-steps "${TEXT_STEPS:-20000}" \
+        --workers "$((cores * 3 / 8 + 1))" --seconds "${TEXT_SECONDS:-105}" >"$out/text.log" 2>&1 &
+    beside+=($!)
+    say "picture: autoencoder, beside it the text encoders and the pictures for the transformer"
+    module picture --only autoencoder --pool "${PICTURES:-30000}" --workers "$cores" \
+        --autoencoder-batch "${AUTOENCODER_BATCH:-192}" --autoencoder-steps "${AUTOENCODER_STEPS:-7000}" \
+        --seconds "${AUTOENCODER_SECONDS:-105}"
+    say "picture: the rest of what was done beside it"
+    for each in "${beside[@]}"; do
+        wait "$each"
+    done
+    say "picture: transformer"
+    module picture --only flow --steps "${STEPS:-40000}" --batch "${BATCH:-512}" --edits-from 0.05 --look 0 \
+        --seconds "$(left 35)" ${COMPILE:-}
+    keep picture pipeline
+    cp "$ATELIER_TRAINING"/picture/flow/log.jsonl "$out/flow.jsonl"
+    cp "$ATELIER_TRAINING"/picture/looks/*.png "$out/"
+    say "picture: kept"
+}
+
+describer() {
+    say "describer: sight and words"
+    module describer --only sight words --pool "${SCENES:-90000}" --workers "$((cores - 2))" \
+        --sight-steps "${SIGHT_STEPS:-20000}" --sight-batch "${SIGHT_BATCH:-256}" --sight-seconds "${SIGHT_SECONDS:-100}" \
+        --steps "${WORDS_STEPS:-40000}" --batch "${WORDS_BATCH:-120}" --hold 0.5 --until $((began + in_all - 25))
+    "$python" -c "
+import sys, torch
+held = torch.load(sys.argv[1], weights_only=True)
+torch.save({name: each.half() if each.is_floating_point() else each for name, each in held.items()}, sys.argv[2])
+" "$ATELIER_TRAINING/describer/words.pt" "$ATELIER_TRAINING/describer/words-half.pt"
+    keep describer words-half.pt
+    cp "$ATELIER_TRAINING"/describer/words/log.jsonl "$out/words.jsonl"
+    say "describer: kept"
+}
+
+parts=()
+for part in ${PARTS:-picture describer}; do
+    (set -e; "$part") >"$out/$part.log" 2>&1 &
+    parts+=($!)
+done
+status=0
+while [ "${#parts[@]}" -gt 0 ]; do
+    sleep 1
+    running=()
+    for part in "${parts[@]}"; do
+        if kill -0 "$part" 2>/dev/null; then
+            running+=("$part")
+        elif ! wait "$part"; then
+            status=1
+            say "a part failed"
+            if [ "$(elapsed)" -lt "$early" ]; then
+                tail -n 30 "$out"/*.log
+                pkill -P $$ || true
+                exit 1
+            fi
+        fi
+    done
+    parts=("${running[@]}")
+done
+tail -qn 2 "$out"/*.log
 say "done"
+exit "$status"

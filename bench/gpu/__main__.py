@@ -11,6 +11,7 @@ from bench.gpu.parts import PARTS
 from bench.gpu.runner import run
 
 _MOST_STATUS = 100
+_DRAWN = "draw weights on the device in the place of writing and reading them: far quicker, and nothing about loading"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
     names = [part.name for part in PARTS]
     parser.add_argument("--tiny", action="store_true", help="tiny checkpoints on the CPU")
-    parser.add_argument("--only", nargs="+", metavar="PART", choices=names, help=f"out of {', '.join(names)}")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", choices=names, help=f"in this order, out of {', '.join(names)}"
+    )
+    parser.add_argument("--drawn", action="store_true", help=_DRAWN)
     parser.add_argument("--list", action="store_true", help="say what the parts are")
     parser.add_argument("--seconds", type=float, default=530, help="the whole run takes at most (default: 530)")
     parser.add_argument("--out", type=Path, default=Path("gpu-run"), help="folder for gpu.json, gpu.md and the logs")
@@ -30,8 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     # before any part imports torch; see models/devices.py
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    chosen = [part for part in PARTS if given.only is None or part.name in given.only]
-    report = run(chosen, given.out.resolve(), tiny=given.tiny, seconds=given.seconds, note=_note)
+    by_name = {part.name: part for part in PARTS}
+    chosen = [by_name[name] for name in dict.fromkeys(given.only or names)]
+    report = run(chosen, given.out.resolve(), tiny=given.tiny, seconds=given.seconds, note=_note, drawn=given.drawn)
     print(report.save_table())
     return min(report.failed, _MOST_STATUS)
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import httpx
 from PIL import Image
@@ -18,7 +19,7 @@ from bench.chat import other
 from bench.gpu import checkpoints
 from bench.gpu.checkpoints import drawn
 from bench.gpu.report import LeftOut
-from bench.gpu.work import GB, Work
+from bench.gpu.work import GB, ROUNDS, Work
 from bench.overhead import STAMP, data_url, fresh, seconds
 from cli.environment import free_ports
 from models.catalog import create_engine
@@ -35,14 +36,35 @@ _SERVES_WITH: Final = ("fastapi", "uvicorn", "openai")
 def run(work: Work) -> None:
     """Measure."""
     folder = work.folder / "chat"
+    if work.drawn:
+        _run_drawn(work, folder)
+        return
     took = work.attempt("write", lambda: seconds(lambda: write(folder, tiny=work.tiny, device=work.device)))
     if took is None:
         return
     work.figure("checkpoint on disk", checkpoints.size_of(folder) / GB, "GB")
+    _measure(work, folder)
+
+
+def _run_drawn(work: Work, folder: Path) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    make, processor = checkpoints.qwen_vl(work.tiny)
+    drawn(make, "meta").config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    work.turn()
+    read = patch.object(
+        AutoModelForImageTextToText, "from_pretrained", lambda *_, **__: drawn(make, work.device).eval()
+    )
+    with read:
+        _measure(work, folder)
+
+
+def _measure(work: Work, folder: Path) -> None:
     tokens = 16 if work.tiny else 128
     bare = work.attempt("bare", lambda: _bare(work, folder, tokens), needs=30) or {}
     work.attempt("engine", lambda: _engine(work, folder, tokens, bare), needs=30)
-    if not work.tiny:
+    if not work.tiny and not work.drawn:
         work.attempt("transformers serve", lambda: _other_server(work, folder, tokens), needs=40)
 
 
@@ -87,7 +109,7 @@ def _engine(work: Work, folder: Path, tokens: int, bare: dict[int, float]) -> No
             if failed:
                 raise failed[0]
 
-        took = work.seconds(answer)
+        took = work.seconds(answer, _rounds(work))
         return sum(written) / took
 
     for count in (1, TOGETHER):
@@ -114,7 +136,13 @@ def _bare(work: Work, folder: Path, tokens: int) -> dict[int, float]:
         with torch.inference_mode():
             model.generate(**inputs, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens)
 
-    return {count: count * tokens / work.seconds(lambda: answer(count)) for count in (1, TOGETHER)}  # noqa: B023
+    rounds = _rounds(work)
+    return {count: count * tokens / work.seconds(lambda: answer(count), rounds) for count in (1, TOGETHER)}  # noqa: B023
+
+
+def _rounds(work: Work) -> int:
+    """An answer takes seconds, and its tokens differ little: once will do where time is short."""
+    return 1 if work.drawn else ROUNDS
 
 
 def _other_server(work: Work, folder: Path, tokens: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from tests.checkpoints.words import CHATML, IMAGE_CHATML, clip_tokenizer, qwen_tokenizer, t5_tokenizer
 
 Sizes = Mapping[str, Any]
+_WITH_WEIGHTS = ("text_encoder", "vae", "transformer")
 _VISION = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
@@ -28,6 +29,19 @@ class Pipeline:
 
     def write(self, folder: Path, device: str) -> None:
         """Write it in bfloat16; weights are drawn on `device`, one component at a time."""
+        classes = {}
+        for name, make in self.components.items():
+            made = drawn(make, device)
+            made.save_pretrained(folder / name)
+            classes[name] = type(made)
+            del made
+        self._write_index(folder, classes)
+
+    def outline(self, folder: Path) -> None:
+        """Write what names the components, and nothing else."""
+        self._write_index(folder, {name: type(drawn(make, "meta")) for name, make in self.components.items()})
+
+    def _write_index(self, folder: Path, classes: Mapping[str, type]) -> None:
         import diffusers
 
         index: dict[str, Any] = {
@@ -35,13 +49,22 @@ class Pipeline:
             "_diffusers_version": diffusers.__version__,
             **self.settings,
         }
-        for name, make in self.components.items():
-            made = drawn(make, device)
-            made.save_pretrained(folder / name)
-            library = type(made).__module__.split(".")[0]
-            index[name] = [library, type(made).__name__]
-            del made
+        for name, cls in classes.items():
+            index[name] = [cls.__module__.split(".")[0], cls.__name__]
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "model_index.json").write_text(json.dumps(index, indent=1))
+
+    def made(self, device: str) -> Any:
+        """The pipeline in memory, as it would be once it had been written and loaded."""
+        import diffusers
+        import torch
+
+        components = {}
+        for name, make in self.components.items():
+            components[name] = drawn(make, device) if name.startswith(_WITH_WEIGHTS) else make()
+            if isinstance(components[name], torch.nn.Module):
+                components[name].eval()
+        return getattr(diffusers, self.name)(**components, **self.settings)
 
 
 def drawn(make: Callable[[], Any], device: str) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import settings
 from bench.gpu import checkpoints
@@ -60,7 +61,7 @@ def _eager(target: float | None = None) -> Variant:
 
 
 def _compiled(target: float | None = None) -> Variant:
-    return Variant("compiled", {"compile": True}, is_bare=True, target=target, needs=45)
+    return Variant("compiled", {"compile": True}, is_bare=True, target=target, needs=30)
 
 
 _AS_CONFIGURED = Variant("as configured (nf4)", None, package="bitsandbytes")
@@ -109,11 +110,33 @@ def run(work: Work, name: str) -> None:
     """Measure one model."""
     model = MODELS[name]
     folder = work.folder / name
+    entry = entry_of(name, folder, tiny=work.tiny)
+    if work.drawn:
+        _run_drawn(work, model, folder, entry)
+        return
     if not write(work, name, folder):
         return
-    entry = entry_of(name, folder, tiny=work.tiny)
-    variants = [each for each in model.variants if _is_possible(work, each)]
-    bare = _time_bare(work, model, folder, entry, [each for each in variants if each.is_bare])
+    _measure_all(work, model, entry, [each for each in model.variants if _is_possible(work, each)])
+
+
+def _run_drawn(work: Work, model: PictureModel, folder: Path, entry: ModelEntry) -> None:
+    """Each way to load the model in a turn of its own; those that change weights as they are read come not at all."""
+    from diffusers import DiffusionPipeline
+
+    pipeline = model.write(work.tiny)
+    pipeline.outline(folder)
+    with patch.object(DiffusionPipeline, "from_pretrained", lambda *_, **__: pipeline.made(work.device)):
+        for variant in model.variants:
+            if not variant.is_bare:
+                work.say(LeftOut(f"{variant.name}: it reads a checkpoint"))
+            elif variant is not _NATIVE and _is_possible(work, variant):  # which eager is too
+                work.turn(variant.needs)
+                compiles = "compile" in (variant.loading or {})  # there is time for it once
+                _measure_all(work, model, entry, [replace(variant, is_bare=not compiles)])
+
+
+def _measure_all(work: Work, model: PictureModel, entry: ModelEntry, variants: list[Variant]) -> None:
+    bare = _time_bare(work, model, entry, [each for each in variants if each.is_bare])
     for variant in variants:
         work.attempt(variant.name, partial(_measure, work, entry, variant, bare.get(variant.name)), needs=variant.needs)
 
@@ -153,9 +176,7 @@ def _is_possible(work: Work, variant: Variant) -> bool:
     return True
 
 
-def _time_bare(
-    work: Work, model: PictureModel, folder: Path, entry: ModelEntry, variants: list[Variant]
-) -> dict[str, float]:
+def _time_bare(work: Work, model: PictureModel, entry: ModelEntry, variants: list[Variant]) -> dict[str, float]:
     """Seconds a picture by diffusers alone, by the variant's name; what compiles comes last, since it stays."""
     found: dict[str, float] = {}
 
@@ -164,7 +185,7 @@ def _time_bare(
         import torch
 
         dtype = torch.float32 if work.tiny else torch.bfloat16
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=dtype)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(entry.checkpoint, dtype=dtype)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(work.device)
 
@@ -172,7 +193,8 @@ def _time_bare(
     took = work.attempt("load, bare", lambda: seconds(lambda: pipelines.append(loaded())), needs=15)
     if took is None:
         return found
-    work.figure("load, bare", took, "s")
+    if not work.drawn:
+        work.figure("load, bare", took, "s")
     size = {"width": entry.image.width, "height": entry.image.height, "num_inference_steps": entry.image.steps}
 
     def timed(variant: Variant) -> float:
@@ -191,7 +213,7 @@ def _time_bare(
 @contextmanager
 def _set(pipeline: Any, loading: Mapping[str, Any]) -> Iterator[None]:
     """The bare pipeline with the settings that an entry would ask for."""
-    from diffusers import FirstBlockCacheConfig
+    from diffusers import FirstBlockCacheConfig, attention_backend
 
     transformer = pipeline.transformer
     if "compile" in loading:
@@ -201,7 +223,8 @@ def _set(pipeline: Any, loading: Mapping[str, Any]) -> Iterator[None]:
     if "step_cache" in loading:
         transformer.enable_cache(FirstBlockCacheConfig(threshold=loading["step_cache"]))
     try:
-        yield
+        with attention_backend(loading.get("attention", "native")):  # which setting it leaves behind for other models
+            yield
     finally:
         if "attention" in loading:
             transformer.reset_attention_backend()
@@ -219,9 +242,23 @@ def _measure(work: Work, entry: ModelEntry, variant: Variant, bare: float | None
         options["loading"] = dict(variant.loading)
     engine: Any = create_engine(ModelEntry.model_validate(entry.model_dump() | {"options": options}))
     work.forget_peak()
+    with _own_attention():
+        _time(work, engine, variant, bare, promise)
+
+
+@contextmanager
+def _own_attention() -> Iterator[None]:
+    """Around an engine: an attention backend that it sets is taken by every later model of the process too."""
+    from diffusers import attention_backend
+
+    with attention_backend("native"):
+        yield
+
+
+def _time(work: Work, engine: Any, variant: Variant, bare: float | None, promise: float | None) -> None:
     if work.load(variant.name, engine) is None:
         return
-    image = entry.image
+    image = engine.entry.image
     try:
         # a new prompt each time: the engine remembers what it has read
         took = work.seconds(

@@ -27,6 +27,9 @@ _TINY: Final[dict[str, Any]] = {
 
 def run(work: Work) -> None:
     """Measure."""
+    import open_clip  # noqa: F401 - before its turn
+
+    work.turn()
     folder = work.folder / "clip"
     took = work.attempt("write", lambda: seconds(lambda: write(folder, tiny=work.tiny, device=work.device)))
     if took is None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
@@ -30,15 +31,20 @@ THERE: Final = frozenset({"torch", "torchvision", "triton", "numpy", "setuptools
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "engines": (
         "diffusers", "transformers", "accelerate", "peft", "safetensors", "open_clip_torch", "llguidance", "pydantic",
-        "pyyaml", "psutil", "rich", "httpx", "pillow", "sentencepiece", "protobuf", "packaging", "av", "soundfile",
-        "soxr", "msgpack", "praat-parselmouth", "espeakng-loader", "num2words", "python-multipart",
-        "cachetools", "langcodes", "typer", "tzdata",
+        "pyyaml", "psutil", "rich", "httpx", "pillow", "sentencepiece", "protobuf", "packaging", "msgpack",
+        "python-multipart", "cachetools", "langcodes", "typer", "tzdata",
     ),
     "quantised": ("bitsandbytes", "torchao", "gguf"),
+    "sound": ("av", "soundfile", "soxr", "praat-parselmouth", "espeakng-loader", "num2words"),
     "server": (),
 }  # fmt: skip
 """In order of worth; `server` is all that the project needs. `speech`, the last one, has a lock file of its own."""
-_PLATFORMS: Final = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
+_PLATFORMS: Final = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in range(35, 16, -1)), "manylinux2014_x86_64", "manylinux1_x86_64"
+)  # fmt: skip
+"""Of a glibc of 2022 (Ubuntu 22.04, Debian 12) and all older ones: pip takes each by its very name."""
+_OF_A_TOOLKIT: Final = re.compile(r"/lib\w+_(?:cuda|rocm)\d+\.so$")
+"""Of bitsandbytes: a library for each version of CUDA and of ROCm, 3 to 7 MB, of which a machine loads one."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +84,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--megabytes", type=float, default=30, help="of a piece at most")
     parser.add_argument("--python", default="3.12", help="the version of the machine's Python")
     parser.add_argument("--builder", help="a Python of that version here, for what has no wheel")
+    parser.add_argument("--there", nargs="+", default=[], metavar="NAME", help="packages that the machine has too")
+    parser.add_argument("--cuda", help="the version of its torch, 130 for 13.0: libraries for others are left out")
     given = parser.parse_args(arguments)
     target = Target(given.python, given.builder)
     missing: list[str] = []
     piece = Pieces(given.folder, int(given.megabytes * 1e6))
     with tempfile.TemporaryDirectory() as scratch:
-        for group, pins in chosen(given.only, target).items():
+        for group, pins in chosen(given.only, target, given.there).items():
             found = Path(scratch) / group
             missing += download(pins, found, target)
+            if given.cuda:
+                for wheel in found.glob("*.whl"):
+                    keep_only_cuda(wheel, given.cuda)
             for wheel in sorted(found.glob("*.whl"), key=lambda each: each.stat().st_size):
                 piece.add(wheel, "speech" if group == "speech" else "site")
     print(f"{piece.count} pieces in {given.folder}, {piece.total / 1e6:.0f} MB")
@@ -94,16 +105,20 @@ def main(arguments: list[str] | None = None) -> int:
     return len(missing)
 
 
-def chosen(groups: Iterable[str], target: Target) -> dict[str, list[str]]:
-    """The pins of each group, `name==version`; what an earlier group has is in no later one."""
+def chosen(groups: Iterable[str], target: Target, there: Iterable[str] = ()) -> dict[str, list[str]]:
+    """The pins of each group, `name==version`; what an earlier group has is in no later one.
+
+    What is `there` stays out of them, but not what it needs: that may be another version's.
+    """
     pins = locked(ROOT / "requirements.lock", target)
+    left_out = set(map(canonicalize_name, there))
     taken: set[str] = set(THERE)
     found: dict[str, list[str]] = {}
     for group, roots in GROUPS.items():
         names = closure(roots or project(target), target, taken)
         taken |= names
         if group in groups:
-            found[group] = [f"{name}=={pins[name]}" for name in sorted(names) if name in pins]
+            found[group] = [f"{name}=={pins[name]}" for name in sorted(names - left_out) if name in pins]
     if "speech" in groups:
         own = locked(ROOT / "requirements.qwen_tts.lock", target)
         found["speech"] = [f"{name}=={version}" for name, version in own.items()]
@@ -172,6 +187,26 @@ def download(pins: list[str], folder: Path, target: Target) -> list[str]:
         if result.returncode:
             missing.append(f"{pin}: {(result.stderr.strip() or 'pip failed').splitlines()[-1]}")
     return missing
+
+
+def keep_only_cuda(wheel: Path, version: str) -> None:
+    """Take the libraries for other versions of CUDA, and for ROCm, out of a wheel, where it has any."""
+    with zipfile.ZipFile(wheel) as whole:
+        built = {name for name in whole.namelist() if _OF_A_TOOLKIT.search(name)}
+        others = {name for name in built if not name.endswith(f"_cuda{version}.so")}
+        if not others or others == built:
+            return
+        smaller = wheel.with_suffix(".new")
+        with zipfile.ZipFile(smaller, "w", zipfile.ZIP_DEFLATED) as kept:
+            for each in whole.infolist():
+                if each.filename in others:
+                    continue
+                content = whole.read(each)
+                if each.filename.endswith(".dist-info/RECORD"):
+                    lines = content.splitlines(keepends=True)
+                    content = b"".join(line for line in lines if line.split(b",")[0].decode() not in others)
+                kept.writestr(each, content)
+    smaller.replace(wheel)
 
 
 class Pieces:

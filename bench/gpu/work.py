@@ -6,7 +6,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,19 +26,32 @@ class Work:
     """A part at work.
 
     `deadline` is of `time.monotonic()`: what cannot be begun before it is left out, and a little later the process is
-    killed.
+    killed. `drawn`: weights are drawn on the device in the place of being read, so that loading says nothing.
+    `next_turn` waits until this part may go on, given the seconds that it needs, and gives the deadline of that.
     """
 
     tiny: bool
     folder: Path
     deadline: float
     say: Callable[[Message], None]
-    _bare: dict[str, float] = field(default_factory=dict)
+    drawn: bool = False
+    next_turn: Callable[[float], float] | None = None
 
     @property
     def device(self) -> str:
         """Where torch computes."""
         return "cpu" if self.tiny else "cuda"
+
+    def turn(self, needs: float = 20.0) -> None:
+        """Let parts work that need fewer seconds, then go on; at once, where parts take no turns."""
+        if self.next_turn is not None:
+            if not self.tiny:
+                import torch
+
+                torch.empty(1, device=self.device)  # the first one waits for the driver
+            gc.collect()
+            free_device_cache()
+            self.deadline = self.next_turn(needs)
 
     def figure(self, what: str, value: float, unit: str, **more: Any) -> None:
         """Say a value; see `Figure`. Targets are those of a real run."""
@@ -69,7 +82,8 @@ class Work:
 
         def loaded() -> Engine:
             engine.load()
-            self.figure(f"load, {what}", engine.load_seconds, "s")
+            if not self.drawn:
+                self.figure(f"load, {what}", engine.load_seconds, "s")
             self.figure(f"weights, {what}", engine.footprint / GB, "GB")
             engine.warm_up()
             return engine
@@ -96,6 +110,7 @@ class Work:
         if not self.tiny:
             import torch
 
+            gc.collect()  # or a model of before counts too
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 

@@ -48,6 +48,27 @@ def hangs(work: Work) -> None:
     time.sleep(600)
 
 
+def turns(work: Work) -> None:
+    work.turn(1)
+    work.figure("quick", time.monotonic(), "s")
+    work.turn(1)
+    work.figure("quick, again", time.monotonic(), "s")
+    work.turn(5)
+    work.figure("slow", time.monotonic(), "s")
+
+
+def turns_last(work: Work) -> None:
+    work.turn(1)
+    work.figure("quick too", time.monotonic(), "s")
+    work.turn(5)
+    work.figure("slow too", time.monotonic(), "s")
+
+
+def hangs_in_its_turn(work: Work) -> None:
+    work.turn(2)
+    time.sleep(600)
+
+
 def part(name: str, seconds: float = 60, environment: str | None = None) -> Part:
     return Part(name, name, f"{__name__}:{name}", seconds, environment=environment)
 
@@ -93,6 +114,43 @@ def test_a_part_that_fails_hangs_or_is_killed_leaves_the_others_and_its_own_figu
     child = int(found["hangs"]["figures"][0]["value"])
     assert not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text()
     assert any(line.startswith("works: done") for line in lines)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_with_drawn_weights_nothing_is_read_and_every_engine_has_the_bare_library_beside_it(tmp_path: Path) -> None:
+    names = ["search", "klein", "dev", "chat"]
+    assert main(["--tiny", "--drawn", "--seconds", "800", "--out", str(tmp_path), "--only", *names]) == 0
+    found = {each["name"]: each for each in read(tmp_path)["parts"]}
+    assert list(found) == names
+    for each in found.values():
+        figures = [figure["what"] for figure in each["figures"]]
+        assert not [what for what in figures if what.startswith("load")]
+        assert any(figure["beside"] for figure in each["figures"])
+    assert any("nf4" in line for line in found["klein"]["left_out"])
+    assert "picture, step cache 0.12" in [figure["what"] for figure in found["dev"]["figures"]]
+
+
+@pytest.mark.nightly
+def test_parts_with_drawn_weights_take_turns_and_what_is_quick_comes_first(tmp_path: Path) -> None:
+    lines: list[str] = []
+    chosen = [
+        part("turns"),
+        part("breaks"),
+        part("is_killed"),
+        part("hangs_in_its_turn", seconds=1),
+        part("turns_last"),
+    ]
+    report = run(chosen, tmp_path, tiny=True, seconds=120, note=lines.append, drawn=True)
+    assert {each.name: each.state for each in report.parts} == {
+        "turns": "done",
+        "breaks": "failed",
+        "is_killed": "failed",
+        "hangs_in_its_turn": "failed",
+        "turns_last": "done",
+    }
+    told = {figure.what: figure.value for each in report.parts for figure in each.figures}
+    assert told["quick"] < told["quick too"] < told["quick, again"] < told["slow too"] < told["slow"]
 
 
 @pytest.mark.nightly

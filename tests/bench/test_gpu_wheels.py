@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.gpu import unpack
-from bench.gpu.wheels import GROUPS, THERE, Pieces, Target, chosen, main
+from bench.gpu.wheels import GROUPS, THERE, Pieces, Target, chosen, keep_only_cuda, main
 from cli.environment import ROOT
 
 MACHINE = Target("3.12", None)
@@ -75,6 +75,25 @@ def test_what_goes_along_is_what_the_locks_say_once_and_not_what_goes_with_torch
     assert not [name for name in names if name.startswith(("nvidia-", "cuda-", "pytest", "mlx"))]
     speech = (ROOT / "requirements.qwen_tts.lock").read_text()
     assert all(pin in speech for pin in found["speech"])
+
+
+def test_what_the_machine_has_stays_here_and_what_that_needs_goes_along() -> None:
+    before, after = chosen(["engines"], MACHINE), chosen(["engines"], MACHINE, ["Rich"])
+    assert [pin.split("==")[0] for pin in before["engines"] if pin not in after["engines"]] == ["rich"]
+    assert "pygments" in {pin.split("==")[0] for pin in after["engines"]}
+
+
+def test_libraries_for_other_versions_of_cuda_are_taken_out_of_a_wheel(tmp_path: Path) -> None:
+    path = wheel(tmp_path, "bits")
+    with zipfile.ZipFile(path, "a") as file:
+        for name in ("cpu", "cuda121", "cuda130", "rocm72"):
+            file.writestr(f"bits/libbits_{name}.so", b"library")
+    keep_only_cuda(path, "999")  # none of them is for that: all stay
+    assert len([name for name in zipfile.ZipFile(path).namelist() if name.endswith(".so")]) == 4
+    keep_only_cuda(path, "130")
+    kept = {name for name in zipfile.ZipFile(path).namelist() if name.endswith(".so")}
+    assert kept == {"bits/libbits_cpu.so", "bits/libbits_cuda130.so"}
+    assert not list(tmp_path.glob("*.new"))
 
 
 def test_a_group_that_there_is_not_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

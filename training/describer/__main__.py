@@ -1,84 +1,78 @@
 """Make the describer: `python -m training.describer`, after `python -m training.art`.
 
-Four stages, each kept under `.runs/describer/`: sight (what cells are part of), early (a small language model learns to
-tell what they say, from sight as it is; may run beside it), words (both together), and the folder that serves: matrices
-in 8 bits, a gate that knows shapes, drawings and photographs apart, and no EfficientNet, which comes in a wheel. A run
-that was ended goes on with the same command.
+Three stages, each kept under `.runs/describer/`: sight (what cells are part of), words (a small language model learns
+to tell what they say, and both go on together), and the folder that serves: matrices in 8 bits, a gate that knows
+shapes, drawings and photographs apart, and no EfficientNet, which comes in a wheel. A run that was ended goes on with
+the same command. `--seconds` and `--sight-seconds` end a stage after so much work, with its rate fallen to nothing by
+then.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import time
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import torch
 
 from training.describer.folder import gate_features, learn_gate, write_folder
-from training.describer.pool import FOLDER, open_pool
+from training.describer.pool import FOLDER, SEEN, UNSEEN, Pool, make_pool
 from training.describer.sight import Sight, learn_sight
 from training.describer.student import TAUGHT_BY_WORDS, Student, learn_words, open_tokenizer
 from training.loop import Schedule
+from training.picture.world import device_of, has_unseen_world
 
-STAGES: Final = ("sight", "early", "words", "folder")
+STAGES: Final = ("sight", "words", "folder")
 
 
-def _sight(given: argparse.Namespace) -> None:
+@cache
+def _pool(count: int, workers: int, device: torch.device) -> Pool:
+    return make_pool(count, workers=workers).to(device)
+
+
+def _sight(given: argparse.Namespace, device: torch.device) -> None:
     kept = FOLDER / "sight.pt"
     if kept.exists():
         return
     torch.manual_seed(92)
-    sight = Sight()
+    sight = Sight().to(device)
     steps = given.sight_steps
     schedule = Schedule(
-        steps=steps, lr=1e-3, muon=6e-3, warmup=50, hold=steps // 2, weight_decay=0.03, ema=0.995, seed=92
-    )
-    learn_sight(sight, open_pool(), open_pool(unseen=True), schedule, given.sight_batch)
-    torch.save(sight.state_dict(), kept)
+        steps=steps, lr=1e-3, muon=6e-3, warmup=50, hold=steps // 2, weight_decay=0.03, ema=0.995, seed=92,
+        seconds=given.sight_seconds,
+    )  # fmt: skip
+    pool = _pool(given.pool, given.workers, device)
+    unseen = make_pool(UNSEEN, unseen=True).to(device) if has_unseen_world() else None
+    learn_sight(sight, pool, unseen, schedule, given.sight_batch)
+    torch.save(sight.cpu().state_dict(), kept)
 
 
-def _early(given: argparse.Namespace) -> None:
-    kept = FOLDER / "early.pt"
+def _words(given: argparse.Namespace, device: torch.device) -> None:
+    kept = FOLDER / "words.pt"
     if kept.exists():
         return
     torch.manual_seed(93)
     student = Student(open_tokenizer())
-    steps = given.early_steps
-    schedule = Schedule(steps=steps, lr=1.2e-3, muon=8e-3, warmup=50, hold=steps, weight_decay=0.02, ema=0.99, seed=93)
-    learn_words(student, open_pool(), schedule, given.batch, "describer/early", follow=True)
-    torch.save(student.state_dict(), kept)
-
-
-def _words(given: argparse.Namespace) -> None:
-    kept = FOLDER / "words.pt"
-    if kept.exists():
-        return
-    student = Student(open_tokenizer())
-    if (FOLDER / "early.pt").exists():
-        student.load_state_dict(torch.load(FOLDER / "early.pt", weights_only=True))
     known = torch.load(FOLDER / "sight.pt", weights_only=True)
     student.sight.load_state_dict({n: v for n, v in known.items() if not n.startswith(TAUGHT_BY_WORDS)}, strict=False)
     steps = given.steps
+    pool = _pool(given.pool, given.workers, device)
+    seconds = max(1.0, given.until - time.time()) if given.until else given.seconds
     schedule = Schedule(
-        steps=steps,
-        lr=1.2e-3,
-        muon=8e-3,
-        warmup=50,
-        hold=int(steps * given.hold),
-        weight_decay=0.02,
-        ema=0.995,
-        seed=94,
-        seconds=given.seconds,
-    )
-    learn_words(student, open_pool(), schedule, given.batch, "describer/words")
-    torch.save(student.state_dict(), kept)
+        steps=steps, lr=1.2e-3, muon=8e-3, warmup=50, hold=int(steps * given.hold), weight_decay=0.02, ema=0.995,
+        seed=94, seconds=seconds,
+    )  # fmt: skip
+    learn_words(student.to(device), pool, schedule, given.batch, workers=given.workers)
+    torch.save(student.cpu().state_dict(), kept)
 
 
-def _folder(given: argparse.Namespace) -> None:
+def _folder(given: argparse.Namespace, device: torch.device) -> None:  # noqa: ARG001
     student = Student(open_tokenizer())
-    student.load_state_dict(torch.load(FOLDER / "words.pt", weights_only=True))
-    learn_gate(student.sight.reader, *gate_features(open_pool()))
+    student.load_state_dict({n: v.float() for n, v in torch.load(FOLDER / "words.pt", weights_only=True).items()})
+    learn_gate(student.sight.reader, *gate_features())
     write_folder(student, given.out)
 
 
@@ -87,21 +81,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=STAGES, nargs="+", default=list(STAGES))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", help="cpu or cuda; the GPU where there is one")
+    parser.add_argument("--workers", type=int, default=0, help="processes that compose and draw beside this one")
+    parser.add_argument("--pool", type=int, default=SEEN, help="scenes to learn from")
     parser.add_argument("--sight-steps", type=int, default=4500)
     parser.add_argument("--sight-batch", type=int, default=64)
-    parser.add_argument("--early-steps", type=int, default=1100, help="of the words while sight is still learnt beside")
+    parser.add_argument("--sight-seconds", type=float, default=0, help="end sight after so much work")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch", type=int, default=20, help="scenes of a step, beside pairs and photographs")
     parser.add_argument("--hold", type=float, default=0.75, help="share of the steps at full rate")
     parser.add_argument("--seconds", type=float, default=0, help="end the words after so much work")
+    parser.add_argument("--until", type=float, default=0, help="or at this time, in seconds since 1970")
     parser.add_argument("--out", type=Path, default=FOLDER / "model")
     given = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(given.threads)
-    stages = {"sight": _sight, "early": _early, "words": _words, "folder": _folder}
+    device = device_of(given.device)
+    stages = {"sight": _sight, "words": _words, "folder": _folder}
     for stage in STAGES:
         if stage in given.only:
-            stages[stage](given)
+            stages[stage](given, device)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,11 @@ from transformers import GenerationConfig, Qwen2_5_VLProcessor, Qwen2VLImageProc
 
 from models.sight import SIDE, Reader, glance, load_trunk
 from training.composer.scene import Scene
-from training.describer.photographs import Photographs
-from training.describer.pool import FOLDER, Pool, picture_of, pixels
-from training.describer.sight import THINGS
+from training.describer.labels import THINGS
+from training.describer.photographs import open_photographs
+from training.describer.pool import FOLDER, picture_of, pixels, scene_of
 from training.describer.student import Student
-from training.embedder.lexicon import Lexicon
-from training.embedder.mixture import packed
-from training.embedder.wordnet import WordNet
+from training.eight_bits import packed
 from training.vlm_tokenizer import CHAT_TEMPLATE
 from training.world import random_scene, render
 
@@ -55,17 +54,18 @@ def learn_gate(reader: Reader, shapes: Tensor, drawn: Tensor, taken: Tensor, ste
         reader.kinds.bias.copy_(gate.bias - gate.weight @ (middle / spread))
 
 
-def gate_features(pool: Pool) -> tuple[Tensor, Tensor, Tensor]:
+def gate_features() -> tuple[Tensor, Tensor, Tensor]:
     """What `learn_gate` learns from; kept under `.runs/describer`, but for photographs, which are made up."""
     trunk, rng = load_trunk(), np.random.default_rng(_SEED)
     kept = FOLDER / "gate.pt"
     if not kept.exists():
         of_shapes = (_worn(render(random_scene(rng, word=0.3)), rng) for _ in range(_SHAPES))
-        things = [number for number, scene in enumerate(pool.scenes) if not is_of_shapes(scene)][:_DRAWN]
-        of_things = (picture_of(number, pool.scenes[number], unseen=False) for number in things)
+        scenes = ((number, scene_of(number, unseen=False)) for number in count())
+        things = islice(((n, scene) for n, scene in scenes if not is_of_shapes(scene)), _DRAWN)
+        of_things = (picture_of(number, scene, unseen=False) for number, scene in things)
         torch.save([_glanced(trunk, of_shapes), _glanced(trunk, of_things)], kept)
     shapes, drawn = torch.load(kept, weights_only=True)
-    return shapes, drawn, Photographs.of(trunk, Lexicon.read(WordNet())).draw(_PHOTOGRAPHS, rng)[0]
+    return shapes, drawn, open_photographs().draw(_PHOTOGRAPHS, rng)[0]
 
 
 def is_of_shapes(scene: Scene) -> bool:

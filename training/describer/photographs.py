@@ -16,13 +16,16 @@ import torch
 from timm.data import ImageNetInfo
 from torch.nn import functional
 
+from models.sight import load_trunk
 from training import wordings as w
 from training.art.subjects import subjects
 from training.captions import LANGUAGES, Language
 from training.describer import words as d
 from training.describer.naming import a
+from training.describer.pool import FOLDER
 from training.describer.questions import Asked, capital, one
 from training.embedder.lexicon import CLASSES, Lexicon
+from training.embedder.wordnet import WordNet
 from training.questions import TASK_PROMPTS, fill, in_manner
 
 _LIKENESS: Final = (0.12, 0.5)
@@ -217,3 +220,20 @@ class Photographs:
             word, answer = words[others[int(rng.integers(len(others)))]], no
         a_name = _with_a(word) if language == "en" else word
         return fill(w.IS_THERE, language, rng, name=word, a_name=a_name), answer
+
+
+def open_photographs() -> Photographs:
+    """All that can be photographed, kept under `.runs/describer`: a machine that only trains has no WordNet."""
+    kept = FOLDER / "photographs.pt"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(vars(Photographs.of(load_trunk(), Lexicon.read(WordNet()))), kept)
+    held = torch.load(kept, weights_only=True)
+    return Photographs(**{name: _single(part) for name, part in held.items()})
+
+
+def _single(part: Any) -> Any:
+    """Numbers as float32, which may have been kept in half of it."""
+    if isinstance(part, dict):
+        return {language: _single(each) for language, each in part.items()}
+    return part.float() if isinstance(part, torch.Tensor) else part

@@ -13,17 +13,16 @@ from torch.nn import functional
 from transformers import AutoTokenizer, Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
-from models.sight import load_trunk
 from training import wordings
+from training.ahead import ahead
 from training.conversations import Rows, pack
-from training.describer.photographs import Photographs
+from training.describer.photographs import open_photographs
 from training.describer.pool import FOLDER, SEEN, Pool, scene_of
 from training.describer.questions import ask, ask_two
-from training.describer.sight import WIDTH, Sight, in_other_styles, labels_of
+from training.describer.sight import WIDTH, Sight
 from training.describer.structured import structured
 from training.describer.talks import ROW, SIDE, Talks, language_of
-from training.embedder.lexicon import Lexicon
-from training.embedder.wordnet import WordNet
+from training.describer.views import Views
 from training.loop import Schedule, fit
 from training.questions import TASK_PROMPTS
 from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
@@ -31,10 +30,9 @@ from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
 _VOCABULARY: Final = 4096
 TAUGHT_BY_WORDS: Final = ("reader.guess", "reader.called")
 """What of sight only words teach."""
-_HELPED: Final = 0.1
+_HELPED: Final = 0.3
 """How much seeing counts beside speaking."""
-_LOOK: Final = 50
-"""Steps between two looks at what the other run has learnt to see."""
+_HIDDEN: Final = 0.5
 
 
 def configuration(tokenizer: Any) -> Qwen2_5_VLConfig:
@@ -89,7 +87,7 @@ def _texts(count: int) -> Iterator[str]:
     from dataclasses import replace
 
     rng = np.random.default_rng(94)
-    photographs = Photographs.of(load_trunk(), Lexicon.read(WordNet()))
+    photographs = open_photographs()
     yield from TASK_PROMPTS.values()
     yield from wordings.SYSTEM
     yield from ["system\n", "user\n", "assistant\n"] * 200
@@ -139,7 +137,7 @@ class Student(nn.Module):
             attention_mask={"full_attention": rows.sees},
             use_cache=False,
         ).last_hidden_state
-        learnt = rows.weights[:, 1:] > 0
+        learnt = (rows.weights[:, 1:] > 0).nonzero(as_tuple=True)
         logits = functional.linear(hidden[:, :-1][learnt], embedding.weight).float()
         weights = rows.weights[:, 1:][learnt]
         losses = functional.cross_entropy(logits, rows.tokens[:, 1:][learnt], reduction="none")
@@ -148,47 +146,42 @@ class Student(nn.Module):
 
 
 def learn_words(
-    student: Student, pool: Pool, schedule: Schedule, batch: int, name: str, *, follow: bool = False
+    student: Student, pool: Pool, schedule: Schedule, batch: int, name: str = "describer/words", workers: int = 0
 ) -> None:
-    """Train in place (log: `.runs/{name}`).
-
-    With `follow` sight is taken over now and then from the run that still learns it; else it goes on being learnt here.
-    """
+    """Train in place, where the pool is (log: `.runs/{name}`); so many processes draw conversations beside this one."""
 
     @lru_cache(maxsize=200_000)
     def encode(text: str) -> list[int]:
         ids: list[int] = student.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    photographs = Photographs.of(load_trunk(), Lexicon.read(WordNet()))
-    talks = Talks(encode, student.image_token, pool, photographs)
-    right = labels_of(pool, unseen=False)
-    reader = student.sight.reader
-    student.sight.requires_grad_(not follow)
-    reader.guess.requires_grad_(True)
-    reader.called.requires_grad_(True)
+    device = pool.pixels.device
+    views, reader = Views(device), student.sight.reader
+    talks = Talks(encode, student.image_token, pool.scenes, open_photographs())
 
-    def loss_of(step: int, rng: np.random.Generator) -> Tensor:
-        if follow and step % _LOOK == 0:
-            _take_over(student.sight)
+    def draw(step: int) -> tuple[Tensor, Tensor, Rows]:
+        rng = np.random.default_rng((schedule.seed, step))
         numbers, guesses, said = talks.draw(batch, max(1, batch // 7), max(2, 2 * batch // 3), rng)
-        rows = pack(said, student.padding, ROW)
-        coarse, fine = (in_other_styles(cells, rng) for cells in pool.cells(numbers))
-        with torch.set_grad_enabled(not follow):
-            seen = reader.seen(coarse, fine)
-        drawn = reader.told(seen)
-        taken = reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
-        loss = student.answer_loss(rows, torch.cat([drawn, taken]))
-        if follow:
-            return loss
-        return loss + _HELPED * student.sight.heads.loss(reader, seen, right, torch.from_numpy(numbers))
+        return torch.from_numpy(numbers), guesses, pack(said, student.padding, ROW)
+
+    drawn = ahead(draw, workers)
+
+    def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
+        numbers, guesses, rows = drawn(step)
+        numbers = numbers.to(device)
+        seen = reader.seen(*views.cells(pool.pixels[numbers], vary=True))
+        told = _in_part(seen) + reader.called(reader.things(seen).softmax(-1))
+        taken = reader.photographed(guesses.to(device))[:, None].expand(-1, SIDE**2, -1)
+        loss = student.answer_loss(rows.to(device), torch.cat([told, taken.to(told.dtype)]))
+        return loss + _HELPED * student.sight.heads.loss(reader, seen, pool.labels, numbers)
 
     fit(name, student, loss_of, schedule)
 
 
-def _take_over(sight: Sight) -> None:
-    """What the other run knows by now; it does not train the guesses."""
-    checkpoint = FOLDER / "sight" / "checkpoint.pt"
-    if checkpoint.exists():
-        known = torch.load(checkpoint, weights_only=True)["average"]
-        sight.load_state_dict({n: v for n, v in known.items() if not n.startswith(TAUGHT_BY_WORDS)}, strict=False)
+def _in_part(tokens: Tensor) -> Tensor:
+    """Tokens with half of the numbers left out in half of the pictures.
+
+    What a cell is of is then told more surely by the symbol beside them, which holds in designs that nobody has seen.
+    """
+    hidden = torch.rand(len(tokens), 1, 1, device=tokens.device) < _HIDDEN
+    return torch.where(hidden, functional.dropout(tokens, 0.5), tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -9,10 +10,10 @@ import torch
 
 from training import wordings
 from training.captions import LANGUAGES, Language
+from training.composer.scene import Scene
 from training.conversations import Conversation, Encode
 from training.describer import words
 from training.describer.photographs import Photographs
-from training.describer.pool import Pool
 from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
 from training.questions import talk
@@ -32,10 +33,10 @@ def language_of(rng: np.random.Generator) -> Language:
 class Talks:
     """Draws the conversations of a batch, and which pictures they are about."""
 
-    def __init__(self, encode: Encode, image_token: int, pool: Pool, photographs: Photographs) -> None:
+    def __init__(self, encode: Encode, image_token: int, scenes: Sequence[Scene], photographs: Photographs) -> None:
         self._encode = encode
         self._image_token = image_token
-        self._pool = pool
+        self._scenes = scenes
         self._photographs = photographs
 
     def draw(
@@ -44,10 +45,10 @@ class Talks:
         """Conversations about `singles` scenes, `pairs` of two and `taken` photographs.
 
         Returns:
-            The numbers of the scenes in the pool, in the order of the pictures; then those photographs' guesses
+            The numbers of the scenes, in the order of the pictures; then those photographs' guesses
             [taken, 1000], whose pictures come after the scenes; and the conversations.
         """
-        numbers = rng.integers(len(self._pool.scenes), size=singles + 2 * pairs)
+        numbers = rng.integers(len(self._scenes), size=singles + 2 * pairs)
         # A pair of the same picture is worth a question now and then.
         same = rng.random(pairs) < 0.12
         numbers[singles + 1 :: 2][same] = numbers[singles::2][same]
@@ -68,7 +69,7 @@ class Talks:
         return conversation
 
     def _about_one(self, number: int, picture: int, rng: np.random.Generator) -> Conversation:
-        scene = self._pool.scenes[number]
+        scene = self._scenes[number]
 
         def asked() -> Asked:
             if rng.random() < _JSON:
@@ -86,7 +87,7 @@ class Talks:
         return conversation
 
     def _about_two(self, numbers: np.ndarray, first: int, rng: np.random.Generator) -> Conversation:
-        one, other = (self._pool.scenes[int(numbers[i])] for i in (first, first + 1))
+        one, other = (self._scenes[int(numbers[i])] for i in (first, first + 1))
         conversation = self._begun(rng)
         conversation.show(first)
         conversation.show(first + 1)

@@ -24,6 +24,7 @@ from training.captions import LANGUAGES, full_caption
 from training.composer.prompts import prompt
 from training.composer.scene import Mix
 from training.composer.scene import random_scene as random_things
+from training.eight_bits import packed
 from training.embedder.lexicon import Lexicon, phrase
 from training.embedder.wordnet import WordNet
 from training.evaluate import MODELS
@@ -42,8 +43,6 @@ _COLOURS: Final = {
 _HIDDEN: Final = 64
 _DOUBT: Final = 2.0
 """In doubt a text is about things: what is wrongly taken for a shape finds nothing at all."""
-_SMALLEST: Final = 4096
-"""Numbers of a matrix that is kept in 8 bits."""
 
 
 def texts_of_shapes(count: int, rng: np.random.Generator) -> list[str]:
@@ -117,19 +116,6 @@ def learn_gate(shapes: torch.Tensor, things: torch.Tensor, steps: int = 6000) ->
     with torch.no_grad():
         last.bias.sub_(_DOUBT)
     return gate
-
-
-def packed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each matrix as int8 with a scale for each row (`NAME.scale`, float16), the rest as float16."""
-    kept: dict[str, torch.Tensor] = {}
-    for name, weight in weights.items():
-        if weight.ndim != 2 or weight.numel() < _SMALLEST:
-            kept[name] = weight.half().contiguous()
-            continue
-        scales = (weight.float().abs().amax(1) / 127).clamp(min=1e-7).half()
-        kept[name] = (weight.float() / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
-        kept[f"{name}.scale"] = scales
-    return kept
 
 
 def write_mixture(gate: nn.Module, source: Path, out: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,9 +49,18 @@ def load_autoencoder(device: torch.device) -> AutoencoderKL:
     return AutoencoderKL.from_pretrained(FOLDER / "autoencoder" / "model").to(device).eval()
 
 
+def load_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer, learnt from prompts if there is none yet."""
+    kept = FOLDER / "text" / "tokenizer"
+    if not kept.exists():
+        train_tokenizer(drawn_world().stock).save_pretrained(kept)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(kept)
+    return tokenizer
+
+
 def load_text() -> tuple[PreTrainedTokenizerFast, TextEncoders]:
     """The trained encoders and their tokenizer."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(FOLDER / "text" / "tokenizer")
+    tokenizer = load_tokenizer()
     task = TextTask(TextEncoders(len(tokenizer)))
     task.load_state_dict(torch.load(FOLDER / "text" / "model.pt", weights_only=True, map_location="cpu"))
     return tokenizer, task.encoders.eval()
@@ -88,28 +98,31 @@ def _autoencoder(given: argparse.Namespace, device: torch.device) -> None:
         train_autoencoder(vae, schedule, given.autoencoder_batch)
     if has_unseen_world():
         print(f"autoencoder: {quality(vae):.2f} dB in designs that it never saw")
-    vae.cpu().save_pretrained(kept)
+    partial = kept.with_suffix(".partial")
+    vae.cpu().save_pretrained(partial)
+    partial.replace(kept)
 
 
 def _text(given: argparse.Namespace, device: torch.device) -> None:
     kept = FOLDER / "text" / "model.pt"
     if kept.exists():
         return
-    pieces = FOLDER / "text" / "tokenizer"
-    if not pieces.exists():
-        train_tokenizer(drawn_world().stock).save_pretrained(pieces)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(pieces)
+    tokenizer = load_tokenizer()
     torch.manual_seed(72)
     task = TextTask(TextEncoders(len(tokenizer))).to(device)
     steps = given.text_steps
-    train_text(
-        task, tokenizer, Schedule(steps=steps, lr=2e-3, muon=1e-2, hold=steps // 2, seed=72, seconds=given.seconds)
-    )
+    schedule = Schedule(steps=steps, lr=2e-3, muon=1e-2, hold=steps // 2, seed=72, seconds=given.seconds)
+    train_text(task, tokenizer, schedule, given.text_batch, given.workers)
     torch.save(task.cpu().state_dict(), kept)
 
 
 def _bank(given: argparse.Namespace, device: torch.device) -> None:
-    make_bank(given.shards, load_autoencoder(device), load_text()[0], given.workers)
+    def autoencoder() -> AutoencoderKL:
+        while given.beside and not (FOLDER / "autoencoder" / "model").exists():
+            time.sleep(1)
+        return load_autoencoder(device)
+
+    make_bank(given.shards, autoencoder, load_tokenizer(), given.workers)
 
 
 def _flow(given: argparse.Namespace, device: torch.device) -> None:
@@ -119,10 +132,11 @@ def _flow(given: argparse.Namespace, device: torch.device) -> None:
     pipeline = pipeline_of(transformer)
     judge = load_recogniser(device=device) if KEPT.exists() else None
     if given.compile:
-        transformer.compile()
+        transformer.compile_repeated_blocks(dynamic=False)
 
     def seen(step: int) -> None:
-        print(f"step {step}: {look(pipeline, judge, FOLDER / 'looks' / f'{step:06}.png')}")
+        with torch.compiler.set_stance("force_eager"):
+            print(f"step {step}: {look(pipeline, judge, FOLDER / 'looks' / f'{step:06}.png')}")
 
     hold = int(given.steps * given.hold)
     schedule = Schedule(
@@ -163,8 +177,10 @@ def main() -> None:
     parser.add_argument("--autoencoder-batch", type=int, default=32)
     parser.add_argument("--pool", type=int, default=0, help="compose so many pictures for it first, not as it goes")
     parser.add_argument("--text-steps", type=int, default=5000)
+    parser.add_argument("--text-batch", type=int, default=64)
     parser.add_argument("--shards", type=int, default=12, help="of the bank, 5,760 pictures each")
-    parser.add_argument("--workers", type=int, default=0, help="processes that compose the bank beside this one")
+    parser.add_argument("--workers", type=int, default=0, help="processes that compose beside this one")
+    parser.add_argument("--beside", action="store_true", help="wait for what encodes the bank")
     parser.add_argument("--steps", type=int, default=40_000, help="of the transformer")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="AdamW's")

@@ -97,6 +97,7 @@ def train_on_pool(
 
 def make_pool(count: int, workers: int) -> torch.Tensor:
     """So many pictures to learn from, composed by so many processes: uint8 [n, 3, 128, 128]."""
+    drawn_world(words=has_lettering()).composer.prepare()
     parts = [(number, _PART) for number in range(-(-count // _PART))]
     drawn = track(in_processes(compose_part, parts, workers), "composing", len(parts))
     return torch.from_numpy(np.concatenate(list(drawn))).permute(0, 3, 1, 2).contiguous()

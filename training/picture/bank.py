@@ -6,6 +6,7 @@ there, and more can be made later. Processes compose pictures and word prompts; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -106,9 +107,16 @@ def _layout(scene: Scene) -> np.ndarray:
 
 
 def make_bank(
-    shards: int, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, workers: int, folder: Path = FOLDER
+    shards: int,
+    autoencoder: Callable[[], AutoencoderKL],
+    tokenizer: PreTrainedTokenizerFast,
+    workers: int,
+    folder: Path = FOLDER,
 ) -> None:
-    """Make the first `shards` shards, those that are not there yet, with so many processes beside this one."""
+    """Make the first `shards` shards, those that are not there yet, with so many processes beside this one.
+
+    The autoencoder is asked for once the first pictures are composed; the processes go on meanwhile.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [shard for shard in range(shards) if not path_of(shard, folder).exists()]
     if not missing:
@@ -116,8 +124,10 @@ def make_bank(
     drawn_world().composer.prepare()
     wanted = [(shard, chunk) for shard in missing for chunk in range(CHUNKS)]
     made: list[dict[str, torch.Tensor]] = []
+    vae: AutoencoderKL | None = None
     pieces = in_processes(compose_chunk, [(shard, chunk, tokenizer) for shard, chunk in wanted], workers)
     for (shard, chunk), piece in zip(wanted, track(pieces, "bank", len(wanted)), strict=True):
+        vae = vae or autoencoder()
         made.append(_encoded(vae, piece))
         if chunk == CHUNKS - 1:
             partial = path_of(shard, folder).with_suffix(".partial")
@@ -134,12 +144,13 @@ def path_of(shard: int, folder: Path = FOLDER) -> Path:
 @torch.no_grad()
 def _encoded(vae: AutoencoderKL, chunk: Chunk) -> dict[str, torch.Tensor]:
     with torch.autocast(vae.device.type, torch.bfloat16):
-        tokens = [encode(vae, to_tensor(part).to(vae.device)).half().cpu() for part in np.array_split(chunk.pixels, 8)]
+        pixels = torch.from_numpy(chunk.pixels).to(vae.device)
+        tokens = [encode(vae, to_tensor(part)).half() for part in torch.tensor_split(pixels, 8)]
     # Scenes come first in a chunk, then each change's two pictures: told apart by how many changes there are.
     changes = torch.zeros(len(chunk.pixels), dtype=torch.bool)
     changes[len(chunk.pixels) - 2 * len(chunk.instructions) :] = True
     return {
-        "tokens": torch.cat(tokens),
+        "tokens": torch.cat(tokens).cpu(),
         "layout": torch.from_numpy(chunk.layout),
         "prompts": torch.from_numpy(chunk.prompts),
         "changes": changes,

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from training.ahead import ahead
 from training.art.subjects import subjects
 from training.captions import LANGUAGES, Language
 from training.composer.edits import KINDS, Edit, instruction, random_edit
@@ -162,8 +163,8 @@ class TextTask(nn.Module):
         parts = []
         for heard in self.answers(ids):
             for slot, logits in enumerate(heard):
-                if (wanted[:, slot] != _UNTOLD).any():
-                    parts.append(F.cross_entropy(logits, wanted[:, slot]))
+                wrong = F.cross_entropy(logits, wanted[:, slot], ignore_index=_UNTOLD, reduction="sum")
+                parts.append(wrong / (wanted[:, slot] != _UNTOLD).sum().clamp(min=1))
         return torch.stack(parts).sum()
 
 
@@ -183,17 +184,25 @@ def understanding(task: TextTask, tokenizer: PreTrainedTokenizerFast, language: 
     return float(torch.cat(right).float().mean())
 
 
-def train_text(task: TextTask, tokenizer: PreTrainedTokenizerFast, schedule: Schedule) -> None:
-    """Train in place (log: `.runs/picture/text`)."""
+def train_text(
+    task: TextTask, tokenizer: PreTrainedTokenizerFast, schedule: Schedule, batch: int = BATCH, workers: int = 0
+) -> None:
+    """Train in place (log: `.runs/picture/text`); so many processes make up prompts beside this one."""
     stock = drawn_world().stock
     device = task.queries.device
 
-    def loss_of(_step: int, rng: np.random.Generator) -> torch.Tensor:
-        wishes = [random_wish(rng, stock) for _ in range(BATCH)]
+    def make(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng((schedule.seed, step))
+        wishes = [random_wish(rng, stock) for _ in range(batch)]
         ids = tokenize(tokenizer, [wish_to_words(wish, rng) for wish in wishes])
         forgotten = torch.from_numpy(rng.random(ids.shape) < _UNKNOWN) & (ids > 1)
-        ids = ids.masked_fill(forgotten, tokenizer.unk_token_id)
-        return task.loss(ids.to(device), targets(wishes).to(device))
+        return ids.masked_fill(forgotten, tokenizer.unk_token_id), targets(wishes)
+
+    made = ahead(make, workers)
+
+    def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:  # noqa: ARG001
+        ids, wanted = made(step)
+        return task.loss(ids.to(device), wanted.to(device))
 
     def look(step: int) -> None:
         told = ", ".join(f"{language} {understanding(task, tokenizer, language):.0%}" for language in LANGUAGES)

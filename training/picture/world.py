@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -64,18 +65,28 @@ def _world(shares: dict[str, float], folder: Path, words: bool) -> World:
 
 
 def in_processes(work: Callable[..., Made], arguments: Sequence[tuple[object, ...]], workers: int) -> Iterator[Made]:
-    """What `work` makes of each tuple of arguments, in order, by so many processes; by this one for 0."""
+    """What `work` makes of each tuple of arguments, in order, by so many processes; by this one for 0.
+
+    `work` must not use a GPU.
+    """
     if not workers:
         yield from (work(*each) for each in arguments)
         return
-    # Spawned, not forked: this process may hold a GPU by now.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    # Forked, so that they have what is in memory here.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _step_back) as pool:
         yield from pool.map(work, *zip(*arguments, strict=True))
 
 
-def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 [n, height, width, 3] -> float32 [n, 3, height, width] in -1..1."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+def _step_back() -> None:
+    """For those that wait for nobody. The threads of the process that was forked are not there: torch would wait for
+    them."""
+    os.nice(5)
+    torch.set_num_threads(1)
+
+
+def to_tensor(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """uint8 [n, height, width, 3] -> float32 [n, 3, height, width] in -1..1, where the pixels are."""
+    return torch.as_tensor(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def device_of(name: str | None = None) -> torch.device:

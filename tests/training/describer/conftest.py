@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import training.describer.folder
+import training.describer.labels
 import training.describer.naming
+import training.describer.photographs
 import training.describer.pool
-import training.describer.sight
 import training.describer.student
 import training.loop
 from tests.training.art.packages import pictures
@@ -21,7 +22,7 @@ from training.art.lettering import HEIGHT, WIDTH, open_lettering
 from training.art.shelf import Shelf, render_design
 from training.art.subjects import subjects
 from training.captions import LANGUAGES
-from training.describer.pool import Pool, scene_of
+from training.describer.pool import Pool, make_pool, scene_of
 from training.describer.questions import ask
 from training.embedder.wordnet import WordNet, imagenet
 from training.vlm_tokenizer import train_tokenizer
@@ -31,7 +32,7 @@ _NOUNS = 50
 _CACHES: tuple[Any, ...] = (
     training.describer.pool.world,
     training.describer.pool.words,
-    training.describer.sight.alphabet,
+    training.describer.labels._alphabet,
     training.describer.naming._shelf,
     training.describer.naming.colour_of,
 )
@@ -52,9 +53,8 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.setattr(room, "Shelf", lambda designs: Shelf(designs, folder))
         patch.setattr(training.describer.pool, "open_lettering", lambda: open_lettering(folder))
         patch.setattr(training.describer.pool, "designs_for", lambda *uses: (_UNSEEN if "judge" in uses else DESIGN,))
-        for room in (training.describer.student, training.describer.folder):
-            patch.setattr(room, "WordNet", lambda: WordNet(folder))
-        for room in (training.describer.sight, training.describer.student, training.describer.folder):
+        patch.setattr(training.describer.photographs, "WordNet", lambda: WordNet(folder))
+        for room in (training.describer.photographs, training.describer.student, training.describer.folder):
             patch.setattr(room, "FOLDER", folder / "describer")
         _forget()
         yield folder
@@ -104,8 +104,5 @@ def tokenizer(drawings: Path) -> Any:
 
 @pytest.fixture(scope="package")
 def pool(drawings: Path) -> Pool:
-    """Scenes with cells by chance, in the styles of as many designs."""
-    rng = np.random.default_rng(4)
-    told = tuple(scene_of(number, unseen=False) for number in range(24))
-    kept = [rng.random((len(told), 7, 7, width), np.float32).astype(np.float16) for width in (1280, 1088)]
-    return Pool(told, *kept)
+    """Scenes, composed."""
+    return make_pool(24)

@@ -24,11 +24,11 @@ from training.describer.measuring import Case, Describer, about_one
 from training.describer.photographs import Photographs
 from training.describer.pool import Pool, pixels, world
 from training.describer.questions import Asked
-from training.describer.sight import Sight
-from training.describer.student import TAUGHT_BY_WORDS, Student, learn_words
+from training.describer.student import Student, learn_words
 from training.describer.talks import ROW, SIDE, Talks
+from training.describer.views import Views
+from training.eight_bits import packed
 from training.embedder.lexicon import Lexicon
-from training.embedder.mixture import packed
 from training.embedder.wordnet import WordNet
 from training.loop import Schedule
 
@@ -52,12 +52,13 @@ def picture() -> Image.Image:
 @torch.no_grad()
 def loss_of(student: Student, pool: Pool, photographs: Photographs) -> float:
     """The mean over batches that no step has seen."""
-    talks = Talks(encoder(student.tokenizer), student.image_token, pool, photographs)
+    talks = Talks(encoder(student.tokenizer), student.image_token, pool.scenes, photographs)
     losses = []
     for seed in (101, 102):
         numbers, guesses, said = talks.draw(4, 1, 2, np.random.default_rng(seed))
         taken = student.sight.reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
-        seen = torch.cat([student.sight.reader.drawn(*pool.cells(numbers)), taken])
+        cells = Views(torch.device("cpu")).cells(pool.pixels[torch.from_numpy(numbers)], vary=False)
+        seen = torch.cat([student.sight.reader.drawn(*cells), taken])
         losses.append(student.answer_loss(pack(said, student.padding, ROW), seen))
     return float(torch.stack(losses).mean())
 
@@ -73,20 +74,13 @@ def test_a_few_steps_lower_the_loss(student: Student, pool: Pool, wordnet: WordN
     assert loss_of(student, pool, photographs) < 0.85 * before
 
 
-def test_words_learnt_beside_sight_take_it_over_and_leave_it_as_it_is(
-    student: Student, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.describer.student.FOLDER", tmp_path)
-    (tmp_path / "sight").mkdir()
-    torch.manual_seed(5)
-    other = Sight().state_dict()
-    torch.save({"average": other}, tmp_path / "sight" / "checkpoint.pt")
-    guess = student.sight.reader.guess.weight.clone()
-    learn_words(student, pool, schedule(2), 2, "describer/beside", follow=True)
-    now = student.sight.state_dict()
-    assert all(torch.equal(now[name], other[name]) for name in other if not name.startswith(TAUGHT_BY_WORDS))
-    assert not torch.equal(student.sight.reader.guess.weight, guess)
-    assert not torch.equal(student.sight.reader.guess.weight, other["reader.guess.weight"])
+def test_what_is_drawn_ahead_by_other_processes_is_what_is_drawn_here(student: Student, pool: Pool) -> None:
+    before = {name: weight.clone() for name, weight in student.state_dict().items()}
+    learn_words(student, pool, schedule(2), 2, "describer/drawn-here")
+    here = {name: weight.clone() for name, weight in student.state_dict().items()}
+    student.load_state_dict(before)
+    learn_words(student.train(), pool, schedule(2), 2, "describer/drawn-ahead", workers=2)
+    assert all(torch.equal(weight, here[name]) for name, weight in student.state_dict().items())
 
 
 @pytest.fixture
@@ -189,15 +183,16 @@ def test_scenes_that_could_be_of_the_world_of_shapes_do_not_teach_the_gate() -> 
     assert not is_of_shapes(scene(shape("star", "red"), ground="beach"))
 
 
-def test_pictures_of_shapes_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
+def test_pictures_of_shapes_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.describer.folder.FOLDER", tmp_path)
     monkeypatch.setattr("training.describer.folder._PHOTOGRAPHS", 50)
     monkeypatch.setattr("training.describer.folder._SHAPES", 20)
-    shapes, drawn, taken = gate_features(pool)
+    monkeypatch.setattr("training.describer.folder._DRAWN", 12)
+    shapes, drawn, taken = gate_features()
     assert shapes.shape == (20, 1280)
-    assert drawn.shape == (sum(not is_of_shapes(each) for each in pool.scenes), 1280)
+    assert drawn.shape == (12, 1280)
     assert taken.shape == (50, 1280)
     kept = tmp_path / "gate.pt"
     written = kept.stat().st_mtime_ns
-    assert torch.equal(gate_features(pool)[1], drawn)
+    assert torch.equal(gate_features()[1], drawn)
     assert kept.stat().st_mtime_ns == written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from models.sight import load_trunk
 from tests.training.describer.scenes import THINGS, scene, thing
 from training.art.subjects import subjects
 from training.captions import LANGUAGES
+from training.composer.scene import Scene
 from training.conversations import Conversation, pack
 from training.describer import words as d
 from training.describer.photographs import Photographs
-from training.describer.pool import Pool
 from training.describer.talks import ROW, SIDE, Talks, language_of
 from training.embedder.lexicon import Lexicon
 from training.embedder.wordnet import WordNet
@@ -29,11 +30,11 @@ _BEGUN = re.compile(r'\{"\w+":')
 class Speaker:
     """A tokenizer, and talks about scenes of one thing each."""
 
-    def __init__(self, tokenizer: Any, photographs: Photographs, pool: Pool) -> None:
+    def __init__(self, tokenizer: Any, photographs: Photographs, scenes: Sequence[Scene]) -> None:
         self.tokenizer = tokenizer
         self.image_token: int = tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self.padding: int = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-        self.talks = Talks(self.encode, self.image_token, pool, photographs)
+        self.talks = Talks(self.encode, self.image_token, scenes, photographs)
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
@@ -51,8 +52,7 @@ def photographs(wordnet: WordNet) -> Photographs:
 
 @pytest.fixture(scope="module")
 def speaker(tokenizer: Any, photographs: Photographs) -> Speaker:
-    nothing = np.zeros(0)
-    return Speaker(tokenizer, photographs, Pool(tuple(scene(thing(name)) for name in THINGS), nothing, nothing))
+    return Speaker(tokenizer, photographs, [scene(thing(name)) for name in THINGS])
 
 
 def shown(conversation: Conversation) -> list[int]:
