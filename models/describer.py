@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 MODEL_TYPE: Final = "atelier_describer"
 """`model_type` in its config.json."""
-WEIGHTS: Final = "describer.safetensors"
+READER: Final = "reader.safetensors"
+SPEAKER: Final = "language_model.safetensors"
+"""What finds and what speaks; they are taught one after the other."""
 _OWN: Final = ("model_type", "reader")
 """Keys of its config.json that no Qwen2.5-VL has."""
 
@@ -48,10 +50,11 @@ def folder_of(checkpoint: str, engine: str) -> Path:
         raise CheckpointError(
             f"a describer's checkpoint is a folder, not {checkpoint!r}; for one of the hub write `engine: {engine}`"
         )
-    if not (folder / WEIGHTS).is_file():
-        raise CheckpointError(
-            f"{checkpoint!r} has no {WEIGHTS}: for a checkpoint of transformers write `engine: {engine}`"
-        )
+    for name in (READER, SPEAKER):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{checkpoint!r} has no {name}: for a checkpoint of transformers write `engine: {engine}`"
+            )
     return folder
 
 
@@ -83,11 +86,8 @@ def open_describer(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     config.tie_word_embeddings = True
     model = Qwen2_5_VLForConditionalGeneration(config)
     reader = Reader(config.text_config.hidden_size, **described["reader"])
-    kept = unpacked(load_file(folder / WEIGHTS))
-    for module, prefix in ((reader, "reader."), (model.model.language_model, "language_model.")):
-        module.load_state_dict(
-            {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
-        )
+    for module, name in ((reader, READER), (model.model.language_model, SPEAKER)):
+        module.load_state_dict(unpacked(load_file(folder / name)))
     model.model.visual = Eyes(load_trunk(), reader)
     model.tie_weights()
     model.generation_config = GenerationConfig.from_pretrained(folder)

@@ -1,12 +1,14 @@
 """What the built-in describer sees: an EfficientNet that ImageNet taught, and how its cells become tokens to read.
 
-A picture is cut into cells of 32 pixels a side. Of a drawing each becomes a token by what three stages of the network
-made of it, so that what stands where, and letters, can still be told. Of a photograph the network's own guess is all
-that is trusted: every token says which of ImageNet's classes it may show.
+A picture is cut into cells of 32 pixels a side. Of a drawing it is found, by what three stages of the network made of
+each cell, which thing it is of, what the ground is, how many things there are and which letters: that becomes its
+token. Of a photograph the network's own guess is all that is trusted: every token says which of ImageNet's classes it
+may show.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import timm
@@ -38,6 +40,8 @@ _KNOWN: Final = 0.12
 """Where a guess has this probability, it is told more clearly than the network says it, which is rarely sure."""
 _DOUBT: Final = 0.02
 """Guesses below this probability are not told."""
+_SAID: Final = 0.3
+"""How large what is told to the language model is at first."""
 
 
 def load_trunk() -> Any:
@@ -78,11 +82,47 @@ def glance(trunk: Any, pixels: Tensor) -> Tensor:
     return seen.mean((2, 3))
 
 
-class Reader(nn.Module):
-    """Cells into tokens as wide as the language model is."""
+@dataclass(frozen=True)
+class Found:
+    """What is found in n drawings, as scores before softmax.
 
-    def __init__(self, width: int, things: int, depth: int = 2, heads: int = 8) -> None:
-        """`things`: how many a cell may be of, nothing included."""
+    Attributes:
+        things: float [n, 49, things], of each cell; 0 is nothing, shapes come last.
+        colours: float [n, 49, colours], of cells of shapes.
+        grounds: float [n, grounds].
+        counts: float [n, counts].
+        letters: float [n, letters of a word, alphabet], 0 is none.
+    """
+
+    things: Tensor
+    colours: Tensor
+    grounds: Tensor
+    counts: Tensor
+    letters: Tensor
+
+
+class Reader(nn.Module):
+    """Cells into tokens as wide as the language model is.
+
+    Of a drawing it is decided first what is there. The language model is told that alone, so it speaks of designs that
+    nobody has seen as of those that taught it.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        things: int,
+        shapes: int,
+        colours: int,
+        grounds: int,
+        counts: int,
+        alphabet: int,
+        letters: int = 6,
+        depth: int = 2,
+        heads: int = 8,
+    ) -> None:
+        """How many there are of each: `things` with nothing and shapes, `alphabet` with none, `letters` of a word."""
         super().__init__()
         self.coarse = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, width))
         self.fine = nn.Sequential(nn.LayerNorm(_FINE), nn.Linear(_FINE, width), nn.GELU(), nn.Linear(width, width))
@@ -93,25 +133,55 @@ class Reader(nn.Module):
         )
         self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
         self.things = nn.Linear(width, things)
-        self.called = nn.Linear(things, width, bias=False)
-        nn.init.zeros_(self.called.weight)
+        self.colours = nn.Linear(width, colours)
+        self.grounds = nn.Linear(width, grounds)
+        self.counts = nn.Linear(width, counts)
+        self.places = nn.Parameter(torch.randn(letters, width) * 0.02)
+        self.ask = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.letters = nn.Linear(width, alphabet)
+        self._shapes = shapes
+        sizes = {"thing": things, "colour": colours, "ground": grounds, "count": counts, "letter": alphabet}
+        said = {name: nn.Linear(size, width, bias=False) for name, size in sizes.items()}
+        for each in said.values():
+            nn.init.normal_(each.weight, std=_SAID)
+        self.said = nn.ModuleDict(said)
+        self.cells = nn.Parameter(torch.randn(_GRID * _GRID, width) * _SAID)
         self.guess = nn.Linear(CLASSES, width)
         self.kinds = nn.Linear(WIDTH, len(PictureKind))
 
     def drawn(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Tokens of drawings, float [n, 49, width], from `cells_of`; each says of what thing its cell is."""
-        return self.told(self.seen(coarse, fine))
-
-    def told(self, tokens: Tensor) -> Tensor:
-        """What `seen` gives, with what it says of things said once more: a language model learns names from that."""
-        named: Tensor = tokens + self.called(self.things(tokens).softmax(-1))
-        return named
+        """Tokens of drawings, float [n, 49, width], from `cells_of`."""
+        return self.told(self.found(self.seen(coarse, fine)))
 
     def seen(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """What each cell shows, float [n, 49, width], from `cells_of`."""
         places = self.rows.weight[:, None] + self.columns.weight[None]
         tokens: Tensor = self.blocks((self.coarse(coarse) + self.fine(fine) + places).flatten(1, 2))
         return tokens
+
+    def found(self, seen: Tensor) -> Found:
+        """What is there, by what `seen` gives."""
+        whole = seen.mean(1)
+        asked = self.places.expand(len(seen), -1, -1).to(seen.dtype)
+        spelt = self.ask(asked, seen, seen, need_weights=False)[0] + asked
+        return Found(
+            self.things(seen), self.colours(seen), self.grounds(whole), self.counts(whole), self.letters(spelt)
+        )
+
+    def told(self, found: Found) -> Tensor:
+        """The same for the language model: float [n, 49, width].
+
+        Each token says of what thing its cell is; where that is a shape, of what colour; the ground and how many things
+        there are; and the first ones a letter each.
+        """
+        things = found.things.softmax(-1)
+        of_shapes = things[..., things.shape[-1] - self._shapes :].sum(-1, keepdim=True)
+        tokens = self.said["thing"](things) + of_shapes * self.said["colour"](found.colours.softmax(-1))
+        whole = self.said["ground"](found.grounds.softmax(-1)) + self.said["count"](found.counts.softmax(-1))
+        spelt = self.said["letter"](found.letters.softmax(-1))
+        left = tokens.shape[1] - spelt.shape[1]
+        told: Tensor = tokens + whole[:, None] + functional.pad(spelt, (0, 0, 0, left)) + self.cells
+        return told
 
     def photographed(self, guesses: Tensor) -> Tensor:
         """One token of each photograph, float [n, width], from the probabilities of ImageNet's classes [n, 1000]."""

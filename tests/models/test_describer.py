@@ -12,11 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import linear
 
-from models.describer import folder_of, kinds, open_describer
+from models.describer import READER, SPEAKER, folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import Reader, cells_of, pictures_of
+from models.sight import Found, Reader, cells_of, pictures_of
+from tests.checkpoints.describers import SMALL_READER
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
 
@@ -66,18 +67,48 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
     assert not torch.equal(red[0], red[1])
 
 
-def test_a_token_says_what_thing_its_cell_is_of() -> None:
-    reader, tokens = Reader(8, 3, depth=1, heads=2), torch.randn(2, 49, 8)
-    torch.testing.assert_close(reader.told(tokens), tokens)  # nothing is learnt yet
+def found_in(**sure: dict[Any, int]) -> Found:
+    """Something that is sure: of each part, by its place, the number that is found there; elsewhere 0."""
+    sizes = {
+        "things": (49, 6), "colours": (49, 3), "grounds": (4,), "counts": (4,), "letters": (3, 5),
+    }  # fmt: skip
+    scores = {}
+    for part, size in sizes.items():
+        scores[part] = torch.zeros(1, *size)
+        scores[part][..., 0] = 50.0
+        for at, number in sure.get(part, {}).items():
+            scores[part][0, at] = torch.nn.functional.one_hot(torch.tensor(number), size[-1]) * 50.0
+    return Found(**scores)
+
+
+def test_a_token_says_what_is_found_in_its_cell() -> None:
+    reader = Reader(8, **SMALL_READER)
+
+    def said(part: str, number: int) -> torch.Tensor:
+        weight: torch.Tensor = reader.state_dict()[f"said.{part}.weight"]
+        return weight[:, number]
+
     with torch.no_grad():
-        reader.things.weight.zero_()
-        reader.things.bias.copy_(torch.tensor([0.0, 50.0, 0.0]))
-        reader.called.weight[:, 1] = torch.arange(8.0)
-    torch.testing.assert_close(reader.told(tokens), tokens + torch.arange(8.0))
+        told = reader.told(found_in(things={3: 2, 4: 5}, colours={3: 1, 4: 2}, grounds={...: 3}, counts={...: 2}))
+        plain = reader.cells + said("ground", 3) + said("count", 2)
+        torch.testing.assert_close(told[0, 3], plain[3] + said("thing", 2))
+        torch.testing.assert_close(told[0, 4], plain[4] + said("thing", 5) + said("colour", 2))  # which is a shape
+        torch.testing.assert_close(told[0, 5], plain[5] + said("thing", 0))
+
+
+def test_the_first_tokens_say_a_letter_each() -> None:
+    reader = Reader(8, **SMALL_READER)
+    with torch.no_grad():
+        silent = reader.told(found_in())
+        told = reader.told(found_in(letters={0: 4, 1: 2})) - silent
+        letter = reader.state_dict()["said.letter.weight"]
+        torch.testing.assert_close(told[0, 0], letter[:, 4] - letter[:, 0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(told[0, 1], letter[:, 2] - letter[:, 0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(told[0, 2:], torch.zeros(47, 8), atol=1e-5, rtol=0)
 
 
 def test_a_guess_that_is_rather_sure_is_told_more_clearly_and_a_weak_one_as_it_is() -> None:
-    reader, guesses = Reader(8, 3, depth=1, heads=2), torch.zeros(3, 1000)
+    reader, guesses = Reader(8, **SMALL_READER), torch.zeros(3, 1000)
     guesses[0, :3] = torch.tensor([0.3, 0.1, 0.01])
     guesses[1, :3] = torch.tensor([0.9, 0.1, 0.0])
     guesses[2, :3] = torch.tensor([0.1, 0.05, 0.01])
@@ -97,14 +128,15 @@ def test_pictures_are_told_apart_by_the_gate(opened: tuple[Any, Any]) -> None:
     assert kinds(opened[0], []) == []
 
 
-def test_weights_are_those_of_the_file_and_the_head_is_the_embedding(opened: tuple[Any, Any], describer: Path) -> None:
-    model, kept = opened[0], load_file(describer / "describer.safetensors")
-    assert kept["language_model.embed_tokens.weight"].dtype == torch.int8
-    whole = unpacked(kept)
-    reader, language = model.model.visual.reader.state_dict(), model.model.language_model.state_dict()
-    assert whole.keys() == {f"reader.{name}" for name in reader} | {f"language_model.{name}" for name in language}
-    for name, value in language.items():
-        torch.testing.assert_close(value, whole[f"language_model.{name}"])
+def test_weights_are_those_of_the_files_and_the_head_is_the_embedding(opened: tuple[Any, Any], describer: Path) -> None:
+    model = opened[0]
+    for module, name in ((model.model.visual.reader, READER), (model.model.language_model, SPEAKER)):
+        kept = load_file(describer / name)
+        assert torch.int8 in {value.dtype for value in kept.values()}
+        whole, own = unpacked(kept), module.state_dict()
+        assert whole.keys() == own.keys()
+        for part, value in own.items():
+            torch.testing.assert_close(value, whole[part])
     embedding = model.get_input_embeddings().weight
     assert model.lm_head.weight is embedding
     hidden = torch.ones(1, embedding.shape[1])
@@ -128,7 +160,7 @@ def test_it_works_in_bfloat16(describer: Path) -> None:
 
 
 def test_a_folder_without_its_weights_is_refused_with_what_to_write(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"has no describer\.safetensors: .* write `engine: vlm`"):
+    with pytest.raises(CheckpointError, match=r"has no reader\.safetensors: .* write `engine: vlm`"):
         folder_of(str(tmp_path), "vlm")
     with pytest.raises(CheckpointError, match=r"is a folder, not 'Qwen/Qwen2\.5-VL'; .* write `engine: captioner`"):
         folder_of("Qwen/Qwen2.5-VL", "captioner")

@@ -1,7 +1,7 @@
 """Make the describer: `python -m training.describer`, after `python -m training.art`.
 
-Three stages, each kept under `.runs/describer/`: sight (what cells are part of), words (a small language model learns
-to tell what they say, and both go on together), and the folder that serves: matrices in 8 bits, a gate that knows
+Three stages, each kept under `.runs/describer/`: sight (what is there), words (a small language model learns to tell of
+it), and the folder that serves: matrices in 8 bits, a gate that knows
 shapes, drawings and photographs apart, and no EfficientNet, which comes in a wheel. A run that was ended goes on with
 the same command. `--seconds` and `--sight-seconds` end a stage after so much work, with its rate fallen to nothing by
 then.
@@ -20,8 +20,8 @@ import torch
 
 from training.describer.folder import gate_features, learn_gate, write_folder
 from training.describer.pool import FOLDER, SEEN, UNSEEN, Pool, make_pool
-from training.describer.sight import Sight, learn_sight
-from training.describer.student import TAUGHT_BY_WORDS, Student, learn_words, open_tokenizer
+from training.describer.sight import learn_sight, new_reader
+from training.describer.student import Student, learn_words, open_tokenizer
 from training.loop import Schedule
 from training.picture.world import device_of, has_unseen_world
 
@@ -38,7 +38,7 @@ def _sight(given: argparse.Namespace, device: torch.device) -> None:
     if kept.exists():
         return
     torch.manual_seed(92)
-    sight = Sight().to(device)
+    reader = new_reader().to(device)
     steps = given.sight_steps
     schedule = Schedule(
         steps=steps, lr=1e-3, muon=6e-3, warmup=50, hold=steps // 2, weight_decay=0.03, ema=0.995, seed=92,
@@ -46,8 +46,8 @@ def _sight(given: argparse.Namespace, device: torch.device) -> None:
     )  # fmt: skip
     pool = _pool(given.pool, given.workers, device)
     unseen = make_pool(UNSEEN, unseen=True).to(device) if has_unseen_world() else None
-    learn_sight(sight, pool, unseen, schedule, given.sight_batch)
-    torch.save(sight.cpu().state_dict(), kept)
+    learn_sight(reader, pool, unseen, schedule, given.sight_batch)
+    torch.save(reader.cpu().state_dict(), kept)
 
 
 def _words(given: argparse.Namespace, device: torch.device) -> None:
@@ -56,8 +56,7 @@ def _words(given: argparse.Namespace, device: torch.device) -> None:
         return
     torch.manual_seed(93)
     student = Student(open_tokenizer())
-    known = torch.load(FOLDER / "sight.pt", weights_only=True)
-    student.sight.load_state_dict({n: v for n, v in known.items() if not n.startswith(TAUGHT_BY_WORDS)}, strict=False)
+    student.reader.load_state_dict(torch.load(FOLDER / "sight.pt", weights_only=True))
     steps = given.steps
     pool = _pool(given.pool, given.workers, device)
     seconds = max(1.0, given.until - time.time()) if given.until else given.seconds
@@ -72,7 +71,7 @@ def _words(given: argparse.Namespace, device: torch.device) -> None:
 def _folder(given: argparse.Namespace, device: torch.device) -> None:  # noqa: ARG001
     student = Student(open_tokenizer())
     student.load_state_dict({n: v.float() for n, v in torch.load(FOLDER / "words.pt", weights_only=True).items()})
-    learn_gate(student.sight.reader, *gate_features())
+    learn_gate(student.reader, *gate_features())
     write_folder(student, given.out)
 
 

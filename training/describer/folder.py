@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import GenerationConfig, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
+from models.describer import READER, SPEAKER
 from models.sight import SIDE, Reader, glance, load_trunk
 from training.composer.scene import Scene
-from training.describer.labels import THINGS
 from training.describer.photographs import open_photographs
 from training.describer.pool import FOLDER, picture_of, pixels, scene_of
+from training.describer.sight import sizes
 from training.describer.student import Student
 from training.eight_bits import packed
 from training.vlm_tokenizer import CHAT_TEMPLATE
@@ -101,14 +102,13 @@ def write_folder(student: Student, out: Path) -> None:
         **student.config.to_dict(),
         "architectures": ["Describer"],
         "model_type": "atelier_describer",
-        "reader": {"things": THINGS, "depth": 2, "heads": 8},
+        "reader": sizes(),
         "torch_dtype": "float32",
     }
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    weights = {f"reader.{name}": weight for name, weight in student.sight.reader.state_dict().items()}
-    weights |= {f"language_model.{name}": weight for name, weight in student.language_model.state_dict().items()}
-    save_file(packed(weights), out / "describer.safetensors", metadata={"format": "pt"})
-    (out / "describer.safetensors").chmod(0o644)  # safetensors lets nobody else read it
+    for module, name in ((student.reader, READER), (student.language_model, SPEAKER)):
+        save_file(packed(module.state_dict()), out / name, metadata={"format": "pt"})
+        (out / name).chmod(0o644)  # safetensors lets nobody else read it
     cells = {"patch_size": _PATCH, "merge_size": 2, "temporal_patch_size": 2}
     area = {"min_pixels": SIDE * SIDE, "max_pixels": SIDE * SIDE}
     images = Qwen2VLImageProcessor(**cells, **area, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))

@@ -18,6 +18,8 @@ from training.world import COLOURS, SHAPES
 
 THINGS: Final = 1 + len(subjects()) + len(SHAPES)
 """What a cell may be part of, with 0 for nothing."""
+COUNTS: Final = 4
+"""How many things there may be, with none."""
 LETTERS: Final = 6
 GRID: Final = 7
 """Cells a side."""
@@ -43,6 +45,10 @@ class Labels:
     grounds: Tensor
     counts: Tensor
     letters: Tensor
+
+    def of(self, rows: Tensor) -> Labels:
+        """Of some of them."""
+        return Labels(*(each[rows] for each in vars(self).values()))
 
     def to(self, device: torch.device) -> Labels:
         """The same on another device."""

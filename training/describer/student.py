@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,13 +14,14 @@ from torch.nn import functional
 from transformers import AutoTokenizer, Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
+from models.sight import Found
 from training import wordings
 from training.ahead import ahead
 from training.conversations import Rows, pack
 from training.describer.photographs import open_photographs
 from training.describer.pool import FOLDER, SEEN, Pool, scene_of
 from training.describer.questions import ask, ask_two
-from training.describer.sight import WIDTH, Sight
+from training.describer.sight import WIDTH, new_reader
 from training.describer.structured import structured
 from training.describer.talks import ROW, SIDE, Talks, language_of
 from training.describer.views import Views
@@ -28,11 +30,10 @@ from training.questions import TASK_PROMPTS
 from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 _VOCABULARY: Final = 4096
-TAUGHT_BY_WORDS: Final = ("reader.guess", "reader.called")
-"""What of sight only words teach."""
-_HELPED: Final = 0.3
-"""How much seeing counts beside speaking."""
-_HIDDEN: Final = 0.5
+_DOUBTED: Final = 0.5
+"""Of the drawings are seen worse than they are."""
+_ASTRAY: Final = 0.1
+"""Of their cells are taken for part of something else."""
 
 
 def configuration(tokenizer: Any) -> Qwen2_5_VLConfig:
@@ -84,8 +85,6 @@ def open_tokenizer() -> Any:
 
 def _texts(count: int) -> Iterator[str]:
     """Questions and answers. No words of pictures: a model that reads letter by letter needs tokens of letters."""
-    from dataclasses import replace
-
     rng = np.random.default_rng(94)
     photographs = open_photographs()
     yield from TASK_PROMPTS.values()
@@ -114,7 +113,7 @@ def _texts(count: int) -> Iterator[str]:
 
 
 class Student(nn.Module):
-    """Sight and language model; scores are by the tied embedding."""
+    """Reader and language model; scores are by the tied embedding."""
 
     def __init__(self, tokenizer: Any) -> None:
         super().__init__()
@@ -122,7 +121,7 @@ class Student(nn.Module):
         self.config = configuration(tokenizer)
         self.image_token: int = self.config.image_token_id
         self.padding: int = self.config.text_config.bos_token_id
-        self.sight = Sight()
+        self.reader = new_reader()
         self.language_model = Qwen2_5_VLTextModel(self.config.text_config)
 
     def answer_loss(self, rows: Rows, seen: Tensor) -> Tensor:
@@ -148,7 +147,10 @@ class Student(nn.Module):
 def learn_words(
     student: Student, pool: Pool, schedule: Schedule, batch: int, name: str = "describer/words", workers: int = 0
 ) -> None:
-    """Train in place, where the pool is (log: `.runs/{name}`); so many processes draw conversations beside this one."""
+    """Teach what speaks, where the pool is (log: `.runs/{name}`); what finds stays as it is.
+
+    So many processes draw conversations beside this one.
+    """
 
     @lru_cache(maxsize=200_000)
     def encode(text: str) -> list[int]:
@@ -156,7 +158,11 @@ def learn_words(
         return ids
 
     device = pool.pixels.device
-    views, reader = Views(device), student.sight.reader
+    views, reader = Views(device), student.reader
+    reader.requires_grad_(False)
+    for taught in (reader.said, reader.guess):
+        taught.requires_grad_(True)
+    reader.cells.requires_grad_(True)
     talks = Talks(encode, student.image_token, pool.scenes, open_photographs())
 
     def draw(step: int) -> tuple[Tensor, Tensor, Rows]:
@@ -168,20 +174,22 @@ def learn_words(
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
         numbers, guesses, rows = drawn(step)
-        numbers = numbers.to(device)
-        seen = reader.seen(*views.cells(pool.pixels[numbers], vary=True))
-        told = _in_part(seen) + reader.called(reader.things(seen).softmax(-1))
+        with torch.no_grad():
+            cells = views.cells(pool.pixels[numbers.to(device)], vary=True)
+            found = doubted(reader.found(reader.seen(*cells)))
+        told = reader.told(found)
         taken = reader.photographed(guesses.to(device))[:, None].expand(-1, SIDE**2, -1)
-        loss = student.answer_loss(rows.to(device), torch.cat([told, taken.to(told.dtype)]))
-        return loss + _HELPED * student.sight.heads.loss(reader, seen, pool.labels, numbers)
+        return student.answer_loss(rows.to(device), torch.cat([told, taken.to(told.dtype)]))
 
     fit(name, student, loss_of, schedule)
 
 
-def _in_part(tokens: Tensor) -> Tensor:
-    """Tokens with half of the numbers left out in half of the pictures.
-
-    What a cell is of is then told more surely by the symbol beside them, which holds in designs that nobody has seen.
-    """
-    hidden = torch.rand(len(tokens), 1, 1, device=tokens.device) < _HIDDEN
-    return torch.where(hidden, functional.dropout(tokens, 0.5), tokens)
+def doubted(found: Found) -> Found:
+    """Things in half of the drawings seen as badly as in designs that are new: unsure, and some cells astray."""
+    things = found.things.float()
+    count, device = len(things), things.device
+    some = torch.rand(count, 1, 1, device=device) < _DOUBTED
+    unsure = things + torch.randn_like(things) * torch.rand(count, 1, 1, device=device) * 2
+    astray = torch.rand(*things.shape[:2], 1, device=device) < _ASTRAY
+    unsure = torch.where(astray, things[torch.randperm(count, device=device)], unsure)
+    return replace(found, things=torch.where(some, unsure, things))

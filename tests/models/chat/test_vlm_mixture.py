@@ -241,7 +241,7 @@ def test_what_is_no_describer_is_refused_before_the_start_with_what_to_write(
         with pytest.raises(CheckpointError, match=wrong):
             check_checkpoint(entry.model_copy(update={"checkpoint": checkpoint}))
     (tmp_path / "config.json").write_text('{"model_type": "atelier_describer"}')
-    with pytest.raises(CheckpointError, match=r"has no describer\.safetensors: .* write `engine: vlm`"):
+    with pytest.raises(CheckpointError, match=r"has no reader\.safetensors: .* write `engine: vlm`"):
         check_checkpoint(entry.model_copy(update={"checkpoint": str(tmp_path)}))
     for shapes, wrong in (
         (shelf("blip").checkpoint, r"options\.shapes: .* is a blip model, which cannot answer messages"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.sight import SIDE, cells_of, load_trunk
+from models.sight import SIDE, Reader, cells_of, load_trunk
 from tests.training.describer.scenes import scene, shape, thing
 from training.art.subjects import subjects
 from training.composer.scene import GROUNDS, Scene
 from training.describer.labels import Labels, alphabet, label
 from training.describer.pool import Pool, make_pool, picture_of, pixels, scene_of, words, world
-from training.describer.sight import Sight, accuracy, learn_sight
+from training.describer.sight import accuracy, learn_sight, new_reader, sight_loss
 from training.describer.views import Views, in_other_styles, varied
 from training.loop import Schedule
 from training.world import COLOURS, SHAPES
@@ -84,21 +84,19 @@ def test_a_varied_picture_is_still_like_itself(pool: Pool) -> None:
 
 def test_steps_of_sight_learn_the_cells_of_a_small_pool(pool: Pool) -> None:
     torch.manual_seed(0)
-    sight = Sight()
-    learn_sight(sight, pool, None, Schedule(steps=1, lr=1e-3, bf16=False), 24)
-    before = loss_of(sight, pool)
-    learn_sight(sight, pool, pool, Schedule(steps=10, lr=1e-3, warmup=1, hold=10, ema=0.3, bf16=False), 24)
-    assert loss_of(sight, pool) < 0.8 * before
-    told = accuracy(sight, Views(torch.device("cpu")), pool)
+    reader = new_reader()
+    before = loss_of(reader, pool)
+    learn_sight(reader, pool, pool, Schedule(steps=12, lr=1e-3, warmup=1, hold=12, ema=0.3, bf16=False), 24)
+    assert loss_of(reader, pool) < 0.8 * before
+    told = accuracy(reader, Views(torch.device("cpu")), pool)
     assert set(told) == {"things", "grounds", "counts", "words", "no word"}
     assert all(0 <= share <= 1 for share in told.values())
 
 
 @torch.no_grad()
-def loss_of(sight: Sight, pool: Pool) -> float:
-    rows = torch.arange(len(pool.scenes))
-    tokens = sight.reader.seen(*Views(torch.device("cpu")).cells(pool.pixels, vary=False))
-    return float(sight.heads.loss(sight.reader, tokens, pool.labels, rows))
+def loss_of(reader: Reader, pool: Pool) -> float:
+    seen = reader.seen(*Views(torch.device("cpu")).cells(pool.pixels, vary=False))
+    return float(sight_loss(reader.found(seen), pool.labels))
 
 
 def test_a_pool_is_the_same_by_however_many_processes_it_is_composed(

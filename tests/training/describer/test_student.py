@@ -15,7 +15,8 @@ from models.describer import kinds, open_describer
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
 from models.sight import SIDE as SQUARE
-from models.sight import Reader, cells_of, load_trunk
+from models.sight import Found, Reader, cells_of, load_trunk
+from tests.checkpoints.describers import SMALL_READER
 from tests.training.describer.scenes import scene, shape, thing
 from training.composer.scene import Mix
 from training.conversations import Conversation, pack
@@ -24,7 +25,7 @@ from training.describer.measuring import Case, Describer, about_one
 from training.describer.photographs import Photographs
 from training.describer.pool import Pool, pixels, world
 from training.describer.questions import Asked
-from training.describer.student import Student, learn_words
+from training.describer.student import Student, doubted, learn_words
 from training.describer.talks import ROW, SIDE, Talks
 from training.describer.views import Views
 from training.eight_bits import packed
@@ -56,15 +57,34 @@ def loss_of(student: Student, pool: Pool, photographs: Photographs) -> float:
     losses = []
     for seed in (101, 102):
         numbers, guesses, said = talks.draw(4, 1, 2, np.random.default_rng(seed))
-        taken = student.sight.reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
+        taken = student.reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
         cells = Views(torch.device("cpu")).cells(pool.pixels[torch.from_numpy(numbers)], vary=False)
-        seen = torch.cat([student.sight.reader.drawn(*cells), taken])
+        seen = torch.cat([student.reader.drawn(*cells), taken])
         losses.append(student.answer_loss(pack(said, student.padding, ROW), seen))
     return float(torch.stack(losses).mean())
 
 
 def schedule(steps: int) -> Schedule:
     return Schedule(steps=steps, lr=2e-3, muon=8e-3, warmup=1, hold=steps, ema=0.5, seed=1, bf16=False)
+
+
+def test_words_leave_what_finds_as_it_is(student: Student, pool: Pool) -> None:
+    before = {name: weight.clone() for name, weight in student.reader.state_dict().items()}
+    learn_words(student, pool, schedule(2), 2, "describer/beside")
+    changed = {name for name, weight in student.reader.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed == {name for name in before if name.startswith(("said.", "guess.", "cells"))}
+
+
+def test_doubts_leave_most_cells_what_they_are_and_everything_else() -> None:
+    torch.manual_seed(1)
+    things = torch.nn.functional.one_hot(torch.randint(30, (60, 49)), 30) * 9.0
+    found = Found(things, *(torch.randn(60, 2) for _ in range(4)))
+    other = doubted(found)
+    assert all(getattr(other, part) is getattr(found, part) for part in ("colours", "grounds", "counts", "letters"))
+    same = (other.things.argmax(-1) == things.argmax(-1)).float().mean(1)
+    assert 0.3 < float((other.things == things).flatten(1).all(1).float().mean()) < 0.7
+    assert 0.9 < float(same.mean()) < 0.99
+    assert float(same.min()) > 0.6
 
 
 def test_a_few_steps_lower_the_loss(student: Student, pool: Pool, wordnet: WordNet) -> None:
@@ -90,8 +110,8 @@ def served(student: Student, tmp_path: Path) -> Path:
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, 0, 0.08)
     with torch.no_grad():
-        student.sight.reader.kinds.weight.zero_()
-        student.sight.reader.kinds.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+        student.reader.kinds.weight.zero_()
+        student.reader.kinds.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
     # What serves has the weights in 8 bits: so has the student, to be compared with it.
     student.load_state_dict(unpacked(packed(student.state_dict())))
     write_folder(student.eval(), tmp_path)
@@ -123,7 +143,7 @@ def served_loss(folder: Path, question: str, answer: str) -> float:
 
 def test_what_serves_sees_and_says_what_was_learnt(student: Student, served: Path) -> None:
     with torch.no_grad():
-        seen = student.sight.reader.drawn(*cells_of(load_trunk(), pixels(picture())[None]))
+        seen = student.reader.drawn(*cells_of(load_trunk(), pixels(picture())[None]))
     wanted = asked_alone(student, seen, "What is on the left?", "A cat")
     assert served_loss(served, "What is on the left?", "A cat") == pytest.approx(wanted, rel=1e-5)
 
@@ -131,12 +151,12 @@ def test_what_serves_sees_and_says_what_was_learnt(student: Student, served: Pat
 def test_what_serves_tells_a_photograph_by_the_guess(student: Student, tmp_path: Path, served: Path) -> None:
     del served
     with torch.no_grad():
-        student.sight.reader.kinds.bias[PictureKind.PHOTOGRAPH] = 2
+        student.reader.kinds.bias[PictureKind.PHOTOGRAPH] = 2
     write_folder(student, tmp_path)
     trunk = load_trunk()
     with torch.no_grad():
         guesses = trunk.classifier(cells_of(trunk, pixels(picture())[None])[0].mean((1, 2))).softmax(-1)
-        seen = student.sight.reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
+        seen = student.reader.photographed(guesses)[:, None].expand(-1, SIDE**2, -1)
     wanted = asked_alone(student, seen, "What is it?", "A cat")
     assert served_loss(tmp_path, "What is it?", "A cat") == pytest.approx(wanted, rel=1e-5)
 
@@ -169,7 +189,7 @@ def test_the_gate_tells_shapes_drawings_and_photographs_apart(wordnet: WordNet) 
     rng = np.random.default_rng(1)
     photographs = Photographs.of(load_trunk(), Lexicon.read(wordnet))
     torch.manual_seed(0)
-    reader = Reader(32, 4)
+    reader = Reader(32, **SMALL_READER)
     taught = (_of_three_kinds(rng, 300, 0), _of_three_kinds(rng, 300, 1), photographs.draw(600, rng)[0])
     learn_gate(reader, *taught, steps=120)
     fresh = (_of_three_kinds(rng, 100, 0), _of_three_kinds(rng, 100, 1), photographs.draw(100, rng)[0])
