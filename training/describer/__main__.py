@@ -57,6 +57,7 @@ def _words(given: argparse.Namespace, device: torch.device) -> None:
     torch.manual_seed(93)
     student = Student(open_tokenizer())
     student.reader.load_state_dict(torch.load(FOLDER / "sight.pt", weights_only=True))
+    student.say_by_name()
     steps = given.steps
     pool = _pool(given.pool, given.workers, device)
     seconds = max(1.0, given.until - time.time()) if given.until else given.seconds

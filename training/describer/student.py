@@ -25,11 +25,17 @@ from training.describer.sight import WIDTH, new_reader
 from training.describer.structured import structured
 from training.describer.talks import ROW, SIDE, Talks, language_of
 from training.describer.views import Views
+from training.describer.vocabulary import vocabulary
 from training.loop import Schedule, fit
 from training.questions import TASK_PROMPTS
 from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 _VOCABULARY: Final = 4096
+_LOUD: Final = 3.5
+"""How much longer a name is in a drawing's token than in a text, at first."""
+_OF_CELLS: Final = ("thing", "colour", "letter")
+_BESIDE: Final = 0.4
+"""How long in comparison what all cells say, and where a cell is."""
 _DOUBTED: Final = 0.5
 """Of the drawings are seen worse than they are."""
 _ASTRAY: Final = 0.1
@@ -123,6 +129,21 @@ class Student(nn.Module):
         self.padding: int = self.config.text_config.bos_token_id
         self.reader = new_reader()
         self.language_model = Qwen2_5_VLTextModel(self.config.text_config)
+
+    @torch.no_grad()
+    def say_by_name(self) -> None:
+        """Let what is found be told by the embeddings of its names' tokens, which the model then only has to repeat."""
+        table = self.language_model.get_input_embeddings().weight
+        length = table.norm(dim=1).mean() * _LOUD
+        for part, answers in vocabulary().items():
+            told = torch.zeros(len(answers), table.shape[1])
+            for row, names in enumerate(answers):
+                for name in names:
+                    for text in (name, f" {name}"):
+                        told[row] += table[self.tokenizer(text, add_special_tokens=False)["input_ids"]].mean(0)
+            weight = self.reader.get_parameter(f"said.{part}.weight")
+            weight.copy_((functional.normalize(told) * length * (1 if part in _OF_CELLS else _BESIDE)).T)
+        self.reader.cells.normal_(std=float(length) * _BESIDE / WIDTH**0.5)
 
     def answer_loss(self, rows: Rows, seen: Tensor) -> Tensor:
         """Cross-entropy of the answers' tokens. `seen`: the tokens of all pictures, [pictures, 49, width]."""

@@ -28,6 +28,7 @@ from training.describer.questions import Asked
 from training.describer.student import Student, doubted, learn_words
 from training.describer.talks import ROW, SIDE, Talks
 from training.describer.views import Views
+from training.describer.vocabulary import vocabulary
 from training.eight_bits import packed
 from training.embedder.lexicon import Lexicon
 from training.embedder.wordnet import WordNet
@@ -73,6 +74,23 @@ def test_words_leave_what_finds_as_it_is(student: Student, pool: Pool) -> None:
     learn_words(student, pool, schedule(2), 2, "describer/beside")
     changed = {name for name, weight in student.reader.state_dict().items() if not torch.equal(weight, before[name])}
     assert changed == {name for name in before if name.startswith(("said.", "guess.", "cells"))}
+
+
+def test_what_is_found_is_told_by_its_names_at_first(student: Student) -> None:
+    student.say_by_name()
+    table = student.language_model.get_input_embeddings().weight
+    sizes = {part: weight.shape[1] for part, weight in said(student).items()}
+    assert {part: len(answers) for part, answers in vocabulary().items()} == sizes
+    for part, answers in vocabulary().items():
+        for number in (1, len(answers) - 1):
+            tokens = student.tokenizer(answers[number][0], add_special_tokens=False)["input_ids"]
+            likeness = functional.cosine_similarity(said(student)[part].T, table[tokens].mean(0)[None])
+            assert likeness[number] > likeness.median() + 0.2, (part, answers[number])
+    assert not said(student)["thing"][:, 0].any()
+
+
+def said(student: Student) -> dict[str, torch.Tensor]:
+    return {part: student.reader.state_dict()[f"said.{part}.weight"] for part in vocabulary()}
 
 
 def test_doubts_leave_most_cells_what_they_are_and_everything_else() -> None:
