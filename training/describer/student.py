@@ -141,9 +141,11 @@ class Student(nn.Module):
                 for name in names:
                     for text in (name, f" {name}"):
                         told[row] += table[self.tokenizer(text, add_special_tokens=False)["input_ids"]].mean(0)
-            weight = self.reader.get_parameter(f"said.{part}.weight")
-            weight.copy_((functional.normalize(told) * length * (1 if part in _OF_CELLS else _BESIDE)).T)
-        self.reader.cells.normal_(std=float(length) * _BESIDE / WIDTH**0.5)
+            told = functional.normalize(told) * length * (1 if part in _OF_CELLS else _BESIDE)
+            if part == "cell":
+                self.reader.cells.copy_(told + torch.randn_like(told) * length * _BESIDE / WIDTH**0.5)
+            else:
+                self.reader.get_parameter(f"said.{part}.weight").copy_(told.T)
 
     def answer_loss(self, rows: Rows, seen: Tensor) -> Tensor:
         """Cross-entropy of the answers' tokens. `seen`: the tokens of all pictures, [pictures, 49, width]."""

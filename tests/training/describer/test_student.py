@@ -90,7 +90,8 @@ def test_what_is_found_is_told_by_its_names_at_first(student: Student) -> None:
 
 
 def said(student: Student) -> dict[str, torch.Tensor]:
-    return {part: student.reader.state_dict()[f"said.{part}.weight"] for part in vocabulary()}
+    held = student.reader.state_dict()
+    return {part: held[f"said.{part}.weight"] if part != "cell" else held["cells"].T for part in vocabulary()}
 
 
 def test_doubts_leave_most_cells_what_they_are_and_everything_else() -> None:
