@@ -65,7 +65,7 @@ describer() {
     say "describer: sight and words"
     module describer --only sight words --pool "${SCENES:-90000}" --workers "$((cores - 2))" \
         --sight-steps "${SIGHT_STEPS:-20000}" --sight-batch "${SIGHT_BATCH:-256}" --sight-seconds "${SIGHT_SECONDS:-100}" \
-        --steps "${WORDS_STEPS:-40000}" --batch "${WORDS_BATCH:-120}" --hold 0.5 --until $((began + in_all - 25))
+        --steps "${WORDS_STEPS:-40000}" --batch "${WORDS_BATCH:-120}" --until $((began + in_all - 25))
     "$python" -c "
 import sys, torch
 held = torch.load(sys.argv[1], weights_only=True)

@@ -3,14 +3,15 @@
 Three stages, each kept under `.runs/describer/`: sight (what is there), words (a small language model learns to tell of
 it), and the folder that serves: matrices in 8 bits, a gate that knows
 shapes, drawings and photographs apart, and no EfficientNet, which comes in a wheel. A run that was ended goes on with
-the same command. `--seconds` and `--sight-seconds` end a stage after so much work, with its rate fallen to nothing by
-then.
+the same command; `--go-on` makes more of what is finished. `--seconds` and `--sight-seconds` end a stage after so much
+work, with its rate fallen to nothing by then.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import time
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from training.loop import Schedule
 from training.picture.world import device_of, has_unseen_world
 
 STAGES: Final = ("sight", "words", "folder")
+_SEED: Final = 92
 
 
 @cache
@@ -35,38 +37,55 @@ def _pool(count: int, workers: int, device: torch.device) -> Pool:
 
 def _sight(given: argparse.Namespace, device: torch.device) -> None:
     kept = FOLDER / "sight.pt"
-    if kept.exists():
+    if kept.exists() and not given.go_on:
         return
     torch.manual_seed(92)
-    reader = new_reader().to(device)
-    steps = given.sight_steps
+    reader = new_reader()
+    if kept.exists():
+        reader.load_state_dict(torch.load(kept, weights_only=True))
+    steps, rate = given.sight_steps, given.go_on or 1.0
     schedule = Schedule(
-        steps=steps, lr=1e-3, muon=6e-3, warmup=50, hold=steps // 2, weight_decay=0.03, ema=0.995, seed=92,
-        seconds=given.sight_seconds,
+        steps=steps, lr=1e-3 * rate, muon=6e-3 * rate, warmup=50, hold=int(steps * given.hold), weight_decay=0.03,
+        ema=0.998, seed=_SEED + steps, seconds=given.sight_seconds,
     )  # fmt: skip
     pool = _pool(given.pool, given.workers, device)
     unseen = make_pool(UNSEEN, unseen=True).to(device) if has_unseen_world() else None
-    learn_sight(reader, pool, unseen, schedule, given.sight_batch)
-    torch.save(reader.cpu().state_dict(), kept)
+    learn_sight(reader.to(device), pool, unseen, schedule, given.sight_batch, _log("sight", given))
+    _keep(reader.cpu(), kept, given)
 
 
 def _words(given: argparse.Namespace, device: torch.device) -> None:
     kept = FOLDER / "words.pt"
-    if kept.exists():
+    if kept.exists() and not given.go_on:
         return
     torch.manual_seed(93)
     student = Student(open_tokenizer())
-    student.reader.load_state_dict(torch.load(FOLDER / "sight.pt", weights_only=True))
-    student.say_by_name()
-    steps = given.steps
+    if kept.exists():
+        student.load_state_dict(torch.load(kept, weights_only=True))
+        student.find_as(torch.load(FOLDER / "sight.pt", weights_only=True))
+    else:
+        student.reader.load_state_dict(torch.load(FOLDER / "sight.pt", weights_only=True))
+        student.say_by_name()
+    steps, rate = given.steps, given.go_on or 1.0
     pool = _pool(given.pool, given.workers, device)
     seconds = max(1.0, given.until - time.time()) if given.until else given.seconds
     schedule = Schedule(
-        steps=steps, lr=1.2e-3, muon=8e-3, warmup=50, hold=int(steps * given.hold), weight_decay=0.02, ema=0.995,
-        seed=94, seconds=seconds,
+        steps=steps, lr=1e-3 * rate, muon=6e-3 * rate, warmup=50, hold=int(steps * given.hold), weight_decay=0.02,
+        ema=0.995, seed=_SEED + steps, seconds=seconds,
     )  # fmt: skip
-    learn_words(student.to(device), pool, schedule, given.batch, workers=given.workers)
-    torch.save(student.cpu().state_dict(), kept)
+    learn_words(student.to(device), pool, schedule, given.batch, _log("words", given), given.workers)
+    _keep(student.cpu(), kept, given)
+
+
+def _log(stage: str, given: argparse.Namespace) -> str:
+    """Where a stage keeps its checkpoints; one that goes on from a finished run has its own."""
+    return f"describer/{stage}-on" if given.go_on else f"describer/{stage}"
+
+
+def _keep(model: torch.nn.Module, kept: Path, given: argparse.Namespace) -> None:
+    torch.save(model.state_dict(), kept)
+    if given.go_on:
+        shutil.rmtree(FOLDER / f"{kept.stem}-on")
 
 
 def _folder(given: argparse.Namespace, device: torch.device) -> None:  # noqa: ARG001
@@ -89,7 +108,10 @@ def main() -> None:
     parser.add_argument("--sight-seconds", type=float, default=0, help="end sight after so much work")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch", type=int, default=20, help="scenes of a step, beside pairs and photographs")
-    parser.add_argument("--hold", type=float, default=0.75, help="share of the steps at full rate")
+    parser.add_argument("--hold", type=float, default=0.3, help="share of the steps at full rate")
+    parser.add_argument(
+        "--go-on", type=float, default=0, metavar="RATE", help="from what there is, at RATE of the rates"
+    )
     parser.add_argument("--seconds", type=float, default=0, help="end the words after so much work")
     parser.add_argument("--until", type=float, default=0, help="or at this time, in seconds since 1970")
     parser.add_argument("--out", type=Path, default=FOLDER / "model")

@@ -22,6 +22,8 @@ from training.loop import Check, Schedule, fit
 from training.world import COLOURS, SHAPES
 
 WIDTH: Final = 256
+TOLD: Final = ("said.", "cells", "guess.")
+"""Of the reader, what words teach; the rest finds."""
 _NOTHING: Final = 0.15
 """How much cells count that no thing covers."""
 _SPELLING: Final = 0.6
@@ -56,14 +58,14 @@ def sight_loss(found: Found, right: Labels) -> Tensor:
     return total
 
 
-def learn_sight(reader: Reader, pool: Pool, unseen: Pool | None, schedule: Schedule, batch: int) -> None:
-    """Train what finds, where the pool is (log: `.runs/describer/sight`); `unseen` is looked at now and then."""
+def learn_sight(
+    reader: Reader, pool: Pool, unseen: Pool | None, schedule: Schedule, batch: int, name: str = "describer/sight"
+) -> None:
+    """Train what finds, where the pool is (log: `.runs/{name}`); `unseen` is looked at now and then."""
     device = pool.pixels.device
     views = Views(device)
-    reader.requires_grad_(True)
-    for untaught in (reader.said, reader.guess, reader.kinds):
-        untaught.requires_grad_(False)
-    reader.cells.requires_grad_(False)
+    for part, weight in reader.named_parameters():
+        weight.requires_grad_(not part.startswith((*TOLD, "kinds.")))
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
         rows = torch.from_numpy(rng.integers(len(pool.scenes), size=batch)).to(device)
@@ -74,7 +76,7 @@ def learn_sight(reader: Reader, pool: Pool, unseen: Pool | None, schedule: Sched
         if unseen is not None:
             print(step, accuracy(reader, views, unseen))
 
-    fit("describer/sight", reader, loss_of, schedule, Check(500, look))
+    fit(name, reader, loss_of, schedule, Check(500, look))
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from training.conversations import Rows, pack
 from training.describer.photographs import open_photographs
 from training.describer.pool import FOLDER, SEEN, Pool, scene_of
 from training.describer.questions import ask, ask_two
-from training.describer.sight import WIDTH, new_reader
+from training.describer.sight import TOLD, WIDTH, new_reader
 from training.describer.structured import structured
 from training.describer.talks import ROW, SIDE, Talks, language_of
 from training.describer.views import Views
@@ -130,6 +130,11 @@ class Student(nn.Module):
         self.reader = new_reader()
         self.language_model = Qwen2_5_VLTextModel(self.config.text_config)
 
+    def find_as(self, reader: dict[str, Tensor]) -> None:
+        """Take over what finds from another reader's weights."""
+        finds = {name: weight for name, weight in reader.items() if not name.startswith(TOLD)}
+        self.reader.load_state_dict(finds, strict=False)
+
     @torch.no_grad()
     def say_by_name(self) -> None:
         """Let what is found be told by the embeddings of its names' tokens, which the model then only has to repeat."""
@@ -182,10 +187,8 @@ def learn_words(
 
     device = pool.pixels.device
     views, reader = Views(device), student.reader
-    reader.requires_grad_(False)
-    for taught in (reader.said, reader.guess):
-        taught.requires_grad_(True)
-    reader.cells.requires_grad_(True)
+    for part, weight in reader.named_parameters():
+        weight.requires_grad_(part.startswith(TOLD))
     talks = Talks(encode, student.image_token, pool.scenes, open_photographs())
 
     def draw(step: int) -> tuple[Tensor, Tensor, Rows]:

@@ -25,6 +25,7 @@ from training.describer.measuring import Case, Describer, about_one
 from training.describer.photographs import Photographs
 from training.describer.pool import Pool, pixels, world
 from training.describer.questions import Asked
+from training.describer.sight import TOLD, new_reader
 from training.describer.student import Student, doubted, learn_words
 from training.describer.talks import ROW, SIDE, Talks
 from training.describer.views import Views
@@ -92,6 +93,14 @@ def test_what_is_found_is_told_by_its_names_at_first(student: Student) -> None:
 def said(student: Student) -> dict[str, torch.Tensor]:
     held = student.reader.state_dict()
     return {part: held[f"said.{part}.weight"] if part != "cell" else held["cells"].T for part in vocabulary()}
+
+
+def test_what_finds_is_taken_over_and_what_is_told_stays(student: Student) -> None:
+    torch.manual_seed(5)
+    other, before = new_reader().state_dict(), {n: w.clone() for n, w in student.reader.state_dict().items()}
+    student.find_as(other)
+    for name, weight in student.reader.state_dict().items():
+        assert torch.equal(weight, (before if name.startswith(TOLD) else other)[name]), name
 
 
 def test_doubts_leave_most_cells_what_they_are_and_everything_else() -> None:
