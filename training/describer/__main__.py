@@ -1,10 +1,9 @@
 """Make the describer: `python -m training.describer`, after `python -m training.art`.
 
 Three stages, each kept under `.runs/describer/`: sight (what is there), words (a small language model learns to tell of
-it), and the folder that serves: matrices in 8 bits, a gate that knows
-shapes, drawings and photographs apart, and no EfficientNet, which comes in a wheel. A run that was ended goes on with
-the same command; `--go-on` makes more of what is finished. `--seconds` and `--sight-seconds` end a stage after so much
-work, with its rate fallen to nothing by then.
+it), and the folder that serves: matrices in 8 bits, a gate that knows shapes, drawings and photographs apart, and no
+EfficientNet, which comes in a wheel. A run that was ended goes on with the same command; `--go-on` makes more of what
+is finished. `--seconds` and `--sight-seconds` end a stage after so much work, with its rate fallen to nothing by then.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from training.picture.world import device_of, has_unseen_world
 
 STAGES: Final = ("sight", "words", "folder")
 _SEED: Final = 92
+"""The steps are added to it, so that a run that goes on need not see the batches of the one before."""
 
 
 @cache
@@ -39,7 +39,7 @@ def _sight(given: argparse.Namespace, device: torch.device) -> None:
     kept = FOLDER / "sight.pt"
     if kept.exists() and not given.go_on:
         return
-    torch.manual_seed(92)
+    torch.manual_seed(_SEED)
     reader = new_reader()
     if kept.exists():
         reader.load_state_dict(torch.load(kept, weights_only=True))

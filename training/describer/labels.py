@@ -55,13 +55,9 @@ class Labels:
         return Labels(*(each.to(device) for each in vars(self).values()))
 
 
+@cache
 def alphabet(words: tuple[str, ...]) -> dict[str, int]:
     """A number for each character of some words, from 1."""
-    return _alphabet(words)
-
-
-@cache
-def _alphabet(words: tuple[str, ...]) -> dict[str, int]:
     return {letter: 1 + i for i, letter in enumerate(sorted({letter for word in words for letter in word}))}
 
 

@@ -21,7 +21,7 @@ from training.composer.composing import Composer
 from training.composer.scene import Mix, Scene, Stock, random_scene
 from training.describer.labels import Labels, label
 from training.loop import RUNS
-from training.picture.world import in_processes
+from training.processes import in_processes
 
 FOLDER: Final = RUNS / "describer"
 SEEN: Final = 42_000

@@ -16,7 +16,6 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextMod
 
 from models.sight import Found
 from training import wordings
-from training.ahead import ahead
 from training.conversations import Rows, pack
 from training.describer.photographs import open_photographs
 from training.describer.pool import FOLDER, SEEN, Pool, scene_of
@@ -27,6 +26,7 @@ from training.describer.talks import ROW, SIDE, Talks, language_of
 from training.describer.views import Views
 from training.describer.vocabulary import vocabulary
 from training.loop import Schedule, fit
+from training.processes import ahead
 from training.questions import TASK_PROMPTS
 from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
 

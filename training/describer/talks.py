@@ -13,13 +13,14 @@ from training.captions import LANGUAGES, Language
 from training.composer.scene import Scene
 from training.conversations import Conversation, Encode
 from training.describer import words
+from training.describer.labels import GRID
 from training.describer.photographs import Photographs
 from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
 from training.questions import talk
 
 ROW: Final = 256
-SIDE: Final = 7
+SIDE: Final = GRID
 """Tokens a side of a picture."""
 _LANGUAGE_SHARES: Final = (0.46, 0.27, 0.27)
 _JSON: Final = 0.12

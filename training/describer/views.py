@@ -68,7 +68,7 @@ def in_other_styles(seen: Tensor) -> Tensor:
 
 
 def varied(pictures: Tensor) -> Tensor:
-    """Pictures, float [n, 3, height, width] in -1..1, drawn otherwise: no colour gets another name by it.
+    """Pictures, float [n, 3, height, width] in -1..1, drawn otherwise; colours are meant to keep their names.
 
     Half are lighter or darker, stronger or paler; some are soft, some have dark outlines, some are grainy.
     """

@@ -22,10 +22,10 @@ from training.picture.world import (
     drawn_world,
     has_lettering,
     has_unseen_world,
-    in_processes,
     to_tensor,
     unseen_world,
 )
+from training.processes import in_processes
 
 _WINDOW: Final = 64
 _MIX: Final = Mix(figures=(0.06, 0.4, 0.34, 0.2), painted=0.55, word=0.06)

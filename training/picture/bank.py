@@ -24,7 +24,8 @@ from training.image_text import LENGTH, tokenize
 from training.image_vae import encode
 from training.loop import RUNS
 from training.picture.text import classes, wish_to_words
-from training.picture.world import MIX, drawn_world, in_processes, to_tensor
+from training.picture.world import MIX, drawn_world, to_tensor
+from training.processes import in_processes
 
 FOLDER: Final = RUNS / "picture" / "bank"
 WORDINGS: Final = 6

@@ -17,7 +17,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from training.ahead import ahead
 from training.art.subjects import subjects
 from training.captions import LANGUAGES, Language
 from training.composer.edits import KINDS, Edit, instruction, random_edit
@@ -26,6 +25,7 @@ from training.composer.scene import GROUNDS, RELATIONS, Figure, Scene, Stock, ra
 from training.image_text import WIDTH, TextEncoders, learn_tokenizer, tokenize
 from training.loop import Check, Schedule, fit
 from training.picture.world import MIX, SHARES, drawn_world
+from training.processes import ahead
 from training.world import COLOURS, PLACES, SHAPES
 
 BATCH: Final = 64

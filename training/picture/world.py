@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,26 +58,6 @@ def _world(shares: dict[str, float], folder: Path, words: bool) -> World:
     lettering = open_lettering(folder) if words else None
     numbers = () if lettering is None else tuple(int(number) for number in lettering.training())
     return World(Stock.of(shelf.usual(), shares, numbers), Composer(shelf, lettering))
-
-
-def in_processes(work: Callable[..., Made], arguments: Sequence[tuple[object, ...]], workers: int) -> Iterator[Made]:
-    """What `work` makes of each tuple of arguments, in order, by so many processes; by this one for 0.
-
-    `work` must not use a GPU.
-    """
-    if not workers:
-        yield from (work(*each) for each in arguments)
-        return
-    # Forked, so that they have what is in memory here.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _step_back) as pool:
-        yield from pool.map(work, *zip(*arguments, strict=True))
-
-
-def _step_back() -> None:
-    """For those that wait for nobody. The threads of the process that was forked are not there: torch would wait for
-    them."""
-    os.nice(5)
-    torch.set_num_threads(1)
 
 
 def to_tensor(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:

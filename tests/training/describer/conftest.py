@@ -32,7 +32,7 @@ _NOUNS = 50
 _CACHES: tuple[Any, ...] = (
     training.describer.pool.world,
     training.describer.pool.words,
-    training.describer.labels._alphabet,
+    training.describer.labels.alphabet,
     training.describer.naming._shelf,
     training.describer.naming.colour_of,
 )

@@ -1,8 +1,11 @@
-"""What a step of training needs, made by other processes before it is asked for."""
+"""What training needs, made by other processes: all of it, or step by step before it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Final, TypeVar
 
 import torch
@@ -44,3 +47,23 @@ def ahead(make: Callable[[int], Made], workers: int) -> Callable[[int], Made]:
         return next(coming)
 
     return take
+
+
+def in_processes(work: Callable[..., Made], arguments: Sequence[tuple[object, ...]], workers: int) -> Iterator[Made]:
+    """What `work` makes of each tuple of arguments, in order, by so many processes; by this one for 0.
+
+    `work` must not use a GPU.
+    """
+    if not workers:
+        yield from (work(*each) for each in arguments)
+        return
+    # Forked, so that they have what is in memory here.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _step_back) as pool:
+        yield from pool.map(work, *zip(*arguments, strict=True))
+
+
+def _step_back() -> None:
+    """For those that wait for nobody. The threads of the process that was forked are not there: torch would wait for
+    them."""
+    os.nice(5)
+    torch.set_num_threads(1)
