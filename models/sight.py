@@ -1,14 +1,16 @@
-"""What the built-in describer sees: an EfficientNet that ImageNet taught, and how its cells become tokens to read.
+"""What the built-in describer sees: an EfficientNet that ImageNet taught, and what a reader finds in its cells.
 
-A picture is cut into cells of 32 pixels a side. Of a drawing it is found, by what three stages of the network made of
-each cell, which thing it is of, what the ground is, how many things there are and which letters: that becomes its
-token. Of a photograph the network's own guess is all that is trusted: every token says which of ImageNet's classes it
-may show.
+A picture is cut into cells of 32 pixels a side. Of a drawing it is decided, by what three stages of the network made of
+each cell, how many things stand where, which they are, what the ground is and which letters there are: that is what its
+tokens say. Of a photograph the network's own guess is all that is trusted: every token says which of ImageNet's classes
+it may show.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import timm
@@ -24,18 +26,25 @@ from models.packed import efficientnet
 from models.picture_kinds import PictureKind
 
 CELL: Final = 32
-"""Pixels a side of what becomes a token."""
+"""Pixels a side of what is looked at together."""
 SIDE: Final = 224
 """Pixels a side of what is looked at: any picture is squeezed to a square."""
-PATCH: Final = CELL // 2
-"""Pixels a side of a patch of Qwen2.5-VL's processor; four of them are a cell."""
+PATCH: Final = 14
+"""Pixels a side of a patch of Qwen2.5-VL's processor."""
+MERGE: Final = 4
+"""Patches a side of what becomes one token; what a token says is not of these pixels alone, but of the picture."""
+TOKENS: Final = (SIDE // PATCH // MERGE) ** 2
+"""Of a picture."""
 _GRID: Final = SIDE // CELL
 CLASSES: Final = 1000
 WIDTH: Final = 1280
 """Numbers of a cell at the end of the network, before they are averaged."""
 _FINE: Final = 40 * 16 + 112 * 4
-_STAGES: Final = (2, 4)
-"""Blocks whose results are read too: cells of 8 and of 16 pixels."""
+_FINE_STAGES: Final = (2, 4)
+"""Blocks whose results are read too: of 8 and of 16 pixels a side."""
+_STROKES: Final = 24 * 4 + 40
+_STROKE_STAGES: Final = (1, 2)
+"""Blocks whose results letters are read from: of 4 and of 8 pixels a side."""
 _KNOWN: Final = 0.12
 """Where a guess has this probability, it is told more clearly than the network says it, which is rarely sure."""
 _DOUBT: Final = 0.02
@@ -56,21 +65,44 @@ def load_trunk() -> Any:
     return trunk.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def cells_of(trunk: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures of one size, float [n, 3, height, width] in -1..1, sides multiples of 32.
+@dataclass(frozen=True)
+class Cells:
+    """What the network made of n pictures.
 
-    Returns:
-        What the last stage made of each cell, float [n, rows, columns, 1280], and what two earlier ones did, float
-        [n, rows, columns, 1088].
+    Attributes:
+        coarse: float [n, rows, columns, 1280], the last stage of each cell.
+        fine: float [n, rows, columns, 1088], two earlier ones of it.
+        strokes: float [n, 136, 4 rows, 4 columns], the earliest, of quarters of a cell's side.
     """
+
+    coarse: Tensor
+    fine: Tensor
+    strokes: Tensor
+
+
+def cells_of(trunk: Any, pixels: Tensor) -> Cells:
+    """Of pictures of one size, float [n, 3, height, width] in -1..1, sides multiples of 32."""
+    stages = list(_stages(trunk, pixels))
+    fine = [functional.pixel_unshuffle(stages[i], stages[i].shape[-1] * CELL // pixels.shape[-1]) for i in _FINE_STAGES]
+    coarse = trunk.bn2(trunk.conv_head(stages[-1]))
+    return Cells(coarse.permute(0, 2, 3, 1), torch.cat(fine, 1).permute(0, 2, 3, 1), _strokes(stages))
+
+
+def strokes_of(trunk: Any, pixels: Tensor) -> Tensor:
+    """`strokes` of `cells_of` alone, which take a third of the time."""
+    return _strokes(list(islice(_stages(trunk, pixels), 1 + max(_STROKE_STAGES))))
+
+
+def _stages(trunk: Any, pixels: Tensor) -> Iterator[Tensor]:
     seen = trunk.bn1(trunk.conv_stem(pixels))
-    fine = []
-    for number, block in enumerate(trunk.blocks):
+    for block in trunk.blocks:
         seen = block(seen)
-        if number in _STAGES:
-            fine.append(functional.pixel_unshuffle(seen, seen.shape[-1] * CELL // pixels.shape[-1]))
-    coarse = trunk.bn2(trunk.conv_head(seen))
-    return coarse.permute(0, 2, 3, 1), torch.cat(fine, 1).permute(0, 2, 3, 1)
+        yield seen
+
+
+def _strokes(stages: Sequence[Tensor]) -> Tensor:
+    finer, coarser = (stages[i] for i in _STROKE_STAGES)
+    return torch.cat([functional.pixel_unshuffle(finer, 2), coarser], 1)
 
 
 def glance(trunk: Any, pixels: Tensor) -> Tensor:
@@ -87,25 +119,96 @@ class Found:
     """What is found in n drawings, as scores before softmax.
 
     Attributes:
-        things: float [n, 49, things], of each cell; 0 is nothing, shapes come last.
-        colours: float [n, 49, colours], of cells of shapes.
+        cells: float [n, 49, things], of what each cell is part; 0 is nothing, shapes come last.
+        looks: float [n, 49, places], of each cell for being part of what stands there.
+        things: float [n, places, things], of what stands there, if anything does.
+        colours: float [n, places, colours].
+        sizes: float [n, places]: the largest thing has the highest.
+        arrangements: float [n, arrangements].
         grounds: float [n, grounds].
-        counts: float [n, counts].
-        letters: float [n, letters of a word, alphabet], 0 is none.
+        letters: float [n, 28, alphabet], from left to right; 0 is none.
+    """
+
+    cells: Tensor
+    looks: Tensor
+    things: Tensor
+    colours: Tensor
+    sizes: Tensor
+    arrangements: Tensor
+    grounds: Tensor
+    letters: Tensor
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What n drawings show.
+
+    Attributes:
+        things: int64 [n, places], 0 where nothing stands.
+        colours: int64 [n, places], 0 there too.
+        largest: bool [n, places], of the things one.
+        arrangements: int64 [n].
+        grounds: int64 [n].
+        letters: int64 [n, letters of a word], 0 for none.
     """
 
     things: Tensor
     colours: Tensor
+    largest: Tensor
+    arrangements: Tensor
     grounds: Tensor
-    counts: Tensor
     letters: Tensor
+
+    def to(self, device: torch.device) -> Shown:
+        """The same on another device."""
+        return Shown(*(each.to(device) for each in vars(self).values()))
+
+
+class Speller(nn.Module):
+    """Letters from strokes: narrow columns from left to right, each of which says one letter or none.
+
+    A letter may take several columns, and stands once for all that say it in a row (CTC, Graves et al. 2006).
+    """
+
+    def __init__(self, alphabet: int, width: int = 192, heads: int = 4, depth: int = 2) -> None:
+        super().__init__()
+        self.columns = nn.Sequential(
+            nn.Conv2d(_STROKES, width // 2, 1), nn.GroupNorm(8, width // 2), nn.GELU(),
+            nn.Conv2d(width // 2, width * 2 // 3, 3, (2, 1), 1), nn.GroupNorm(8, width * 2 // 3), nn.GELU(),
+            nn.Conv2d(width * 2 // 3, width, 3, (2, 1), 1), nn.GroupNorm(8, width), nn.GELU(),
+        )  # fmt: skip
+        self.rows = nn.Conv2d(width, 1, 1)
+        self.places = nn.Embedding(_GRID * CELL // 8, width)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.letters = nn.Linear(width, alphabet)
+
+    def forward(self, strokes: Tensor) -> Tensor:
+        """Scores before softmax, float [n, 28, alphabet], 0 for none, from `Cells.strokes` of 224x224 pixels."""
+        columns = self.columns(strokes)
+        line = (columns * self.rows(columns).softmax(2)).sum(2).transpose(1, 2)
+        letters: Tensor = self.letters(self.blocks(line + self.places.weight))
+        return letters
+
+
+def spelt(letters: Tensor, longest: int) -> Tensor:
+    """The likeliest words, int64 [n, longest], 0 after their ends, from what a `Speller` gives."""
+    likeliest = letters.argmax(-1)
+    before = functional.pad(likeliest, (1, 0))[:, :-1]
+    stands = (likeliest != 0) & (likeliest != before)
+    at = (stands.cumsum(1) - 1).clamp(max=longest)
+    words = likeliest.new_zeros(len(letters), longest + 1)
+    words.scatter_(1, torch.where(stands, at, longest), likeliest)
+    return words[:, :longest]
 
 
 class Reader(nn.Module):
-    """Cells into tokens as wide as the language model is.
+    """What drawings show, and tokens that tell it, as wide as the language model is.
 
-    Of a drawing it is decided first what is there. The language model is told that alone, so it speaks of designs that
-    nobody has seen as of those that taught it.
+    All is decided before anything is told, so the language model speaks of designs that nobody has seen as of those
+    that taught it, and learns to speak without looking.
     """
 
     def __init__(
@@ -116,14 +219,31 @@ class Reader(nn.Module):
         shapes: int,
         colours: int,
         grounds: int,
-        counts: int,
+        places: int,
+        arrangements: list[list[int]],
         alphabet: int,
         letters: int = 6,
         depth: int = 2,
         heads: int = 8,
     ) -> None:
-        """How many there are of each: `things` with nothing and shapes, `alphabet` with none, `letters` of a word."""
+        """How many there are of each.
+
+        Args:
+            width: numbers of a token.
+            things: with nothing, and with shapes, which come last.
+            shapes: of the things.
+            colours: of a thing.
+            grounds: to stand on.
+            places: to stand at.
+            arrangements: at which places things stand together, for each way of standing.
+            alphabet: with none.
+            letters: of a word.
+            depth: layers of the transformer that reads cells.
+            heads: of its attention.
+        """
         super().__init__()
+        if places + 2 + letters > TOKENS:
+            raise ValueError(f"{places} places and {letters} letters are told by more than {TOKENS} tokens")
         self.coarse = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, width))
         self.fine = nn.Sequential(nn.LayerNorm(_FINE), nn.Linear(_FINE, width), nn.GELU(), nn.Linear(width, width))
         self.rows = nn.Embedding(_GRID, width)
@@ -133,55 +253,87 @@ class Reader(nn.Module):
         )
         self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
         self.things = nn.Linear(width, things)
+        self.looks = nn.Linear(width, places)
         self.colours = nn.Linear(width, colours)
+        self.sizes = nn.Linear(width, 1)
+        self.arrangements = nn.Linear(width, len(arrangements))
         self.grounds = nn.Linear(width, grounds)
-        self.counts = nn.Linear(width, counts)
-        self.places = nn.Parameter(torch.randn(letters, width) * 0.02)
-        self.ask = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.letters = nn.Linear(width, alphabet)
-        self._shapes = shapes
-        sizes = {"thing": things, "colour": colours, "ground": grounds, "count": counts, "letter": alphabet}
-        said = {name: nn.Linear(size, width, bias=False) for name, size in sizes.items()}
+        self.speller = Speller(alphabet)
+        self._letters = letters
+        self._first_shape = things - shapes
+        self._colours = colours
+        self._taken = [[place in taken for place in range(places)] for taken in arrangements]
+        sizes = {
+            "thing": things, "colour": colours, "arrangement": len(arrangements), "ground": grounds,
+            "letter": alphabet, "largest": 2, "same": 2,
+        }  # fmt: skip
+        said = {name: nn.Embedding(size, width) for name, size in sizes.items()}
         for each in said.values():
             nn.init.normal_(each.weight, std=_SAID)
         self.said = nn.ModuleDict(said)
-        self.cells = nn.Parameter(torch.randn(_GRID * _GRID, width) * _SAID)
+        self.tokens = nn.Parameter(torch.randn(TOKENS, width) * _SAID)
         self.guess = nn.Linear(CLASSES, width)
         self.kinds = nn.Linear(WIDTH, len(PictureKind))
 
-    def drawn(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Tokens of drawings, float [n, 49, width], from `cells_of`."""
-        return self.told(self.found(self.seen(coarse, fine)))
+    def drawn(self, cells: Cells) -> Tensor:
+        """Tokens of drawings, float [n, 16, width]."""
+        return self.told(self.decided(self.found(cells)))
 
-    def seen(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """What each cell shows, float [n, 49, width], from `cells_of`."""
+    def found(self, cells: Cells) -> Found:
+        """What is there."""
         places = self.rows.weight[:, None] + self.columns.weight[None]
-        tokens: Tensor = self.blocks((self.coarse(coarse) + self.fine(fine) + places).flatten(1, 2))
-        return tokens
-
-    def found(self, seen: Tensor) -> Found:
-        """What is there, by what `seen` gives."""
+        seen = self.blocks((self.coarse(cells.coarse) + self.fine(cells.fine) + places).flatten(1, 2))
+        looks = self.looks(seen)
+        there = looks.softmax(1).transpose(1, 2) @ seen
         whole = seen.mean(1)
-        asked = self.places.expand(len(seen), -1, -1).to(seen.dtype)
-        spelt = self.ask(asked, seen, seen, need_weights=False)[0] + asked
         return Found(
-            self.things(seen), self.colours(seen), self.grounds(whole), self.counts(whole), self.letters(spelt)
+            cells=self.things(seen),
+            looks=looks,
+            things=self.things(there),
+            colours=self.colours(there),
+            sizes=self.sizes(there)[..., 0],
+            arrangements=self.arrangements(whole),
+            grounds=self.grounds(whole),
+            letters=self.speller(cells.strokes),
         )
 
-    def told(self, found: Found) -> Tensor:
-        """The same for the language model: float [n, 49, width].
+    def decided(self, found: Found) -> Shown:
+        """The likeliest of everything."""
+        arrangements = found.arrangements.argmax(-1)
+        taken = torch.tensor(self._taken, device=arrangements.device)[arrangements]
+        sizes = found.sizes.masked_fill(~taken, -torch.inf)
+        largest = functional.one_hot(sizes.argmax(-1), taken.shape[1]).bool()
+        return Shown(
+            things=(1 + found.things[..., 1:].argmax(-1)) * taken,
+            colours=found.colours.argmax(-1) * taken,
+            largest=largest & taken,
+            arrangements=arrangements,
+            grounds=found.grounds.argmax(-1),
+            letters=spelt(found.letters, self._letters),
+        )
 
-        Each token says of what thing its cell is; where that is a shape, of what colour; the ground and how many things
-        there are; and the first ones a letter each.
+    def told(self, shown: Shown) -> Tensor:
+        """The same for the language model: float [n, 16, width].
+
+        A token for each place, one for the ground, one for how the things stand, one for each letter; the rest say
+        nothing.
         """
-        things = found.things.softmax(-1)
-        of_shapes = things[..., things.shape[-1] - self._shapes :].sum(-1, keepdim=True)
-        tokens = self.said["thing"](things) + of_shapes * self.said["colour"](found.colours.softmax(-1))
-        whole = self.said["ground"](found.grounds.softmax(-1)) + self.said["count"](found.counts.softmax(-1))
-        spelt = self.said["letter"](found.letters.softmax(-1))
-        left = tokens.shape[1] - spelt.shape[1]
-        told: Tensor = tokens + whole[:, None] + functional.pad(spelt, (0, 0, 0, left)) + self.cells
-        return told
+        said, taken = self.said, (shown.things > 0)[..., None]
+        there = said["colour"](shown.colours) + said["largest"](shown.largest.long())
+        there = said["thing"](shown.things) + there * taken
+        stand = said["arrangement"](shown.arrangements) + said["same"](self._are_the_same(shown).long())
+        told = torch.cat(
+            [there, said["ground"](shown.grounds)[:, None], stand[:, None], said["letter"](shown.letters)], 1
+        )
+        tokens: Tensor = functional.pad(told, (0, 0, 0, TOKENS - told.shape[1])) + self.tokens
+        return tokens
+
+    def _are_the_same(self, shown: Shown) -> Tensor:
+        """Of which drawings the things are several of one kind; shapes of one colour. bool [n]."""
+        things, colours, taken = shown.things, shown.colours, shown.things > 0
+        kinds = things * self._colours + colours * (things >= self._first_shape)
+        first = kinds.amax(1, keepdim=True)
+        return ((kinds == first) | ~taken).all(1) & (taken.sum(1) > 1)
 
     def photographed(self, guesses: Tensor) -> Tensor:
         """One token of each photograph, float [n, width], from the probabilities of ImageNet's classes [n, 1000]."""
@@ -209,7 +361,7 @@ class Squares(Qwen2VLImageProcessor):  # type: ignore[misc]
 class Eyes(nn.Module):
     """Trunk and reader in the place of Qwen2.5-VL's vision tower."""
 
-    spatial_merge_size: Final = 2
+    spatial_merge_size: Final = MERGE
 
     def __init__(self, trunk: nn.Module, reader: Reader) -> None:
         super().__init__()
@@ -225,7 +377,7 @@ class Eyes(nn.Module):
         """Patches as Qwen2VLImageProcessor cuts them, and for each picture how many: (1, high, wide).
 
         Returns:
-            As `pooler_output` the tokens of all pictures, one after the other, row by row, float [tokens, width].
+            As `pooler_output` the tokens of all pictures, 16 of each, float [tokens, width].
         """
         tokens = [self._tokens(picture[None]) for picture in pictures_of(pixel_values.to(self.dtype), grid_thw)]
         return BaseModelOutputWithPooling(pooler_output=torch.cat(tokens))
@@ -235,24 +387,25 @@ class Eyes(nn.Module):
         return self.reader.kind(glance(self.trunk, pixels.to(self.dtype)))
 
     def _tokens(self, picture: Tensor) -> Tensor:
-        coarse, fine = cells_of(self.trunk, picture)
+        cells = cells_of(self.trunk, picture)
         if int(self.kinds(picture)) != PictureKind.PHOTOGRAPH:
-            return self.reader.drawn(coarse, fine)[0]
-        guesses = self.trunk.classifier(coarse.mean((1, 2))).float().softmax(-1).to(self.dtype)
-        return self.reader.photographed(guesses).expand(coarse.shape[1] * coarse.shape[2], -1)
+            return self.reader.drawn(cells)[0]
+        guesses = self.trunk.classifier(cells.coarse.mean((1, 2))).float().softmax(-1).to(self.dtype)
+        return self.reader.photographed(guesses).expand(TOKENS, -1)
 
 
 def pictures_of(patches: Tensor, grid_thw: Tensor) -> list[Tensor]:
     """What Qwen2VLImageProcessor has cut into patches, whole again: float [3, height, width] each.
 
     Args:
-        patches: float [patches of all pictures, 3 * 2 * 16 * 16], cell by cell; every picture is there twice, as the
-            two frames of a film that stands still.
+        patches: float [patches of all pictures, 3 * 2 * 14 * 14], 4x4 of them after 4x4; every picture is there twice,
+            as the two frames of a film that stands still.
         grid_thw: how many patches each picture has: (1, high, wide).
     """
     grids = grid_thw.tolist()
     pictures = []
     for cut, (_, high, wide) in zip(torch.split(patches, [t * h * w for t, h, w in grids]), grids, strict=True):
-        parts = cut.reshape(high // 2, wide // 2, 2, 2, 3, 2, PATCH, PATCH)[:, :, :, :, :, 0]
+        blocks = high // MERGE, wide // MERGE
+        parts = cut.reshape(*blocks, MERGE, MERGE, 3, 2, PATCH, PATCH)[:, :, :, :, :, 0]
         pictures.append(parts.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, high * PATCH, wide * PATCH))
     return pictures

@@ -88,16 +88,17 @@ class Conversation:
     def exchange(self, said: Exchange, scenes: Sequence[Scene] = ()) -> None:
         """Add the question and its answer; `scenes`: what the pictures before it show."""
         if said.reference and scenes:
-            self._refer(said.question, said.reference, scenes)
+            self.refer(said.question, said.reference.words, meant(said.reference, scenes))
         self.say(f"{said.question}<|im_end|>\n<|im_start|>assistant\n")
         self.say(f"{said.answer}<|im_end|>", learnt=True)
 
-    def _refer(self, question: str, reference: Reference, scenes: Sequence[Scene]) -> None:
-        end = question.lower().rfind(reference.words.lower()) + len(reference.words)
+    def refer(self, question: str, name: str, meaning: tuple[int, int, int, int]) -> None:
+        """Note what the name of a thing means in a question that is said next."""
+        end = question.lower().rfind(name.lower()) + len(name)
         before = self.encode(question[:end])
-        if end >= len(reference.words) and self.encode(question)[: len(before)] == before:
+        if end >= len(name) and self.encode(question)[: len(before)] == before:
             segment = self.segments[-1]
-            segment.means.append((len(segment.tokens) + len(before) - 1, meant(reference, scenes)))
+            segment.means.append((len(segment.tokens) + len(before) - 1, meaning))
 
 
 UNTOLD: Final = -100

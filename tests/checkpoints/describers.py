@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from tests.checkpoints.words import IMAGE_CHATML, LIVELY, qwen_tokenizer
 
-SMALL_READER: Final = {
-    "things": 6, "shapes": 2, "colours": 3, "grounds": 4, "counts": 4, "alphabet": 5, "letters": 3,
-    "depth": 1, "heads": 2,
+SMALL_READER: Final[dict[str, Any]] = {
+    "things": 6, "shapes": 2, "colours": 3, "grounds": 4, "places": 2, "arrangements": [[], [0], [1], [0, 1]],
+    "alphabet": 5, "letters": 3, "depth": 1, "heads": 2,
 }  # fmt: skip
-"""What it may find: nothing, three things and two shapes, and so on."""
+"""What it may find: nothing, three things and two shapes, at two places, and so on."""
 
 
 def write_describer(folder: Path) -> None:
@@ -50,7 +50,14 @@ def write_describer(folder: Path) -> None:
             "pad_token_id": tokenizer.pad_token_id,
             "tie_word_embeddings": True,
         },
-        vision_config={"depth": 1, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 32, "patch_size": 16},
+        vision_config={
+            "depth": 1,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "patch_size": 14,
+            "spatial_merge_size": 4,
+        },
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],
@@ -73,7 +80,7 @@ def write_describer(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(described), "utf-8")
     model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.generation_config.save_pretrained(folder)
-    pixels_of = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 50176, "max_pixels": 50176}
+    pixels_of = {"patch_size": 14, "merge_size": 4, "temporal_patch_size": 2, "min_pixels": 50176, "max_pixels": 50176}
     looks = {**pixels_of, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**looks),

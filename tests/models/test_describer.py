@@ -16,7 +16,7 @@ from models.describer import READER, SPEAKER, folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import Found, Reader, cells_of, pictures_of
+from models.sight import Found, Reader, Shown, cells_of, load_trunk, pictures_of, spelt, strokes_of
 from tests.checkpoints.describers import SMALL_READER
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
@@ -34,21 +34,21 @@ def noise(width: int, height: int) -> Image.Image:
 def test_patches_become_the_pictures_that_they_were_cut_from(opened: tuple[Any, Any]) -> None:
     given = [noise(224, 224), BLACK, noise(224, 224)]
     cut = opened[1].image_processor(given, return_tensors="pt")
-    assert cut["image_grid_thw"].tolist() == [[1, 14, 14]] * 3
+    assert cut["image_grid_thw"].tolist() == [[1, 16, 16]] * 3
     for picture, found in zip(given, pictures_of(cut["pixel_values"], cut["image_grid_thw"]), strict=True):
         normalised = torch.from_numpy(np.array(picture.resize((224, 224)))).permute(2, 0, 1) / 127.5 - 1
         torch.testing.assert_close(found, normalised, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(50, 40), (640, 360), (7, 1000), (1, 1)])
-def test_a_picture_of_any_size_is_squeezed_to_a_square_of_49_tokens(
+def test_a_picture_of_any_size_is_squeezed_to_a_square_of_16_tokens(
     opened: tuple[Any, Any], size: tuple[int, int]
 ) -> None:
     model, processor = opened
     cut = processor.image_processor([Image.new("RGB", size, "red"), RED], return_tensors="pt")
     with torch.inference_mode():
         first, second = model.get_image_features(cut["pixel_values"], cut["image_grid_thw"]).pooler_output
-    assert first.shape == second.shape == (49, 32)
+    assert first.shape == second.shape == (16, 32)
 
 
 def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
@@ -58,53 +58,107 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
     with torch.inference_mode():
         red, white = model.get_image_features(cut["pixel_values"], cut["image_grid_thw"]).pooler_output
         both = torch.stack(pictures_of(cut["pixel_values"], cut["image_grid_thw"]))
-        coarse, fine = cells_of(eyes.trunk, both)
-        torch.testing.assert_close(red, eyes.reader.drawn(coarse[:1], fine[:1])[0], atol=1e-4, rtol=1e-4)
-        guesses = eyes.trunk.classifier(coarse[1:].mean((1, 2))).softmax(-1)
+        of_red, of_white = cells_of(eyes.trunk, both[:1]), cells_of(eyes.trunk, both[1:])
+        torch.testing.assert_close(red, eyes.reader.drawn(of_red)[0], atol=1e-4, rtol=1e-4)
+        guesses = eyes.trunk.classifier(of_white.coarse.mean((1, 2))).softmax(-1)
         assert guesses.sum() == pytest.approx(1)
         told = eyes.reader.photographed(guesses).expand(len(white), -1)
         torch.testing.assert_close(white, told, atol=1e-4, rtol=1e-4)
     assert not torch.equal(red[0], red[1])
 
 
-def found_in(**sure: dict[Any, int]) -> Found:
-    """Something that is sure: of each part, by its place, the number that is found there; elsewhere 0."""
-    sizes = {
-        "things": (49, 6), "colours": (49, 3), "grounds": (4,), "counts": (4,), "letters": (3, 5),
-    }  # fmt: skip
-    scores = {}
-    for part, size in sizes.items():
-        scores[part] = torch.zeros(1, *size)
-        scores[part][..., 0] = 50.0
-        for at, number in sure.get(part, {}).items():
-            scores[part][0, at] = torch.nn.functional.one_hot(torch.tensor(number), size[-1]) * 50.0
-    return Found(**scores)
+def scores(*likeliest: int, of: int) -> torch.Tensor:
+    """Of one drawing, that are surest of these."""
+    return torch.nn.functional.one_hot(torch.tensor([likeliest]), of) * 5.0
 
 
-def test_a_token_says_what_is_found_in_its_cell() -> None:
+def found_in(arrangement: int, letters: tuple[int, ...] = (0, 0, 0, 0)) -> Found:
+    """Thing 2 in colour 1, and shape 5 in colour 2, which is larger; ground 3."""
+    return Found(
+        cells=torch.zeros(1, 49, 6),
+        looks=torch.zeros(1, 49, 2),
+        things=scores(2, 5, of=6),
+        colours=scores(1, 2, of=3),
+        sizes=torch.tensor([[0.5, 0.7]]),
+        arrangements=scores(arrangement, of=4)[:, 0],
+        grounds=scores(3, of=4)[:, 0],
+        letters=scores(*letters, of=5),
+    )
+
+
+def test_where_nothing_stands_nothing_is_shown() -> None:
+    reader = Reader(8, **SMALL_READER)
+    for arrangement, things, colours, largest in (
+        (3, [2, 5], [1, 2], [False, True]),
+        (1, [2, 0], [1, 0], [True, False]),
+        (2, [0, 5], [0, 2], [False, True]),
+        (0, [0, 0], [0, 0], [False, False]),
+    ):
+        shown = reader.decided(found_in(arrangement))
+        assert shown.things.tolist() == [things]
+        assert shown.colours.tolist() == [colours]
+        assert shown.largest.tolist() == [largest]
+        assert (shown.arrangements.item(), shown.grounds.item()) == (arrangement, 3)
+
+
+def test_a_letter_stands_once_for_all_columns_that_say_it_in_a_row() -> None:
+    columns = torch.tensor([[0, 1, 1, 0, 1, 3, 3, 4], [0] * 8, [4, 3, 2, 1, 4, 3, 2, 1]])
+    words = spelt(torch.nn.functional.one_hot(columns, 5).float(), 3)
+    assert words.tolist() == [[1, 1, 3], [0, 0, 0], [4, 3, 2]]
+
+
+def test_each_token_tells_one_thing_that_is_shown() -> None:
     reader = Reader(8, **SMALL_READER)
 
     def said(part: str, number: int) -> torch.Tensor:
-        weight: torch.Tensor = reader.state_dict()[f"said.{part}.weight"]
-        return weight[:, number]
+        return reader.get_parameter(f"said.{part}.weight")[number]
 
     with torch.no_grad():
-        told = reader.told(found_in(things={3: 2, 4: 5}, colours={3: 1, 4: 2}, grounds={...: 3}, counts={...: 2}))
-        plain = reader.cells + said("ground", 3) + said("count", 2)
-        torch.testing.assert_close(told[0, 3], plain[3] + said("thing", 2))
-        torch.testing.assert_close(told[0, 4], plain[4] + said("thing", 5) + said("colour", 2))  # which is a shape
-        torch.testing.assert_close(told[0, 5], plain[5] + said("thing", 0))
+        told = reader.told(reader.decided(found_in(3, (4, 4, 0, 2))))[0] - reader.tokens
+        wanted = [
+            said("thing", 2) + said("colour", 1) + said("largest", 0),
+            said("thing", 5) + said("colour", 2) + said("largest", 1),
+            said("ground", 3),
+            said("arrangement", 3) + said("same", 0),
+            *(said("letter", number) for number in (4, 2, 0)),
+        ]
+        torch.testing.assert_close(told[: len(wanted)], torch.stack(wanted), atol=1e-5, rtol=0)
+        assert told.shape == (16, 8)
+        assert not told[len(wanted) :].any()
+        nothing = reader.told(reader.decided(found_in(1)))[0] - reader.tokens
+        torch.testing.assert_close(nothing[1], said("thing", 0), atol=1e-5, rtol=0)
 
 
-def test_the_first_tokens_say_a_letter_each() -> None:
+@pytest.mark.parametrize(
+    ("things", "colours", "are_the_same"),
+    [
+        ([2, 2], [1, 2], True),  # a drawing may be of several colours
+        ([5, 5], [1, 1], True),
+        ([5, 5], [1, 2], False),  # two shapes
+        ([2, 3], [1, 1], False),
+        ([2, 0], [1, 0], False),
+        ([0, 0], [0, 0], False),
+    ],
+)
+def test_several_of_a_kind_are_told_as_such(things: list[int], colours: list[int], are_the_same: bool) -> None:
     reader = Reader(8, **SMALL_READER)
+    none, first = torch.zeros(1, 2, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)
+    shown = Shown(torch.tensor([things]), torch.tensor([colours]), none, first, first, torch.zeros(1, 3).long())
     with torch.no_grad():
-        silent = reader.told(found_in())
-        told = reader.told(found_in(letters={0: 4, 1: 2})) - silent
-        letter = reader.state_dict()["said.letter.weight"]
-        torch.testing.assert_close(told[0, 0], letter[:, 4] - letter[:, 0], atol=1e-5, rtol=0)
-        torch.testing.assert_close(told[0, 1], letter[:, 2] - letter[:, 0], atol=1e-5, rtol=0)
-        torch.testing.assert_close(told[0, 2:], torch.zeros(47, 8), atol=1e-5, rtol=0)
+        told = reader.told(shown)[0, 3] - reader.tokens[3] - reader.get_parameter("said.arrangement.weight")[0]
+        same = reader.get_parameter("said.same.weight")
+    torch.testing.assert_close(told, same[int(are_the_same)], atol=1e-5, rtol=0)
+
+
+def test_more_than_the_tokens_can_tell_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 places and 13 letters are told by more than 16 tokens"):
+        Reader(8, **{**SMALL_READER, "letters": 13})
+
+
+def test_strokes_alone_are_those_of_all_cells() -> None:
+    trunk, pixels = load_trunk(), torch.rand(2, 3, 224, 224) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(strokes_of(trunk, pixels), cells_of(trunk, pixels).strokes)
 
 
 def test_a_guess_that_is_rather_sure_is_told_more_clearly_and_a_weak_one_as_it_is() -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import GenerationConfig, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
 from models.describer import READER, SPEAKER
-from models.sight import SIDE, Reader, glance, load_trunk
+from models.sight import MERGE, PATCH, SIDE, Reader, glance, load_trunk
 from training.composer.scene import Scene
 from training.describer.photographs import open_photographs
 from training.describer.pool import FOLDER, picture_of, pixels, scene_of
@@ -34,7 +34,6 @@ _DRAWN: Final = 6000
 _PHOTOGRAPHS: Final = 12_000
 _PLAIN: Final = 0.08
 """Of the pictures of shapes are one colour and nothing else."""
-_PATCH: Final = 16
 
 
 def learn_gate(reader: Reader, shapes: Tensor, drawn: Tensor, taken: Tensor, steps: int = 1500) -> None:
@@ -109,7 +108,7 @@ def write_folder(student: Student, out: Path) -> None:
     for module, name in ((student.reader, READER), (student.language_model, SPEAKER)):
         save_file(packed(module.state_dict()), out / name, metadata={"format": "pt"})
         (out / name).chmod(0o644)  # safetensors lets nobody else read it
-    cells = {"patch_size": _PATCH, "merge_size": 2, "temporal_patch_size": 2}
+    cells = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": 2}
     area = {"min_pixels": SIDE * SIDE, "max_pixels": SIDE * SIDE}
     images = Qwen2VLImageProcessor(**cells, **area, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
     student.tokenizer.chat_template = CHAT_TEMPLATE

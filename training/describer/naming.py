@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from training.art.lettering import open_lettering
 from training.art.shelf import Drawing, Shelf
 from training.art.subjects import subjects
 from training.captions import (
@@ -46,6 +47,8 @@ _RGB: Final = {
     "purple": (130, 70, 180), "orange": (245, 140, 30), "white": (245, 245, 245), "black": (35, 35, 35),
     "brown": (130, 85, 50), "grey": (140, 145, 150), "pink": (245, 150, 185),
 }  # fmt: skip
+DRAWN_COLOURS: Final = tuple(_RGB)
+"""Colours that a drawing may be of; those of shapes come first."""
 _CLEAR: Final = 0.55
 """Of a drawing's pixels are of one colour, where it has one."""
 
@@ -151,10 +154,14 @@ def _english(scene: Scene) -> str:
     return f'{told} {where}, with the text "{word}"' if word else f"{told} {where}"
 
 
+@cache
+def words() -> tuple[str, ...]:
+    """Every word of the lettering, by its number."""
+    return tuple(str(word) for word in open_lettering().words)
+
+
 def written(scene: Scene) -> str:
     """The word in it, "" where there is none."""
-    from training.describer.pool import words  # the lettering is large
-
     return "" if scene.word is None else words()[scene.word]
 
 

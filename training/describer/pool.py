@@ -19,7 +19,8 @@ from training.art.lettering import open_lettering
 from training.art.shelf import Shelf
 from training.composer.composing import Composer
 from training.composer.scene import Mix, Scene, Stock, random_scene
-from training.describer.labels import Labels, label
+from training.describer.labels import Labels, cells_of, shown_in
+from training.describer.naming import words
 from training.loop import RUNS
 from training.processes import in_processes
 
@@ -58,12 +59,6 @@ def world(*, unseen: bool) -> tuple[Stock, Composer]:
     return stock, Composer(shelf, lettering)
 
 
-@cache
-def words() -> tuple[str, ...]:
-    """Every word of the lettering, by its number."""
-    return tuple(str(word) for word in open_lettering().words)
-
-
 def scene_of(number: int, *, unseen: bool) -> Scene:
     """Scene by its number."""
     mix = _WRITTEN if number % 10 < _WRITTEN_OF_TEN else _MIX
@@ -87,18 +82,18 @@ def make_pool(count: int, *, unseen: bool = False, workers: int = 0) -> Pool:
     words()
     parts = [(first, min(_PART, count - first), unseen) for first in range(0, count, _PART)]
     made = list(track(in_processes(compose_part, parts, workers), "composing scenes", len(parts)))
-    scenes = tuple(scene for part in made for scene in part[0])
-    labels = [torch.from_numpy(np.concatenate(rows)) for rows in zip(*(part[2] for part in made), strict=True)]
-    return Pool(scenes, torch.from_numpy(np.concatenate([part[1] for part in made])), Labels(*labels))
+    scenes = [scene for part in made for scene in part[0]]
+    pictures, cells, owners = (torch.from_numpy(np.concatenate([part[i] for part in made])) for i in (1, 2, 3))
+    return Pool(tuple(scenes), pictures, Labels(shown_in(scenes, words()), cells, owners))
 
 
-def compose_part(first: int, count: int, unseen: bool) -> tuple[list[Scene], np.ndarray, tuple[np.ndarray, ...]]:
-    """A part of a pool: scenes, uint8 [count, 128, 128, 3], and the fields of `Labels`."""
+def compose_part(first: int, count: int, unseen: bool) -> tuple[list[Scene], np.ndarray, np.ndarray, np.ndarray]:
+    """A part of a pool: scenes, uint8 [count, 128, 128, 3], and `cells` and `owners` of `Labels`."""
     numbers = range(first, first + count)
     scenes = [scene_of(number, unseen=unseen) for number in numbers]
     pictures = [picture_of(n, scene, unseen=unseen) for n, scene in zip(numbers, scenes, strict=True)]
     pixels = np.stack([np.asarray(picture) for picture in pictures])
-    return scenes, pixels, label(scenes, world(unseen=unseen)[1], words())
+    return scenes, pixels, *cells_of(scenes, world(unseen=unseen)[1])
 
 
 def pixels(picture: Image.Image) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -40,12 +40,16 @@ from training.questions import TASK_PROMPTS, fill, in_manner
 from training.world import COLOURS, PLACES
 
 _SHARES: Final = {
-    "describe": 0.14, "caption": 0.05, "what": 0.3, "detail": 0.04, "objects": 0.06, "text": 0.12, "count": 0.05,
-    "count named": 0.05, "ground": 0.08, "at": 0.05, "where": 0.06, "colour": 0.04, "yes/no": 0.16, "beyond": 0.03,
+    "describe": 0.12, "caption": 0.05, "what": 0.2, "detail": 0.04, "objects": 0.06, "text": 0.1, "count": 0.04,
+    "count named": 0.1, "ground": 0.06, "at": 0.05, "where": 0.12, "colour": 0.06, "yes/no": 0.24, "beyond": 0.03,
     "continue": 0.03,
 }  # fmt: skip
 _TRIES: Final = 8
 _TASKS: Final = {"caption": "caption", "text": "ocr", "detail": "describe", "objects": "objects"}
+
+
+SEVERAL: Final = 1 + len(PLACES)
+"""Things of the name there are."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Asked:
         question: may be empty: a picture alone.
         answer: all of it.
         given: how many characters of the answer's beginning are told, not written by the model.
+        name: how a thing is called that is asked for; "" where none is.
+        at: where that is: of 0 nowhere, 1 and on the places, and `SEVERAL`.
     """
 
     kind: str
@@ -65,9 +71,27 @@ class Asked:
     question: str
     answer: str
     given: int = 0
+    name: str = ""
+    at: int = 0
 
 
-_Pair = tuple[str, str] | None
+class Said(NamedTuple):
+    """A question and its answer.
+
+    Attributes:
+        question: without manners.
+        answer: all of it.
+        name: how a thing is called in the question; "" where none is asked for.
+        thing: that thing, be it there or not.
+    """
+
+    question: str
+    answer: str
+    name: str = ""
+    thing: Figure | None = None
+
+
+_Pair = tuple[str, str] | Said | None
 _Asker = Callable[[Scene, Language, np.random.Generator], _Pair]
 
 
@@ -191,7 +215,7 @@ def _count_named(scene: Scene, language: Language, rng: np.random.Generator) -> 
     said = asked_name(wanted, language, rng)
     names = plural(wanted, said) if language == "en" else said
     question = fill(d.COUNT_THINGS, language, rng, name=said, names=names)
-    return _of(wanted, said, question, language), _number(found, language, wanted)
+    return Said(_of(wanted, said, question, language), _number(found, language, wanted), said, wanted)
 
 
 def _wanted(scene: Scene, rng: np.random.Generator) -> Figure:
@@ -240,9 +264,9 @@ def _where(scene: Scene, language: Language, rng: np.random.Generator) -> _Pair:
     said = asked_name(wanted, language, rng)
     question = _of(wanted, said, fill(w.WHERE, language, rng, name=said), language)
     if found:
-        return question, place(found[0], language)
+        return Said(question, place(found[0], language), said, wanted)
     absent = d.NOT_THERE[language]
-    return question, absent.replace("ありません", "いません") if is_alive(wanted) else absent
+    return Said(question, absent.replace("ありません", "いません") if is_alive(wanted) else absent, said, wanted)
 
 
 def _colour(scene: Scene, language: Language, rng: np.random.Generator) -> _Pair:
@@ -258,7 +282,8 @@ def _colour(scene: Scene, language: Language, rng: np.random.Generator) -> _Pair
     else:
         said = asked_name(figure, language, rng)
     answer = d.COLOURS_SAID[language].get(colour) or COLOUR_NOUNS[language][colour][0]  # type: ignore[index]
-    return _of(figure, said, fill(w.COLOUR_NAMED, language, rng, name=said), language), capital(answer)
+    question = _of(figure, said, fill(w.COLOUR_NAMED, language, rng, name=said), language)
+    return Said(question, capital(answer), said, figure)
 
 
 def _yes_no(scene: Scene, language: Language, rng: np.random.Generator) -> _Pair:
@@ -280,14 +305,16 @@ def _yes_no(scene: Scene, language: Language, rng: np.random.Generator) -> _Pair
     said = asked_name(wanted, language, rng)
     words = {"name": said, "a_name": with_a(wanted, said)}
     if chance < 0.9 or not there:
-        return _of(wanted, said, fill(w.IS_THERE, language, rng, **words), language), yes if there else no
+        question = _of(wanted, said, fill(w.IS_THERE, language, rng, **words), language)
+        return Said(question, yes if there else no, said, wanted)
     if may_be_there(scene, wanted.name):
         return None
     at = there[0].place if rng.random() < 0.5 else PLACES[int(rng.integers(len(PLACES)))]
     where = place_phrase(at, language, rng)
     where = where if language == "en" else where.removesuffix("에").removesuffix("に")
     question = fill(w.IS_THERE_AT, language, rng, place=where, shape=_thing_word(language, rng), **words)
-    return _of(wanted, said, question, language), yes if any(f.place == at for f in there) else no
+    right = yes if any(f.place == at for f in there) else no
+    return Said(_of(wanted, said, question, language), right, said, wanted)
 
 
 def _is_ground(scene: Scene, language: Language, rng: np.random.Generator) -> _Pair:
@@ -332,10 +359,16 @@ def ask(scene: Scene, rng: np.random.Generator, language: Language, kind: str | 
     pair = _ASKERS[chosen](scene, language, rng)
     if pair is None:
         return None
-    question, answer = pair
+    said = Said(*pair)
     if language == "en" and chosen in _TASKS and rng.random() < 0.35:
-        return Asked(chosen, language, TASK_PROMPTS[_TASKS[chosen]], answer)
-    return Asked(chosen, language, in_manner(question, language, rng), answer)
+        return Asked(chosen, language, TASK_PROMPTS[_TASKS[chosen]], said.answer)
+    question = in_manner(said.question, language, rng)
+    return Asked(chosen, language, question, said.answer, name=said.name, at=_at_place(scene, said.thing))
+
+
+def _at_place(scene: Scene, thing: Figure | None) -> int:
+    places = [f.place for f in scene.figures if thing and (f.name, f.colour) == (thing.name, thing.colour)]
+    return SEVERAL if len(places) > 1 else 1 + PLACES.index(places[0]) if places else 0
 
 
 def ask_two(first: Scene, second: Scene, rng: np.random.Generator, language: Language) -> Asked:

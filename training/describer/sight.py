@@ -1,38 +1,45 @@
-"""Teaching what finds the things, the ground and the letters in cells, before any word is learnt.
+"""Teaching what finds the things, the ground and the letters in a drawing, before any word is learnt.
 
-A language model's loss reaches what it sees slowly. Here each cell names the thing, shape and colour that covers it,
-all of them together the ground and how many things there are, and six questions to them spell the word.
+A language model's loss reaches what it sees slowly. Here each cell names the thing that covers it; each place looks for
+the cells of what stands there, and names that with its colour; all cells together tell the ground and how the things
+stand. Letters are learnt by themselves, from what is seen earlier and of pictures with words.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.sight import Found, Reader
+from models.sight import Found, Reader, Shown
 from training.composer.scene import GROUNDS
-from training.describer.labels import COUNTS, LETTERS, THINGS, Labels, alphabet
-from training.describer.pool import Pool, words
+from training.describer.labels import ARRANGEMENTS, COLOURS, LETTERS, THINGS, Labels, alphabet
+from training.describer.naming import words
+from training.describer.pool import Pool
 from training.describer.views import Views
 from training.loop import Check, Schedule, fit
-from training.world import COLOURS, SHAPES
+from training.world import PLACES, SHAPES
 
 WIDTH: Final = 256
-TOLD: Final = ("said.", "cells", "guess.")
+TOLD: Final = ("said.", "tokens", "guess.")
 """Of the reader, what words teach; the rest finds."""
+SPELLS: Final = "speller."
 _NOTHING: Final = 0.15
 """How much cells count that no thing covers."""
-_SPELLING: Final = 0.6
+_BLANK: Final = 10
+"""One of so many pictures has no word, where letters are learnt."""
+_SMOOTHED: Final = 0.05
+"""Of what is right is spread over all things: similar ones are hard to tell."""
 
 
-def sizes() -> dict[str, int]:
+def sizes() -> dict[str, Any]:
     """Of the reader."""
     return {
-        "things": THINGS, "shapes": len(SHAPES), "colours": len(COLOURS), "grounds": len(GROUNDS), "counts": COUNTS,
+        "things": THINGS, "shapes": len(SHAPES), "colours": len(COLOURS), "grounds": len(GROUNDS),
+        "places": len(PLACES), "arrangements": [[PLACES.index(at) for at in places] for places, _ in ARRANGEMENTS],
         "alphabet": 1 + len(alphabet(words())), "letters": LETTERS, "depth": 2, "heads": 8,
     }  # fmt: skip
 
@@ -44,57 +51,108 @@ def new_reader() -> Reader:
 
 def sight_loss(found: Found, right: Labels) -> Tensor:
     """How badly it is found what is there."""
-    cells = right.cells.flatten()
-    each = functional.cross_entropy(found.things.flatten(0, 1).float(), cells, reduction="none", label_smoothing=0.05)
-    weights = torch.where(cells == 0, _NOTHING, 1.0)
-    loss = (each * weights).sum() / weights.sum()
-    colours = right.colours.flatten()
-    wrong = functional.cross_entropy(found.colours.flatten(0, 1).float(), colours, reduction="sum")
-    loss = loss + 0.3 * wrong / (colours >= 0).sum().clamp(min=1)
-    loss = loss + functional.cross_entropy(found.grounds.float(), right.grounds)
-    loss = loss + 0.5 * functional.cross_entropy(found.counts.float(), right.counts)
-    spelt = functional.cross_entropy(found.letters.flatten(0, 1).float(), right.letters.flatten())
-    total: Tensor = loss + _SPELLING * spelt
+    loss = _of_cells(found, right) + _of_places(found, right.shown)
+    loss = loss + functional.cross_entropy(found.grounds.float(), right.shown.grounds)
+    total: Tensor = loss + functional.cross_entropy(found.arrangements.float(), right.shown.arrangements)
     return total
+
+
+def _of_cells(found: Found, right: Labels) -> Tensor:
+    cells = right.cells.flatten()
+    each = functional.cross_entropy(
+        found.cells.flatten(0, 1).float(), cells, reduction="none", label_smoothing=_SMOOTHED
+    )
+    weights = torch.where(cells == 0, _NOTHING, 1.0)
+    # Each place is to look at the cells of what stands there.
+    shares = found.looks.float().softmax(1)
+    own = functional.one_hot(right.owners + 1, shares.shape[-1] + 1)[..., 1:]
+    seen = (own.sum(1) > 0).float()
+    looked = ((shares * own).sum(1) + 1e-6).log() * seen
+    return (each * weights).sum() / weights.sum() - 0.3 * looked.sum() / seen.sum().clamp(min=1)
+
+
+def _of_places(found: Found, right: Shown) -> Tensor:
+    taken = right.things > 0
+    if not taken.any():
+        return found.things.sum() * 0
+    loss = functional.cross_entropy(found.things[taken].float(), right.things[taken], label_smoothing=_SMOOTHED)
+    loss = loss + 0.3 * functional.cross_entropy(found.colours[taken].float(), right.colours[taken])
+    several = taken.sum(1) > 1
+    if several.any():
+        sizes = found.sizes.float().masked_fill(~taken, -1e4)[several]
+        loss = loss + 0.2 * functional.cross_entropy(sizes, right.largest[several].int().argmax(1))
+    return loss
+
+
+def spelling_loss(letters: Tensor, right: Tensor) -> Tensor:
+    """How badly words are spelt; `letters` from a `Speller`, `right`: int64 [n, letters of a word], 0 after the end."""
+    count, columns, _ = letters.shape
+    lengths = torch.full((count,), columns, device=letters.device)
+    loss: Tensor = functional.ctc_loss(
+        letters.float().log_softmax(-1).transpose(0, 1), right, lengths, (right > 0).sum(1), zero_infinity=True
+    )
+    return loss
 
 
 def learn_sight(
     reader: Reader, pool: Pool, unseen: Pool | None, schedule: Schedule, batch: int, name: str = "describer/sight"
 ) -> None:
-    """Train what finds, where the pool is (log: `.runs/{name}`); `unseen` is looked at now and then."""
+    """Train what finds things, where the pool is (log: `.runs/{name}`); `unseen` is looked at now and then."""
+    views = Views(pool.pixels.device)
+    for part, weight in reader.named_parameters():
+        weight.requires_grad_(not part.startswith((*TOLD, "kinds.", SPELLS)))
+
+    def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
+        rows = torch.from_numpy(rng.integers(len(pool.scenes), size=batch)).to(pool.pixels.device)
+        found = reader.found(views.cells(pool.pixels[rows], vary=True))
+        return sight_loss(found, pool.labels.of(rows))
+
+    fit(name, reader, loss_of, schedule, _check(reader, views, unseen))
+
+
+def learn_spelling(
+    reader: Reader, pool: Pool, unseen: Pool | None, schedule: Schedule, batch: int, name: str = "describer/spelling"
+) -> None:
+    """Train what reads letters alike, mostly of pictures with words."""
     device = pool.pixels.device
     views = Views(device)
     for part, weight in reader.named_parameters():
-        weight.requires_grad_(not part.startswith((*TOLD, "kinds.")))
+        weight.requires_grad_(part.startswith(SPELLS))
+    is_written = pool.labels.shown.letters.any(1).cpu().numpy()
+    written, blank = np.flatnonzero(is_written), np.flatnonzero(~is_written)
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
-        rows = torch.from_numpy(rng.integers(len(pool.scenes), size=batch)).to(device)
-        found = reader.found(reader.seen(*views.cells(pool.pixels[rows], vary=True)))
-        return sight_loss(found, pool.labels.of(rows))
+        few = max(1, batch // _BLANK)
+        chosen = np.concatenate([rng.choice(written, batch - few), rng.choice(blank, few)])
+        rows = torch.from_numpy(chosen).to(device)
+        letters = reader.speller(views.strokes(pool.pixels[rows], vary=True))
+        return spelling_loss(letters, pool.labels.shown.letters[rows])
 
-    def look(step: int) -> None:
-        if unseen is not None:
-            print(step, accuracy(reader, views, unseen))
+    fit(name, reader, loss_of, schedule, _check(reader, views, unseen))
 
-    fit(name, reader, loss_of, schedule, Check(500, look))
+
+def _check(reader: Reader, views: Views, unseen: Pool | None) -> Check | None:
+    return Check(500, lambda step: print(step, accuracy(reader, views, unseen))) if unseen is not None else None
 
 
 @torch.no_grad()
 def accuracy(reader: Reader, views: Views, pool: Pool) -> dict[str, float]:
     """How much is right in designs and letterings that it never saw."""
-    named, grounds, counts, spelt, blank = [], [], [], [], []
+    parts: dict[str, list[Tensor]] = {}
     for rows in torch.split(torch.arange(len(pool.scenes), device=pool.pixels.device), 50):
-        right = pool.labels.of(rows)
-        found = reader.found(reader.seen(*views.cells(pool.pixels[rows], vary=False)))
-        for cells, scores in zip(right.cells, found.things.float().log_softmax(-1), strict=True):
-            there = set(cells.tolist()) - {0}
-            named += [int(scores[cells == thing].mean(0)[1:].argmax()) + 1 == thing for thing in there]
-        grounds.append(found.grounds.argmax(-1) == right.grounds)
-        counts.append(found.counts.argmax(-1) == right.counts)
-        same = (found.letters.argmax(-1) == right.letters).all(1)
-        written = right.letters.any(1)
-        spelt.append(same[written])
-        blank.append(same[~written])
-    parts = {"grounds": grounds, "counts": counts, "words": spelt, "no word": blank}
-    told = {name: round(float(torch.cat(part).float().mean()), 3) for name, part in parts.items()}
-    return {"things": round(float(np.mean(named)), 3), **told}
+        right = pool.labels.of(rows).shown
+        shown = reader.decided(reader.found(views.cells(pool.pixels[rows], vary=False)))
+        taken, written = right.things > 0, right.letters.any(1)
+        spelt = (shown.letters == right.letters).all(1)
+        told = {
+            "things": (shown.things == right.things)[taken],
+            "colours": (shown.colours == right.colours)[taken],
+            "largest": (shown.largest == right.largest).all(1)[taken.sum(1) > 1],
+            "arrangements": shown.arrangements == right.arrangements,
+            "grounds": shown.grounds == right.grounds,
+            "words": spelt[written],
+            "no word": spelt[~written],
+        }
+        for name, each in told.items():
+            parts.setdefault(name, []).append(each)
+    return {name: round(float(torch.cat(part).float().mean()), 3) for name, part in parts.items()}

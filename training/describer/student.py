@@ -1,10 +1,10 @@
-"""The language model that tells what the reader's tokens say."""
+"""The language model that tells what the reader's tokens say. It learns to without a picture: from what scenes show."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -14,16 +14,17 @@ from torch.nn import functional
 from transformers import AutoTokenizer, Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
-from models.sight import Found
+from models.sight import MERGE, PATCH, TOKENS, Shown
 from training import wordings
 from training.conversations import Rows, pack
+from training.describer.labels import shown_in
+from training.describer.naming import words
 from training.describer.photographs import open_photographs
-from training.describer.pool import FOLDER, SEEN, Pool, scene_of
-from training.describer.questions import ask, ask_two
-from training.describer.sight import TOLD, WIDTH, new_reader
+from training.describer.pool import FOLDER, SEEN, scene_of
+from training.describer.questions import SEVERAL, ask, ask_two
+from training.describer.sight import SPELLS, TOLD, WIDTH, new_reader
 from training.describer.structured import structured
-from training.describer.talks import ROW, SIDE, Talks, language_of
-from training.describer.views import Views
+from training.describer.talks import ROW, Talks, language_of
 from training.describer.vocabulary import vocabulary
 from training.loop import Schedule, fit
 from training.processes import ahead
@@ -33,13 +34,16 @@ from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
 _VOCABULARY: Final = 4096
 _LOUD: Final = 3.5
 """How much longer a name is in a drawing's token than in a text, at first."""
-_OF_CELLS: Final = ("thing", "colour", "letter")
 _BESIDE: Final = 0.4
-"""How long in comparison what all cells say, and where a cell is."""
-_DOUBTED: Final = 0.5
-"""Of the drawings are seen worse than they are."""
-_ASTRAY: Final = 0.1
-"""Of their cells are taken for part of something else."""
+"""How long in comparison is what stands beside a name in the same token."""
+_ALONE: Final = ("thing", "ground", "arrangement", "letter")
+_HALFWAY: Final = 2
+_GUIDED: Final = 0.2
+"""How much it counts beside answers where a name's thing is. Answers alone teach that last of all."""
+_MATCHING: Final = 2
+"""Layers of which some heads look for the same word, at first."""
+_SLOW: Final = 12
+"""Of a head's pairs of numbers, those before this one turn too fast with the position to match anything far away."""
 
 
 def configuration(tokenizer: Any) -> Qwen2_5_VLConfig:
@@ -65,9 +69,9 @@ def configuration(tokenizer: Any) -> Qwen2_5_VLConfig:
             "hidden_size": 32,
             "intermediate_size": 32,
             "num_heads": 1,
-            "patch_size": 16,
-            "spatial_merge_size": 2,
-            "spatial_patch_size": 16,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "spatial_patch_size": PATCH,
             "temporal_patch_size": 2,
             "out_hidden_size": WIDTH,
             "window_size": 112,
@@ -129,15 +133,22 @@ class Student(nn.Module):
         self.padding: int = self.config.text_config.bos_token_id
         self.reader = new_reader()
         self.language_model = Qwen2_5_VLTextModel(self.config.text_config)
+        self.guide = nn.Linear(WIDTH, 1 + SEVERAL)
+        """Asks half-way where what a name means is. It does not serve."""
 
-    def find_as(self, reader: dict[str, Tensor]) -> None:
-        """Take over what finds from another reader's weights."""
-        finds = {name: weight for name, weight in reader.items() if not name.startswith(TOLD)}
-        self.reader.load_state_dict(finds, strict=False)
+    def find_as(self, sight: dict[str, Tensor], spelling: dict[str, Tensor]) -> None:
+        """Take over what finds from the weights of two readers: one has learnt to spell, the other all else."""
+        told = {name: weight for name, weight in self.reader.state_dict().items() if name.startswith(TOLD)}
+        spells = {name: weight for name, weight in spelling.items() if name.startswith(SPELLS)}
+        self.reader.load_state_dict({**sight, **spells, **told})
 
     @torch.no_grad()
     def say_by_name(self) -> None:
-        """Let what is found be told by the embeddings of its names' tokens, which the model then only has to repeat."""
+        """Let what is found be told by the embeddings of its names' tokens, which the model then only has to repeat.
+
+        And let some heads find what is alike: what a question names has to be found among what is told, which such
+        models learn last of all.
+        """
         table = self.language_model.get_input_embeddings().weight
         length = table.norm(dim=1).mean() * _LOUD
         for part, answers in vocabulary().items():
@@ -146,36 +157,59 @@ class Student(nn.Module):
                 for name in names:
                     for text in (name, f" {name}"):
                         told[row] += table[self.tokenizer(text, add_special_tokens=False)["input_ids"]].mean(0)
-            told = functional.normalize(told) * length * (1 if part in _OF_CELLS else _BESIDE)
-            if part == "cell":
-                self.reader.cells.copy_(told + torch.randn_like(told) * length * _BESIDE / WIDTH**0.5)
+            told = functional.normalize(told) * length * (1 if part in _ALONE else _BESIDE)
+            if part == "place":
+                self.reader.tokens[: len(told)] = told
             else:
-                self.reader.get_parameter(f"said.{part}.weight").copy_(told.T)
+                self.reader.get_parameter(f"said.{part}.weight").copy_(told)
+        for layer in self.language_model.layers[:_MATCHING]:
+            _match(layer.self_attn)
 
     def answer_loss(self, rows: Rows, seen: Tensor) -> Tensor:
-        """Cross-entropy of the answers' tokens. `seen`: the tokens of all pictures, [pictures, 49, width]."""
+        """Cross-entropy of the answers' tokens, and of where that is which names mean.
+
+        `seen`: the tokens of all pictures, [pictures, 16, width].
+        """
         embedding = self.language_model.get_input_embeddings()
         embeds = embedding(rows.tokens)
         shown = rows.tokens == self.image_token
         embeds = embeds.masked_scatter(shown[..., None], seen.flatten(0, 1)[rows.pictures].to(embeds.dtype))
-        hidden = self.language_model(
+        output = self.language_model(
             inputs_embeds=embeds,
             position_ids=rows.positions,
             attention_mask={"full_attention": rows.sees},
             use_cache=False,
-        ).last_hidden_state
+            output_hidden_states=True,
+        )
+        hidden = output.last_hidden_state
         learnt = (rows.weights[:, 1:] > 0).nonzero(as_tuple=True)
         logits = functional.linear(hidden[:, :-1][learnt], embedding.weight).float()
         weights = rows.weights[:, 1:][learnt]
         losses = functional.cross_entropy(logits, rows.tokens[:, 1:][learnt], reduction="none")
         loss: Tensor = (losses * weights).sum() / weights.sum()
-        return loss
+        if not len(rows.names):
+            return loss
+        named = output.hidden_states[_HALFWAY][rows.names[:, 0], rows.names[:, 1]]
+        where = self.guide(functional.rms_norm(named.float(), (WIDTH,)))
+        return loss + _GUIDED * functional.cross_entropy(where.float(), rows.meanings[:, 0])
+
+
+def _match(attention: Any) -> None:
+    """Let the first group of heads ask for what is like the token that asks (mimetic initialisation, Trockman and
+    Kolter 2023)."""
+    half = attention.head_dim // 2
+    rows = [row for row in range(attention.head_dim) if row % half >= _SLOW]
+    alike = torch.empty(len(rows), attention.k_proj.in_features)
+    nn.init.orthogonal_(alike)
+    attention.k_proj.weight[rows] = alike
+    for head in range(attention.num_key_value_groups):
+        attention.q_proj.weight[[head * attention.head_dim + row for row in rows]] = alike
 
 
 def learn_words(
-    student: Student, pool: Pool, schedule: Schedule, batch: int, name: str = "describer/words", workers: int = 0
+    student: Student, schedule: Schedule, batch: int, name: str = "describer/words", workers: int = 0
 ) -> None:
-    """Teach what speaks, where the pool is (log: `.runs/{name}`); what finds stays as it is.
+    """Teach what speaks (log: `.runs/{name}`); what finds stays as it is and is not asked.
 
     So many processes draw conversations beside this one.
     """
@@ -185,37 +219,23 @@ def learn_words(
         ids: list[int] = student.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    device = pool.pixels.device
-    views, reader = Views(device), student.reader
+    reader = student.reader
+    device = reader.tokens.device
     for part, weight in reader.named_parameters():
         weight.requires_grad_(part.startswith(TOLD))
-    talks = Talks(encode, student.image_token, pool.scenes, open_photographs())
+    talks = Talks(encode, student.image_token, partial(scene_of, unseen=False), open_photographs())
 
-    def draw(step: int) -> tuple[Tensor, Tensor, Rows]:
+    def draw(step: int) -> tuple[Shown, Tensor, Rows]:
         rng = np.random.default_rng((schedule.seed, step))
-        numbers, guesses, said = talks.draw(batch, max(1, batch // 7), max(2, 2 * batch // 3), rng)
-        return torch.from_numpy(numbers), guesses, pack(said, student.padding, ROW)
+        scenes, guesses, said = talks.draw(batch, max(1, batch // 7), max(2, 2 * batch // 3), rng)
+        return shown_in(scenes, words()), guesses, pack(said, student.padding, ROW)
 
     drawn = ahead(draw, workers)
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
-        numbers, guesses, rows = drawn(step)
-        with torch.no_grad():
-            cells = views.cells(pool.pixels[numbers.to(device)], vary=True)
-            found = doubted(reader.found(reader.seen(*cells)))
-        told = reader.told(found)
-        taken = reader.photographed(guesses.to(device))[:, None].expand(-1, SIDE**2, -1)
+        shown, guesses, rows = drawn(step)
+        told = reader.told(shown.to(device))
+        taken = reader.photographed(guesses.to(device))[:, None].expand(-1, TOKENS, -1)
         return student.answer_loss(rows.to(device), torch.cat([told, taken.to(told.dtype)]))
 
     fit(name, student, loss_of, schedule)
-
-
-def doubted(found: Found) -> Found:
-    """Things in half of the drawings seen as badly as in designs that are new: unsure, and some cells astray."""
-    things = found.things.float()
-    count, device = len(things), things.device
-    some = torch.rand(count, 1, 1, device=device) < _DOUBTED
-    unsure = things + torch.randn_like(things) * torch.rand(count, 1, 1, device=device) * 2
-    astray = torch.rand(*things.shape[:2], 1, device=device) < _ASTRAY
-    unsure = torch.where(astray, things[torch.randperm(count, device=device)], unsure)
-    return replace(found, things=torch.where(some, unsure, things))

@@ -1,29 +1,34 @@
-"""Conversations about scenes of the pool and photographs, for rows of `training.conversations`."""
+"""Conversations about scenes and photographs, for rows of `training.conversations`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from math import isqrt
 from typing import Final
 
 import numpy as np
 import torch
 
+from models.sight import TOKENS
 from training import wordings
 from training.captions import LANGUAGES, Language
 from training.composer.scene import Scene
-from training.conversations import Conversation, Encode
+from training.conversations import UNTOLD, Conversation, Encode
 from training.describer import words
-from training.describer.labels import GRID
 from training.describer.photographs import Photographs
 from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
 from training.questions import talk
 
 ROW: Final = 256
-SIDE: Final = GRID
+SIDE: Final = isqrt(TOKENS)
 """Tokens a side of a picture."""
 _LANGUAGE_SHARES: Final = (0.46, 0.27, 0.27)
 _JSON: Final = 0.12
+_SCENES: Final = 1 << 40
+"""More than are ever drawn: hardly any is seen twice."""
+_SAME: Final = 0.12
+"""A pair of the same picture is worth a question now and then."""
 
 
 def language_of(rng: np.random.Generator) -> Language:
@@ -34,31 +39,33 @@ def language_of(rng: np.random.Generator) -> Language:
 class Talks:
     """Draws the conversations of a batch, and which pictures they are about."""
 
-    def __init__(self, encode: Encode, image_token: int, scenes: Sequence[Scene], photographs: Photographs) -> None:
+    def __init__(
+        self, encode: Encode, image_token: int, scene_of: Callable[[int], Scene], photographs: Photographs
+    ) -> None:
         self._encode = encode
         self._image_token = image_token
-        self._scenes = scenes
+        self._scene_of = scene_of
         self._photographs = photographs
 
     def draw(
         self, singles: int, pairs: int, taken: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, torch.Tensor, list[Conversation]]:
+    ) -> tuple[list[Scene], torch.Tensor, list[Conversation]]:
         """Conversations about `singles` scenes, `pairs` of two and `taken` photographs.
 
         Returns:
-            The numbers of the scenes, in the order of the pictures; then those photographs' guesses
-            [taken, 1000], whose pictures come after the scenes; and the conversations.
+            The scenes, in the order of the pictures; then those photographs' guesses [taken, 1000], whose pictures come
+            after the scenes; and the conversations.
         """
-        numbers = rng.integers(len(self._scenes), size=singles + 2 * pairs)
-        # A pair of the same picture is worth a question now and then.
-        same = rng.random(pairs) < 0.12
-        numbers[singles + 1 :: 2][same] = numbers[singles::2][same]
+        scenes = [self._scene_of(int(number)) for number in rng.integers(_SCENES, size=singles + 2 * pairs)]
+        for first in range(singles, len(scenes), 2):
+            if rng.random() < _SAME:
+                scenes[first + 1] = scenes[first]
         guesses = self._photographs.guesses(self._photographs.draw(taken, rng)[0])
-        said = [self._about_one(int(numbers[i]), i, rng) for i in range(singles)]
-        said += [self._about_two(numbers, singles + 2 * i, rng) for i in range(pairs)]
-        said += [self._about_photograph(guesses[i], len(numbers) + i, rng) for i in range(taken)]
+        said = [self._about_one(scenes[i], i, rng) for i in range(singles)]
+        said += [self._about_two(scenes, singles + 2 * i, rng) for i in range(pairs)]
+        said += [self._about_photograph(guesses[i], len(scenes) + i, rng) for i in range(taken)]
         said += [self._about_none(rng) for _ in range(max(1, singles // 5))]
-        return numbers, guesses, said
+        return scenes, guesses, said
 
     def _begun(self, rng: np.random.Generator) -> Conversation:
         conversation = Conversation(self._encode, self._image_token, side=SIDE)
@@ -69,9 +76,7 @@ class Talks:
         conversation.say("<|im_start|>user\n")
         return conversation
 
-    def _about_one(self, number: int, picture: int, rng: np.random.Generator) -> Conversation:
-        scene = self._scenes[number]
-
+    def _about_one(self, scene: Scene, picture: int, rng: np.random.Generator) -> Conversation:
         def asked() -> Asked:
             if rng.random() < _JSON:
                 return structured(scene, rng, language_of(rng))
@@ -87,8 +92,8 @@ class Talks:
         self._branches(conversation, [asked() for _ in range(int(rng.integers(6, 11)))], rng)
         return conversation
 
-    def _about_two(self, numbers: np.ndarray, first: int, rng: np.random.Generator) -> Conversation:
-        one, other = (self._scenes[int(numbers[i])] for i in (first, first + 1))
+    def _about_two(self, scenes: list[Scene], first: int, rng: np.random.Generator) -> Conversation:
+        one, other = scenes[first : first + 2]
         conversation = self._begun(rng)
         conversation.show(first)
         conversation.show(first + 1)
@@ -136,6 +141,8 @@ class Talks:
 
 
 def _exchange(conversation: Conversation, said: Asked) -> None:
+    if said.name:
+        conversation.refer(said.question, said.name, (said.at, UNTOLD, UNTOLD, UNTOLD))
     conversation.say(said.question)
     _answer(conversation, said)
 

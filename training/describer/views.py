@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.sight import SIDE, cells_of, load_trunk
+from models.sight import SIDE, Cells, cells_of, load_trunk, strokes_of
 
 _EARLY: Final = 3
 """The styles of what one of so many first stages made are mixed."""
 _HALF: Final = 0.5
 _SOME: Final = 0.2
+_INKED: Final = 0.25
+_BLACK: Final = -0.9
+_Seen = TypeVar("_Seen", Cells, Tensor)
 
 
 class Views:
@@ -24,27 +29,48 @@ class Views:
         self._device = device
 
     @torch.no_grad()
-    def cells(self, pixels: Tensor, *, vary: bool) -> tuple[Tensor, Tensor]:
+    def cells(self, pixels: Tensor, *, vary: bool) -> Cells:
         """What `models.sight.cells_of` gives, float32, for pictures, uint8 [n, 128, 128, 3], perhaps varied."""
-        pictures = pixels.to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pictures = self._pictures(pixels)
         if not vary:
-            return self._seen(pictures)
+            return _exact(self._seen(cells_of, pictures))
+        with self._early_styles():
+            seen = _exact(self._seen(cells_of, varied(inked(pictures))))
+        return Cells(_last_styles(seen.coarse), _last_styles(seen.fine), seen.strokes)
+
+    @torch.no_grad()
+    def strokes(self, pixels: Tensor, *, vary: bool) -> Tensor:
+        """What `models.sight.strokes_of` gives, float32, for the same pictures; varied ones are stretched a little."""
+        pictures = self._pictures(pixels)
+        if not vary:
+            return self._seen(strokes_of, pictures).float()
+        with self._early_styles():
+            return in_other_styles(self._seen(strokes_of, varied(stretched(pictures))).float())
+
+    def _pictures(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    @contextmanager
+    def _early_styles(self) -> Iterator[None]:
+        """In half of all batches one of the first stages takes on other styles."""
         stage = int(torch.randint(2 * _EARLY, ()))
         if stage >= _EARLY:
-            coarse, fine = self._seen(varied(pictures))
-        else:
-            handle = self._trunk.blocks[stage].register_forward_hook(lambda _block, _given, made: in_other_styles(made))
-            try:
-                coarse, fine = self._seen(varied(pictures))
-            finally:
-                handle.remove()
-        return _last_styles(coarse), _last_styles(fine)
+            yield
+            return
+        handle = self._trunk.blocks[stage].register_forward_hook(lambda _block, _given, made: in_other_styles(made))
+        try:
+            yield
+        finally:
+            handle.remove()
 
-    def _seen(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, look: Callable[[Any, Tensor], _Seen], pictures: Tensor) -> _Seen:
         large = functional.interpolate(pictures, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
         with torch.autocast(self._device.type, torch.bfloat16):
-            coarse, fine = cells_of(self._trunk, large)
-        return coarse.float(), fine.float()
+            return look(self._trunk, large)
+
+
+def _exact(seen: Cells) -> Cells:
+    return Cells(*(each.float() for each in vars(seen).values()))
 
 
 def _last_styles(cells: Tensor) -> Tensor:
@@ -70,17 +96,44 @@ def in_other_styles(seen: Tensor) -> Tensor:
 def varied(pictures: Tensor) -> Tensor:
     """Pictures, float [n, 3, height, width] in -1..1, drawn otherwise; colours are meant to keep their names.
 
-    Half are lighter or darker, stronger or paler; some are soft, some have dark outlines, some are grainy.
+    Half are lighter or darker, stronger or paler; some are soft, some have edges that are darker, some are grainy.
     """
     grey = pictures.mean(1, keepdim=True)
     seen = grey + (pictures - grey) * _amount(pictures, _HALF, 0.6, 1.3, 1.0)
     seen = seen * _amount(pictures, _HALF, 0.75, 1.2, 1.0) + _amount(pictures, _HALF, -0.15, 0.15, 0.0)
-    soft = functional.avg_pool2d(functional.pad(seen, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    seen = torch.lerp(seen, soft, _amount(pictures, _SOME, 0.0, 1.0, 0.0))
+    seen = torch.lerp(seen, _softened(seen), _amount(pictures, _SOME, 0.0, 1.0, 0.0))
     edges = (functional.max_pool2d(seen, 3, 1, 1) + functional.max_pool2d(-seen, 3, 1, 1)).amax(1, keepdim=True)
     seen = seen - edges * _amount(pictures, _SOME, 0.0, 1.0, 0.0)
     seen = seen + torch.randn_like(seen) * _amount(pictures, _SOME, 0.0, 0.08, 0.0)
     return seen.clamp(-1, 1)
+
+
+def inked(pictures: Tensor) -> Tensor:
+    """Pictures, float [n, 3, height, width] in -1..1; a quarter of them in flat colours with black outlines.
+
+    Some designs are drawn so throughout, and what is known of others helps little there.
+    """
+    levels = torch.randint(2, 5, (len(pictures), 1, 1, 1), device=pictures.device).float() / 2
+    flat = ((_softened(pictures) * levels).round() / levels).clamp(-1, 1)
+    steps = (functional.max_pool2d(pictures, 3, 1, 1) + functional.max_pool2d(-pictures, 3, 1, 1)).amax(1, keepdim=True)
+    lines = steps > _amount(pictures, 1.0, 0.25, 0.8, 0.0)
+    drawn = torch.where(lines, _BLACK, torch.lerp(pictures, flat, _amount(pictures, 1.0, 0.0, 1.0, 0.0)))
+    return torch.where(_chosen(pictures, _INKED), drawn, pictures)
+
+
+def stretched(pictures: Tensor) -> Tensor:
+    """Pictures, float [n, 3, height, width], each a little wider or narrower, higher or lower, and slanted."""
+    count = len(pictures)
+    turn = torch.zeros(count, 2, 3, device=pictures.device)
+    turn[:, 0, 0], turn[:, 1, 1] = (torch.rand(2, count, device=pictures.device) * 0.3 + 0.85).unbind()
+    turn[:, 0, 1] = torch.rand(count, device=pictures.device) * 0.24 - 0.12
+    turn[:, :, 2] = torch.rand(count, 2, device=pictures.device) * 0.12 - 0.06
+    grid = functional.affine_grid(turn, list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+
+
+def _softened(pictures: Tensor) -> Tensor:
+    return functional.avg_pool2d(functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
 def _chosen(like: Tensor, share: float) -> Tensor:

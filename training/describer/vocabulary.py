@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from training.art.subjects import subjects
-from training.captions import COLOUR_ADJECTIVES, COLOUR_NOUNS, LANGUAGES, PLACE_NOUNS, SHAPE_NOUNS
+from training.captions import COLOUR_ADJECTIVES, COLOUR_NOUNS, LANGUAGES, PLACE_NOUNS, SHAPE_NOUNS, Language
 from training.composer.grounds import PAINTED
 from training.composer.scene import GROUNDS
 from training.composer.words import GROUND_NAMES
-from training.describer.labels import COUNTS, GRID, alphabet
-from training.describer.pool import words
-from training.world import COLOURS, SHAPES, Place
+from training.describer.labels import ARRANGEMENTS, COLOURS, alphabet
+from training.describer.naming import words
+from training.describer.words import COLOURS_SAID
+from training.world import COLOURS as COLOURS_OF_SHAPES
+from training.world import PLACES, SHAPES
 
 
 def vocabulary() -> dict[str, list[tuple[str, ...]]]:
-    """The words for each answer of each part of `Reader.said`, where nothing has none, and for each place of a cell."""
+    """The words for each answer of parts of `Reader.said`, where nothing has none, and for each place."""
     things = [tuple(subject.names[language][0] for language in LANGUAGES) for subject in subjects().values()]
     shapes = [tuple(SHAPE_NOUNS[language][shape][0] for language in LANGUAGES) for shape in SHAPES]
-    grounds = {str(colour): tuple(COLOUR_NOUNS[language][colour][0] for language in LANGUAGES) for colour in COLOURS}
+    grounds = {
+        str(colour): tuple(COLOUR_NOUNS[language][colour][0] for language in LANGUAGES) for colour in COLOURS_OF_SHAPES
+    }
     grounds |= {str(place): tuple(GROUND_NAMES[language][place][0] for language in LANGUAGES) for place in PAINTED}
     return {
         "thing": [(), *things, *shapes],
-        "colour": [tuple(COLOUR_ADJECTIVES[language][colour][0] for language in LANGUAGES) for colour in COLOURS],
+        "colour": [tuple(_colour(colour, language) for language in LANGUAGES if colour) for colour in COLOURS],
         "ground": [grounds[ground] for ground in GROUNDS],
-        "count": [(str(count),) for count in range(COUNTS)],
+        "arrangement": [(str(len(places)), *([relation] if relation else [])) for places, relation in ARRANGEMENTS],
         "letter": [(), *((letter,) for letter in alphabet(words()))],
-        "cell": [tuple(PLACE_NOUNS[language][place][0] for language in LANGUAGES) for place in _places()],
+        "place": [tuple(PLACE_NOUNS[language][place][0] for language in LANGUAGES) for place in PLACES],
     }
 
 
-def _places() -> list[Place]:
-    """Where each cell is, row by row."""
-    middle = GRID // 2
-    found: list[Place] = []
-    for row, column in product(range(GRID), repeat=2):
-        down, right = row - middle, column - middle
-        if max(abs(down), abs(right)) <= 1:
-            found.append("centre")
-        elif abs(right) >= abs(down):
-            found.append("right" if right > 0 else "left")
-        else:
-            found.append("bottom" if down > 0 else "top")
-    return found
+def _colour(colour: str, language: Language) -> str:
+    adjectives = COLOUR_ADJECTIVES[language]
+    return COLOURS_SAID[language].get(colour) or adjectives[colour][0]  # type: ignore[index]

@@ -79,7 +79,7 @@ def test_one_picture_of_something_else_gives_a_conversation_to_the_describer(
     usage = deltas(mixture, job)[-1].usage
     assert usage is not None
     count = sum(isinstance(part, ImagePart) for message in job.messages for part in message.parts)
-    assert usage.image_tokens == count * 49, "it reads each picture as 7x7 cells"
+    assert usage.image_tokens == count * 16, "it is told sixteen things of each picture"
 
 
 def test_jobs_together_are_answered_as_alone_each_by_its_model(

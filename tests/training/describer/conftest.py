@@ -31,7 +31,7 @@ _UNSEEN = "strange"
 _NOUNS = 50
 _CACHES: tuple[Any, ...] = (
     training.describer.pool.world,
-    training.describer.pool.words,
+    training.describer.naming.words,
     training.describer.labels.alphabet,
     training.describer.naming._shelf,
     training.describer.naming.colour_of,
@@ -51,7 +51,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(training.loop, "RUNS", folder)
         for room in (training.describer.pool, training.describer.naming):
             patch.setattr(room, "Shelf", lambda designs: Shelf(designs, folder))
-        patch.setattr(training.describer.pool, "open_lettering", lambda: open_lettering(folder))
+            patch.setattr(room, "open_lettering", lambda: open_lettering(folder))
         patch.setattr(training.describer.pool, "designs_for", lambda *uses: (_UNSEEN if "judge" in uses else DESIGN,))
         patch.setattr(training.describer.photographs, "WordNet", lambda: WordNet(folder))
         for room in (training.describer.photographs, training.describer.student, training.describer.folder):
