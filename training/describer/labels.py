@@ -70,7 +70,8 @@ def alphabet(words: tuple[str, ...]) -> dict[str, int]:
 
 
 @cache
-def _order() -> dict[str, int]:
+def numbers() -> dict[str, int]:
+    """The number of each thing and shape, from 1."""
     return {name: 1 + i for i, name in enumerate((*subjects(), *SHAPES))}
 
 
@@ -90,7 +91,7 @@ def _shown(scene: Scene, words: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     largest = np.zeros(len(PLACES), np.bool_)
     for figure in scene.figures:
         place = PLACES.index(figure.place)
-        things[place] = _order()[figure.name]
+        things[place] = numbers()[figure.name]
         colours[place] = COLOURS.index(figure.colour or colour_of(figure.name, scene.design))
     if scene.figures:
         # Of things of about one size the first counts as the largest, as in answers.
@@ -118,6 +119,6 @@ def _cells(scene: Scene, composer: Composer) -> tuple[np.ndarray, np.ndarray]:
         best = covers.argmax(0)
         for cell in np.flatnonzero(covers.max(0) > _COVERED):
             figure = scene.figures[best[cell]]
-            cells[cell] = _order()[figure.name]
+            cells[cell] = numbers()[figure.name]
             owners[cell] = PLACES.index(figure.place)
     return cells, owners

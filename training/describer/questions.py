@@ -63,7 +63,8 @@ class Asked:
         answer: all of it.
         given: how many characters of the answer's beginning are told, not written by the model.
         name: how a thing is called that is asked for; "" where none is.
-        at: where that is: of 0 nowhere, 1 and on the places, and `SEVERAL`.
+        thing: that thing's or shape's own name.
+        at: where it is: of 0 nowhere, 1 and on the places, and `SEVERAL`.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Asked:
     answer: str
     given: int = 0
     name: str = ""
+    thing: str = ""
     at: int = 0
 
 
@@ -363,11 +365,14 @@ def ask(scene: Scene, rng: np.random.Generator, language: Language, kind: str | 
     if language == "en" and chosen in _TASKS and rng.random() < 0.35:
         return Asked(chosen, language, TASK_PROMPTS[_TASKS[chosen]], said.answer)
     question = in_manner(said.question, language, rng)
-    return Asked(chosen, language, question, said.answer, name=said.name, at=_at_place(scene, said.thing))
+    if said.thing is None:
+        return Asked(chosen, language, question, said.answer)
+    at = _at_place(scene, said.thing)
+    return Asked(chosen, language, question, said.answer, name=said.name, thing=said.thing.name, at=at)
 
 
-def _at_place(scene: Scene, thing: Figure | None) -> int:
-    places = [f.place for f in scene.figures if thing and (f.name, f.colour) == (thing.name, thing.colour)]
+def _at_place(scene: Scene, thing: Figure) -> int:
+    places = [f.place for f in scene.figures if (f.name, f.colour) == (thing.name, thing.colour)]
     return SEVERAL if len(places) > 1 else 1 + PLACES.index(places[0]) if places else 0
 
 

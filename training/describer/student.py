@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -37,9 +37,8 @@ _LOUD: Final = 3.5
 _BESIDE: Final = 0.4
 """How long in comparison is what stands beside a name in the same token."""
 _ALONE: Final = ("thing", "ground", "arrangement", "letter")
-_HALFWAY: Final = 2
 _GUIDED: Final = 0.2
-"""How much it counts beside answers where a name's thing is. Answers alone teach that last of all."""
+"""How much it counts beside answers what a name means."""
 _MATCHING: Final = 2
 """Layers of which some heads look for the same word, at first."""
 _SLOW: Final = 12
@@ -133,8 +132,10 @@ class Student(nn.Module):
         self.padding: int = self.config.text_config.bos_token_id
         self.reader = new_reader()
         self.language_model = Qwen2_5_VLTextModel(self.config.text_config)
+        self.meant = nn.Linear(WIDTH, WIDTH, bias=False)
+        """Asks after the first layer which thing a name means, in any language."""
         self.guide = nn.Linear(WIDTH, 1 + SEVERAL)
-        """Asks half-way where what a name means is. It does not serve."""
+        """Asks after the second where that is. Neither serves."""
 
     def find_as(self, sight: dict[str, Tensor], spelling: dict[str, Tensor]) -> None:
         """Take over what finds from the weights of two readers: one has learnt to spell, the other all else."""
@@ -187,11 +188,15 @@ class Student(nn.Module):
         weights = rows.weights[:, 1:][learnt]
         losses = functional.cross_entropy(logits, rows.tokens[:, 1:][learnt], reduction="none")
         loss: Tensor = (losses * weights).sum() / weights.sum()
-        if not len(rows.names):
-            return loss
-        named = output.hidden_states[_HALFWAY][rows.names[:, 0], rows.names[:, 1]]
-        where = self.guide(functional.rms_norm(named.float(), (WIDTH,)))
-        return loss + _GUIDED * functional.cross_entropy(where.float(), rows.meanings[:, 0])
+        return loss + self._guided(rows, output.hidden_states) if len(rows.names) else loss
+
+    def _guided(self, rows: Rows, hidden: Sequence[Tensor]) -> Tensor:
+        """How badly the names of things are understood; answers alone teach that last of all."""
+        where, which = rows.meanings[:, 0], rows.meanings[:, 1]
+        after = [functional.rms_norm(each[rows.names[:, 0], rows.names[:, 1]].float(), (WIDTH,)) for each in hidden[:3]]
+        things = self.meant(after[1]) @ self.reader.get_parameter("said.thing.weight").T
+        understood = functional.cross_entropy(things.float(), which)
+        return _GUIDED * (understood + functional.cross_entropy(self.guide(after[2]).float(), where))
 
 
 def _match(attention: Any) -> None:

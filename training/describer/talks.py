@@ -15,6 +15,7 @@ from training.captions import LANGUAGES, Language
 from training.composer.scene import Scene
 from training.conversations import UNTOLD, Conversation, Encode
 from training.describer import words
+from training.describer.labels import numbers
 from training.describer.photographs import Photographs
 from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
@@ -142,7 +143,7 @@ class Talks:
 
 def _exchange(conversation: Conversation, said: Asked) -> None:
     if said.name:
-        conversation.refer(said.question, said.name, (said.at, UNTOLD, UNTOLD, UNTOLD))
+        conversation.refer(said.question, said.name, (said.at, numbers()[said.thing], UNTOLD, UNTOLD))
     conversation.say(said.question)
     _answer(conversation, said)
 

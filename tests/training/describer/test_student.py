@@ -22,7 +22,7 @@ from tests.training.describer.scenes import scene, shape, thing
 from training.composer.scene import Mix
 from training.conversations import UNTOLD, Conversation, pack
 from training.describer.folder import gate_features, is_of_shapes, learn_gate, write_folder
-from training.describer.labels import shown_in
+from training.describer.labels import numbers, shown_in
 from training.describer.measuring import Case, Describer, about_one
 from training.describer.naming import words
 from training.describer.photographs import Photographs
@@ -126,21 +126,22 @@ def test_what_finds_is_taken_over_from_two_and_what_is_told_stays(student: Stude
         assert torch.equal(weight, whose[name]), name
 
 
-def test_where_a_thing_is_that_is_asked_for_is_learnt_half_way(student: Student) -> None:
+def test_which_thing_is_asked_for_and_where_it_is_is_learnt_half_way(student: Student) -> None:
     about = scene(thing("cat", "left"), thing("car", "right"))
     told = student.reader.told(shown_in([about], words()))
     conversation = Conversation(encoder(student.tokenizer), student.image_token, side=4)
     conversation.begin()
     conversation.show(0)
-    conversation.refer("Where is the car?", "car", (2, UNTOLD, UNTOLD, UNTOLD))
+    conversation.refer("Where is the car?", "car", (2, numbers()["car"], UNTOLD, UNTOLD))
     conversation.say("Where is the car?")
     conversation.say("On the right", learnt=True)
     rows = pack([conversation], student.padding, ROW)
     assert rows.meanings[:, 0].tolist() == [2]
     loss = student.answer_loss(rows, told)
     loss.backward()  # type: ignore[no-untyped-call]
-    assert student.guide.weight.grad is not None
-    assert student.guide.weight.grad.abs().sum() > 0
+    for asked in (student.guide, student.meant):
+        assert asked.weight.grad is not None
+        assert asked.weight.grad.abs().sum() > 0
 
 
 def test_a_few_steps_lower_the_loss(student: Student, wordnet: WordNet) -> None:
