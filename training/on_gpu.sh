@@ -62,17 +62,24 @@ picture() {
 }
 
 describer() {
-    say "describer: sight and words"
-    module describer --only sight words --pool "${SCENES:-90000}" --workers "$((cores - 2))" \
-        --sight-steps "${SIGHT_STEPS:-20000}" --sight-batch "${SIGHT_BATCH:-256}" --sight-seconds "${SIGHT_SECONDS:-100}" \
-        --steps "${WORDS_STEPS:-40000}" --batch "${WORDS_BATCH:-120}" --until $((began + in_all - 25))
+    say "describer: sight, then spelling; words beside them"
+    module describer --only words --workers "$((cores / 4 + 1))" --steps "${WORDS_STEPS:-40000}" \
+        --batch "${WORDS_BATCH:-120}" --until $((began + in_all - 25)) >"$out/words.log" 2>&1 &
+    local words=$!
+    module describer --only sight spelling --pool "${SCENES:-90000}" --workers "$((cores - 2))" \
+        --steps "${SIGHT_STEPS:-20000}" --pictures "${SIGHT_BATCH:-256}" --seconds "${SIGHT_SECONDS:-180}"
+    wait "$words"
     "$python" -c "
 import sys, torch
-held = torch.load(sys.argv[1], weights_only=True)
-torch.save({name: each.half() if each.is_floating_point() else each for name, each in held.items()}, sys.argv[2])
-" "$ATELIER_TRAINING/describer/words.pt" "$ATELIER_TRAINING/describer/words-half.pt"
-    keep describer words-half.pt
-    cp "$ATELIER_TRAINING"/describer/words/log.jsonl "$out/words.jsonl"
+for stage in ('sight', 'spelling', 'words'):
+    held = torch.load(f'{sys.argv[1]}/{stage}.pt', weights_only=True)
+    half = {name: each.half() if each.is_floating_point() else each for name, each in held.items()}
+    torch.save(half, f'{sys.argv[1]}/{stage}-half.pt')
+" "$ATELIER_TRAINING/describer"
+    for stage in sight spelling words; do
+        keep describer "$stage-half.pt"
+        cp "$ATELIER_TRAINING/describer/$stage/log.jsonl" "$out/$stage.jsonl"
+    done
     say "describer: kept"
 }
 

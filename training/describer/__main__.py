@@ -14,13 +14,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import torch
 
 from training.describer.folder import gate_features, learn_gate, write_folder
-from training.describer.pool import FOLDER, SEEN, UNSEEN, make_pool
+from training.describer.pool import FOLDER, SEEN, UNSEEN, Pool, make_pool
 from training.describer.sight import learn_sight, learn_spelling, new_reader
 from training.describer.student import Student, learn_words, open_tokenizer
 from training.loop import Schedule
@@ -31,6 +32,11 @@ _SEED: Final = 92
 """The steps are added to it, so that a run that goes on need not see the batches of the one before."""
 _STEPS: Final = {"sight": 6000, "spelling": 6000, "words": 5000}
 _DECAY: Final = {"sight": 0.03, "spelling": 0.03, "words": 0.02}
+
+
+@cache
+def _pool(count: int, workers: int) -> Pool:
+    return make_pool(count, workers=workers)
 
 
 def _schedule(stage: str, given: argparse.Namespace) -> Schedule:
@@ -51,7 +57,7 @@ def _find(stage: str, learn: Callable[..., None], given: argparse.Namespace, dev
     reader = new_reader()
     if kept.exists():
         reader.load_state_dict(torch.load(kept, weights_only=True))
-    pool = make_pool(given.pool, workers=given.workers).to(device)
+    pool = _pool(given.pool, given.workers).to(device)
     unseen = make_pool(UNSEEN, unseen=True).to(device) if has_unseen_world() else None
     learn(reader.to(device), pool, unseen, _schedule(stage, given), given.pictures, _log(stage, given))
     _keep(reader.cpu(), kept, given)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, Qwen2_5_VLConfig
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel, apply_rotary_pos_emb
 
 from models.sight import MERGE, PATCH, TOKENS, Shown
 from training import wordings
@@ -30,6 +30,7 @@ from training.loop import Schedule, fit
 from training.processes import ahead
 from training.questions import TASK_PROMPTS
 from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
+from training.world import PLACES
 
 _VOCABULARY: Final = 4096
 _LOUD: Final = 3.5
@@ -195,8 +196,31 @@ class Student(nn.Module):
         where, which = rows.meanings[:, 0], rows.meanings[:, 1]
         after = [functional.rms_norm(each[rows.names[:, 0], rows.names[:, 1]].float(), (WIDTH,)) for each in hidden[:3]]
         things = self.meant(after[1]) @ self.reader.get_parameter("said.thing.weight").T
-        understood = functional.cross_entropy(things.float(), which)
-        return _GUIDED * (understood + functional.cross_entropy(self.guide(after[2]).float(), where))
+        loss = functional.cross_entropy(things.float(), which)
+        loss = loss + functional.cross_entropy(self.guide(after[2]).float(), where)
+        looked, right = self._looked(rows, hidden[1])
+        return _GUIDED * (loss + functional.cross_entropy(looked.float(), right) if len(right) else loss)
+
+    def _looked(self, rows: Rows, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the first head of the second layer looks from names, as scores of the row, and where it should.
+
+        That is the token of the place where the thing is, or the one after all places if it is nowhere. Asked of names
+        in questions about one drawing, of a thing that is there once at most.
+        """
+        layer = self.language_model.layers[1]
+        given, size = layer.input_layernorm(hidden), layer.self_attn.head_dim
+        turned = self.language_model.rotary_emb(given, rows.positions)
+        queries, keys = (part(given)[:, None, :, :size] for part in (layer.self_attn.q_proj, layer.self_attn.k_proj))
+        queries, keys = apply_rotary_pos_emb(queries, keys, *turned)
+        row, column = rows.names.T
+        visible = rows.sees[row, 0, column]
+        shown = visible & (rows.tokens[row] == self.image_token)
+        asked = (shown.sum(1) == TOKENS) & (rows.meanings[:, 0] != SEVERAL)
+        row, column, visible, at = row[asked], column[asked], visible[asked], rows.meanings[asked, 0]
+        scores = (keys[row, 0] @ queries[row, 0, column][..., None])[..., 0] * layer.self_attn.scaling
+        tokens = shown[asked].nonzero()[:, 1].view(-1, TOKENS)
+        right = tokens.gather(1, torch.where(at > 0, at - 1, len(PLACES))[:, None])[:, 0]
+        return scores.float().masked_fill(~visible, -torch.inf), right
 
 
 def _match(attention: Any) -> None:
