@@ -16,6 +16,8 @@ _EARLY: Final = 3
 """The styles of what one of so many first stages made are mixed."""
 _HALF: Final = 0.5
 _SOME: Final = 0.2
+_CACHED: Final = 16
+"""Pictures that a CPU looks at in half the time of so many more, since what the network makes of them stays near."""
 _INKED: Final = 0.25
 _BLACK: Final = -0.9
 _Seen = TypeVar("_Seen", Cells, Tensor)
@@ -31,6 +33,18 @@ class Views:
     @torch.no_grad()
     def cells(self, pixels: Tensor, *, vary: bool) -> Cells:
         """What `models.sight.cells_of` gives, float32, for pictures, uint8 [n, 128, 128, 3], perhaps varied."""
+        parts = [vars(self._cells(part, vary=vary)).values() for part in self._parts(pixels)]
+        return Cells(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def strokes(self, pixels: Tensor, *, vary: bool) -> Tensor:
+        """What `models.sight.strokes_of` gives, float32, for the same pictures; varied ones are stretched a little."""
+        return torch.cat([self._strokes(part, vary=vary) for part in self._parts(pixels)])
+
+    def _parts(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(pixels, _CACHED if self._device.type == "cpu" else len(pixels))
+
+    def _cells(self, pixels: Tensor, *, vary: bool) -> Cells:
         pictures = self._pictures(pixels)
         if not vary:
             return _exact(self._seen(cells_of, pictures))
@@ -38,9 +52,7 @@ class Views:
             seen = _exact(self._seen(cells_of, varied(inked(pictures))))
         return Cells(_last_styles(seen.coarse), _last_styles(seen.fine), seen.strokes)
 
-    @torch.no_grad()
-    def strokes(self, pixels: Tensor, *, vary: bool) -> Tensor:
-        """What `models.sight.strokes_of` gives, float32, for the same pictures; varied ones are stretched a little."""
+    def _strokes(self, pixels: Tensor, *, vary: bool) -> Tensor:
         pictures = self._pictures(pixels)
         if not vary:
             return self._seen(strokes_of, pictures).float()
@@ -52,7 +64,7 @@ class Views:
 
     @contextmanager
     def _early_styles(self) -> Iterator[None]:
-        """In half of all batches one of the first stages takes on other styles."""
+        """Half of the time one of the first stages takes on other styles."""
         stage = int(torch.randint(2 * _EARLY, ()))
         if stage >= _EARLY:
             yield
