@@ -29,6 +29,8 @@ CELL: Final = 32
 """Pixels a side of what is looked at together."""
 SIDE: Final = 224
 """Pixels a side of what is looked at: any picture is squeezed to a square."""
+DRAWN: Final = 128
+"""Pixels a side of the drawings that taught the reader."""
 PATCH: Final = 14
 """Pixels a side of a patch of Qwen2.5-VL's processor."""
 MERGE: Final = 4
@@ -72,7 +74,7 @@ class Cells:
     Attributes:
         coarse: float [n, rows, columns, 1280], the last stage of each cell.
         fine: float [n, rows, columns, 1088], two earlier ones of it.
-        strokes: float [n, 136, 4 rows, 4 columns], the earliest, of quarters of a cell's side.
+        strokes: float [n, 136, 4 * rows, 4 * columns], the earliest, of quarters of a cell's side.
     """
 
     coarse: Tensor
@@ -89,7 +91,7 @@ def cells_of(trunk: Any, pixels: Tensor) -> Cells:
 
 
 def strokes_of(trunk: Any, pixels: Tensor) -> Tensor:
-    """`strokes` of `cells_of` alone, which take a third of the time."""
+    """`strokes` of `cells_of` alone, which takes less time."""
     return _strokes(list(islice(_stages(trunk, pixels), 1 + max(_STROKE_STAGES))))
 
 
@@ -204,11 +206,23 @@ def spelt(letters: Tensor, longest: int) -> Tensor:
     return words[:, :longest]
 
 
+def believed(scores: Tensor, taken: Tensor) -> Tensor:
+    """How likely each thing stands at each place, float [n, places, things]; unlikely ones are left out.
+
+    Args:
+        scores: as `Found.things`.
+        taken: bool [n, places]; elsewhere there is nothing, for sure.
+    """
+    likely = functional.pad(scores[..., 1:].softmax(-1), (1, 0))
+    nothing = functional.one_hot(torch.zeros_like(taken, dtype=torch.int64), scores.shape[-1])
+    return torch.where(taken[..., None], likely * (likely > _DOUBT), nothing.to(likely.dtype))
+
+
 class Reader(nn.Module):
     """What drawings show, and tokens that tell it, as wide as the language model is.
 
-    All is decided before anything is told, so the language model speaks of designs that nobody has seen as of those
-    that taught it, and learns to speak without looking.
+    All is found before anything is told, so the language model speaks of designs that nobody has seen as of those that
+    taught it, and learns to speak without looking.
     """
 
     def __init__(
@@ -240,6 +254,9 @@ class Reader(nn.Module):
             letters: of a word.
             depth: layers of the transformer that reads cells.
             heads: of its attention.
+
+        Raises:
+            ValueError: there are more places and letters than tokens to tell them.
         """
         super().__init__()
         if places + 2 + letters > TOKENS:
@@ -259,10 +276,12 @@ class Reader(nn.Module):
         self.arrangements = nn.Linear(width, len(arrangements))
         self.grounds = nn.Linear(width, grounds)
         self.speller = Speller(alphabet)
+        self._taken: Tensor
         self._letters = letters
         self._first_shape = things - shapes
         self._colours = colours
-        self._taken = [[place in taken for place in range(places)] for taken in arrangements]
+        taken = torch.tensor([[place in there for place in range(places)] for there in arrangements])
+        self.register_buffer("_taken", taken, persistent=False)
         sizes = {
             "thing": things, "colour": colours, "arrangement": len(arrangements), "ground": grounds,
             "letter": alphabet, "largest": 2, "same": 2,
@@ -277,7 +296,9 @@ class Reader(nn.Module):
 
     def drawn(self, cells: Cells) -> Tensor:
         """Tokens of drawings, float [n, 16, width]."""
-        return self.told(self.decided(self.found(cells)))
+        found = self.found(cells)
+        shown = self.decided(found)
+        return self.told(shown, believed(found.things, shown.things > 0))
 
     def found(self, cells: Cells) -> Found:
         """What is there."""
@@ -300,7 +321,7 @@ class Reader(nn.Module):
     def decided(self, found: Found) -> Shown:
         """The likeliest of everything."""
         arrangements = found.arrangements.argmax(-1)
-        taken = torch.tensor(self._taken, device=arrangements.device)[arrangements]
+        taken = self._taken[arrangements]
         sizes = found.sizes.masked_fill(~taken, -torch.inf)
         largest = functional.one_hot(sizes.argmax(-1), taken.shape[1]).bool()
         return Shown(
@@ -312,15 +333,15 @@ class Reader(nn.Module):
             letters=spelt(found.letters, self._letters),
         )
 
-    def told(self, shown: Shown) -> Tensor:
+    def told(self, shown: Shown, beliefs: Tensor) -> Tensor:
         """The same for the language model: float [n, 16, width].
 
         A token for each place, one for the ground, one for how the things stand, one for each letter; the rest say
-        nothing.
+        nothing. `beliefs` as `believed` gives them: what else a thing may be is told too, since a question may name it.
         """
         said, taken = self.said, (shown.things > 0)[..., None]
         there = said["colour"](shown.colours) + said["largest"](shown.largest.long())
-        there = said["thing"](shown.things) + there * taken
+        there = beliefs.sqrt() @ self.get_parameter("said.thing.weight") + there * taken
         stand = said["arrangement"](shown.arrangements) + said["same"](self._are_the_same(shown).long())
         told = torch.cat(
             [there, said["ground"](shown.grounds)[:, None], stand[:, None], said["letter"](shown.letters)], 1
@@ -387,11 +408,18 @@ class Eyes(nn.Module):
         return self.reader.kind(glance(self.trunk, pixels.to(self.dtype)))
 
     def _tokens(self, picture: Tensor) -> Tensor:
-        cells = cells_of(self.trunk, picture)
         if int(self.kinds(picture)) != PictureKind.PHOTOGRAPH:
-            return self.reader.drawn(cells)[0]
+            return self.reader.drawn(cells_of(self.trunk, as_learnt(picture)))[0]
+        cells = cells_of(self.trunk, picture)
         guesses = self.trunk.classifier(cells.coarse.mean((1, 2))).float().softmax(-1).to(self.dtype)
         return self.reader.photographed(guesses).expand(TOKENS, -1)
+
+
+def as_learnt(pixels: Tensor) -> Tensor:
+    """Drawings as sharp as those that taught the reader: float [n, 3, 224, 224] at 128x128 and back."""
+    small = functional.interpolate(pixels.float(), (DRAWN, DRAWN), mode="bicubic", antialias=True)
+    large = functional.interpolate(small, pixels.shape[-2:], mode="bicubic", antialias=True)
+    return large.clamp(-1, 1).to(pixels.dtype)
 
 
 def pictures_of(patches: Tensor, grid_thw: Tensor) -> list[Tensor]:

@@ -88,15 +88,16 @@ class Conversation:
     def exchange(self, said: Exchange, scenes: Sequence[Scene] = ()) -> None:
         """Add the question and its answer; `scenes`: what the pictures before it show."""
         if said.reference and scenes:
-            self.refer(said.question, said.reference.words, meant(said.reference, scenes))
+            words = said.reference.words
+            end = said.question.lower().rfind(words.lower()) + len(words)
+            self.refer(said.question, end, meant(said.reference, scenes))
         self.say(f"{said.question}<|im_end|>\n<|im_start|>assistant\n")
         self.say(f"{said.answer}<|im_end|>", learnt=True)
 
-    def refer(self, question: str, name: str, meaning: tuple[int, int, int, int]) -> None:
-        """Note what the name of a thing means in a question that is said next."""
-        end = question.lower().rfind(name.lower()) + len(name)
+    def refer(self, question: str, end: int, meaning: tuple[int, int, int, int]) -> None:
+        """Note what a name means that ends before the letter `end` of a question, which is said next."""
         before = self.encode(question[:end])
-        if end >= len(name) and self.encode(question)[: len(before)] == before:
+        if self.encode(question)[: len(before)] == before:
             segment = self.segments[-1]
             segment.means.append((len(segment.tokens) + len(before) - 1, meaning))
 

@@ -5,8 +5,8 @@
 #     python -m training.pack PACK                here, once; PACK is a folder of some 55 MB that goes along
 #     training/on_gpu.sh PACK OUT                 there, from the repository's root
 #
-# OUT then holds the pipeline and the describer's weights in pieces of 15 MB (cat OUT/pipeline.* | tar x), a sheet of
-# what is drawn, and the logs. What fails early ends it all, so that little time is lost; what fails later leaves the other.
+# OUT then holds the pipeline (cat OUT/pipeline.* | tar x) and what the describer has learnt (the same with sight.pt,
+# spelling.pt and words.pt, in .runs/describer) in pieces of 15 MB, a sheet of what is drawn, and the logs. What fails early ends it all, so that little time is lost; what fails later leaves the other.
 # Wants python3 with torch, timm, transformers, tokenizers, pillow, rich and numpy. PYTHON, DEVICE, SECONDS_IN_ALL and
 # the sizes below can be set.
 set -euo pipefail
@@ -25,7 +25,8 @@ ulimit -n 65536 2>/dev/null || true
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export ATELIER_TRAINING="$scratch/runs" PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_SUPPRESS_ERRORS=1
-mkdir -p "$ATELIER_TRAINING"
+halves="$scratch/halves"
+mkdir -p "$ATELIER_TRAINING" "$halves"
 "$python" -m tarfile -e "$pack/world.tar.xz" "$ATELIER_TRAINING" || tar xJf "$pack/world.tar.xz" -C "$ATELIER_TRAINING"
 "$python" -m pip install --quiet --no-index --no-deps --target "$scratch/site" "$pack"/*.whl
 export PYTHONPATH="$scratch/site:$ATELIER_TRAINING/site:$PWD"
@@ -61,30 +62,36 @@ picture() {
     say "picture: kept"
 }
 
-describer() {
-    say "describer: sight, then spelling; words beside them"
-    module describer --only words --workers "$((cores / 4 + 1))" --steps "${WORDS_STEPS:-40000}" \
-        --batch "${WORDS_BATCH:-120}" --until $((began + in_all - 25)) >"$out/words.log" 2>&1 &
-    local words=$!
-    module describer --only sight spelling --pool "${SCENES:-90000}" --workers "$((cores - 2))" \
-        --steps "${SIGHT_STEPS:-20000}" --pictures "${SIGHT_BATCH:-256}" --seconds "${SIGHT_SECONDS:-180}"
-    wait "$words"
+keep_half() { # STAGE: in half precision, under the name that `python -m training.describer` reads
     "$python" -c "
 import sys, torch
-for stage in ('sight', 'spelling', 'words'):
-    held = torch.load(f'{sys.argv[1]}/{stage}.pt', weights_only=True)
-    half = {name: each.half() if each.is_floating_point() else each for name, each in held.items()}
-    torch.save(half, f'{sys.argv[1]}/{stage}-half.pt')
-" "$ATELIER_TRAINING/describer"
-    for stage in sight spelling words; do
-        keep describer "$stage-half.pt"
-        cp "$ATELIER_TRAINING/describer/$stage/log.jsonl" "$out/$stage.jsonl"
+held = torch.load(sys.argv[1], weights_only=True)
+torch.save({name: each.half() if each.is_floating_point() else each for name, each in held.items()}, sys.argv[2])
+" "$ATELIER_TRAINING/describer/$1.pt" "$halves/$1.pt"
+    tar c -C "$halves" "$1.pt" | split -b 15M - "$out/$1.pt."
+    cp "$ATELIER_TRAINING/describer/$1/log.jsonl" "$out/$1.jsonl"
+    say "describer: $1 kept"
+}
+
+find_things() {
+    for stage in sight spelling; do
+        say "describer: $stage"
+        module describer --only "$stage" --pool "${SCENES:-90000}" --workers "$((cores > 3 ? cores - 2 : 1))" \
+            --steps "${SIGHT_STEPS:-20000}" --pictures "${SIGHT_BATCH:-256}" --seconds "${SIGHT_SECONDS:-180}"
+        keep_half "$stage"
     done
-    say "describer: kept"
+}
+
+words() {
+    say "describer: words"
+    module describer --only words --workers "$((cores / 4 + 1))" --steps "${WORDS_STEPS:-40000}" \
+        --batch "${WORDS_BATCH:-120}" --until $((began + in_all - 25))
+    keep_half words
 }
 
 parts=()
-for part in ${PARTS:-picture describer}; do
+set -m # each part with what it starts is a group, which can be ended
+for part in ${PARTS:-picture find_things words}; do
     (set -e; "$part") >"$out/$part.log" 2>&1 &
     parts+=($!)
 done
@@ -100,7 +107,7 @@ while [ "${#parts[@]}" -gt 0 ]; do
             say "a part failed"
             if [ "$(elapsed)" -lt "$early" ]; then
                 tail -n 30 "$out"/*.log
-                pkill -P $$ || true
+                for each in "${parts[@]}"; do kill -- -"$each" 2>/dev/null || true; done
                 exit 1
             fi
         fi

@@ -16,7 +16,7 @@ from models.describer import READER, SPEAKER, folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import Found, Reader, Shown, cells_of, load_trunk, pictures_of, spelt, strokes_of
+from models.sight import Found, Reader, Shown, as_learnt, believed, cells_of, load_trunk, pictures_of, spelt, strokes_of
 from tests.checkpoints.describers import SMALL_READER
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
@@ -58,7 +58,7 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
     with torch.inference_mode():
         red, white = model.get_image_features(cut["pixel_values"], cut["image_grid_thw"]).pooler_output
         both = torch.stack(pictures_of(cut["pixel_values"], cut["image_grid_thw"]))
-        of_red, of_white = cells_of(eyes.trunk, both[:1]), cells_of(eyes.trunk, both[1:])
+        of_red, of_white = cells_of(eyes.trunk, as_learnt(both[:1])), cells_of(eyes.trunk, both[1:])
         torch.testing.assert_close(red, eyes.reader.drawn(of_red)[0], atol=1e-4, rtol=1e-4)
         guesses = eyes.trunk.classifier(of_white.coarse.mean((1, 2))).softmax(-1)
         assert guesses.sum() == pytest.approx(1)
@@ -69,7 +69,7 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
 
 def scores(*likeliest: int, of: int) -> torch.Tensor:
     """Of one drawing, that are surest of these."""
-    return torch.nn.functional.one_hot(torch.tensor([likeliest]), of) * 5.0
+    return torch.nn.functional.one_hot(torch.tensor([likeliest]), of) * 30.0
 
 
 def found_in(arrangement: int, letters: tuple[int, ...] = (0, 0, 0, 0)) -> Found:
@@ -107,6 +107,19 @@ def test_a_letter_stands_once_for_all_columns_that_say_it_in_a_row() -> None:
     assert words.tolist() == [[1, 1, 3], [0, 0, 0], [4, 3, 2]]
 
 
+def told_of(reader: Reader, found: Found) -> torch.Tensor:
+    shown = reader.decided(found)
+    return reader.told(shown, believed(found.things, shown.things > 0))[0]
+
+
+def test_what_else_a_thing_may_be_is_believed_unless_it_is_unlikely() -> None:
+    scores = torch.tensor([[[9.0, 0.7, 0.25, 0.049, 0.001]]]).log()
+    (likely,) = believed(scores, torch.tensor([[True]]))[0]
+    torch.testing.assert_close(likely, torch.tensor([0, 0.7, 0.25, 0.049, 0]))
+    (nothing,) = believed(scores, torch.tensor([[False]]))[0]
+    assert nothing.tolist() == [1, 0, 0, 0, 0]
+
+
 def test_each_token_tells_one_thing_that_is_shown() -> None:
     reader = Reader(8, **SMALL_READER)
 
@@ -114,7 +127,7 @@ def test_each_token_tells_one_thing_that_is_shown() -> None:
         return reader.get_parameter(f"said.{part}.weight")[number]
 
     with torch.no_grad():
-        told = reader.told(reader.decided(found_in(3, (4, 4, 0, 2))))[0] - reader.tokens
+        told = told_of(reader, found_in(3, (4, 4, 0, 2))) - reader.tokens
         wanted = [
             said("thing", 2) + said("colour", 1) + said("largest", 0),
             said("thing", 5) + said("colour", 2) + said("largest", 1),
@@ -125,7 +138,7 @@ def test_each_token_tells_one_thing_that_is_shown() -> None:
         torch.testing.assert_close(told[: len(wanted)], torch.stack(wanted), atol=1e-5, rtol=0)
         assert told.shape == (16, 8)
         assert not told[len(wanted) :].any()
-        nothing = reader.told(reader.decided(found_in(1)))[0] - reader.tokens
+        nothing = told_of(reader, found_in(1)) - reader.tokens
         torch.testing.assert_close(nothing[1], said("thing", 0), atol=1e-5, rtol=0)
 
 
@@ -145,7 +158,8 @@ def test_several_of_a_kind_are_told_as_such(things: list[int], colours: list[int
     none, first = torch.zeros(1, 2, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)
     shown = Shown(torch.tensor([things]), torch.tensor([colours]), none, first, first, torch.zeros(1, 3).long())
     with torch.no_grad():
-        told = reader.told(shown)[0, 3] - reader.tokens[3] - reader.get_parameter("said.arrangement.weight")[0]
+        beliefs = torch.nn.functional.one_hot(shown.things, 6).float()
+        told = reader.told(shown, beliefs)[0, 3] - reader.tokens[3] - reader.get_parameter("said.arrangement.weight")[0]
         same = reader.get_parameter("said.same.weight")
     torch.testing.assert_close(told, same[int(are_the_same)], atol=1e-5, rtol=0)
 
@@ -207,10 +221,18 @@ def test_it_works_in_bfloat16(describer: Path) -> None:
     model, processor = open_describer(describer, torch.bfloat16)
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     assert kinds(model, [BLACK, RED, WHITE]) == [0, 1, 2]
-    asked = "<|vision_start|><|image_pad|><|vision_end|>"
-    inputs = processor(text=[asked], images=[noise(64, 64)], return_tensors="pt").to("cpu", torch.bfloat16)
+    asked = "<|vision_start|><|image_pad|><|vision_end|>" * 2
+    inputs = processor(text=[asked], images=[RED, WHITE], return_tensors="pt").to("cpu", torch.bfloat16)
     with torch.inference_mode():
         assert torch.isfinite(model(**inputs).logits).all()
+
+
+def test_a_drawing_is_looked_at_as_sharp_as_those_that_taught() -> None:
+    lines = torch.full((1, 3, 224, 224), -1.0)
+    lines[..., ::2] = 1.0
+    assert as_learnt(lines).std() < 0.1
+    smooth = torch.linspace(-1, 1, 224).expand(1, 3, 224, 224)
+    torch.testing.assert_close(as_learnt(smooth), smooth, atol=0.02, rtol=0)
 
 
 def test_a_folder_without_its_weights_is_refused_with_what_to_write(tmp_path: Path) -> None:

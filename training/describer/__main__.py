@@ -14,14 +14,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 import torch
 
 from training.describer.folder import gate_features, learn_gate, write_folder
-from training.describer.pool import FOLDER, SEEN, UNSEEN, Pool, make_pool
+from training.describer.pool import FOLDER, SEEN, UNSEEN, make_pool
 from training.describer.sight import learn_sight, learn_spelling, new_reader
 from training.describer.student import Student, learn_words, open_tokenizer
 from training.loop import Schedule
@@ -32,11 +31,6 @@ _SEED: Final = 92
 """The steps are added to it, so that a run that goes on need not see the batches of the one before."""
 _STEPS: Final = {"sight": 6000, "spelling": 6000, "words": 5000}
 _DECAY: Final = {"sight": 0.03, "spelling": 0.03, "words": 0.02}
-
-
-@cache
-def _pool(count: int, workers: int) -> Pool:
-    return make_pool(count, workers=workers)
 
 
 def _schedule(stage: str, given: argparse.Namespace) -> Schedule:
@@ -57,7 +51,7 @@ def _find(stage: str, learn: Callable[..., None], given: argparse.Namespace, dev
     reader = new_reader()
     if kept.exists():
         reader.load_state_dict(torch.load(kept, weights_only=True))
-    pool = _pool(given.pool, given.workers).to(device)
+    pool = make_pool(given.pool, workers=given.workers).to(device)
     unseen = make_pool(UNSEEN, unseen=True).to(device) if has_unseen_world() else None
     learn(reader.to(device), pool, unseen, _schedule(stage, given), given.pictures, _log(stage, given))
     _keep(reader.cpu(), kept, given)
@@ -112,9 +106,11 @@ def main() -> None:
         "--go-on", type=float, default=0, metavar="RATE", help="from what there is, at RATE of the rates"
     )
     parser.add_argument("--seconds", type=float, default=0, help="end each stage after so much work")
-    parser.add_argument("--until", type=float, default=0, help="or at this time, in seconds since 1970")
+    parser.add_argument("--until", type=float, default=0, help="or at this time, in seconds since 1970; of a run that begins")
     parser.add_argument("--out", type=Path, default=FOLDER / "model")
     given = parser.parse_args()
+    if given.until and len(set(given.only) - {"folder"}) > 1:
+        parser.error("--until is for one stage at a time: --only sight, spelling or words")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(given.threads)
     device = device_of(given.device)

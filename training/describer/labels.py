@@ -29,7 +29,8 @@ ARRANGEMENTS: Final[tuple[tuple[tuple[Place, ...], Relation | None], ...]] = (
     (("top", "bottom"), "on"), (("bottom", "centre"), "in front of"),
 )  # fmt: skip
 """Where things stand together, and how one stands to the other if not beside it."""
-LETTERS: Final = 6
+LETTERS: Final = 7
+"""Of the longest word."""
 GRID: Final = 7
 """Cells a side."""
 _FINER: Final = 64
@@ -99,7 +100,7 @@ def _shown(scene: Scene, words: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     relation = None if scene.relation == "beside" else scene.relation
     arrangement = _arrangements()[frozenset(figure.place for figure in scene.figures), relation]
     letters = np.zeros(LETTERS, np.int64)
-    for i, letter in enumerate("" if scene.word is None else words[scene.word][:LETTERS]):
+    for i, letter in enumerate("" if scene.word is None else words[scene.word]):
         letters[i] = alphabet(words)[letter]
     return things, colours, largest, np.array(arrangement), np.array(GROUNDS.index(scene.ground)), letters
 

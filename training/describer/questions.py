@@ -49,7 +49,7 @@ _TASKS: Final = {"caption": "caption", "text": "ocr", "detail": "describe", "obj
 
 
 SEVERAL: Final = 1 + len(PLACES)
-"""Things of the name there are."""
+"""`Asked.at` where several things have the name."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Asked:
         given: how many characters of the answer's beginning are told, not written by the model.
         name: how a thing is called that is asked for; "" where none is.
         thing: that thing's or shape's own name.
-        at: where it is: of 0 nowhere, 1 and on the places, and `SEVERAL`.
+        at: where it is: 0 for nowhere, from 1 one of `PLACES`, or `SEVERAL`.
     """
 
     kind: str

@@ -14,13 +14,14 @@ from torch.nn import functional
 from transformers import AutoTokenizer, Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel, apply_rotary_pos_emb
 
-from models.sight import MERGE, PATCH, TOKENS, Shown
+from models.sight import MERGE, PATCH, TOKENS, Shown, believed
 from training import wordings
+from training.art.subjects import subjects
 from training.conversations import Rows, pack
 from training.describer.labels import shown_in
 from training.describer.naming import words
 from training.describer.photographs import open_photographs
-from training.describer.pool import FOLDER, SEEN, scene_of
+from training.describer.pool import FOLDER, SEEN, scene_of, world
 from training.describer.questions import SEVERAL, ask, ask_two
 from training.describer.sight import SPELLS, TOLD, WIDTH, new_reader
 from training.describer.structured import structured
@@ -30,7 +31,7 @@ from training.loop import Schedule, fit
 from training.processes import ahead
 from training.questions import TASK_PROMPTS
 from training.vlm_tokenizer import SPECIAL_TOKENS, train_tokenizer
-from training.world import PLACES
+from training.world import PLACES, SHAPES
 
 _VOCABULARY: Final = 4096
 _LOUD: Final = 3.5
@@ -38,6 +39,7 @@ _LOUD: Final = 3.5
 _BESIDE: Final = 0.4
 """How long in comparison is what stands beside a name in the same token."""
 _ALONE: Final = ("thing", "ground", "arrangement", "letter")
+_SURE: Final = 0.5
 _GUIDED: Final = 0.2
 """How much it counts beside answers what a name means."""
 _MATCHING: Final = 2
@@ -162,8 +164,12 @@ class Student(nn.Module):
             told = functional.normalize(told) * length * (1 if part in _ALONE else _BESIDE)
             if part == "place":
                 self.reader.tokens[: len(told)] = told
+                self.reader.tokens[len(told) :] = _short(self.reader.tokens[len(told) :], length)
             else:
                 self.reader.get_parameter(f"said.{part}.weight").copy_(told)
+        for part in ("largest", "same"):
+            beside = self.reader.get_parameter(f"said.{part}.weight")
+            beside.copy_(_short(beside, length))
         for layer in self.language_model.layers[:_MATCHING]:
             _match(layer.self_attn)
 
@@ -194,10 +200,12 @@ class Student(nn.Module):
     def _guided(self, rows: Rows, hidden: Sequence[Tensor]) -> Tensor:
         """How badly the names of things are understood; answers alone teach that last of all."""
         where, which = rows.meanings[:, 0], rows.meanings[:, 1]
-        after = [functional.rms_norm(each[rows.names[:, 0], rows.names[:, 1]].float(), (WIDTH,)) for each in hidden[:3]]
-        things = self.meant(after[1]) @ self.reader.get_parameter("said.thing.weight").T
+        after = [
+            functional.rms_norm(each[rows.names[:, 0], rows.names[:, 1]].float(), (WIDTH,)) for each in hidden[1:3]
+        ]
+        things = self.meant(after[0]) @ self.reader.get_parameter("said.thing.weight").T
         loss = functional.cross_entropy(things.float(), which)
-        loss = loss + functional.cross_entropy(self.guide(after[2]).float(), where)
+        loss = loss + functional.cross_entropy(self.guide(after[1]).float(), where)
         looked, right = self._looked(rows, hidden[1])
         return _GUIDED * (loss + functional.cross_entropy(looked.float(), right) if len(right) else loss)
 
@@ -221,6 +229,32 @@ class Student(nn.Module):
         tokens = shown[asked].nonzero()[:, 1].view(-1, TOKENS)
         right = tokens.gather(1, torch.where(at > 0, at - 1, len(PLACES))[:, None])[:, 0]
         return scores.float().masked_fill(~visible, -torch.inf), right
+
+
+def _short(rows: Tensor, length: Tensor) -> Tensor:
+    """Short enough to stand beside a name of that length."""
+    return functional.normalize(rows) * length * _BESIDE
+
+
+def of_a_kind() -> Tensor:
+    """Which things are of one category, bool [things, things]."""
+    kinds = [None, *(subject.category for subject in subjects().values()), *(["shape"] * len(SHAPES))]
+    return torch.tensor([[one == other for other in kinds] for one in kinds])
+
+
+def doubted(things: Tensor, alike: Tensor) -> Tensor:
+    """Beliefs about things, int64 [n, places], as a reader has them in designs that are new to it.
+
+    Of half of the drawings it is nearly sure, of the others more or less, and sometimes wrong: then mostly with a thing
+    of the same kind.
+    """
+    count, device = len(things), things.device
+    noise = torch.randn(count, 1, len(alike), device=device)
+    scores = noise + alike[things] * (1 + 0.3 * noise)
+    sure = torch.where(torch.rand(count, 1, 1, device=device) < _SURE, 9.0, 0.0)
+    strength = sure.maximum(torch.rand(count, 1, 1, device=device) * 6 + 1.5)
+    right = functional.one_hot(things, len(alike)).bool()
+    return believed(2 * torch.where(right, strength, scores), things > 0)
 
 
 def _match(attention: Any) -> None:
@@ -259,11 +293,15 @@ def learn_words(
         scenes, guesses, said = talks.draw(batch, max(1, batch // 7), max(2, 2 * batch // 3), rng)
         return shown_in(scenes, words()), guesses, pack(said, student.padding, ROW)
 
-    drawn = ahead(draw, workers)
+    # Before other processes are forked, which then have it too.
+    world(unseen=False)
+    words()
+    drawn, alike = ahead(draw, workers), of_a_kind().to(device)
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
         shown, guesses, rows = drawn(step)
-        told = reader.told(shown.to(device))
+        shown = shown.to(device)
+        told = reader.told(shown, doubted(shown.things, alike))
         taken = reader.photographed(guesses.to(device))[:, None].expand(-1, TOKENS, -1)
         return student.answer_loss(rows.to(device), torch.cat([told, taken.to(told.dtype)]))
 

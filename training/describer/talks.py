@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import isqrt
 from typing import Final
@@ -142,8 +143,9 @@ class Talks:
 
 
 def _exchange(conversation: Conversation, said: Asked) -> None:
-    if said.name:
-        conversation.refer(said.question, said.name, (said.at, numbers()[said.thing], UNTOLD, UNTOLD))
+    named = re.search(rf"(?<![a-z가-힣]){re.escape(said.name)}", said.question, re.IGNORECASE) if said.name else None
+    if named:
+        conversation.refer(said.question, named.end(), (said.at, numbers()[said.thing], UNTOLD, UNTOLD))
     conversation.say(said.question)
     _answer(conversation, said)
 

@@ -17,7 +17,7 @@ _EARLY: Final = 3
 _HALF: Final = 0.5
 _SOME: Final = 0.2
 _CACHED: Final = 16
-"""Pictures that a CPU looks at in half the time of so many more, since what the network makes of them stays near."""
+"""Pictures looked at together on a CPU: what the network makes of them fits its cache, which halves the time."""
 _INKED: Final = 0.25
 _BLACK: Final = -0.9
 _Seen = TypeVar("_Seen", Cells, Tensor)
@@ -38,7 +38,7 @@ class Views:
 
     @torch.no_grad()
     def strokes(self, pixels: Tensor, *, vary: bool) -> Tensor:
-        """What `models.sight.strokes_of` gives, float32, for the same pictures; varied ones are stretched a little."""
+        """What `models.sight.strokes_of` gives, float32, for the same pictures; varied ones also slanted."""
         return torch.cat([self._strokes(part, vary=vary) for part in self._parts(pixels)])
 
     def _parts(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -134,12 +134,12 @@ def inked(pictures: Tensor) -> Tensor:
 
 
 def stretched(pictures: Tensor) -> Tensor:
-    """Pictures, float [n, 3, height, width], each a little wider or narrower, higher or lower, and slanted."""
+    """Pictures, float [n, 3, height, width], each a little narrower and lower, and slanted."""
     count = len(pictures)
     turn = torch.zeros(count, 2, 3, device=pictures.device)
-    turn[:, 0, 0], turn[:, 1, 1] = (torch.rand(2, count, device=pictures.device) * 0.3 + 0.85).unbind()
-    turn[:, 0, 1] = torch.rand(count, device=pictures.device) * 0.24 - 0.12
-    turn[:, :, 2] = torch.rand(count, 2, device=pictures.device) * 0.12 - 0.06
+    turn[:, 0, 0], turn[:, 1, 1] = (torch.rand(2, count, device=pictures.device) * 0.3 + 1).unbind()
+    turn[:, 0, 1] = torch.rand(count, device=pictures.device) * 0.2 - 0.1
+    turn[:, :, 2] = torch.rand(count, 2, device=pictures.device) * 0.1 - 0.05
     grid = functional.affine_grid(turn, list(pictures.shape), align_corners=False)
     return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 

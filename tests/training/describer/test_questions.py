@@ -16,7 +16,7 @@ from training.composer.words import GROUND_NAMES, IN_GROUND
 from training.describer import words as d
 from training.describer.naming import in_order, sentence
 from training.describer.pool import scene_of
-from training.describer.questions import ask, ask_two
+from training.describer.questions import SEVERAL, ask, ask_two
 
 _STREET = scene(thing("car", "right"), thing("cat", "left"), ground="beach", word="HELLO")
 _TWINS = scene(thing("doctor", "left"), thing("doctor", "right"), ground="room", relation="beside")
@@ -266,3 +266,18 @@ def test_a_picture_is_the_same_as_itself_and_not_as_one_with_another_word(langua
 
 def test_things_of_a_scene_come_from_left_to_right() -> None:
     assert [figure.name for figure in in_order(_STREET)] == ["cat", "car"]
+
+
+@pytest.mark.parametrize("kind", ["where", "yes/no", "count named", "colour"])
+def test_it_is_known_what_a_question_asks_for_and_where_that_is(kind: str) -> None:
+    found: dict[str, set[int]] = {}
+    for about in (_STREET, _TWINS):
+        for seed in range(300):
+            said = ask(about, np.random.default_rng((9, seed)), "en", kind)
+            if said is not None and said.thing:
+                assert said.name in said.question.lower() or kind == "count named", "that is asked in the plural"
+                found.setdefault(f"{said.thing} {about is _TWINS}", set()).add(said.at)
+    there = {"car False": 2, "cat False": 1, "doctor True": SEVERAL}
+    assert all(places == {there.get(name, 0)} for name, places in found.items())
+    assert set(found) >= {"car False", "cat False"} - ({"cat False"} if kind == "colour" else set())
+    assert kind == "colour" or 0 in set.union(*found.values())

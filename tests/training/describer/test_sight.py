@@ -85,8 +85,8 @@ def test_a_cell_names_what_is_in_front() -> None:
 
 def test_letters_are_those_of_the_word() -> None:
     letters = shown(scene(word="HELLO"), scene(thing("cat"))).letters
-    assert letters[0].tolist() == [*(alphabet(words())[letter] for letter in "HELLO"), 0]
-    assert letters[1].tolist() == [0] * 6
+    assert letters[0].tolist() == [*(alphabet(words())[letter] for letter in "HELLO"), 0, 0]
+    assert letters[1].tolist() == [0] * 7
     assert len(set(alphabet(words()).values()) | {0}) == len(alphabet(words())) + 1
 
 
@@ -129,6 +129,14 @@ def test_pictures_that_are_drawn_otherwise_are_still_pictures(look_of: Any, pool
     assert other.shape == pictures.shape
     assert other.abs().max() <= 1
     assert not torch.isclose(other, pictures).flatten(1).all(1).all()
+
+
+def test_what_stands_at_the_edge_of_a_stretched_picture_stays_in_it() -> None:
+    torch.manual_seed(8)
+    pictures = torch.full((60, 3, 128, 128), -1.0)
+    pictures[..., 106:118, 20:108] = 1.0
+    kept = (stretched(pictures) + 1).sum((1, 2, 3)) / (pictures + 1).sum((1, 2, 3))
+    assert kept.min() > 0.55, "smaller by 1.3 both ways at most, and never cut off"
 
 
 def test_a_picture_in_ink_has_black_lines_where_colours_meet() -> None:

@@ -19,17 +19,18 @@ from models.sight import SIDE as SQUARE
 from models.sight import TOKENS, Reader, cells_of, load_trunk
 from tests.checkpoints.describers import SMALL_READER
 from tests.training.describer.scenes import scene, shape, thing
-from training.composer.scene import Mix
-from training.conversations import UNTOLD, Conversation, pack
+from training.art.subjects import subjects
+from training.composer.scene import Mix, Scene
+from training.conversations import UNTOLD, Conversation, Rows, pack
 from training.describer.folder import gate_features, is_of_shapes, learn_gate, write_folder
-from training.describer.labels import numbers, shown_in
+from training.describer.labels import THINGS, numbers, shown_in
 from training.describer.measuring import Case, Describer, about_one
 from training.describer.naming import words
 from training.describer.photographs import Photographs
 from training.describer.pool import pixels, scene_of, world
-from training.describer.questions import Asked
+from training.describer.questions import SEVERAL, Asked
 from training.describer.sight import SPELLS, TOLD, new_reader
-from training.describer.student import Student, learn_words
+from training.describer.student import Student, doubted, learn_words, of_a_kind
 from training.describer.talks import ROW, SIDE, Talks
 from training.describer.vocabulary import vocabulary
 from training.eight_bits import packed
@@ -64,9 +65,15 @@ def loss_of(student: Student, photographs: Photographs) -> float:
     for seed in (101, 102):
         scenes, guesses, said = talks.draw(4, 1, 2, np.random.default_rng(seed))
         taken = student.reader.photographed(guesses)[:, None].expand(-1, TOKENS, -1)
-        seen = torch.cat([student.reader.told(shown_in(scenes, words())), taken])
+        seen = torch.cat([told_of(student, *scenes), taken])
         losses.append(student.answer_loss(pack(said, student.padding, ROW), seen))
     return float(torch.stack(losses).mean())
+
+
+def told_of(student: Student, *scenes: Scene) -> torch.Tensor:
+    """Tokens, of beliefs that are sure."""
+    shown = shown_in(scenes, words())
+    return student.reader.told(shown, functional.one_hot(shown.things, THINGS).float())
 
 
 def schedule(steps: int) -> Schedule:
@@ -92,6 +99,11 @@ def test_what_is_found_is_told_by_its_names_at_first(student: Student) -> None:
             likeness = functional.cosine_similarity(said(student)[part], table[tokens].mean(0)[None])
             assert likeness[number] > likeness.median() + 0.2, (part, answers[number])
     assert not said(student)["thing"][0].any()
+    told = told_of(student, scene(thing("cat", "left"), ground="beach"))[0]
+    for token, name in ((0, "cat"), (5, "beach"), (6, "1")):
+        tokens = student.tokenizer(name, add_special_tokens=False)["input_ids"]
+        likeness = functional.cosine_similarity(told[token], table)
+        assert likeness[tokens].mean() > likeness.mean() + 2 * likeness.std(), name
 
 
 def said(student: Student) -> dict[str, torch.Tensor]:
@@ -126,22 +138,65 @@ def test_what_finds_is_taken_over_from_two_and_what_is_told_stays(student: Stude
         assert torch.equal(weight, whose[name]), name
 
 
-def test_which_thing_is_asked_for_and_where_it_is_is_learnt_half_way(student: Student) -> None:
-    about = scene(thing("cat", "left"), thing("car", "right"))
-    told = student.reader.told(shown_in([about], words()))
+def asked_of(student: Student, *names: tuple[str, int]) -> tuple[Rows, torch.Tensor]:
+    """A drawing of a cat on the left and a car on the right; where the things of some names are."""
     conversation = Conversation(encoder(student.tokenizer), student.image_token, side=4)
     conversation.begin()
+    conversation.say("Hello")
     conversation.show(0)
-    conversation.refer("Where is the car?", "car", (2, numbers()["car"], UNTOLD, UNTOLD))
-    conversation.say("Where is the car?")
-    conversation.say("On the right", learnt=True)
-    rows = pack([conversation], student.padding, ROW)
-    assert rows.meanings[:, 0].tolist() == [2]
+    for name, at in names:
+        conversation.begin(0)
+        question = f"Where is the {name}?"
+        conversation.refer(question, len(question) - 1, (at, numbers()[name], UNTOLD, UNTOLD))
+        conversation.say(question)
+        conversation.say("Somewhere", learnt=True)
+    return pack([conversation], student.padding, ROW), told_of(
+        student, scene(thing("cat", "left"), thing("car", "right"))
+    )
+
+
+def test_which_thing_is_asked_for_and_where_it_is_is_learnt_half_way(student: Student) -> None:
+    rows, told = asked_of(student, ("car", 2), ("rocket", 0))
     loss = student.answer_loss(rows, told)
     loss.backward()  # type: ignore[no-untyped-call]
     for asked in (student.guide, student.meant):
         assert asked.weight.grad is not None
         assert asked.weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_a_head_is_to_look_from_a_name_to_the_place_of_its_thing(student: Student) -> None:
+    rows, told = asked_of(student, ("car", 2), ("rocket", 0), ("cat", 1), ("chair", SEVERAL))
+    shown = (rows.tokens[0] == student.image_token).nonzero().flatten()
+    embeds = student.language_model.get_input_embeddings()(rows.tokens)
+    embeds[0, shown] = told[0]
+    student.language_model.set_attn_implementation("eager")
+    output = student.language_model(
+        inputs_embeds=embeds,
+        position_ids=rows.positions,
+        attention_mask={"full_attention": torch.zeros(rows.sees.shape).masked_fill(~rows.sees, -torch.inf)},
+        use_cache=False,
+        output_attentions=True,
+        output_hidden_states=True,
+    )
+    looked, right = student._looked(rows, output.hidden_states[1])
+    assert right.tolist() == [int(shown[place]) for place in (1, len(PLACES), 0)]
+    torch.testing.assert_close(looked.softmax(-1), output.attentions[1][0, 0, rows.names[:3, 1]])
+
+
+def test_doubts_are_about_what_is_there_and_oftener_take_it_for_something_of_its_kind() -> None:
+    torch.manual_seed(1)
+    alike = of_a_kind()
+    things = torch.randint(1, len(subjects()), (300, 5))
+    things[:, 3:] = 0
+    beliefs = doubted(things, alike)
+    assert (beliefs[:, 3:, 0] == 1).all()
+    assert not beliefs[:, :3, 0].any()
+    assert not beliefs[:, 3:, 1:].any()
+    likeliest, there = beliefs[:, :3].argmax(-1), things[:, :3]
+    wrong = likeliest != there
+    assert 0.1 < float(wrong.float().mean()) < 0.35
+    assert float(alike[there[wrong], likeliest[wrong]].float().mean()) > 0.5
 
 
 def test_a_few_steps_lower_the_loss(student: Student, wordnet: WordNet) -> None:

@@ -18,6 +18,7 @@ from training.captions import LANGUAGES
 from training.composer.scene import Scene
 from training.conversations import Conversation, pack
 from training.describer import words as d
+from training.describer.labels import numbers
 from training.describer.photographs import Photographs
 from training.describer.talks import ROW, SIDE, Talks, language_of
 from training.embedder.lexicon import Lexicon
@@ -139,6 +140,21 @@ def test_questions_grow_on_the_picture_or_on_an_answer_before_them(speaker: Spea
         assert {segment.parent for segment in conversation.segments[1:]} >= {0}
         assert all(segment.parent < number for number, segment in enumerate(conversation.segments))
         assert not any(segment.pictures for segment in conversation.segments[1:])
+
+
+def test_the_name_of_a_thing_that_is_asked_for_is_noted_where_it_ends(speaker: Speaker) -> None:
+    noted: dict[str, set[str]] = defaultdict(set)
+    order = {number: name for name, number in numbers().items()}
+    for seed in range(30):
+        for conversation in speaker.talks.draw(8, 0, 1, np.random.default_rng(seed))[2]:
+            for segment in conversation.segments:
+                for at, (_, which, *_) in segment.means:
+                    noted[order[which]].add(speaker.decode(segment.tokens[: at + 1]))
+    assert set(noted) >= set(THINGS)
+    for name in THINGS:
+        called = [word for language in LANGUAGES for word in subjects()[name].names[language]]
+        for text in noted[name]:
+            assert text.lower().endswith(tuple(word.lower() for word in called)), (name, text)
 
 
 def test_some_pairs_are_twice_the_same_picture(speaker: Speaker) -> None:
