@@ -6,7 +6,8 @@
 #     training/on_gpu.sh PACK OUT                 there, from the repository's root
 #
 # OUT then holds the pipeline (cat OUT/pipeline.* | tar x) and what the describer has learnt (the same with sight.pt,
-# spelling.pt and words.pt, in .runs/describer) in pieces of 15 MB, a sheet of what is drawn, and the logs. What fails early ends it all, so that little time is lost; what fails later leaves the other.
+# spelling.pt and words.pt, in .runs/describer) in pieces of 15 MB, a sheet of what is drawn, and the logs. What fails
+# early ends it all, so that little time is lost; what fails later leaves the others.
 # Wants python3 with torch, timm, transformers, tokenizers, pillow, rich and numpy. PYTHON, DEVICE, SECONDS_IN_ALL and
 # the sizes below can be set.
 set -euo pipefail

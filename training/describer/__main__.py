@@ -106,7 +106,7 @@ def main() -> None:
         "--go-on", type=float, default=0, metavar="RATE", help="from what there is, at RATE of the rates"
     )
     parser.add_argument("--seconds", type=float, default=0, help="end each stage after so much work")
-    parser.add_argument("--until", type=float, default=0, help="or at this time, in seconds since 1970; of a run that begins")
+    parser.add_argument("--until", type=float, default=0, help="or at this time, in seconds since 1970")
     parser.add_argument("--out", type=Path, default=FOLDER / "model")
     given = parser.parse_args()
     if given.until and len(set(given.only) - {"folder"}) > 1:
