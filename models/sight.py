@@ -128,7 +128,6 @@ class Found:
         sizes: float [n, places]: the largest thing has the highest.
         arrangements: float [n, arrangements].
         grounds: float [n, grounds].
-        letters: float [n, 28, alphabet], from left to right; 0 is none.
     """
 
     cells: Tensor
@@ -138,7 +137,6 @@ class Found:
     sizes: Tensor
     arrangements: Tensor
     grounds: Tensor
-    letters: Tensor
 
 
 @dataclass(frozen=True)
@@ -297,11 +295,11 @@ class Reader(nn.Module):
     def drawn(self, cells: Cells) -> Tensor:
         """Tokens of drawings, float [n, 16, width]."""
         found = self.found(cells)
-        shown = self.decided(found)
+        shown = self.decided(found, self.speller(cells.strokes))
         return self.told(shown, believed(found.things, shown.things > 0))
 
     def found(self, cells: Cells) -> Found:
-        """What is there."""
+        """What is there, but for words."""
         places = self.rows.weight[:, None] + self.columns.weight[None]
         seen = self.blocks((self.coarse(cells.coarse) + self.fine(cells.fine) + places).flatten(1, 2))
         looks = self.looks(seen)
@@ -315,11 +313,10 @@ class Reader(nn.Module):
             sizes=self.sizes(there)[..., 0],
             arrangements=self.arrangements(whole),
             grounds=self.grounds(whole),
-            letters=self.speller(cells.strokes),
         )
 
-    def decided(self, found: Found) -> Shown:
-        """The likeliest of everything."""
+    def decided(self, found: Found, letters: Tensor) -> Shown:
+        """The likeliest of everything; `letters` are those of the speller."""
         arrangements = found.arrangements.argmax(-1)
         taken = self._taken[arrangements]
         sizes = found.sizes.masked_fill(~taken, -torch.inf)
@@ -330,7 +327,7 @@ class Reader(nn.Module):
             largest=largest & taken,
             arrangements=arrangements,
             grounds=found.grounds.argmax(-1),
-            letters=spelt(found.letters, self._letters),
+            letters=spelt(letters, self._letters),
         )
 
     def told(self, shown: Shown, beliefs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ stand. Letters are learnt by themselves, from what is seen earlier and of pictur
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.sight import Found, Reader, Shown
+from models.sight import Found, Reader, Shown, spelt
 from training.composer.scene import GROUNDS
 from training.describer.labels import ARRANGEMENTS, COLOURS, LETTERS, THINGS, Labels, alphabet
 from training.describer.naming import words
@@ -25,7 +26,7 @@ from training.world import PLACES, SHAPES
 
 WIDTH: Final = 256
 TOLD: Final = ("said.", "tokens", "guess.")
-"""Of the reader, what words teach; the rest finds."""
+"""Of the reader, what words teach; the rest finds, but for the gate."""
 SPELLS: Final = "speller."
 _NOTHING: Final = 0.15
 """How much cells count that no thing covers."""
@@ -107,7 +108,7 @@ def learn_sight(
         found = reader.found(views.cells(pool.pixels[rows], vary=True))
         return sight_loss(found, pool.labels.of(rows))
 
-    fit(name, reader, loss_of, schedule, _check(reader, views, unseen))
+    fit(name, reader, loss_of, schedule, _check(reader, views, unseen, accuracy))
 
 
 def learn_spelling(
@@ -128,31 +129,51 @@ def learn_spelling(
         letters = reader.speller(views.strokes(pool.pixels[rows], vary=True))
         return spelling_loss(letters, pool.labels.shown.letters[rows])
 
-    fit(name, reader, loss_of, schedule, _check(reader, views, unseen))
+    fit(name, reader, loss_of, schedule, _check(reader, views, unseen, spelling_accuracy))
 
 
-def _check(reader: Reader, views: Views, unseen: Pool | None) -> Check | None:
+def _check(
+    reader: Reader, views: Views, unseen: Pool | None, accuracy: Callable[[Reader, Views, Pool], dict[str, float]]
+) -> Check | None:
     return Check(500, lambda step: print(step, accuracy(reader, views, unseen))) if unseen is not None else None
 
 
 @torch.no_grad()
 def accuracy(reader: Reader, views: Views, pool: Pool) -> dict[str, float]:
-    """How much is right in designs and letterings that it never saw."""
+    """How much of what is shown is right in designs that it never saw."""
     parts: dict[str, list[Tensor]] = {}
-    for rows in torch.split(torch.arange(len(pool.scenes), device=pool.pixels.device), 50):
-        right = pool.labels.of(rows).shown
-        shown = reader.decided(reader.found(views.cells(pool.pixels[rows], vary=False)))
-        taken, written = right.things > 0, right.letters.any(1)
-        spelt = (shown.letters == right.letters).all(1)
+    for rows in _by_fifty(pool):
+        right, cells = pool.labels.of(rows).shown, views.cells(pool.pixels[rows], vary=False)
+        shown = reader.decided(reader.found(cells), reader.speller(cells.strokes))
+        taken = right.things > 0
         told = {
             "things": (shown.things == right.things)[taken],
             "colours": (shown.colours == right.colours)[taken],
             "largest": (shown.largest == right.largest).all(1)[taken.sum(1) > 1],
             "arrangements": shown.arrangements == right.arrangements,
             "grounds": shown.grounds == right.grounds,
-            "words": spelt[written],
-            "no word": spelt[~written],
         }
         for name, each in told.items():
             parts.setdefault(name, []).append(each)
-    return {name: round(float(torch.cat(part).float().mean()), 3) for name, part in parts.items()}
+    return {name: _share(part) for name, part in parts.items()}
+
+
+@torch.no_grad()
+def spelling_accuracy(reader: Reader, views: Views, pool: Pool) -> dict[str, float]:
+    """How many words are read in letterings that it never saw, and how many blank pictures are left blank."""
+    words, blank = [], []
+    for rows in _by_fifty(pool):
+        right = pool.labels.of(rows).shown.letters
+        letters = spelt(reader.speller(views.strokes(pool.pixels[rows], vary=False)), right.shape[1])
+        is_right, written = (letters == right).all(1), right.any(1)
+        words.append(is_right[written])
+        blank.append(is_right[~written])
+    return {"words": _share(words), "no word": _share(blank)}
+
+
+def _by_fifty(pool: Pool) -> tuple[Tensor, ...]:
+    return torch.split(torch.arange(len(pool.scenes), device=pool.pixels.device), 50)
+
+
+def _share(right: list[Tensor]) -> float:
+    return round(float(torch.cat(right).float().mean()), 3)
