@@ -16,7 +16,7 @@ from models.sight import Shown
 from training.art.subjects import subjects
 from training.composer.composing import Composer
 from training.composer.scene import GROUNDS, Relation, Scene
-from training.describer.naming import DRAWN_COLOURS, colour_of, in_order
+from training.describer.naming import DRAWN_COLOURS, colour_of, in_order, largest
 from training.world import PLACES, SHAPES, Place
 
 THINGS: Final = 1 + len(subjects()) + len(SHAPES)
@@ -36,8 +36,6 @@ GRID: Final = 7
 _FINER: Final = 64
 _COVERED: Final = 0.3
 """Of a cell belongs to the thing that it then names."""
-_ABOUT: Final = 12
-"""Pixels of a thing's side that make no difference in size."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +87,19 @@ def shown_in(scenes: Sequence[Scene], words: tuple[str, ...]) -> Shown:
 
 def _shown(scene: Scene, words: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     things, colours = np.zeros(len(PLACES), np.int64), np.zeros(len(PLACES), np.int64)
-    largest = np.zeros(len(PLACES), np.bool_)
+    is_largest = np.zeros(len(PLACES), np.bool_)
     for figure in scene.figures:
         place = PLACES.index(figure.place)
         things[place] = numbers()[figure.name]
         colours[place] = COLOURS.index(figure.colour or colour_of(figure.name, scene.design))
     if scene.figures:
-        # Of things of about one size the first counts as the largest, as in answers.
-        largest[PLACES.index(max(in_order(scene), key=lambda figure: round(figure.side / _ABOUT)).place)] = True
+        is_largest[PLACES.index(largest(in_order(scene)).place)] = True
     relation = None if scene.relation == "beside" else scene.relation
     arrangement = _arrangements()[frozenset(figure.place for figure in scene.figures), relation]
     letters = np.zeros(LETTERS, np.int64)
     for i, letter in enumerate("" if scene.word is None else words[scene.word]):
         letters[i] = alphabet(words)[letter]
-    return things, colours, largest, np.array(arrangement), np.array(GROUNDS.index(scene.ground)), letters
+    return things, colours, is_largest, np.array(arrangement), np.array(GROUNDS.index(scene.ground)), letters
 
 
 def cells_of(scenes: Sequence[Scene], composer: Composer) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -49,6 +50,8 @@ _RGB: Final = {
 }  # fmt: skip
 DRAWN_COLOURS: Final = tuple(_RGB)
 """Colours that a drawing may be of; those of shapes come first."""
+_ABOUT: Final = 12
+"""Pixels of a thing's side that make no difference in size."""
 _CLEAR: Final = 0.55
 """Of a drawing's pixels are of one colour, where it has one."""
 
@@ -107,6 +110,11 @@ def category(figure: Figure, language: Language) -> str:
 def in_order(scene: Scene) -> list[Figure]:
     """From left to right, from above to below."""
     return sorted(scene.figures, key=lambda figure: PLACES.index(figure.place))
+
+
+def largest(figures: Sequence[Figure]) -> Figure:
+    """Of things in order; of those of about one size the first."""
+    return max(figures, key=lambda figure: round(figure.side / _ABOUT))
 
 
 def ground(scene: Scene, language: Language) -> str:

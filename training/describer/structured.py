@@ -13,7 +13,7 @@ from training.captions import COLOUR_NOUNS, PLACE_NOUNS, Language
 from training.composer.scene import Scene
 from training.describer import words as d
 from training.describer.kinds import kind_of
-from training.describer.naming import category, ground, in_order, name, sentence, written
+from training.describer.naming import category, ground, in_order, largest, name, sentence, written
 from training.describer.questions import Asked
 from training.questions import fill
 
@@ -46,13 +46,13 @@ def structured(scene: Scene, rng: np.random.Generator, language: Language) -> As
 def _first(scene: Scene, language: Language, kind: str | None = None) -> str:
     """The name of the only thing, or of the largest, of a kind if one is given."""
     fitting = [f for f in in_order(scene) if kind is None or kind_of(f) == kind]
-    return name(max(fitting, key=lambda f: round(f.side / 12)), language) if fitting else _EMPTY[language]
+    return name(largest(fitting), language) if fitting else _EMPTY[language]
 
 
 def _position(scene: Scene, language: Language) -> str:
     if not scene.figures:
         return _EMPTY[language]
-    return PLACE_NOUNS[language][max(in_order(scene), key=lambda f: round(f.side / 12)).place][0]
+    return PLACE_NOUNS[language][largest(in_order(scene)).place][0]
 
 
 def _ground_colour(scene: Scene, language: Language) -> str:
@@ -66,7 +66,7 @@ def _has(kind: str) -> Callable[[Scene, Language], bool]:
 def _category(scene: Scene, language: Language) -> str:
     if not scene.figures:
         return _EMPTY[language]
-    return category(max(in_order(scene), key=lambda f: round(f.side / 12)), language)
+    return category(largest(in_order(scene)), language)
 
 
 _VALUES: Final[dict[str, Callable[[Scene, Language], Any]]] = {
