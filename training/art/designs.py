@@ -28,6 +28,7 @@ class Design:
         integrity: the package's digest as npm writes it, "sha512-…".
         licence: SPDX identifier of the drawings' licence.
         use: "draw" trains everything, "recognise" what recognises, "judge" only what measures.
+        ink: it is of black lines alone, which are filled with a colour.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Design:
     integrity: str
     licence: str
     use: Use
+    ink: bool = False
 
 
 @cache

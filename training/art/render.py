@@ -15,7 +15,7 @@ from functools import cache
 from typing import Final, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from training.art.designs import Design
 from training.art.fetch import ArtError
@@ -24,6 +24,8 @@ from training.art.subjects import subjects
 SIDE: Final = 128
 """Pixels a side of every drawing."""
 _MARGIN: Final = 2
+_INK: Final = 96
+"""A line is as opaque as this, 0-255, where a colour must not run out of it."""
 _LARGE: Final = 256
 
 
@@ -60,6 +62,21 @@ def cut_out(drawing: Image.Image) -> np.ndarray:
     cut = drawing.crop(seen).convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
     whole = Image.new("RGBA", (SIDE, SIDE))
     whole.paste(cut, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
+    return np.asarray(whole)
+
+
+def filled(drawing: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Lines, uint8 [128, 128, 4], with a colour behind what they enclose."""
+    ink = Image.fromarray(drawing[..., 3])
+    walls = Image.new("L", (SIDE + 2, SIDE + 2))
+    walls.paste(ink.point(lambda alpha: 255 if alpha > _INK else 0), (1, 1))
+    ImageDraw.floodfill(walls, (0, 0), 128)
+    # What the flood has not reached is enclosed, and so is what the lines themselves cover.
+    enclosed = np.asarray(walls)[1:-1, 1:-1] != 128
+    behind = np.full((SIDE, SIDE, 4), (*colour, 255), np.uint8)
+    behind[..., 3] *= enclosed
+    whole = Image.fromarray(behind)
+    whole.alpha_composite(Image.fromarray(drawing))
     return np.asarray(whole)
 
 

@@ -13,12 +13,17 @@ from rich.progress import track
 
 from training.art.designs import Design
 from training.art.fetch import ArtError, fetch
-from training.art.render import SIDE, Drawings, cut_out, open_drawings
+from training.art.render import SIDE, Drawings, cut_out, filled, open_drawings
 from training.art.subjects import subjects
 from training.loop import RUNS
 
 FOLDER: Final = RUNS / "art"
 """Downloaded packages and rendered drawings; not part of the repository."""
+_FILLS: Final = (
+    (255, 255, 255), (255, 255, 255), (255, 224, 120), (250, 170, 150), (160, 210, 250), (175, 225, 150),
+    (215, 190, 240), (240, 200, 160),
+)  # fmt: skip
+"""What lines without colours are filled with."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ def render_design(design: Design, folder: Path = FOLDER) -> int:
         ArtError: the package cannot be had or read, or has nothing of what is wanted.
     """
     kept = path_of(design.name, folder)
-    made_from = hashlib.sha256(f"{design.integrity} {_wanted()} {SIDE}".encode()).hexdigest()
+    made_from = hashlib.sha256(
+        f"{design.integrity} {_wanted()} {SIDE}{' ink' if design.ink else ''}".encode()
+    ).hexdigest()
     if kept.exists():
         with np.load(kept) as held:
             if str(held["made_from"]) == made_from:
@@ -67,10 +74,17 @@ def _rendered(design: Design, drawings: Drawings) -> tuple[list[str], list[np.nd
             drawing = drawings.draw(points)
             if drawing is not None:
                 names.append(f"{name}|{view}")
-                pixels.append(cut_out(drawing))
+                cut = cut_out(drawing)
+                pixels.append(filled(cut, _colour(name)) if design.ink else cut)
     if not names:
         raise ArtError(f"{design.package} {design.version} has nothing of what is wanted")
     return names, pixels
+
+
+def _colour(name: str) -> tuple[int, int, int]:
+    """White or a light colour, for each thing the same."""
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
+    return _FILLS[number % len(_FILLS)]
 
 
 class Shelf:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from tests.training.art.packages import icons, pictures, write_package
 from training.art.designs import designs, designs_for
 from training.art.fetch import ArtError, fetch
 from training.art.lettering import FONTS, random_word
-from training.art.render import Icons
+from training.art.render import Icons, filled
 from training.art.shelf import Drawing, Shelf, render_design
 from training.art.subjects import NAME_LANGUAGES, subjects
 from training.world import SHAPES
@@ -77,6 +79,26 @@ def test_drawings_fill_their_square_and_keep_their_colour(tmp_path: Path) -> Non
     assert drawn[64, 64].tolist() == [255, 0, 0, 255]
     # Nothing of what lies around the drawing bleeds into its edge.
     assert (drawn[..., 0][drawn[..., 3] > 16] > 240).all()
+
+
+def ring(*, with_gap: bool) -> np.ndarray:
+    drawn = Image.new("RGBA", (128, 128))
+    ImageDraw.Draw(drawn).arc((20, 20, 108, 108), 0, 300 if with_gap else 360, fill="black", width=8)
+    return np.asarray(drawn)
+
+
+def test_a_colour_fills_what_lines_enclose_and_no_more() -> None:
+    closed, open_ring = filled(ring(with_gap=False), (255, 0, 0)), filled(ring(with_gap=True), (255, 0, 0))
+    assert closed[64, 64].tolist() == [255, 0, 0, 255]
+    assert closed[64, 23].tolist() == open_ring[64, 23].tolist() == [0, 0, 0, 255]
+    assert closed[5, 5, 3] == open_ring[5, 5, 3] == open_ring[64, 64, 3] == 0
+
+
+def test_lines_alone_are_filled_with_a_light_colour_of_each_thing(tmp_path: Path) -> None:
+    design = replace(pictures(tmp_path, "spots", {"cat": "black", "chair": "black"}), ink=True)
+    assert {design.name for design in designs().values() if design.ink} == {"emojione-ink", "fluent-ink"}
+    assert render_design(design, tmp_path) == 2
+    assert Shelf(["spots"], tmp_path)[Drawing("cat", "spots")][64, 64].tolist() == [0, 0, 0, 255]
 
 
 def test_a_drawing_is_found_by_code_points_by_label_or_by_another_name(tmp_path: Path) -> None:
