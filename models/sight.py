@@ -234,7 +234,7 @@ class Reader(nn.Module):
         places: int,
         arrangements: list[list[int]],
         alphabet: int,
-        letters: int = 6,
+        letters: int,
         depth: int = 2,
         heads: int = 8,
     ) -> None:

@@ -2,7 +2,7 @@
 # Train the picture model and the describer side by side in nine minutes of a bare machine with a GPU, without a
 # network:
 #
-#     python -m training.pack PACK                here, once; PACK is a folder of some 55 MB that goes along
+#     python -m training.pack PACK                here, once; PACK is a folder of 62 MB that goes along
 #     training/on_gpu.sh PACK OUT                 there, from the repository's root
 #
 # OUT then holds the pipeline (cat OUT/pipeline.* | tar x) and what the describer has learnt (the same with sight.pt,
