@@ -89,8 +89,9 @@ class Conversation:
         """Add the question and its answer; `scenes`: what the pictures before it show."""
         if said.reference and scenes:
             words = said.reference.words
-            end = said.question.lower().rfind(words.lower()) + len(words)
-            self.refer(said.question, end, meant(said.reference, scenes))
+            start = said.question.lower().rfind(words.lower())
+            if start >= 0:
+                self.refer(said.question, start + len(words), meant(said.reference, scenes))
         self.say(f"{said.question}<|im_end|>\n<|im_start|>assistant\n")
         self.say(f"{said.answer}<|im_end|>", learnt=True)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.sight import Shown
+from models.sight import CELL, SIDE, Shown
 from training.art.subjects import subjects
 from training.composer.composing import Composer
 from training.composer.scene import GROUNDS, Relation, Scene
@@ -31,7 +31,7 @@ ARRANGEMENTS: Final[tuple[tuple[tuple[Place, ...], Relation | None], ...]] = (
 """Where things stand together, and how one stands to the other if not beside it."""
 LETTERS: Final = 7
 """Of the longest word."""
-GRID: Final = 7
+GRID: Final = SIDE // CELL
 """Cells a side."""
 _FINER: Final = 64
 _COVERED: Final = 0.3

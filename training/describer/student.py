@@ -40,6 +40,7 @@ _BESIDE: Final = 0.4
 """How long in comparison is what stands beside a name in the same token."""
 _ALONE: Final = ("thing", "ground", "arrangement", "letter")
 _SURE: Final = 0.5
+"""The share of the drawings about which there is hardly a doubt."""
 _GUIDED: Final = 0.2
 """How much it counts beside answers what a name means."""
 _MATCHING: Final = 2
@@ -174,7 +175,7 @@ class Student(nn.Module):
             _match(layer.self_attn)
 
     def answer_loss(self, rows: Rows, seen: Tensor) -> Tensor:
-        """Cross-entropy of the answers' tokens, and of where that is which names mean.
+        """Cross-entropy of the answers' tokens, and how badly the names in questions are understood.
 
         `seen`: the tokens of all pictures, [pictures, 16, width].
         """
@@ -243,7 +244,7 @@ def of_a_kind() -> Tensor:
 
 
 def doubted(things: Tensor, alike: Tensor) -> Tensor:
-    """Beliefs about things, int64 [n, places], as a reader has them in designs that are new to it.
+    """Beliefs, float [n, places, things], about things, int64 [n, places], as in designs that a reader has not learnt.
 
     Of half of the drawings it is nearly sure, of the others more or less, and sometimes wrong: then mostly with a thing
     of the same kind.

@@ -152,9 +152,7 @@ def test_a_picture_in_ink_has_black_lines_where_colours_meet() -> None:
 
 
 def test_steps_of_sight_learn_the_cells_of_a_small_pool(pool: Pool) -> None:
-    torch.manual_seed(0)
-    reader = new_reader()
-    before, kept = losses_of(reader, pool), {name: weight.clone() for name, weight in reader.state_dict().items()}
+    reader, before, kept = untaught(pool)
     learn_sight(reader, pool, pool, schedule(12), 24)
     after = losses_of(reader, pool)
     assert after[0] < 0.8 * before[0]
@@ -167,15 +165,20 @@ def test_steps_of_sight_learn_the_cells_of_a_small_pool(pool: Pool) -> None:
 
 
 def test_steps_of_spelling_learn_the_words_of_a_small_pool_and_nothing_else(pool: Pool) -> None:
-    torch.manual_seed(0)
-    reader = new_reader()
-    before, kept = losses_of(reader, pool), {name: weight.clone() for name, weight in reader.state_dict().items()}
+    reader, before, kept = untaught(pool)
     learn_spelling(reader, pool, None, schedule(12), 16)
     after = losses_of(reader, pool)
     assert after[1] < 0.8 * before[1]
     changed = {name for name, weight in reader.state_dict().items() if not torch.equal(weight, kept[name])}
     assert changed == {name for name in kept if name.startswith(SPELLS)}
     assert set(spelling_accuracy(reader, Views(torch.device("cpu")), pool)) == {"words", "no word"}
+
+
+def untaught(pool: Pool) -> tuple[Reader, tuple[float, float], dict[str, torch.Tensor]]:
+    """A reader, its losses, and its weights as they are now."""
+    torch.manual_seed(0)
+    reader = new_reader()
+    return reader, losses_of(reader, pool), {name: weight.clone() for name, weight in reader.state_dict().items()}
 
 
 def schedule(steps: int) -> Schedule:
