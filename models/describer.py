@@ -77,8 +77,9 @@ def open_describer(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     from safetensors.torch import load_file
     from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+    from models.cells import load_trunk
     from models.packed import unpacked
-    from models.sight import Eyes, Reader, load_trunk
+    from models.sight import Eyes, Reader
 
     described: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     config = Qwen2_5_VLConfig(**{name: value for name, value in described.items() if name not in _OWN})

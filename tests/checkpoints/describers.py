@@ -31,7 +31,8 @@ def write_describer(folder: Path) -> None:
         Qwen2VLVideoProcessor,
     )
 
-    from models.sight import Reader, glance, load_trunk
+    from models.cells import glance, load_trunk
+    from models.sight import Reader
 
     torch.manual_seed(0)
     special = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")

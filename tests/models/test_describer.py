@@ -12,11 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import linear
 
+from models.cells import cells_of, load_trunk, strokes_of
 from models.describer import READER, SPEAKER, folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import Found, Reader, Shown, as_learnt, believed, cells_of, load_trunk, pictures_of, spelt, strokes_of
+from models.sight import Found, Reader, Shown, as_learnt, believed, pictures_of, spelt
 from tests.checkpoints.describers import SMALL_READER
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import GenerationConfig, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
+from models.cells import glance, load_trunk
 from models.describer import READER, SPEAKER
-from models.sight import MERGE, PATCH, SIDE, Reader, glance, load_trunk
+from models.sight import MERGE, PATCH, SIDE, Reader
 from training.composer.scene import Scene
 from training.describer.photographs import open_photographs
 from training.describer.pool import FOLDER, picture_of, pixels, scene_of

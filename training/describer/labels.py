@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.sight import CELL, SIDE, Shown
+from models.cells import CELL
+from models.sight import SIDE, Shown
 from training.art.subjects import subjects
 from training.composer.composing import Composer
 from training.composer.scene import GROUNDS, Relation, Scene

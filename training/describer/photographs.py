@@ -16,7 +16,7 @@ import torch
 from timm.data import ImageNetInfo
 from torch.nn import functional
 
-from models.sight import load_trunk
+from models.cells import load_trunk
 from training import wordings as w
 from training.art.subjects import subjects
 from training.captions import LANGUAGES, Language

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.sight import SIDE, Cells, cells_of, load_trunk, strokes_of
+from models.cells import Cells, cells_of, load_trunk, strokes_of
+from models.sight import SIDE
 
 _EARLY: Final = 3
 """The styles of what one of so many first stages made are mixed."""

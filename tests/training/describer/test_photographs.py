@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.sight import load_trunk
+from models.cells import load_trunk
 from training import wordings as w
 from training.art.subjects import subjects
 from training.captions import LANGUAGES, Language

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.sight import SIDE, Reader, Shown, cells_of, load_trunk
+from models.cells import cells_of, load_trunk
+from models.sight import SIDE, Reader, Shown
 from tests.training.describer.scenes import scene, shape, thing
 from training.art.subjects import subjects
 from training.composer.scene import GROUNDS, Scene

@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from models.cells import cells_of, load_trunk
 from models.describer import kinds, open_describer
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
 from models.sight import SIDE as SQUARE
-from models.sight import TOKENS, Reader, cells_of, load_trunk
+from models.sight import TOKENS, Reader
 from tests.checkpoints.describers import SMALL_READER
 from tests.training.describer.scenes import scene, shape, thing
 from training.art.subjects import subjects

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.sight import load_trunk
+from models.cells import load_trunk
 from tests.training.describer.scenes import THINGS, scene, thing
 from training.art.subjects import subjects
 from training.captions import LANGUAGES
