@@ -1,15 +1,16 @@
 // A conversation with pictures, streamed.
 import { html, useEffect, useRef, useState } from '../vendor/preact-htm.js';
-import { call, dataUrl, events } from './api.js';
+import { call, dataUrl, events, getJson } from './api.js';
 import { talking } from './examples.js';
 import { Code, Drop, Files, isPicture, Picture, Wrong } from './parts.js';
 import { models, useCell, useDraft, useHandedOver } from './store.js';
 import { t } from './words.js';
 
+const talkers = (list) => list.filter((each) => each.capabilities.includes('chat'));
 const TRY = ['What do you see?', 'Which colours are in this picture?', 'How many shapes are there?'];
 
 export function Chat() {
-  const all = useCell(models).filter((each) => each.capabilities.includes('chat'));
+  const all = talkers(useCell(models));
   const [model, setModel] = useState('');
   const [words, setWords] = useDraft('chat');
   const [given, setGiven] = useState([]);
@@ -31,8 +32,9 @@ export function Chat() {
     const show = (more) => setTurns([...history, { role: 'assistant', text, ...more }]);
     show({ isWriting: true });
     try {
+      const asked = chosen ?? talkers((await getJson('v1/models')).data)[0]?.id; // words may be sent before the list is there
       const messages = await Promise.all(history.map(message));
-      const response = await call('v1/chat/completions', { json: { model: chosen, messages, stream: true }, signal: stopper.signal });
+      const response = await call('v1/chat/completions', { json: { model: asked, messages, stream: true }, signal: stopper.signal });
       for await (const [, told] of events(response)) {
         text += told.choices?.[0]?.delta?.content ?? '';
         show({ isWriting: true });
