@@ -19,31 +19,41 @@ _LOCK = Path(__file__).with_name("packages.json")
 
 @dataclass(frozen=True)
 class Design:
-    """One family of drawings, as one package of the npm registry holds it.
+    """One family of drawings, as one package of the npm registry or of Debian holds it.
 
     Attributes:
         name: how it is called here.
         package: the package's name.
-        version: the pinned version.
-        integrity: the package's digest as npm writes it, "sha512-…".
         licence: SPDX identifier of the drawings' licence.
         use: "draw" trains everything, "recognise" what recognises, "judge" only what measures.
-        ink: it is of black lines alone, which are filled with a colour.
+        version: the pinned version; "" for Debian's, which its release pins.
+        integrity: the package's digest as npm writes it, "sha512-…"; "" for Debian's.
+        ink: it is of black lines alone, which are given the colours that the thing has elsewhere.
+        number: which of several drawings of a thing are taken, where it has several.
+        leave: things whose name means another thing here, as a bat may be of wood.
     """
 
     name: str
     package: str
-    version: str
-    integrity: str
     licence: str
     use: Use
+    version: str = ""
+    integrity: str = ""
     ink: bool = False
+    number: int = 0
+    leave: tuple[str, ...] = ()
+
+    @property
+    def is_of_debian(self) -> bool:
+        """Whether Debian has it, not npm."""
+        return not self.integrity
 
 
 @cache
 def designs() -> dict[str, Design]:
     """Every design by its name."""
-    return {row["name"]: Design(**row) for row in json.loads(_LOCK.read_text())}
+    rows = json.loads(_LOCK.read_text())
+    return {row["name"]: Design(**{**row, "leave": tuple(row.get("leave", ()))}) for row in rows}
 
 
 def designs_for(*uses: Use) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Packages of drawings, by the ordinary npm client as it is configured here, each checked against its pinned digest."""
+"""Packages of drawings and fonts, by npm's and Debian's ordinary clients as they are configured here.
+
+Those of npm are checked against their pinned digests; Debian's own client checks its packages.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,16 @@ import hashlib
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from training.art.designs import Design
+
+_ROOT: Final = Path(__file__).parent.parent.parent
+_UNPACK: Final = _ROOT / "deploy" / "unpack.sh"
+UNPACKED: Final = _ROOT / ".venv" / "debian" / "usr" / "share"
+"""What packages of Debian share, once they are unpacked."""
 
 
 class ArtError(Exception):
@@ -31,6 +41,25 @@ def fetch(design: Design, folder: Path) -> tarfile.TarFile:
     if found != digest:
         raise ArtError(f"{kept} is not the pinned {design.package} {design.version}: {algorithm}-{found}; delete it")
     return tarfile.open(kept)
+
+
+def unpack(package: str, wanted: Iterable[Path]) -> None:
+    """Unpack a package of Debian, without installing it, unless all that is wanted of it lies there already.
+
+    Raises:
+        ArtError: it cannot be had, or does not hold what is wanted.
+    """
+    wanted = list(wanted)
+    if all(path.exists() for path in wanted):
+        return
+    ended = subprocess.run([_UNPACK, package], capture_output=True, text=True, check=False)  # noqa: S603 - our own script
+    if ended.returncode:
+        raise ArtError(
+            f"{package} could not be unpacked: {(ended.stderr.strip() or 'no reason given').splitlines()[-1]}"
+        )
+    for path in wanted:
+        if not path.exists():
+            raise ArtError(f"{package} holds no {path.name}")
 
 
 def _download(design: Design, kept: Path) -> None:

@@ -6,7 +6,6 @@ Some fonts never train: they measure how well a model reads lettering that it ne
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,16 +16,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
-from training.art.fetch import ArtError
+from training.art.fetch import UNPACKED, ArtError, unpack
 from training.art.shelf import FOLDER
 
 Script = Literal["latin", "hangul", "kana"]
 HEIGHT: Final = 32
 WIDTH: Final = 128
 """Of a word's mask, in pixels."""
-_ROOT: Final = Path(__file__).parent.parent.parent
-_FONTS: Final = _ROOT / ".venv" / "debian" / "usr" / "share" / "fonts"
-_UNPACK: Final = _ROOT / "deploy" / "unpack.sh"
+_FONTS: Final = UNPACKED / "fonts"
 _COUNTS: Final[dict[Script, int]] = {"latin": 9000, "hangul": 3000, "kana": 3000}
 _SEED: Final = 51
 
@@ -272,7 +269,7 @@ def make_lettering(folder: Path = FOLDER) -> int:
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
         for package in dict.fromkeys(font.package for font in FONTS):
-            _unpack(package)
+            unpack(package, [font.path() for font in FONTS if font.package == package])
         partial = kept.with_suffix(".partial.npz")
         drawn = _draw()
         np.savez_compressed(partial, words=drawn.words, scripts=drawn.scripts, judge=drawn.judge, masks=drawn.masks)
@@ -291,20 +288,6 @@ def open_lettering(folder: Path = FOLDER) -> Lettering:
         raise ArtError(f"there is no {kept}: run python -m training.art")
     with np.load(kept) as held:
         return Lettering(held["words"], held["scripts"], held["judge"], held["masks"])
-
-
-def _unpack(package: str) -> None:
-    wanted = [font.path() for font in FONTS if font.package == package]
-    if all(path.exists() for path in wanted):
-        return
-    ended = subprocess.run([_UNPACK, package], capture_output=True, text=True, check=False)  # noqa: S603 - our own script
-    if ended.returncode:
-        raise ArtError(
-            f"{package} could not be unpacked: {(ended.stderr.strip() or 'no reason given').splitlines()[-1]}"
-        )
-    for path in wanted:
-        if not path.exists():
-            raise ArtError(f"{package} holds no {path.name}")
 
 
 def random_word(script: Script, rng: np.random.Generator) -> str:

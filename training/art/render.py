@@ -1,7 +1,8 @@
 """Drawings out of their packages: which one shows a thing, and how it looks as pixels.
 
 Iconify's packages hold all SVG bodies in one `icons.json`, by a name that each family chooses; Fluent's drawings in
-three dimensions are one picture a file, by code points.
+three dimensions are one picture a file, by code points. Fonts have glyphs by code points. Openclipart has files by many
+people, of which `clipart.json` names those that show a thing plainly.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import json
 import re
 import tarfile
 import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy import ndimage
 
 from training.art.designs import Design
-from training.art.fetch import ArtError
+from training.art.fetch import UNPACKED, ArtError, fetch, unpack
 from training.art.subjects import subjects
 
 SIDE: Final = 128
@@ -27,6 +31,18 @@ _MARGIN: Final = 2
 _INK: Final = 96
 """A line is as opaque as this, 0-255, where a colour must not run out of it."""
 _LARGE: Final = 256
+_GAP: Final = 5
+"""Lines that end this near to each other, in pixels, enclose what they go around."""
+_SOLID: Final = 0.5
+"""A drawing of which more is ink than this is of surfaces, not of lines."""
+_CLIPART: Final = Path(__file__).with_name("clipart.json")
+_CLIPS: Final = UNPACKED / "openclipart" / "svg"
+_SYMBOLA: Final = UNPACKED / "fonts" / "truetype" / "ancient-scripts" / "Symbola_hint.ttf"
+_UNASSIGNED: Final = "\U000ffffd"
+"""No font has it, so that it shows what a font draws for what it lacks."""
+_UNITS: Final = {"": 1.0, "px": 1.0, "pt": 1.25, "mm": 3.543, "cm": 35.43, "in": 90.0}
+"""Pixels, as Inkscape counted them when Openclipart was drawn."""
+Colour = tuple[int, int, int]
 
 
 class Drawings(Protocol):
@@ -36,14 +52,29 @@ class Drawings(Protocol):
         """The drawing of these code points ("1F408") as RGBA of any size; None where the design has none."""
 
 
-def open_drawings(design: Design, package: tarfile.TarFile) -> Drawings:
-    """What is in a package, of whichever kind it is."""
+def open_drawings(design: Design, folder: Path) -> Drawings:
+    """What is in a package, of whichever kind it is; npm's are downloaded to `folder`.
+
+    Raises:
+        ArtError: it cannot be had, or holds nothing known.
+    """
+    if design.package == "openclipart-svg":
+        clips = json.loads(_CLIPART.read_text())
+        unpack(design.package, [_CLIPS])
+        return Clips({name: files[design.number] for name, files in clips.items() if len(files) > design.number})
+    if design.is_of_debian:
+        unpack(design.package, [_SYMBOLA])
+        return Glyphs([_SYMBOLA.read_bytes()])
+    package = fetch(design, folder)
     names = package.getnames()
     if "package/icons.json" in names:
         return Icons(package)
     if any(name.startswith("package/assets/") for name in names):
         return Pictures(package)
-    raise ArtError(f"{design.package} {design.version} holds neither icons.json nor assets")
+    fonts = [name for name in names if name.endswith("-400-normal.woff")]
+    if fonts:
+        return Glyphs(_member(package, name) for name in fonts)
+    raise ArtError(f"{design.package} {design.version} holds neither icons.json nor assets nor a font")
 
 
 def cut_out(drawing: Image.Image) -> np.ndarray:
@@ -65,19 +96,57 @@ def cut_out(drawing: Image.Image) -> np.ndarray:
     return np.asarray(whole)
 
 
-def filled(drawing: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Lines, uint8 [128, 128, 4], with a colour behind what they enclose."""
+def colours_of(drawing: np.ndarray) -> tuple[Colour, ...]:
+    """Up to four colours that most of a drawing has, uint8 [128, 128, 4], without the darkest: those are its lines."""
+    seen = drawing[drawing[..., 3] > 200][:, :3]
+    if not len(seen):
+        return ()
+    few = Image.fromarray(seen[None]).quantize(6, kmeans=1)
+    palette = np.array(few.getpalette()).reshape(-1, 3)
+    found = [palette[number] for _, number in sorted(few.getcolors() or [], reverse=True)]  # type: ignore[call-overload]
+    return tuple((int(r), int(g), int(b)) for r, g, b in found if max(r, g, b) > 70)[:4]
+
+
+def coloured(drawing: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
+    """Ink, uint8 [128, 128, 4], with colours, the most usual first.
+
+    Lines stay black, and what they enclose is filled. Surfaces of ink take the first colour, and have black edges.
+    """
     ink = Image.fromarray(drawing[..., 3])
-    walls = Image.new("L", (SIDE + 2, SIDE + 2))
-    walls.paste(ink.point(lambda alpha: 255 if alpha > _INK else 0), (1, 1))
-    ImageDraw.floodfill(walls, (0, 0), 128)
-    # What the flood has not reached is enclosed, and so is what the lines themselves cover.
-    enclosed = np.asarray(walls)[1:-1, 1:-1] != 128
-    behind = np.full((SIDE, SIDE, 4), (*colour, 255), np.uint8)
-    behind[..., 3] *= enclosed
-    whole = Image.fromarray(behind)
+    inside = _enclosed(ink)
+    is_ink = drawing[..., 3] > _INK
+    holes, count = ndimage.label(inside & ~is_ink)
+    sizes = ndimage.sum_labels(np.ones_like(holes), holes, range(1, count + 1))
+    is_solid = is_ink.sum() > _SOLID * inside.sum()
+    fill = np.zeros((SIDE, SIDE, 4), np.uint8)
+    for rank, hole in enumerate(np.argsort(-sizes)):
+        fill[holes == hole + 1] = (*colours[(rank + is_solid) % len(colours)], 255)
+    if is_solid:
+        surface = drawing.copy()
+        surface[..., :3] = colours[0]
+        edges = np.asarray(ink.filter(ImageFilter.FIND_EDGES).filter(ImageFilter.MaxFilter(3)))
+        surface[edges > _INK, :3] = 0
+        drawing = surface
+    else:
+        # Under the lines themselves lies a colour too, so that their soft edges do not let the ground through.
+        nearest = ndimage.distance_transform_edt(fill[..., 3] == 0, return_distances=False, return_indices=True)
+        under = fill[tuple(nearest)]
+        fill = np.where((inside & is_ink)[..., None], under, fill)
+    whole = Image.fromarray(fill)
     whole.alpha_composite(Image.fromarray(drawing))
     return np.asarray(whole)
+
+
+def _enclosed(ink: Image.Image) -> np.ndarray:
+    """Bool [128, 128]: what lines enclose, with small gaps in them closed, and the lines themselves."""
+    walls = Image.new("L", (SIDE + 2 * _GAP, SIDE + 2 * _GAP))
+    walls.paste(ink.point(lambda alpha: 255 if alpha > _INK else 0), (_GAP, _GAP))
+    thick = walls.filter(ImageFilter.MaxFilter(_GAP))
+    ImageDraw.floodfill(thick, (0, 0), 128)
+    # What the flood has not reached is enclosed; it stopped early, at the thickened lines.
+    outside = thick.point(lambda level: 255 if level == 128 else 0).filter(ImageFilter.MaxFilter(_GAP))
+    is_outside = (np.asarray(outside) > 0) & (np.asarray(walls) == 0)
+    return ~is_outside[_GAP:-_GAP, _GAP:-_GAP]
 
 
 def _member(package: tarfile.TarFile, name: str) -> bytes:
@@ -106,12 +175,47 @@ class Pictures:
         return Image.open(io.BytesIO(_member(self._package, name))).convert("RGBA")
 
 
+class Glyphs:
+    """Fonts: one glyph a drawing, by its code point."""
+
+    def __init__(self, fonts: Iterable[bytes]) -> None:
+        self._fonts = [ImageFont.truetype(io.BytesIO(font), _LARGE) for font in fonts]
+        self._missing = [bytes(font.getmask(_UNASSIGNED)) for font in self._fonts]
+
+    def draw(self, emoji: str) -> Image.Image | None:
+        """The drawing, or None; what takes several code points is not looked for."""
+        points = _plain(emoji).split("-")
+        if len(points) > 1:
+            return None
+        character = chr(int(points[0], 16))
+        for font, missing in zip(self._fonts, self._missing, strict=True):
+            mask = font.getmask(character)
+            if bytes(mask) not in (missing, b""):
+                black = Image.new("RGBA", mask.size, "black")
+                black.putalpha(Image.frombytes("L", mask.size, bytes(mask)))
+                return black
+        return None
+
+
+class Clips:
+    """Openclipart: files by what they show."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self._files = {_plain(subjects()[name].emoji[0]): _CLIPS / file for name, file in files.items()}
+
+    def draw(self, emoji: str) -> Image.Image | None:
+        """The drawing, or None."""
+        file = self._files.get(_plain(emoji))
+        return None if file is None else _render(_as_large_as_wanted(file.read_text("utf-8", errors="replace")))
+
+
 class Icons:
     """Iconify's JSON: SVG bodies by name, and, in some packages, names by code points."""
 
     def __init__(self, package: tarfile.TarFile) -> None:
         held = json.loads(_member(package, "package/icons.json"))
-        characters = json.loads(_member(package, "package/chars.json"))
+        has_characters = "package/chars.json" in package.getnames()
+        characters = json.loads(_member(package, "package/chars.json")) if has_characters else {}
         self._icons: dict[str, dict[str, object]] = held["icons"]
         self._aliases: dict[str, dict[str, object]] = held.get("aliases", {})
         self._size = (held.get("width", 16), held.get("height", 16))
@@ -158,6 +262,21 @@ def _labels() -> dict[str, tuple[str, ...]]:
         for subject in subjects().values()
         for view, (emoji, label) in enumerate(zip(subject.emoji, subject.labels, strict=True))
     }
+
+
+def _as_large_as_wanted(svg: str) -> str:
+    """An SVG document whose size is left to what renders it; old ones give one in points, and no box of their own."""
+    root = re.search(r"<svg\b[^>]*>", svg)
+    if root is None:
+        raise ArtError("a drawing without an svg element")
+    sizes = {
+        name: float(value) * _UNITS[unit]
+        for name, value, unit in re.findall(r'\s(width|height)\s*=\s*"([\d.]+)(px|pt|mm|cm|in|)"', root[0])
+    }
+    plain = re.sub(r'\s(?:width|height)\s*=\s*"[^"]*"', "", root[0])
+    if "viewBox" not in plain and len(sizes) == 2:
+        plain = plain.replace("<svg", f'<svg viewBox="0 0 {sizes["width"]} {sizes["height"]}"', 1)
+    return svg.replace(root[0], plain, 1)
 
 
 def _plain(emoji: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from rich.progress import track
 
-from training.art.designs import Design
-from training.art.fetch import ArtError, fetch
-from training.art.render import SIDE, Drawings, cut_out, filled, open_drawings
+from training.art.designs import Design, designs_for
+from training.art.fetch import ArtError
+from training.art.render import SIDE, Colour, Drawings, coloured, colours_of, cut_out, open_drawings
 from training.art.subjects import subjects
 from training.loop import RUNS
 
@@ -23,7 +23,8 @@ _FILLS: Final = (
     (255, 255, 255), (255, 255, 255), (255, 224, 120), (250, 170, 150), (160, 210, 250), (175, 225, 150),
     (215, 190, 240), (240, 200, 160),
 )  # fmt: skip
-"""What lines without colours are filled with."""
+"""What lines are filled with whose colours are not known."""
+_INKED: Final = " ink, in colours from elsewhere"
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,13 @@ def render_design(design: Design, folder: Path = FOLDER) -> int:
     """
     kept = path_of(design.name, folder)
     made_from = hashlib.sha256(
-        f"{design.integrity} {_wanted()} {SIDE}{' ink' if design.ink else ''}".encode()
+        f"{design.integrity} {_wanted()} {SIDE}{design.leave or ''}{_INKED if design.ink else ''}".encode()
     ).hexdigest()
     if kept.exists():
         with np.load(kept) as held:
             if str(held["made_from"]) == made_from:
                 return len(held["names"])
-    with fetch(design, folder / "packages") as package:
-        names, pixels = _rendered(design, open_drawings(design, package))
+    names, pixels = _rendered(design, open_drawings(design, folder / "packages"), folder)
     partial = kept.with_suffix(".partial.npz")
     np.savez_compressed(partial, names=np.array(names), pixels=np.stack(pixels), made_from=np.array(made_from))
     partial.replace(kept)
@@ -66,25 +66,33 @@ def _wanted() -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     return [(subject.name, subject.emoji, subject.labels) for subject in subjects().values()]
 
 
-def _rendered(design: Design, drawings: Drawings) -> tuple[list[str], list[np.ndarray]]:
+def _rendered(design: Design, drawings: Drawings, folder: Path) -> tuple[list[str], list[np.ndarray]]:
+    elsewhere = Shelf(_in_colours(folder), folder).usual_pixels() if design.ink else {}
     names: list[str] = []
     pixels: list[np.ndarray] = []
     for name, emoji, _ in track(_wanted(), f"rendering {design.name}"):
         for view, points in enumerate(emoji):
-            drawing = drawings.draw(points)
+            drawing = None if name in design.leave else drawings.draw(points)
             if drawing is not None:
                 names.append(f"{name}|{view}")
                 cut = cut_out(drawing)
-                pixels.append(filled(cut, _colour(name)) if design.ink else cut)
+                pixels.append(coloured(cut, _colours(name, design, elsewhere)) if design.ink else cut)
     if not names:
         raise ArtError(f"{design.package} {design.version} has nothing of what is wanted")
     return names, pixels
 
 
-def _colour(name: str) -> tuple[int, int, int]:
-    """White or a light colour, for each thing the same."""
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
-    return _FILLS[number % len(_FILLS)]
+def _in_colours(folder: Path) -> list[str]:
+    """The designs that ink takes its colours from, as far as they are there."""
+    return [name for name in designs_for("draw") if path_of(name, folder).exists()]
+
+
+def _colours(name: str, design: Design, elsewhere: Mapping[str, Sequence[np.ndarray]]) -> tuple[Colour, ...]:
+    """What a thing is coloured with in a design of ink: as in one of the others, or else white or a light colour."""
+    number = int.from_bytes(hashlib.sha256(f"{design.name} {name}".encode()).digest()[:4])
+    others = elsewhere.get(name, ())
+    found = colours_of(others[number % len(others)]) if others else ()
+    return found or (_FILLS[number % len(_FILLS)],)
 
 
 class Shelf:
@@ -114,6 +122,10 @@ class Shelf:
     def __getitem__(self, drawing: Drawing) -> np.ndarray:
         """uint8 [128, 128, 4], RGBA, as big as fits."""
         return self._pixels[drawing]
+
+    def usual_pixels(self) -> dict[str, list[np.ndarray]]:
+        """The usual view of each thing in each design that has it, uint8 [128, 128, 4]."""
+        return {name: [self[drawing] for drawing in views] for name, views in self.usual().items()}
 
     def usual(self) -> dict[str, tuple[Drawing, ...]]:
         """The usual views of each thing, one for each design that has it, in the order of the table."""

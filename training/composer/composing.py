@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cache
 from typing import Final
 
@@ -16,14 +17,22 @@ from training.world import SHAPES, Shape, draw_shape
 
 _WORD_MIDDLE: Final = 112
 """The row that a word below figures is centred on."""
+_TURNED: Final = 0.2
+"""Of a figure that is bent, in radians; how much smaller a side becomes; how far a corner moves, in half sides."""
+_STRETCHED: Final = 1.35
+_ASKEW: Final = 0.1
 
 
 class Composer:
-    """Draws scenes from what is in memory; the same scene always gives the same pixels."""
+    """Draws scenes from what is in memory; the same scene always gives the same pixels.
 
-    def __init__(self, shelf: Shelf, lettering: Lettering | None = None) -> None:
+    One that bends draws each figure a little turned, stretched and askew, so that a thing is not known by one outline.
+    """
+
+    def __init__(self, shelf: Shelf, lettering: Lettering | None = None, *, bends: bool = False) -> None:
         self._shelf = shelf
         self._lettering = lettering
+        self._bends = bends
         self._grounds: dict[tuple[Painted, int], np.ndarray] = {}
 
     def prepare(self) -> None:
@@ -75,7 +84,8 @@ class Composer:
                 np.uint8
             )
         else:
-            picture = Image.fromarray(self._shelf[Drawing(figure.name, design)]).convert("RGBa")
+            drawn = Image.fromarray(self._shelf[Drawing(figure.name, design)])
+            picture = (_bent(drawn, figure) if self._bends else drawn).convert("RGBa")
             piece = np.asarray(picture.resize((side, side), Image.Resampling.HAMMING))
         if figure.mirrored:
             piece = piece[:, ::-1]
@@ -96,6 +106,17 @@ class Composer:
         ink[..., :3] = (mask if not dark else mask // 14)[..., None]
         ink[..., 3] = mask
         _lay(canvas, ink, top, left)
+
+
+def _bent(drawn: Image.Image, figure: Figure) -> Image.Image:
+    """The drawing with its square's corners drawn from a tilted, stretched and uneven one; of each figure the same."""
+    rng = np.random.default_rng(zlib.crc32(repr((figure.name, figure.centre, figure.side)).encode()))
+    turn = rng.uniform(-_TURNED, _TURNED)
+    wide, high = rng.uniform(1.0, _STRETCHED, 2)
+    corners = np.array([(-wide, -high), (-wide, high), (wide, high), (wide, -high)])
+    corners = corners @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    corners = (corners + rng.uniform(-_ASKEW, _ASKEW, (4, 2)) + 1) * drawn.width / 2
+    return drawn.transform(drawn.size, Image.Transform.QUAD, tuple(corners.ravel().tolist()), Image.Resampling.BICUBIC)
 
 
 def _overlap(shape: tuple[int, ...], top: int, left: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

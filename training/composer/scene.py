@@ -254,13 +254,13 @@ def _paired(figures: list[Figure], things: tuple[str, ...], rng: np.random.Gener
     """Two figures and their relation; the order is that of drawing, except that `on` names the upper one first."""
     one, other = figures
     relation = RELATIONS[int(rng.choice(4, p=[0.52, 0.14, 0.2, 0.14]))]
-    if relation == "beside":
-        return {"figures": _in_a_row(figures, rng, sized=bool(rng.random() < 0.3)), "relation": relation}
+    supports = [name for name in _SUPPORTS if name in things and name != one.name]
+    if relation == "beside" or (relation == "on" and not supports):
+        return {"figures": _in_a_row(figures, rng, sized=bool(rng.random() < 0.3)), "relation": "beside"}
     if relation == "above":
         upper = _put(one, "top", (64, 34), (46, 54), rng)
         return {"figures": (upper, _put(other, "bottom", (64, 95), (48, 56), rng)), "relation": relation}
     if relation == "on":
-        supports = [name for name in _SUPPORTS if name in things and name != one.name]
         other = replace(named(supports[int(rng.integers(len(supports)))]), mirrored=other.mirrored)
         return {"figures": stacked(one, other, rng), "relation": relation}
     behind = _put(other, "centre", (64, 56), (86, 98), rng)

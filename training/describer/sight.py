@@ -32,6 +32,8 @@ _NOTHING: Final = 0.15
 """How much cells count that no thing covers."""
 _BLANK: Final = 10
 """One of so many pictures has no word, where letters are learnt."""
+_BARE: Final = 10
+"""One of so many pictures has no thing, where things are learnt."""
 _SMOOTHED: Final = 0.05
 """Of what is right is spread over all things: similar ones are hard to tell."""
 
@@ -103,8 +105,11 @@ def learn_sight(
     for part, weight in reader.named_parameters():
         weight.requires_grad_(not part.startswith((*TOLD, "kinds.", SPELLS)))
 
+    has_things = (pool.labels.shown.things > 0).any(1).cpu().numpy()
+    full, bare = np.flatnonzero(has_things), np.flatnonzero(~has_things)
+
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
-        rows = torch.from_numpy(rng.integers(len(pool.scenes), size=batch)).to(pool.pixels.device)
+        rows = _mostly(full, bare, batch, _BARE, rng).to(pool.pixels.device)
         found = reader.found(views.cells(pool.pixels[rows], vary=True))
         return sight_loss(found, pool.labels.of(rows))
 
@@ -123,13 +128,17 @@ def learn_spelling(
     written, blank = np.flatnonzero(is_written), np.flatnonzero(~is_written)
 
     def loss_of(step: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
-        few = max(1, batch // _BLANK)
-        chosen = np.concatenate([rng.choice(written, batch - few), rng.choice(blank, few)])
-        rows = torch.from_numpy(chosen).to(device)
+        rows = _mostly(written, blank, batch, _BLANK, rng).to(device)
         letters = reader.speller(views.strokes(pool.pixels[rows], vary=True))
         return spelling_loss(letters, pool.labels.shown.letters[rows])
 
     fit(name, reader, loss_of, schedule, _check(reader, views, unseen, spelling_accuracy))
+
+
+def _mostly(full: np.ndarray, empty: np.ndarray, count: int, one_of: int, rng: np.random.Generator) -> Tensor:
+    """So many rows, one of so many of them empty."""
+    few = max(1, count // one_of)
+    return torch.from_numpy(np.concatenate([rng.choice(full, count - few), rng.choice(empty, few)]))
 
 
 def _check(

@@ -27,7 +27,7 @@ def write_package(folder: Path, name: str, files: Mapping[str, bytes]) -> Design
             entry.size = len(content)
             package.addfile(entry, io.BytesIO(content))
     digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
-    return Design(name, f"@test/{name}", "1.0.0", f"sha512-{digest}", "MIT", "draw")
+    return Design(name, f"@test/{name}", "MIT", "draw", version="1.0.0", integrity=f"sha512-{digest}")
 
 
 def picture(colour: str, *, side: int = 64, inset: int = 16) -> bytes:

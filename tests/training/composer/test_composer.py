@@ -50,6 +50,24 @@ def test_the_same_seed_gives_the_same_scene_and_the_same_pixels(shelf: Shelf, st
         assert np.array_equal(one.compose(scene), other.compose(scene))
 
 
+def test_a_composer_that_bends_draws_each_figure_otherwise_but_always_the_same(shelf: Shelf, stock: Stock) -> None:
+    straight, one, other = Composer(shelf), Composer(shelf, bends=True), Composer(shelf, bends=True)
+    for scene in scenes(stock, 40, Mix(figures=(0, 1, 0, 0))):
+        bent = one.compose(scene)
+        assert np.array_equal(bent, other.compose(scene))
+        is_drawn = not scene.figures[0].is_shape
+        assert np.array_equal(bent, straight.compose(scene)) != is_drawn
+        # It stays where it was, as large or a little smaller.
+        covered, whole = one.covers(scene, 8).sum(), straight.covers(scene, 8).sum()
+        assert 0.5 * whole < covered < 1.05 * whole
+
+
+def test_a_design_without_anything_to_stand_on_puts_things_beside_each_other() -> None:
+    few = Stock({"noto": ("cat", "apple", "doctor")}, {"noto": 1.0})
+    drawn = scenes(few, 200)
+    assert {scene.relation for scene in drawn} == {None, "beside", "above", "in front of"}
+
+
 def test_every_kind_of_scene_comes_up(stock: Stock) -> None:
     drawn = scenes(stock, 600)
     assert {len(scene.figures) for scene in drawn} == {0, 1, 2, 3}
