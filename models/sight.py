@@ -36,7 +36,9 @@ _GRID: Final = SIDE // CELL
 _KNOWN: Final = 0.12
 """Where a guess has this probability, it is told more clearly than the network says it, which is rarely sure."""
 _DOUBT: Final = 0.02
-"""Guesses below this probability are not told."""
+"""Guesses at a photograph below this probability are not told."""
+_UNLIKELY: Final = 0.005
+"""What a thing in a drawing is less likely to be than this is not told."""
 _SAID: Final = 0.3
 """How large what is told to the language model is at first."""
 
@@ -138,7 +140,7 @@ def believed(scores: Tensor, taken: Tensor) -> Tensor:
     """
     likely = functional.pad(scores[..., 1:].softmax(-1), (1, 0))
     nothing = functional.one_hot(torch.zeros_like(taken, dtype=torch.int64), scores.shape[-1])
-    return torch.where(taken[..., None], likely * (likely > _DOUBT), nothing.to(likely.dtype))
+    return torch.where(taken[..., None], likely * (likely > _UNLIKELY), nothing.to(likely.dtype))
 
 
 class Reader(nn.Module):
@@ -207,7 +209,7 @@ class Reader(nn.Module):
         self.register_buffer("_taken", taken, persistent=False)
         sizes = {
             "thing": things, "colour": colours, "arrangement": len(arrangements), "ground": grounds,
-            "letter": alphabet, "largest": 2, "same": 2,
+            "letter": alphabet, "largest": 2, "same": 2, "other": things,
         }  # fmt: skip
         said = {name: nn.Embedding(size, width) for name, size in sizes.items()}
         for each in said.values():
@@ -259,11 +261,14 @@ class Reader(nn.Module):
         """The same for the language model: float [n, 16, width].
 
         A token for each place, one for the ground, one for how the things stand, one for each letter; the rest say
-        nothing. `beliefs` as `believed` gives them: what else a thing may be is told too, since a question may name it.
+        nothing. `beliefs` as `believed` gives them: what else a thing may be is told too, since a question may name it,
+        but in another way than what it is most likely to be.
         """
         said, taken = self.said, (shown.things > 0)[..., None]
-        there = said["colour"](shown.colours) + said["largest"](shown.largest.long())
-        there = beliefs.sqrt() @ self.get_parameter("said.thing.weight") + there * taken
+        there = (said["colour"](shown.colours) + said["largest"](shown.largest.long())) * taken
+        likeliest = functional.one_hot(beliefs.argmax(-1), beliefs.shape[-1]).bool()
+        for part, believed_so in (("thing", beliefs * likeliest), ("other", beliefs * ~likeliest)):
+            there = believed_so.sqrt() @ self.get_parameter(f"said.{part}.weight") + there
         stand = said["arrangement"](shown.arrangements) + said["same"](self._are_the_same(shown).long())
         told = torch.cat(
             [there, said["ground"](shown.grounds)[:, None], stand[:, None], said["letter"](shown.letters)], 1

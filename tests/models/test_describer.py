@@ -116,9 +116,9 @@ def told_of(reader: Reader, found: Found, letters: torch.Tensor = NO_WORD) -> to
 
 
 def test_what_else_a_thing_may_be_is_believed_unless_it_is_unlikely() -> None:
-    scores = torch.tensor([[[9.0, 0.7, 0.25, 0.049, 0.001]]]).log()
+    scores = torch.tensor([[[9.0, 0.7, 0.25, 0.049, 0.004]]]).log()
     (likely,) = believed(scores, torch.tensor([[True]]))[0]
-    torch.testing.assert_close(likely, torch.tensor([0, 0.7, 0.25, 0.049, 0]))
+    torch.testing.assert_close(likely * 1.003, torch.tensor([0, 0.7, 0.25, 0.049, 0]))
     (nothing,) = believed(scores, torch.tensor([[False]]))[0]
     assert nothing.tolist() == [1, 0, 0, 0, 0]
 
@@ -143,6 +143,19 @@ def test_each_token_tells_one_thing_that_is_shown() -> None:
         assert not told[len(wanted) :].any()
         nothing = told_of(reader, found_in(1)) - reader.tokens
         torch.testing.assert_close(nothing[1], said("thing", 0), atol=1e-5, rtol=0)
+
+
+def test_what_else_a_thing_may_be_is_told_by_vectors_of_its_own() -> None:
+    reader = Reader(8, **SMALL_READER)
+    shown = reader.decided(found_in(1), NO_WORD)
+    sure = torch.zeros(1, 2, 6)
+    sure[0, :, 2] = 0.64
+    doubtful = sure.clone()
+    doubtful[0, 0, 4] = 0.25
+    with torch.no_grad():
+        more = reader.told(shown, doubtful) - reader.told(shown, sure)
+    torch.testing.assert_close(more[0, 0], 0.5 * reader.get_parameter("said.other.weight")[4], atol=1e-5, rtol=0)
+    assert not more[0, 1:].any()
 
 
 @pytest.mark.parametrize(

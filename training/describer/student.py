@@ -168,6 +168,7 @@ class Student(nn.Module):
                 self.reader.tokens[len(told) :] = _short(self.reader.tokens[len(told) :], length)
             else:
                 self.reader.get_parameter(f"said.{part}.weight").copy_(told)
+        self.reader.get_parameter("said.other.weight").copy_(self.reader.get_parameter("said.thing.weight"))
         for part in ("largest", "same"):
             beside = self.reader.get_parameter(f"said.{part}.weight")
             beside.copy_(_short(beside, length))
