@@ -32,7 +32,9 @@ export function Chat() {
     const show = (more) => setTurns([...history, { role: 'assistant', text, ...more }]);
     show({ isWriting: true });
     try {
-      const asked = chosen ?? talkers((await getJson('v1/models')).data)[0]?.id; // words may be sent before the list is there
+      // words may be sent before the list is there
+      if (!chosen) models.set((await getJson('v1/models', { signal: stopper.signal })).data);
+      const asked = chosen ?? talkers(models.value)[0]?.id;
       const messages = await Promise.all(history.map(message));
       const response = await call('v1/chat/completions', { json: { model: asked, messages, stream: true }, signal: stopper.signal });
       for await (const [, told] of events(response)) {

@@ -1,8 +1,9 @@
 """The designs that drawings come in, where each is from, and what it may be used for.
 
 `packages.json` pins them. What draws reproduces its training pictures closely, so only art whose licence asks for
-nothing beyond a notice (Apache, MIT) trains it. What recognises may see CC-BY art too. Designs for judging train
-nothing that is shipped: they measure how well a model knows a thing in a style that it never saw.
+nothing beyond a notice (Apache, MIT) trains it. What recognises may see art too that asks to name its authors, and
+fonts and clip art that are free for any use. Designs for judging train nothing that is shipped: they measure how well a
+model knows a thing in a style that it never saw.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Design:
         version: the pinned version; "" for Debian's, which its release pins.
         integrity: the package's digest as npm writes it, "sha512-…"; "" for Debian's.
         ink: it is of black lines alone, which are given the colours that the thing has elsewhere.
-        number: which of several drawings of a thing are taken, where it has several.
-        leave: things whose name means another thing here, as a bat may be of wood.
+        index: which of several drawings of a thing are taken, from 0.
+        excluded: things whose name means another thing here, as a bat may be of wood, or that look as another does.
     """
 
     name: str
@@ -40,8 +41,8 @@ class Design:
     version: str = ""
     integrity: str = ""
     ink: bool = False
-    number: int = 0
-    leave: tuple[str, ...] = ()
+    index: int = 0
+    excluded: tuple[str, ...] = ()
 
     @property
     def is_of_debian(self) -> bool:
@@ -53,7 +54,7 @@ class Design:
 def designs() -> dict[str, Design]:
     """Every design by its name."""
     rows = json.loads(_LOCK.read_text())
-    return {row["name"]: Design(**{**row, "leave": tuple(row.get("leave", ()))}) for row in rows}
+    return {row["name"]: Design(**{**row, "excluded": tuple(row.get("excluded", ()))}) for row in rows}
 
 
 def designs_for(*uses: Use) -> tuple[str, ...]:

@@ -12,14 +12,13 @@ import json
 import re
 import tarfile
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from scipy import ndimage
+from PIL import Image, ImageFont
 
 from training.art.designs import Design
 from training.art.fetch import UNPACKED, ArtError, fetch, unpack
@@ -28,21 +27,17 @@ from training.art.subjects import subjects
 SIDE: Final = 128
 """Pixels a side of every drawing."""
 _MARGIN: Final = 2
-_INK: Final = 96
-"""A line is as opaque as this, 0-255, where a colour must not run out of it."""
 _LARGE: Final = 256
-_GAP: Final = 5
-"""Lines that end this near to each other, in pixels, enclose what they go around."""
-_SOLID: Final = 0.5
-"""A drawing of which more is ink than this is of surfaces, not of lines."""
+CLIP_ART: Final = "openclipart-svg"
+_SYMBOLS: Final = "fonts-symbola"
+"""Packages of Debian."""
 _CLIPART: Final = Path(__file__).with_name("clipart.json")
 _CLIPS: Final = UNPACKED / "openclipart" / "svg"
 _SYMBOLA: Final = UNPACKED / "fonts" / "truetype" / "ancient-scripts" / "Symbola_hint.ttf"
-_UNASSIGNED: Final = "\U000ffffd"
+_NO_CHARACTER: Final = "\U000fffff"
 """No font has it, so that it shows what a font draws for what it lacks."""
 _UNITS: Final = {"": 1.0, "px": 1.0, "pt": 1.25, "mm": 3.543, "cm": 35.43, "in": 90.0}
 """Pixels, as Inkscape counted them when Openclipart was drawn."""
-Colour = tuple[int, int, int]
 
 
 class Drawings(Protocol):
@@ -58,11 +53,11 @@ def open_drawings(design: Design, folder: Path) -> Drawings:
     Raises:
         ArtError: it cannot be had, or holds nothing known.
     """
-    if design.package == "openclipart-svg":
-        clips = json.loads(_CLIPART.read_text())
-        unpack(design.package, [_CLIPS])
-        return Clips({name: files[design.number] for name, files in clips.items() if len(files) > design.number})
-    if design.is_of_debian:
+    if design.package == CLIP_ART:
+        clips = {name: _CLIPS / file for name, file in clips_of(design).items()}
+        unpack(design.package, clips.values())
+        return Clips(clips)
+    if design.package == _SYMBOLS:
         unpack(design.package, [_SYMBOLA])
         return Glyphs([_SYMBOLA.read_bytes()])
     package = fetch(design, folder)
@@ -75,6 +70,12 @@ def open_drawings(design: Design, folder: Path) -> Drawings:
     if fonts:
         return Glyphs(_member(package, name) for name in fonts)
     raise ArtError(f"{design.package} {design.version} holds neither icons.json nor assets nor a font")
+
+
+def clips_of(design: Design) -> dict[str, str]:
+    """Openclipart's files for a design, by what they show."""
+    kept: dict[str, list[str]] = json.loads(_CLIPART.read_text())
+    return {name: files[design.index] for name, files in kept.items() if len(files) > design.index}
 
 
 def cut_out(drawing: Image.Image) -> np.ndarray:
@@ -94,59 +95,6 @@ def cut_out(drawing: Image.Image) -> np.ndarray:
     whole = Image.new("RGBA", (SIDE, SIDE))
     whole.paste(cut, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
     return np.asarray(whole)
-
-
-def colours_of(drawing: np.ndarray) -> tuple[Colour, ...]:
-    """Up to four colours that most of a drawing has, uint8 [128, 128, 4], without the darkest: those are its lines."""
-    seen = drawing[drawing[..., 3] > 200][:, :3]
-    if not len(seen):
-        return ()
-    few = Image.fromarray(seen[None]).quantize(6, kmeans=1)
-    palette = np.array(few.getpalette()).reshape(-1, 3)
-    found = [palette[number] for _, number in sorted(few.getcolors() or [], reverse=True)]  # type: ignore[call-overload]
-    return tuple((int(r), int(g), int(b)) for r, g, b in found if max(r, g, b) > 70)[:4]
-
-
-def coloured(drawing: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
-    """Ink, uint8 [128, 128, 4], with colours, the most usual first.
-
-    Lines stay black, and what they enclose is filled. Surfaces of ink take the first colour, and have black edges.
-    """
-    ink = Image.fromarray(drawing[..., 3])
-    inside = _enclosed(ink)
-    is_ink = drawing[..., 3] > _INK
-    holes, count = ndimage.label(inside & ~is_ink)
-    sizes = ndimage.sum_labels(np.ones_like(holes), holes, range(1, count + 1))
-    is_solid = is_ink.sum() > _SOLID * inside.sum()
-    fill = np.zeros((SIDE, SIDE, 4), np.uint8)
-    for rank, hole in enumerate(np.argsort(-sizes)):
-        fill[holes == hole + 1] = (*colours[(rank + is_solid) % len(colours)], 255)
-    if is_solid:
-        surface = drawing.copy()
-        surface[..., :3] = colours[0]
-        edges = np.asarray(ink.filter(ImageFilter.FIND_EDGES).filter(ImageFilter.MaxFilter(3)))
-        surface[edges > _INK, :3] = 0
-        drawing = surface
-    else:
-        # Under the lines themselves lies a colour too, so that their soft edges do not let the ground through.
-        nearest = ndimage.distance_transform_edt(fill[..., 3] == 0, return_distances=False, return_indices=True)
-        under = fill[tuple(nearest)]
-        fill = np.where((inside & is_ink)[..., None], under, fill)
-    whole = Image.fromarray(fill)
-    whole.alpha_composite(Image.fromarray(drawing))
-    return np.asarray(whole)
-
-
-def _enclosed(ink: Image.Image) -> np.ndarray:
-    """Bool [128, 128]: what lines enclose, with small gaps in them closed, and the lines themselves."""
-    walls = Image.new("L", (SIDE + 2 * _GAP, SIDE + 2 * _GAP))
-    walls.paste(ink.point(lambda alpha: 255 if alpha > _INK else 0), (_GAP, _GAP))
-    thick = walls.filter(ImageFilter.MaxFilter(_GAP))
-    ImageDraw.floodfill(thick, (0, 0), 128)
-    # What the flood has not reached is enclosed; it stopped early, at the thickened lines.
-    outside = thick.point(lambda level: 255 if level == 128 else 0).filter(ImageFilter.MaxFilter(_GAP))
-    is_outside = (np.asarray(outside) > 0) & (np.asarray(walls) == 0)
-    return ~is_outside[_GAP:-_GAP, _GAP:-_GAP]
 
 
 def _member(package: tarfile.TarFile, name: str) -> bytes:
@@ -180,7 +128,7 @@ class Glyphs:
 
     def __init__(self, fonts: Iterable[bytes]) -> None:
         self._fonts = [ImageFont.truetype(io.BytesIO(font), _LARGE) for font in fonts]
-        self._missing = [bytes(font.getmask(_UNASSIGNED)) for font in self._fonts]
+        self._missing = [bytes(font.getmask(_NO_CHARACTER)) for font in self._fonts]
 
     def draw(self, emoji: str) -> Image.Image | None:
         """The drawing, or None; what takes several code points is not looked for."""
@@ -200,8 +148,8 @@ class Glyphs:
 class Clips:
     """Openclipart: files by what they show."""
 
-    def __init__(self, files: dict[str, str]) -> None:
-        self._files = {_plain(subjects()[name].emoji[0]): _CLIPS / file for name, file in files.items()}
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = {_plain(subjects()[name].emoji[0]): file for name, file in files.items()}
 
     def draw(self, emoji: str) -> Image.Image | None:
         """The drawing, or None."""
@@ -214,8 +162,7 @@ class Icons:
 
     def __init__(self, package: tarfile.TarFile) -> None:
         held = json.loads(_member(package, "package/icons.json"))
-        has_characters = "package/chars.json" in package.getnames()
-        characters = json.loads(_member(package, "package/chars.json")) if has_characters else {}
+        characters = json.loads(_member(package, "package/chars.json"))
         self._icons: dict[str, dict[str, object]] = held["icons"]
         self._aliases: dict[str, dict[str, object]] = held.get("aliases", {})
         self._size = (held.get("width", 16), held.get("height", 16))

@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 from rich.progress import track
 
-from training.art.designs import Design, designs_for
+from training.art.designs import Design, designs, designs_for
 from training.art.fetch import ArtError
-from training.art.render import SIDE, Colour, Drawings, coloured, colours_of, cut_out, open_drawings
+from training.art.ink import Colour, coloured, colours_of
+from training.art.render import CLIP_ART, SIDE, Drawings, clips_of, cut_out, open_drawings
 from training.art.subjects import subjects
 from training.loop import RUNS
 
@@ -24,7 +25,6 @@ _FILLS: Final = (
     (215, 190, 240), (240, 200, 160),
 )  # fmt: skip
 """What lines are filled with whose colours are not known."""
-_INKED: Final = " ink, in colours from elsewhere"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ def path_of(design: str, folder: Path = FOLDER) -> Path:
     return folder / f"{design}.npz"
 
 
+def are_rendered(names: Iterable[str], folder: Path = FOLDER) -> bool:
+    """Whether all these designs are there."""
+    return all(path_of(name, folder).exists() for name in names)
+
+
 def render_design(design: Design, folder: Path = FOLDER) -> int:
     """Fetch and render one design unless this was done for the same package and table; how many drawings it has.
 
@@ -48,9 +53,7 @@ def render_design(design: Design, folder: Path = FOLDER) -> int:
         ArtError: the package cannot be had or read, or has nothing of what is wanted.
     """
     kept = path_of(design.name, folder)
-    made_from = hashlib.sha256(
-        f"{design.integrity} {_wanted()} {SIDE}{design.leave or ''}{_INKED if design.ink else ''}".encode()
-    ).hexdigest()
+    made_from = _source(design, folder)
     if kept.exists():
         with np.load(kept) as held:
             if str(held["made_from"]) == made_from:
@@ -60,6 +63,16 @@ def render_design(design: Design, folder: Path = FOLDER) -> int:
     np.savez_compressed(partial, names=np.array(names), pixels=np.stack(pixels), made_from=np.array(made_from))
     partial.replace(kept)
     return len(names)
+
+
+def _source(design: Design, folder: Path) -> str:
+    """A digest of all that a design's drawings are made from."""
+    parts: list[object] = [design, _wanted(), SIDE]
+    if design.package == CLIP_ART:
+        parts.append(sorted(clips_of(design).items()))
+    if design.ink:
+        parts += [_source(designs()[name], folder) for name in _in_colours(folder)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _wanted() -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -72,7 +85,7 @@ def _rendered(design: Design, drawings: Drawings, folder: Path) -> tuple[list[st
     pixels: list[np.ndarray] = []
     for name, emoji, _ in track(_wanted(), f"rendering {design.name}"):
         for view, points in enumerate(emoji):
-            drawing = None if name in design.leave else drawings.draw(points)
+            drawing = None if name in design.excluded else drawings.draw(points)
             if drawing is not None:
                 names.append(f"{name}|{view}")
                 cut = cut_out(drawing)

@@ -18,9 +18,11 @@ from training.world import SHAPES, Shape, draw_shape
 _WORD_MIDDLE: Final = 112
 """The row that a word below figures is centred on."""
 _TURNED: Final = 0.2
-"""Of a figure that is bent, in radians; how much smaller a side becomes; how far a corner moves, in half sides."""
-_STRETCHED: Final = 1.35
+"""How far a figure that is bent is turned at most, in radians."""
+_SHRUNK: Final = (1.1, 1.4)
+"""By how much its width and its height shrink, each for itself, so that it stays within its square."""
 _ASKEW: Final = 0.1
+"""How far each corner of the square moves at most, in half sides."""
 
 
 class Composer:
@@ -55,9 +57,9 @@ class Composer:
         """How much of each cell each figure covers where nothing lies over it: float32 [figures, grid, grid], 0-1."""
         masks = np.zeros((len(scene.figures), SIDE, SIDE), np.float32)
         for number, figure in enumerate(scene.figures):
-            alpha, top, left = self._cut(figure, scene.design)[0][..., 3], *self._cut(figure, scene.design)[1:]
-            window, piece = _overlap(alpha.shape, top, left)
-            masks[number][window] = alpha[piece] / np.float32(255)
+            piece, top, left = self._cut(figure, scene.design)
+            window, part = _overlap(piece.shape, top, left)
+            masks[number][window] = piece[part][..., 3] / np.float32(255)
             masks[number] *= 1 - masks[:number].max(0, initial=0)
         cell = SIDE // grid
         covered: np.ndarray = masks.reshape(len(masks), grid, cell, grid, cell).mean((2, 4))
@@ -112,7 +114,7 @@ def _bent(drawn: Image.Image, figure: Figure) -> Image.Image:
     """The drawing with its square's corners drawn from a tilted, stretched and uneven one; of each figure the same."""
     rng = np.random.default_rng(zlib.crc32(repr((figure.name, figure.centre, figure.side)).encode()))
     turn = rng.uniform(-_TURNED, _TURNED)
-    wide, high = rng.uniform(1.0, _STRETCHED, 2)
+    wide, high = rng.uniform(*_SHRUNK, 2)
     corners = np.array([(-wide, -high), (-wide, high), (wide, high), (wide, -high)])
     corners = corners @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     corners = (corners + rng.uniform(-_ASKEW, _ASKEW, (4, 2)) + 1) * drawn.width / 2

@@ -1,7 +1,8 @@
 """Scenes of things: up to three drawings or shapes on a ground, and how they are put together at 128x128.
 
 As in the world of shapes, a `Scene` holds every number that drawing needs: the same scene always gives the same
-pixels, and a changed copy of it differs in nothing else. All drawings of a scene are of one design.
+pixels, and a changed copy of it differs in nothing else (where figures are bent, one that is moved is bent otherwise).
+All drawings of a scene are of one design.
 """
 
 from __future__ import annotations
@@ -126,14 +127,19 @@ class Stock:
 
     @classmethod
     def of(
-        cls, usual: Mapping[str, tuple[Drawing, ...]], shares: Mapping[str, float], words: tuple[int, ...] = ()
+        cls,
+        usual: Mapping[str, tuple[Drawing, ...]],
+        shares: Mapping[str, float] | None = None,
+        words: tuple[int, ...] = (),
     ) -> Stock:
-        """From the usual views on a shelf."""
-        held = {
-            design: tuple(n for n, views in usual.items() if any(v.design == design for v in views))
-            for design in shares
-        }
-        return cls(held, shares, words)
+        """From the usual views on a shelf; without shares each drawing is drawn as often as another."""
+        held: dict[str, list[str]] = {}
+        for name, views in usual.items():
+            for view in views:
+                held.setdefault(view.design, []).append(name)
+        total = sum(len(names) for names in held.values())
+        shares = shares or {design: len(names) / total for design, names in held.items()}
+        return cls({design: tuple(held.get(design, ())) for design in shares}, shares, words)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,14 @@ from typing import Final
 
 import torch
 
+from training.art.designs import designs_for
+from training.art.shelf import are_rendered
 from training.describer.folder import gate_features, learn_gate, write_folder
 from training.describer.pool import FOLDER, SEEN, UNSEEN, make_pool
 from training.describer.sight import learn_sight, learn_spelling, new_reader
 from training.describer.student import Student, learn_words, open_tokenizer
 from training.loop import Schedule
-from training.picture.world import device_of, has_unseen_world
+from training.picture.world import device_of
 
 STAGES: Final = ("sight", "spelling", "words", "folder")
 _SEED: Final = 92
@@ -52,7 +54,7 @@ def _find(stage: str, learn: Callable[..., None], given: argparse.Namespace, dev
     if kept.exists():
         reader.load_state_dict(torch.load(kept, weights_only=True))
     pool = make_pool(given.pool, workers=given.workers).to(device)
-    unseen = make_pool(UNSEEN, unseen=True).to(device) if has_unseen_world() else None
+    unseen = make_pool(UNSEEN, unseen=True).to(device) if are_rendered(designs_for("judge")) else None
     learn(reader.to(device), pool, unseen, _schedule(stage, given), given.pictures, _log(stage, given))
     _keep(reader.cpu(), kept, given)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -56,11 +55,8 @@ def world(*, unseen: bool) -> tuple[Stock, Composer]:
     designs = designs_for("judge") if unseen else designs_for("draw", "recognise")
     shelf, lettering = Shelf(designs), open_lettering()
     numbers = np.flatnonzero(lettering.judge) if unseen else lettering.training()
-    usual = shelf.usual()
-    # Some designs have few of the things: each drawing is to be seen as often as another.
-    drawn = Counter(drawing.design for views in usual.values() for drawing in views)
-    shares = {design: drawn[design] / drawn.total() for design in designs}
-    return Stock.of(usual, shares, tuple(int(n) for n in numbers)), Composer(shelf, lettering, bends=not unseen)
+    stock = Stock.of(shelf.usual(), words=tuple(int(n) for n in numbers))
+    return stock, Composer(shelf, lettering, bends=not unseen)
 
 
 def scene_of(number: int, *, unseen: bool) -> Scene:

@@ -136,9 +136,10 @@ def learn_spelling(
 
 
 def _mostly(full: np.ndarray, empty: np.ndarray, count: int, one_of: int, rng: np.random.Generator) -> Tensor:
-    """So many rows, one of so many of them empty."""
-    few = max(1, count // one_of)
-    return torch.from_numpy(np.concatenate([rng.choice(full, count - few), rng.choice(empty, few)]))
+    """So many rows, one in `one_of` from `empty`, the others from `full`; all from one where there is no other."""
+    few = count if not len(full) else 0 if not len(empty) else max(1, count // one_of)
+    groups = ((full, count - few), (empty, few))
+    return torch.from_numpy(np.concatenate([rng.choice(group, some) for group, some in groups if some]))
 
 
 def _check(

@@ -12,7 +12,7 @@ import torch
 
 from training.art.designs import designs_for
 from training.art.lettering import open_lettering
-from training.art.shelf import FOLDER, Shelf, path_of
+from training.art.shelf import FOLDER, Shelf, are_rendered
 from training.composer.composing import Composer
 from training.composer.scene import Mix, Stock
 
@@ -43,14 +43,14 @@ def has_lettering(folder: Path = FOLDER) -> bool:
 
 def has_unseen_world(folder: Path = FOLDER) -> bool:
     """Whether the designs that judge are here; a machine that only trains need not have them."""
-    return all(path_of(design, folder).exists() for design in designs_for("recognise", "judge"))
+    return are_rendered(designs_for("recognise", "judge"), folder)
 
 
 @cache
 def unseen_world(folder: Path = FOLDER) -> World:
     """The same world in designs that the picture model never sees."""
-    designs = designs_for("recognise", "judge")
-    return _world({design: 1 / len(designs) for design in designs}, folder, words=False)
+    shelf = Shelf(designs_for("recognise", "judge"), folder)
+    return World(Stock.of(shelf.usual()), Composer(shelf))
 
 
 def _world(shares: dict[str, float], folder: Path, words: bool) -> World:

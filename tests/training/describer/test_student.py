@@ -100,6 +100,7 @@ def test_what_is_found_is_told_by_its_names_at_first(student: Student) -> None:
             likeness = functional.cosine_similarity(said(student)[part], table[tokens].mean(0)[None])
             assert likeness[number] > likeness.median() + 0.1, (part, answers[number])
     assert not said(student)["thing"][0].any()
+    assert torch.equal(student.reader.get_parameter("said.other.weight"), said(student)["thing"])
     told = told_of(student, scene(thing("cat", "left"), ground="beach"))[0]
     for token, name in ((0, "cat"), (5, "beach"), (6, "1")):
         tokens = student.tokenizer(name, add_special_tokens=False)["input_ids"]
