@@ -71,4 +71,5 @@ def _enclosed(ink: Image.Image) -> np.ndarray:
     # What the flood has not reached is enclosed; it stopped early, at the thickened lines.
     outside = thick.point(lambda level: 255 if level == 128 else 0).filter(ImageFilter.MaxFilter(_WIDENED))
     is_outside = (np.asarray(outside) > 0) & (np.asarray(walls) == 0)
-    return ~is_outside[_WIDENED:-_WIDENED, _WIDENED:-_WIDENED]
+    enclosed: np.ndarray = ~is_outside[_WIDENED:-_WIDENED, _WIDENED:-_WIDENED]
+    return enclosed
