@@ -17,7 +17,7 @@ from models.describer import READER, SPEAKER, folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import Found, Reader, Shown, as_learnt, believed, pictures_of, spelt
+from models.sight import Found, Reader, Shown, as_learnt, believed, cut_out, pictures_of, spelt
 from tests.checkpoints.describers import SMALL_READER
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
@@ -59,13 +59,43 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
     with torch.inference_mode():
         red, white = model.get_image_features(cut["pixel_values"], cut["image_grid_thw"]).pooler_output
         both = torch.stack(pictures_of(cut["pixel_values"], cut["image_grid_thw"]))
-        of_red, of_white = cells_of(eyes.trunk, as_learnt(both[:1])), cells_of(eyes.trunk, both[1:])
-        torch.testing.assert_close(red, eyes.reader.drawn(of_red)[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(red, eyes.drawn(both[:1]), atol=1e-4, rtol=1e-4)
+        of_white = cells_of(eyes.trunk, both[1:])
         guesses = eyes.trunk.classifier(of_white.coarse.mean((1, 2))).softmax(-1)
         assert guesses.sum() == pytest.approx(1)
         told = eyes.reader.photographed(guesses).expand(len(white), -1)
         torch.testing.assert_close(white, told, atol=1e-4, rtol=1e-4)
     assert not torch.equal(red[0], red[1])
+
+
+@pytest.mark.parametrize(("row", "column"), [(1, 5), (3, 3), (6, 0)])
+def test_what_is_looked_at_again_is_cut_out_as_large_as_a_picture(row: int, column: int) -> None:
+    picture = torch.full((1, 3, 224, 224), -1.0)
+    picture[..., 32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = 1.0
+    looks = torch.zeros(7, 7)
+    looks[row, column] = 1.0
+    part = cut_out(picture, looks.flatten())
+    assert part.shape == picture.shape
+    assert (part > 0).float().mean().item() > 0.9
+    # What all cells are looked at for is the whole picture.
+    torch.testing.assert_close(cut_out(picture, torch.full((49,), 1 / 49)), picture)
+
+
+def test_a_thing_is_what_both_looks_at_it_make_likely(opened: tuple[Any, Any]) -> None:
+    model, processor = opened
+    eyes = model.model.visual
+    cut = processor.image_processor([RED], return_tensors="pt")
+    with torch.inference_mode():
+        (picture,) = pictures_of(cut["pixel_values"], cut["image_grid_thw"])
+        first = eyes.reader.found(cells_of(eyes.trunk, as_learnt(picture[None])))
+        both = eyes.looked_at_again(picture[None], first)
+    taken = eyes.reader.taken(first)
+    assert taken.any()
+    assert torch.equal(both.things[~taken], first.things[~taken])
+    assert not torch.equal(both.things[taken], first.things[taken])
+    assert torch.equal(both.arrangements, first.arrangements)
+    # They are means of logarithms of what is likely: all together less likely than one is.
+    assert (both.things[taken][:, 1:].logsumexp(-1) <= 1e-5).all()
 
 
 def scores(*likeliest: int, of: int) -> torch.Tensor:

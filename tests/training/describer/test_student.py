@@ -17,7 +17,7 @@ from models.describer import kinds, open_describer
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
 from models.sight import SIDE as SQUARE
-from models.sight import TOKENS, Reader, as_learnt
+from models.sight import TOKENS, Eyes, Reader
 from tests.checkpoints.describers import SMALL_READER
 from tests.training.describer.scenes import scene, shape, thing
 from training.art.subjects import subjects
@@ -257,7 +257,7 @@ def served_loss(folder: Path, question: str, answer: str) -> float:
 
 def test_what_serves_sees_and_says_what_was_learnt(student: Student, served: Path) -> None:
     with torch.no_grad():
-        seen = student.reader.drawn(cells_of(load_trunk(), as_learnt(pixels(picture())[None])))
+        seen = Eyes(load_trunk(), student.reader).drawn(pixels(picture())[None])[None]
     wanted = asked_alone(student, seen, "What is on the left?", "A cat")
     assert served_loss(served, "What is on the left?", "A cat") == pytest.approx(wanted, rel=1e-5)
 
