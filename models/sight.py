@@ -39,12 +39,6 @@ _DOUBT: Final = 0.02
 """Guesses at a photograph below this probability are not told."""
 _UNLIKELY: Final = 0.005
 """What a thing in a drawing is less likely to be than this is not told."""
-_AROUND: Final = 3.0
-"""How much farther from its middle a thing is cut out than the cells spread that are looked at for it."""
-_MARGIN: Final = 0.07
-"""And by how much more, in sides of the picture."""
-_MIDDLE: Final = -1
-"""The place, the last one, of what is looked at by itself and not found alone elsewhere."""
 _SAID: Final = 0.3
 """How large what is told to the language model is at first."""
 
@@ -165,6 +159,7 @@ class Reader(nn.Module):
         colours: int,
         grounds: int,
         places: int,
+        mirrored: list[int],
         arrangements: list[list[int]],
         alphabet: int,
         letters: int,
@@ -180,6 +175,7 @@ class Reader(nn.Module):
             colours: of a thing.
             grounds: to stand on.
             places: to stand at.
+            mirrored: where what stands at each place stands in a mirror.
             arrangements: at which places things stand together, for each way of standing.
             alphabet: with none.
             letters: of a word.
@@ -209,6 +205,7 @@ class Reader(nn.Module):
         self.speller = Speller(alphabet)
         self._taken: Tensor
         self._letters = letters
+        self._mirrored = mirrored
         self._first_shape = things - shapes
         self._colours = colours
         taken = torch.tensor([[place in there for place in range(places)] for there in arrangements])
@@ -242,13 +239,16 @@ class Reader(nn.Module):
             grounds=self.grounds(whole),
         )
 
-    def taken(self, found: Found) -> Tensor:
-        """Where something stands, bool [n, places], by the likeliest arrangement."""
-        return self._taken[found.arrangements.argmax(-1)]
+    def agreed(self, found: Found) -> Found:
+        """What is found in a drawing and in its mirror image, as of one drawing: things are what both make likely."""
+        first, mirrored = found.things.log_softmax(-1)
+        one = Found(*(each[:1] for each in vars(found).values()))
+        return replace(one, things=(first + mirrored[self._mirrored])[None] / 2)
 
     def decided(self, found: Found, letters: Tensor) -> Shown:
         """The likeliest of everything; `letters` are those of the speller."""
-        arrangements, taken = found.arrangements.argmax(-1), self.taken(found)
+        arrangements = found.arrangements.argmax(-1)
+        taken = self._taken[arrangements]
         sizes = found.sizes.masked_fill(~taken, -torch.inf)
         largest = functional.one_hot(sizes.argmax(-1), taken.shape[1]).bool()
         return Shown(
@@ -338,26 +338,12 @@ class Eyes(nn.Module):
         return self.reader.kind(glance(self.trunk, pixels.to(self.dtype)))
 
     def drawn(self, picture: Tensor) -> Tensor:
-        """Tokens of a drawing, float [16, width], from float [1, 3, 224, 224] in -1..1."""
-        cells = cells_of(self.trunk, as_learnt(picture))
-        found = self.looked_at_again(picture, self.reader.found(cells))
-        shown = self.reader.decided(found, self.reader.speller(cells.strokes))
+        """Tokens of a drawing, float [16, width], from float [1, 3, 224, 224] in -1..1, which is also seen mirrored."""
+        learnt = as_learnt(picture)
+        cells = cells_of(self.trunk, torch.cat([learnt, learnt.flip(-1)]))
+        found = self.reader.agreed(self.reader.found(cells))
+        shown = self.reader.decided(found, self.reader.speller(cells.strokes[:1]))
         return self.reader.told(shown, believed(found.things, shown.things > 0))[0]
-
-    def looked_at_again(self, picture: Tensor, found: Found) -> Found:
-        """The same with each thing looked at again by itself, larger: it is what both looks together make likely."""
-        places = self.reader.taken(found)[0].nonzero()[:, 0]
-        if not len(places):
-            return found
-        parts = [as_learnt(cut_out(picture, looks)) for looks in found.looks[0].softmax(0).T[places]]
-        alone = self.reader.found(cells_of(self.trunk, torch.cat(parts)))
-        taken = self.reader.taken(alone)
-        at = torch.where(taken.sum(1) == 1, taken.int().argmax(1), _MIDDLE)
-        again = alone.things[torch.arange(len(at)), at]
-        things = found.things.clone()
-        likely = things[0, places, 1:].log_softmax(-1) + again[:, 1:].log_softmax(-1)
-        things[0, places, 1:] = likely / 2
-        return replace(found, things=things)
 
     def _tokens(self, picture: Tensor) -> Tensor:
         if int(self.kinds(picture)) != PictureKind.PHOTOGRAPH:
@@ -365,24 +351,6 @@ class Eyes(nn.Module):
         cells = cells_of(self.trunk, picture)
         guesses = self.trunk.classifier(cells.coarse.mean((1, 2))).float().softmax(-1).to(self.dtype)
         return self.reader.photographed(guesses).expand(TOKENS, -1)
-
-
-def cut_out(picture: Tensor, looks: Tensor) -> Tensor:
-    """What stands where the cells are that are looked at, with something around it: float [1, 3, 224, 224].
-
-    Args:
-        picture: float [1, 3, 224, 224].
-        looks: float [49], how much each cell is looked at; the sum is 1.
-    """
-    middles = (torch.arange(_GRID, device=looks.device) + 0.5) / _GRID
-    across = [looks.view(_GRID, _GRID).sum(side) for side in (1, 0)]
-    at = [float((share * middles).sum()) for share in across]
-    spread = max(float((share * (middles - middle) ** 2).sum()) for share, middle in zip(across, at, strict=True))
-    half = min(_AROUND * spread**0.5 + _MARGIN, 0.5)
-    top, left = (round(min(max(middle - half, 0), 1 - 2 * half) * SIDE) for middle in at)
-    side = round(2 * half * SIDE)
-    part = picture[..., top : top + side, left : left + side]
-    return functional.interpolate(part.float(), (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1).to(picture)
 
 
 def as_learnt(pixels: Tensor) -> Tensor:

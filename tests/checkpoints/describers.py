@@ -9,7 +9,8 @@ from typing import Any, Final
 from tests.checkpoints.words import IMAGE_CHATML, LIVELY, qwen_tokenizer
 
 SMALL_READER: Final[dict[str, Any]] = {
-    "things": 6, "shapes": 2, "colours": 3, "grounds": 4, "places": 2, "arrangements": [[], [0], [1], [0, 1]],
+    "things": 6, "shapes": 2, "colours": 3, "grounds": 4, "places": 2, "mirrored": [1, 0],
+    "arrangements": [[], [0], [1], [0, 1]],
     "alphabet": 5, "letters": 3, "depth": 1, "heads": 2,
 }  # fmt: skip
 """What it may find: nothing, three things and two shapes, at two places, and so on."""

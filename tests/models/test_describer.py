@@ -17,7 +17,7 @@ from models.describer import READER, SPEAKER, folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import Found, Reader, Shown, as_learnt, believed, cut_out, pictures_of, spelt
+from models.sight import Found, Reader, Shown, as_learnt, believed, pictures_of, spelt
 from tests.checkpoints.describers import SMALL_READER
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
@@ -68,34 +68,17 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
     assert not torch.equal(red[0], red[1])
 
 
-@pytest.mark.parametrize(("row", "column"), [(1, 5), (3, 3), (6, 0)])
-def test_what_is_looked_at_again_is_cut_out_as_large_as_a_picture(row: int, column: int) -> None:
-    picture = torch.full((1, 3, 224, 224), -1.0)
-    picture[..., 32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = 1.0
-    looks = torch.zeros(7, 7)
-    looks[row, column] = 1.0
-    part = cut_out(picture, looks.flatten())
-    assert part.shape == picture.shape
-    assert (part > 0).float().mean().item() > 0.9
-    # What all cells are looked at for is the whole picture.
-    torch.testing.assert_close(cut_out(picture, torch.full((49,), 1 / 49)), picture)
-
-
-def test_a_thing_is_what_both_looks_at_it_make_likely(opened: tuple[Any, Any]) -> None:
-    model, processor = opened
-    eyes = model.model.visual
-    cut = processor.image_processor([RED], return_tensors="pt")
-    with torch.inference_mode():
-        (picture,) = pictures_of(cut["pixel_values"], cut["image_grid_thw"])
-        first = eyes.reader.found(cells_of(eyes.trunk, as_learnt(picture[None])))
-        both = eyes.looked_at_again(picture[None], first)
-    taken = eyes.reader.taken(first)
-    assert taken.any()
-    assert torch.equal(both.things[~taken], first.things[~taken])
-    assert not torch.equal(both.things[taken], first.things[taken])
-    assert torch.equal(both.arrangements, first.arrangements)
-    # They are means of logarithms of what is likely: all together less likely than one is.
-    assert (both.things[taken][:, 1:].logsumexp(-1) <= 1e-5).all()
+def test_a_thing_is_what_a_drawing_and_its_mirror_image_make_likely() -> None:
+    reader = Reader(8, **SMALL_READER)
+    one, mirrored = found_in(3), found_in(2)
+    two = Found(*(torch.cat(each) for each in zip(vars(one).values(), vars(mirrored).values(), strict=True)))
+    two.things[0, 0] = torch.tensor([0.1, 0.1, 0.4, 0.2, 0.1, 0.1]).log()
+    two.things[1, 1] = torch.tensor([0.1, 0.1, 0.1, 0.2, 0.4, 0.1]).log()
+    agreed = reader.agreed(two)
+    left = torch.tensor([0.1, 0.1, 0.2, 0.2, 0.2, 0.1])
+    torch.testing.assert_close(agreed.things[0, 0].exp(), left)
+    for name in ("arrangements", "grounds", "colours", "looks"):
+        assert torch.equal(getattr(agreed, name), getattr(one, name))
 
 
 def scores(*likeliest: int, of: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from training.describer.naming import words
 from training.describer.pool import Pool
 from training.describer.views import Views
 from training.loop import Check, Schedule, fit
-from training.world import PLACES, SHAPES
+from training.world import PLACES, SHAPES, Place
 
 WIDTH: Final = 256
 TOLD: Final = ("said.", "tokens", "guess.")
@@ -38,11 +38,15 @@ _SMOOTHED: Final = 0.05
 """Of what is right is spread over all things: similar ones are hard to tell."""
 
 
+_MIRRORED: Final[dict[Place, Place]] = {"left": "right", "right": "left"}
+
+
 def sizes() -> dict[str, Any]:
     """Of the reader."""
     return {
         "things": THINGS, "shapes": len(SHAPES), "colours": len(COLOURS), "grounds": len(GROUNDS),
-        "places": len(PLACES), "arrangements": [[PLACES.index(at) for at in places] for places, _ in ARRANGEMENTS],
+        "places": len(PLACES), "mirrored": [PLACES.index(_MIRRORED.get(place, place)) for place in PLACES],
+        "arrangements": [[PLACES.index(at) for at in places] for places, _ in ARRANGEMENTS],
         "alphabet": 1 + len(alphabet(words())), "letters": LETTERS, "depth": 2, "heads": 8,
     }  # fmt: skip
 
