@@ -115,8 +115,14 @@ class Shelf:
         drawings: every drawing, in a fixed order.
     """
 
-    def __init__(self, designs: Iterable[str], folder: Path = FOLDER) -> None:
+    def __init__(self, designs: Iterable[str], folder: Path = FOLDER, *, with_views: bool = False) -> None:
         """Read these designs.
+
+        Args:
+            designs: their names.
+            folder: where they are.
+            with_views: hold each further view of a thing too, such as a cat's face, as the usual one of a design that
+                is named "noto+1".
 
         Raises:
             ArtError: one of them has not been rendered.
@@ -130,6 +136,8 @@ class Shelf:
                 for name, pixels in zip(held["names"], held["pixels"], strict=True):
                     subject, view = str(name).split("|")
                     self._pixels[Drawing(subject, design, int(view))] = pixels
+                    if with_views and view != "0":
+                        self._pixels[Drawing(subject, f"{design}+{view}")] = pixels
         self.drawings = tuple(self._pixels)
 
     def __getitem__(self, drawing: Drawing) -> np.ndarray:

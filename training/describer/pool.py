@@ -53,7 +53,7 @@ class Pool:
 def world(*, unseen: bool) -> tuple[Stock, Composer]:
     """What scenes are made of: designs and letterings that train, or those that never do."""
     designs = designs_for("judge") if unseen else designs_for("draw", "recognise")
-    shelf, lettering = Shelf(designs), open_lettering()
+    shelf, lettering = Shelf(designs, with_views=not unseen), open_lettering()
     numbers = np.flatnonzero(lettering.judge) if unseen else lettering.training()
     stock = Stock.of(shelf.usual(), words=tuple(int(n) for n in numbers))
     return stock, Composer(shelf, lettering, bends=not unseen)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.training.art.packages import icons, pictures, write_package
+from tests.training.art.packages import icons, picture, pictures, write_package
 from training.art import render
 from training.art.designs import designs, designs_for
 from training.art.fetch import ArtError, fetch
@@ -216,6 +216,16 @@ def test_ink_is_rendered_again_when_what_it_takes_its_colours_from_has_come(tmp_
     render_design(ink, tmp_path)
     after = Shelf(["spots"], tmp_path)[Drawing("cat", "spots")]
     assert after[64, 64].tolist() == [*BLUE, 255] != before[64, 64].tolist()
+
+
+def test_a_further_view_of_a_thing_can_stand_for_the_usual_one_of_another_design(tmp_path: Path) -> None:
+    usual, face = subjects()["cat"].emoji[:2]
+    files = {f"assets/{usual.lower()}.webp": picture("red"), f"assets/{face.lower()}.webp": picture("blue")}
+    render_design(write_package(tmp_path, "spots", files), tmp_path)
+    assert Shelf(["spots"], tmp_path).usual()["cat"] == (Drawing("cat", "spots"),)
+    shelf = Shelf(["spots"], tmp_path, with_views=True)
+    assert shelf.usual()["cat"] == (Drawing("cat", "spots"), Drawing("cat", "spots+1"))
+    assert shelf[Drawing("cat", "spots+1")][64, 64].tolist() == [*BLUE, 255]
 
 
 def test_a_shelf_names_the_command_that_fills_it(tmp_path: Path) -> None:
