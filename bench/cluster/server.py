@@ -20,7 +20,7 @@ from cli.environment import READY, ROOT
 _READY_SECONDS: Final = 180.0
 MODELS: Final[Mapping[str, Mapping[str, Any]]] = {
     "image-gen": {"memory": 500_000_000, "gpus": 1, "device": "cpu", "replicas": {"max": 3, "target_ongoing": 2}},
-    "vlm-fast": {"memory": 800_000_000},
+    "vlm-fast": {"memory": 1_000_000_000},
     "voice": {"memory": 700_000_000},
 }
 """What is changed of the default configuration's models; its GPUs are only a number that Ray is given."""

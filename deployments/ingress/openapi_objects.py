@@ -23,7 +23,7 @@ MODEL: Final = {
     "licence": "Apache-2.0",
 }  # fmt: skip
 CHAT_MODEL: Final = {
-    **MODEL, "id": "vlm-fast", "kind": "vlm", "checkpoint": "builtin:vlm",
+    **MODEL, "id": "vlm-fast", "kind": "vlm", "checkpoint": "builtin:describer",
     "capabilities": ["chat", "chat.vision", "caption"], "limits": {"max_images": 16},
 }  # fmt: skip
 OMNI_MODEL: Final = {

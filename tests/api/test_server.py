@@ -37,7 +37,7 @@ def test_the_sdk_lists_every_alias_and_chat_models_first(sdk: OpenAI) -> None:
 def test_the_sdk_retrieves_a_model_by_any_name_that_a_request_may_use(sdk: OpenAI) -> None:
     assert sdk.models.retrieve("clip").id == "clip"
     assert sdk.models.retrieve("gpt-4o").id == "gpt-4o"
-    assert sdk.models.retrieve("builtin:vlm").id == "builtin:vlm"
+    assert sdk.models.retrieve("builtin:describer").id == "builtin:describer"
 
 
 def test_a_response_has_one_request_id_and_only_a_sane_one_is_repeated(http: httpx.Client) -> None:

@@ -45,7 +45,7 @@ def share(outcomes: Sequence[bool]) -> float:
     return float(np.mean(outcomes))
 
 
-@pytest.mark.parametrize("name", ["image", "vlm", "blip", "clip"])
+@pytest.mark.parametrize("name", ["image", "vlm", "blip", "clip", "describer"])
 def test_a_builtin_is_small_and_says_what_it_is(name: str) -> None:
     folder = ROOT / "models" / "builtin" / name
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 15_000_000

@@ -22,18 +22,17 @@ from training.art.designs import designs_for
 from training.captions import LANGUAGES, Language
 from training.composer.scene import Mix, Scene, random_scene
 from training.describer.photographs import Photographs
-from training.describer.pool import FOLDER, world
+from training.describer.pool import world
 from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
 from training.embedder.lexicon import Lexicon
 from training.embedder.photographs import Photograph, photographs
 from training.embedder.wordnet import WordNet
-from training.evaluate import Row, as_table
+from training.evaluate import MODELS, Row, as_table
 from training.world import random_scene as random_shapes
 from training.world import render
 
-MODEL: Final = FOLDER / "model"
-"""Where `python -m training.describer` puts what serves."""
+MODEL: Final = MODELS / "describer"
 _SEED: Final = 904_000_000
 _BATCH: Final = 32
 _ONE: Final = Mix(figures=(0.0, 1.0, 0.0, 0.0), painted=0.5, word=0.0)

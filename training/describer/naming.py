@@ -261,13 +261,13 @@ def place(figure: Figure, language: Language) -> str:
 
 @cache
 def _shelf(design: str) -> Shelf:
-    return Shelf([design])
+    return Shelf([design], with_views=True)
 
 
 @cache
 def colour_of(figure_name: str, design: str) -> str | None:
     """The one colour that a drawing is of; None where it is of several."""
-    pixels = _shelf(design)[Drawing(figure_name, design)].reshape(-1, 4)
+    pixels = _shelf(design.partition("+")[0])[Drawing(figure_name, design)].reshape(-1, 4)
     solid = pixels[pixels[:, 3] > 200][:, :3].astype(np.float32)
     if not len(solid):
         return None
