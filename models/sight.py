@@ -40,7 +40,7 @@ _DOUBT: Final = 0.02
 _UNLIKELY: Final = 0.005
 """What a thing in a drawing is less likely to be than this is not told."""
 _SURER: Final = 1.4
-"""The reader has learnt to be less sure (label smoothing) than it is right: its scores are worth so much more."""
+"""Scores are multiplied by this: label smoothing made the reader less sure than it is right."""
 _SAID: Final = 0.3
 """How large what is told to the language model is at first."""
 
