@@ -44,11 +44,6 @@ class Design:
     index: int = 0
     excluded: tuple[str, ...] = ()
 
-    @property
-    def is_of_debian(self) -> bool:
-        """Whether Debian has it, not npm."""
-        return not self.integrity
-
 
 @cache
 def designs() -> dict[str, Design]:
