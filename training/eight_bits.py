@@ -7,17 +7,25 @@ from typing import Final
 import torch
 
 _SMALLEST: Final = 4096
-"""Numbers of a matrix that is kept in 8 bits."""
+"""Numbers of what is kept in 8 bits, at least."""
 
 
 def packed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each matrix as int8 with a scale for each row (`NAME.scale`, float16), the rest as float16."""
+    """Each matrix and kernel as int8 with a scale for each row (`NAME.scale`, float16), the rest as float16.
+
+    Integers stay as they are.
+    """
     kept: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
-        if weight.ndim != 2 or weight.numel() < _SMALLEST:
+        if not weight.is_floating_point():
+            kept[name] = weight.contiguous()
+            continue
+        if weight.ndim < 2 or weight.numel() < _SMALLEST:
             kept[name] = weight.half().contiguous()
             continue
-        scales = (weight.float().abs().amax(1) / 127).clamp(min=1e-7).half()
-        kept[name] = (weight.float() / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        rows = weight.float().flatten(1)
+        scales = (rows.abs().amax(1) / 127).clamp(min=1e-7).half()
+        numbers = (rows / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        kept[name] = numbers.view_as(weight).contiguous()
         kept[f"{name}.scale"] = scales
     return kept

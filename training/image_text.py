@@ -117,9 +117,7 @@ class TextEncoders(nn.Module):
                 use_cache=False,
             )
         )
-        # The usual spread of 1 drowns what the layers add, and learning takes several times as long.
-        nn.init.normal_(self.t5.shared.weight, std=0.1)
-        _look_near(self.t5)
+        look_near(self.t5)
         self.clip = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=vocabulary,
@@ -140,12 +138,14 @@ class TextEncoders(nn.Module):
         return self.t5(ids)[0], self.clip(ids).pooler_output
 
 
-def _look_near(t5: T5EncoderModel) -> None:
+def look_near(t5: T5EncoderModel) -> None:
     """Let the heads begin with the word before, the word after, the near and all words.
 
     T5's position bias starts at nearly nothing and grows by one learning rate a step; what stands next to what is all
-    that these prompts consist of, and without this it takes thousands of steps to notice.
+    that these prompts consist of, and without this it takes thousands of steps to notice. And the usual spread of 1 of
+    the embeddings drowns what the layers add, and learning takes several times as long.
     """
+    nn.init.normal_(t5.shared.weight, std=0.1)
     attention = t5.encoder.block[0].layer[0].SelfAttention
     distances = torch.arange(-LENGTH, LENGTH + 1)
     buckets = attention._relative_position_bucket(

@@ -153,7 +153,7 @@ def _english(edit: Edit, rng: np.random.Generator) -> str:
     if edit.kind == "add":
         assert edit.result is not None
         thing = with_article(edit.result, described(edit.result, "en", rng, bare=True))
-        verb = either(rng, "add", "add", "put", "draw", "place")
+        verb = either(rng, "add", "add", "put", "place")
         where = f" {place_phrase(edit.result.place, 'en', rng)}" if rng.random() < 0.8 else ""
         return f"{verb} {thing}{where}"
     it = f"the {_reference(edit, rng, 'en')}"
@@ -202,7 +202,7 @@ def _korean(edit: Edit, rng: np.random.Generator) -> str:
         assert edit.result is not None
         thing = with_particle(described(edit.result, "ko", rng, bare=True), "을", "를")
         where = f"{place_phrase(edit.result.place, 'ko', rng)} " if rng.random() < 0.8 else ""
-        return f"{where}{thing} {either(rng, '추가해 줘', '추가해줘', '추가해 주세요', '그려 줘', '넣어 줘')}"
+        return f"{where}{thing} {either(rng, '추가해 줘', '추가해줘', '추가해 주세요', '넣어 줘')}"
     name = _reference(edit, rng, "ko")
     it = with_particle(name, "을", "를")
     if edit.kind == "remove":
@@ -235,7 +235,7 @@ def _japanese(edit: Edit, rng: np.random.Generator) -> str:
         assert edit.result is not None
         thing = described(edit.result, "ja", rng, bare=True)
         where = place_phrase(edit.result.place, "ja", rng) if rng.random() < 0.8 else ""
-        return f"{where}{thing}を{either(rng, '追加して', '追加してください', '描いて', '加えて', '置いて')}"
+        return f"{where}{thing}を{either(rng, '追加して', '追加してください', '加えて', '置いて')}"
     name = _reference(edit, rng, "ja")
     if edit.kind == "remove":
         verb = either(rng, "消して", "消してください", "取り除いて", "削除して", "削除してください", "なくして")

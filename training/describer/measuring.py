@@ -27,8 +27,8 @@ from training.describer.questions import Asked, ask, ask_two
 from training.describer.structured import structured
 from training.embedder.lexicon import Lexicon
 from training.embedder.photographs import Photograph, photographs
-from training.embedder.wordnet import WordNet
 from training.evaluate import MODELS, Row, as_table
+from training.wordnet import WordNet
 from training.world import random_scene as random_shapes
 from training.world import render
 

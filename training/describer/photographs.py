@@ -25,8 +25,8 @@ from training.describer.naming import a
 from training.describer.pool import FOLDER
 from training.describer.questions import Asked, capital, one
 from training.embedder.lexicon import CLASSES, Lexicon
-from training.embedder.wordnet import WordNet
 from training.questions import TASK_PROMPTS, fill, in_manner
+from training.wordnet import WordNet
 
 _LIKENESS: Final = (0.12, 0.5)
 """How much of a feature, as a cosine, points where its class does; 0.25 in real ones, measured."""

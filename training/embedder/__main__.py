@@ -38,9 +38,9 @@ from training.embedder.material import Material
 from training.embedder.measuring import evaluate, of_nouns
 from training.embedder.prototypes import PrototypeLoss, Prototypes
 from training.embedder.tower import ARCHITECTURE, SIDE, load_tower
-from training.embedder.wordnet import WordNet
 from training.evaluate import as_table
 from training.loop import RUNS, Schedule, fit
+from training.wordnet import WordNet
 
 FOLDER: Final = RUNS / "embedder"
 DIM: Final = 512

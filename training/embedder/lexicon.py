@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from training.art.subjects import NAME_LANGUAGES, NameLanguage, subjects
-from training.embedder.wordnet import WordNet, imagenet
+from training.wordnet import WordNet, imagenet
 
 CLASSES: Final = 1000
 _WIDEST: Final = 250

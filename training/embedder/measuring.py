@@ -15,8 +15,8 @@ from training.embedder.lexicon import Lexicon
 from training.embedder.photographs import photographs
 from training.embedder.prototypes import Prototypes
 from training.embedder.tower import features
-from training.embedder.wordnet import WordNet
 from training.evaluate import Row
+from training.wordnet import WordNet
 
 Pictures = Callable[[torch.Tensor], torch.Tensor]
 """Features [n, 1280] -> embeddings of length 1."""

@@ -26,11 +26,11 @@ from training.composer.scene import Mix
 from training.composer.scene import random_scene as random_things
 from training.eight_bits import packed
 from training.embedder.lexicon import Lexicon, phrase
-from training.embedder.wordnet import WordNet
 from training.evaluate import MODELS
 from training.loop import RUNS
 from training.picture.world import drawn_world
 from training.queries import query
+from training.wordnet import WordNet
 from training.world import random_scene
 
 FOLDER: Final = RUNS / "embedder" / "model"

@@ -14,7 +14,7 @@ from typing import Final
 from PIL import Image
 
 from training.art.subjects import NameLanguage
-from training.embedder.wordnet import WordNet
+from training.wordnet import WordNet
 
 _ROOT: Final = Path(__file__).parent.parent.parent
 _FOLDER: Final = _ROOT / ".venv" / "debian" / "usr" / "share" / "tuxpaint" / "stamps"

@@ -1,9 +1,10 @@
 """Make the picture model of the world of things: `python -m training.picture`, after `python -m training.art`.
 
-Five stages, each kept under `.runs/picture/` and skipped when it is there: the autoencoder, the text encoders, the
-recogniser that judges (`python -m training.picture.recogniser`), the bank of latents, the transformer. A run that was
-ended goes on with the same command. `--only` runs some of them; `--seconds` ends a stage after so much work, with its
-rate fallen to nothing by then, so that a machine that is there for minutes is used to its last one.
+Four stages, each kept under `.runs/picture/` and skipped when it is there: the autoencoder, what reads prompts, the
+bank of latents, the transformer with the vectors of every drawing. `python -m training.picture.recogniser` makes what
+judges them. A run that was ended goes on with the same command. `--only` runs some of them; `--seconds` ends a stage
+after so much work, with its rate fallen to nothing by then, so that a machine that is there for minutes is used to its
+last one.
 
 What comes out is a folder that `FluxPipeline` and `FluxKontextPipeline` load.
 """
@@ -25,19 +26,24 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
 )
-from transformers import PreTrainedTokenizerFast
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+from models.painter import PackedAutoencoder, Telling, WishConfig, WishEncoder
 from training.art.fetch import ArtError
+from training.eight_bits import packed
 from training.evaluate import as_table
-from training.image_text import TextEncoders
+from training.image_text import LENGTH
 from training.loop import RUNS, Check, Schedule
 from training.picture.autoencoder import build_autoencoder, make_pool, quality, train_autoencoder, train_on_pool
 from training.picture.bank import make_bank, open_bank
-from training.picture.flow import build_flow_transformer, train_flow
+from training.picture.flow import POOLED, begin_with_drawings, build_flow_transformer, train_flow
 from training.picture.judging import evaluate, evaluate_edits, look
 from training.picture.recogniser import KEPT, load_recogniser
-from training.picture.text import TextTask, train_text, train_tokenizer
+from training.picture.text import BATCH, build_encoder, train_reading, train_tokenizer, unknown_words
+from training.picture.wishes import wish_config
 from training.picture.world import device_of, drawn_world, has_unseen_world
+from training.wordnet import WordNet
 
 FOLDER: Final = RUNS / "picture"
 SHIFT: Final = 3.0
@@ -46,7 +52,7 @@ STAGES: Final = ("autoencoder", "text", "bank", "flow", "evaluate")
 
 def load_autoencoder(device: torch.device) -> AutoencoderKL:
     """The trained one."""
-    return AutoencoderKL.from_pretrained(FOLDER / "autoencoder" / "model").to(device).eval()
+    return PackedAutoencoder.from_pretrained(FOLDER / "autoencoder" / "model").to(device).eval()
 
 
 def load_tokenizer() -> PreTrainedTokenizerFast:
@@ -58,22 +64,44 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_text() -> tuple[PreTrainedTokenizerFast, TextEncoders]:
-    """The trained encoders and their tokenizer."""
+def load_unknown_words() -> tuple[str, ...]:
+    """English words that mean nothing here, looked up in WordNet if they were not before."""
+    kept = FOLDER / "text" / "unknown.txt"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text("\n".join(unknown_words(drawn_world().stock, WordNet().usual_words())))
+    return tuple(kept.read_text().split())
+
+
+def load_encoder(config: WishConfig) -> WishEncoder:
+    """What reads prompts; its telling has learnt nothing."""
+    encoder = build_encoder(config)
+    encoder.load_state_dict(torch.load(FOLDER / "text" / "model.pt", weights_only=True, map_location="cpu"))
+    encoder.telling = Telling(config)
+    encoder.eval()
+    return encoder
+
+
+def silent_encoder(vocabulary: int) -> CLIPTextModel:
+    """FLUX's pooled vector tells nothing here; the pipeline wants an encoder for it all the same: all weights are 0."""
+    config = CLIPTextConfig(
+        vocab_size=vocabulary, hidden_size=POOLED, intermediate_size=POOLED, num_hidden_layers=1, num_attention_heads=1,
+        max_position_embeddings=LENGTH, projection_dim=POOLED, pad_token_id=0, bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    encoder = CLIPTextModel(config).eval()
+    for weight in encoder.parameters():
+        weight.detach().zero_()
+    return encoder
+
+
+def pipeline_of(transformer: FluxTransformer2DModel, encoder: WishEncoder, kind: Any = FluxPipeline) -> Any:
+    """A pipeline with these, on their device."""
     tokenizer = load_tokenizer()
-    task = TextTask(TextEncoders(len(tokenizer)))
-    task.load_state_dict(torch.load(FOLDER / "text" / "model.pt", weights_only=True, map_location="cpu"))
-    return tokenizer, task.encoders.eval()
-
-
-def pipeline_of(transformer: FluxTransformer2DModel, kind: Any = FluxPipeline) -> Any:
-    """A pipeline with this transformer, on its device."""
-    tokenizer, encoders = load_text()
     pipeline = kind(
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT),
         vae=load_autoencoder(transformer.device),
-        text_encoder=encoders.clip.to(transformer.device),
-        text_encoder_2=encoders.t5.to(transformer.device),
+        text_encoder=silent_encoder(len(tokenizer)).to(transformer.device),
+        text_encoder_2=encoder,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         transformer=transformer,
@@ -109,11 +137,12 @@ def _text(given: argparse.Namespace, device: torch.device) -> None:
         return
     tokenizer = load_tokenizer()
     torch.manual_seed(72)
-    task = TextTask(TextEncoders(len(tokenizer))).to(device)
+    encoder = build_encoder(wish_config(len(tokenizer)))
     steps = given.text_steps
     schedule = Schedule(steps=steps, lr=2e-3, muon=1e-2, hold=steps // 2, seed=72, seconds=given.seconds)
-    train_text(task, tokenizer, schedule, given.text_batch, given.workers)
-    torch.save(task.cpu().state_dict(), kept)
+    encoder.to(device)
+    train_reading(encoder, tokenizer, load_unknown_words(), schedule, given.text_batch, given.workers)
+    torch.save(encoder.cpu().state_dict(), kept)
 
 
 def _bank(given: argparse.Namespace, device: torch.device) -> None:
@@ -122,14 +151,16 @@ def _bank(given: argparse.Namespace, device: torch.device) -> None:
             time.sleep(1)
         return load_autoencoder(device)
 
-    make_bank(given.shards, autoencoder, load_tokenizer(), given.workers)
+    make_bank(given.shards, autoencoder, given.workers)
 
 
 def _flow(given: argparse.Namespace, device: torch.device) -> None:
     torch.manual_seed(75)
-    transformer = build_flow_transformer().to(device)
-    tokenizer, encoders = load_text()
-    pipeline = pipeline_of(transformer)
+    config = wish_config(len(load_tokenizer()))
+    transformer, encoder = build_flow_transformer(config).to(device), load_encoder(config)
+    begin_with_drawings(encoder.telling, load_autoencoder(device), drawn_world(), config.code)
+    encoder.to(device)
+    pipeline = pipeline_of(transformer, encoder)
     judge = load_recogniser(device=device) if KEPT.exists() else None
     if given.compile:
         transformer.compile_repeated_blocks(dynamic=False)
@@ -143,26 +174,27 @@ def _flow(given: argparse.Namespace, device: torch.device) -> None:
         steps=given.steps, lr=given.rate, muon=given.muon, hold=hold, ema=given.ema, seed=75, seconds=given.seconds,
     )  # fmt: skip
     train_flow(
-        transformer, encoders, tokenizer, open_bank(), schedule,
+        transformer, encoder.telling, open_bank(), schedule,
         batch=given.batch, edits_from=given.edits_from, check=Check(given.look, seen) if given.look else None,
     )  # fmt: skip
     seen(given.steps)
-    _save(transformer, given.out)
+    _save(transformer, encoder, given.out)
 
 
-def _save(transformer: FluxTransformer2DModel, folder: Path) -> None:
-    """Write the pipeline in diffusers' layout: transformer and autoencoder in float16, which loads as float32."""
-    pipeline = pipeline_of(transformer.cpu())
-    pipeline.transformer.half()
-    pipeline.vae.half()
-    pipeline.save_pretrained(folder)
+def _save(transformer: FluxTransformer2DModel, encoder: WishEncoder, folder: Path) -> None:
+    """Write the pipeline in diffusers' layout, its weights packed in 8 bits."""
+    pipeline_of(transformer.cpu(), encoder.cpu()).save_pretrained(folder)
+    for weights in folder.glob("*/*.safetensors"):
+        if weights.parent.name != "text_encoder":
+            save_file(packed(load_file(weights)), weights, metadata={"format": "pt"})
 
 
 def _evaluate(given: argparse.Namespace, device: torch.device) -> None:
-    transformer = FluxTransformer2DModel.from_pretrained(given.out / "transformer").to(device).eval()
+    pipeline = FluxPipeline.from_pretrained(given.out).to(device)
+    pipeline.set_progress_bar_config(disable=True)
     judge = load_recogniser(device=device)
-    rows = evaluate(pipeline_of(transformer), judge, given.cases)
-    rows += evaluate_edits(pipeline_of(transformer, FluxKontextPipeline), judge, given.cases // 2)
+    rows = evaluate(pipeline, judge, given.cases)
+    rows += evaluate_edits(FluxKontextPipeline(**pipeline.components), judge, given.cases // 2)
     print(as_table(rows))
 
 
@@ -176,8 +208,8 @@ def main() -> None:
     parser.add_argument("--autoencoder-steps", type=int, default=12_000)
     parser.add_argument("--autoencoder-batch", type=int, default=32)
     parser.add_argument("--pool", type=int, default=0, help="compose so many pictures for it first, not as it goes")
-    parser.add_argument("--text-steps", type=int, default=5000)
-    parser.add_argument("--text-batch", type=int, default=64)
+    parser.add_argument("--text-steps", type=int, default=3000)
+    parser.add_argument("--text-batch", type=int, default=BATCH)
     parser.add_argument("--shards", type=int, default=12, help="of the bank, 5,760 pictures each")
     parser.add_argument("--workers", type=int, default=0, help="processes that compose beside this one")
     parser.add_argument("--beside", action="store_true", help="wait for what encodes the bank")

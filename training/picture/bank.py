@@ -1,7 +1,7 @@
-"""The training pictures as the transformer sees them: latents with many wordings of what they show.
+"""The training pictures as the transformer sees them: latents with the wishes that they fulfil.
 
 A bank is kept in shards that are made one by one and are independent of each other: training takes those that are
-there, and more can be made later. Processes compose pictures and word prompts; this one encodes what they send.
+there, and more can be made later. Processes compose pictures; this one encodes what they send.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from rich.progress import track
-from transformers import PreTrainedTokenizerFast
 
+from models.painter import FIELDS
 from training.composer.edits import Edit, random_edit, undone
-from training.composer.scene import Scene, random_scene
+from training.composer.scene import Scene, Stock, random_scene
 from training.image_flow import GRID
-from training.image_text import LENGTH, tokenize
 from training.image_vae import encode
 from training.loop import RUNS
-from training.picture.text import classes, wish_to_words
-from training.picture.world import MIX, drawn_world, to_tensor
+from training.picture.wishes import classes, wish_of
+from training.picture.world import MIX, PLAIN, drawn_world, to_tensor
 from training.processes import in_processes
 
 FOLDER: Final = RUNS / "picture" / "bank"
-WORDINGS: Final = 6
-"""Prompts kept for each picture and each change."""
 CHUNKS: Final = 24
 """Chunks in a shard."""
 _SCENES: Final = 160
@@ -46,14 +43,14 @@ class Chunk:
     Attributes:
         pixels: uint8 [n, 128, 128, 3].
         layout: int16 [n, 64], what lies in each token's cell (`classes`), 0 for nothing.
-        prompts: int16 [n, WORDINGS, LENGTH], token ids.
-        instructions: int16 [changes, 2, WORDINGS, LENGTH], for the change and for its undoing.
+        wishes: int16 [n, fields].
+        changed: int16 [changes, 2, fields], the wishes of the change and of its undoing.
     """
 
     pixels: np.ndarray
     layout: np.ndarray
-    prompts: np.ndarray
-    instructions: np.ndarray
+    wishes: np.ndarray
+    changed: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,38 +60,43 @@ class Bank:
     Attributes:
         tokens: float16 [n, 64, 32].
         layout: int16 [n, 64].
-        prompts: int16 [n, WORDINGS, LENGTH].
+        wishes: int16 [n, fields].
         changes: int64 [m, 2], the pictures before and after.
-        instructions: int16 [m, 2, WORDINGS, LENGTH].
+        changed: int16 [m, 2, fields].
     """
 
     tokens: torch.Tensor
     layout: torch.Tensor
-    prompts: torch.Tensor
+    wishes: torch.Tensor
     changes: torch.Tensor
-    instructions: torch.Tensor
+    changed: torch.Tensor
 
     def to(self, device: torch.device) -> Bank:
         """The same bank on another device."""
         return Bank(*(each.to(device) for each in vars(self).values()))
 
 
-def compose_chunk(shard: int, chunk: int, tokenizer: PreTrainedTokenizerFast) -> Chunk:
+def compose_chunk(shard: int, chunk: int) -> Chunk:
     """One chunk of a shard; the same numbers always give the same chunk."""
     world = drawn_world()
     rng = np.random.default_rng((_SEED, shard, chunk))
-    edits = [random_edit(rng, world.stock) for _ in range(_EDITS)]
+    edits = [_random_edit(rng, world.stock) for _ in range(_EDITS)]
     scenes = [random_scene(rng, world.stock, MIX) for _ in range(_SCENES)]
     scenes += [scene for edit in edits for scene in (edit.before, edit.after)]
-    asked: list[Scene | Edit] = [*scenes, *(way for edit in edits for way in (edit, undone(edit)))]
-    words = [wish_to_words(wish, rng) for wish in asked for _ in range(WORDINGS)]
-    ids = tokenize(tokenizer, words).numpy().astype(np.int16).reshape(len(asked), WORDINGS, LENGTH)
+    changed = np.array([wish_of(way) for edit in edits for way in (edit, undone(edit))], np.int16)
     return Chunk(
         np.stack([world.composer.compose(scene) for scene in scenes]),
         np.stack([_layout(scene) for scene in scenes]),
-        ids[: len(scenes)],
-        ids[len(scenes) :].reshape(len(edits), 2, WORDINGS, LENGTH),
+        np.array([wish_of(scene) for scene in scenes], np.int16),
+        changed.reshape(len(edits), 2, len(FIELDS)),
     )
+
+
+def _random_edit(rng: np.random.Generator, stock: Stock) -> Edit:
+    """A change; one that brings a thing into a picture brings it in the design of a prompt that names none."""
+    edit = random_edit(rng, stock)
+    brings = edit.kind in ("add", "remove", "replace")
+    return random_edit(rng, Stock(stock.drawings, PLAIN), edit.kind) if brings else edit
 
 
 def _layout(scene: Scene) -> np.ndarray:
@@ -110,7 +112,6 @@ def _layout(scene: Scene) -> np.ndarray:
 def make_bank(
     shards: int,
     autoencoder: Callable[[], AutoencoderKL],
-    tokenizer: PreTrainedTokenizerFast,
     workers: int,
     folder: Path = FOLDER,
 ) -> None:
@@ -126,7 +127,7 @@ def make_bank(
     wanted = [(shard, chunk) for shard in missing for chunk in range(CHUNKS)]
     made: list[dict[str, torch.Tensor]] = []
     vae: AutoencoderKL | None = None
-    pieces = in_processes(compose_chunk, [(shard, chunk, tokenizer) for shard, chunk in wanted], workers)
+    pieces = in_processes(compose_chunk, wanted, workers)
     for (shard, chunk), piece in zip(wanted, track(pieces, "bank", len(wanted)), strict=True):
         vae = vae or autoencoder()
         made.append(_encoded(vae, piece))
@@ -149,13 +150,13 @@ def _encoded(vae: AutoencoderKL, chunk: Chunk) -> dict[str, torch.Tensor]:
         tokens = [encode(vae, to_tensor(part)).half() for part in torch.tensor_split(pixels, 8)]
     # Scenes come first in a chunk, then each change's two pictures: told apart by how many changes there are.
     changes = torch.zeros(len(chunk.pixels), dtype=torch.bool)
-    changes[len(chunk.pixels) - 2 * len(chunk.instructions) :] = True
+    changes[len(chunk.pixels) - 2 * len(chunk.changed) :] = True
     return {
         "tokens": torch.cat(tokens).cpu(),
         "layout": torch.from_numpy(chunk.layout),
-        "prompts": torch.from_numpy(chunk.prompts),
+        "wishes": torch.from_numpy(chunk.wishes),
         "changes": changes,
-        "instructions": torch.from_numpy(chunk.instructions),
+        "changed": torch.from_numpy(chunk.changed),
     }
 
 

@@ -1,4 +1,4 @@
-"""The flow transformer of the picture model, and its training on the bank."""
+"""The flow transformer of the picture model, what it is told, and their training on the bank."""
 
 from __future__ import annotations
 
@@ -7,33 +7,46 @@ from typing import Final
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from diffusers import FluxTransformer2DModel
-from transformers import PreTrainedTokenizerFast
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 
+from models.painter import CELLS, GLOBALS, PARTS, PackedTransformer, Telling, WishConfig
+from training.composer.edits import KINDS
+from training.composer.scene import SIDE, Figure, Scene, Stock
 from training.image_flow import FlowTask, begin_as_identity
-from training.image_text import WIDTH, TextEncoders, tokenize
-from training.image_vae import CHANNELS
+from training.image_vae import CHANNELS, encode
 from training.loop import Check, Schedule, fit
-from training.picture.bank import WORDINGS, Bank
-from training.picture.text import classes
+from training.picture.bank import Bank
+from training.picture.wishes import classes, drawing_table, nothing_wished
+from training.picture.world import World, to_tensor
+from training.world import COLOURS, SHAPES, paint
 
 EDITED: Final = 0.25
 """The share of a step's pictures that are changes, once they are learnt."""
+POOLED: Final = 16
+"""Numbers of FLUX's pooled vector, which tells nothing here: all of them are 0."""
 _NO_PROMPT: Final = 0.1
+_DESCRIBED: Final = 0.2
+"""The share of the changes whose wish is the whole picture that comes out."""
+_ADDED: Final = 0.03
+"""The share of the things alone that are wished for as if they were added to a picture."""
 _NOISIER: Final = 0.3
+_FIRST: Final = slice(len(GLOBALS), len(GLOBALS) + len(PARTS))
+_GREY: Final = (186, 186, 186)
+"""What a thing stands on when its first vectors are found."""
+_AS_LARGE: Final = 112.0
 
 
-def build_flow_transformer() -> FluxTransformer2DModel:
-    """4.7 M parameters: 1 double and 6 single blocks, 6 heads of 32."""
-    transformer = FluxTransformer2DModel(
+def build_flow_transformer(config: WishConfig) -> PackedTransformer:
+    """3.1 M parameters: 8 single blocks, 5 heads of 32."""
+    transformer = PackedTransformer(
         patch_size=1,
         in_channels=4 * CHANNELS,
-        num_layers=1,
-        num_single_layers=6,
+        num_layers=0,
+        num_single_layers=8,
         attention_head_dim=32,
-        num_attention_heads=6,
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
+        num_attention_heads=5,
+        joint_attention_dim=config.said,
+        pooled_projection_dim=POOLED,
         guidance_embeds=False,
         axes_dims_rope=(8, 12, 12),
     )
@@ -41,14 +54,69 @@ def build_flow_transformer() -> FluxTransformer2DModel:
     return transformer
 
 
+@torch.no_grad()
+def begin_with_drawings(telling: Telling, vae: AutoencoderKL, world: World, code: int) -> None:
+    """Let each drawing's vectors begin as what most tells apart the latents of its sixteen parts, at unit variance.
+
+    So the transformer can learn to put parts where they belong before every thing has been seen; both then learn on.
+    """
+    table, shown = drawing_table(world.stock.drawings)
+    telling.drawing_of.copy_(table)
+    pictures = [world.composer.compose(_alone(name, way, world.stock)) for name, way in shown.values()]
+    parts = []
+    for pixels in torch.split(to_tensor(np.stack(pictures)), 32):
+        tokens = encode(vae, pixels.to(vae.device)).float().cpu()
+        grid = tokens.view(len(tokens), 4, 2, 4, 2, -1).permute(0, 1, 3, 2, 4, 5)
+        parts.append(grid.reshape(len(tokens), CELLS, -1))
+    flat = torch.cat(parts).flatten(0, 1)
+    flat = flat - flat.mean(0)
+    found = flat @ torch.linalg.svd(flat[:: max(1, len(flat) // 8192)], full_matrices=False).Vh[:code].T
+    telling.drawings.weight.zero_()
+    telling.drawings.weight[list(shown)] = (found / found.std()).view(len(shown), -1)
+
+
+def _alone(name: str, way: str, stock: Stock) -> Scene:
+    """A drawing as large as can be: of a design, or a shape in a colour."""
+    shaped = name in SHAPES
+    colour = COLOURS[COLOURS.index(way)] if shaped else None
+    rgb = None if colour is None else paint(colour, np.random.default_rng(0))
+    figure = Figure(name, colour, rgb, None, "centre", (SIDE / 2, SIDE / 2), _AS_LARGE, mirrored=False)
+    return Scene("white", 0, _GREY, next(iter(stock.drawings)) if shaped else way, (figure,))
+
+
+def _is_one(wishes: torch.Tensor) -> torch.Tensor:
+    return (wishes[:, _FIRST.start] > 0) & (wishes[:, _FIRST.stop] == 0)
+
+
+def _as_added(wishes: torch.Tensor) -> torch.Tensor:
+    """Wishes for one thing as if it were added to a picture: who asks for that where there is none wants it drawn."""
+    added = torch.zeros_like(wishes)
+    added[:, 0] = 1 + list(KINDS).index("add")
+    added[:, _FIRST.stop : _FIRST.stop + len(PARTS)] = wishes[:, _FIRST]
+    return added
+
+
 def _layout_loss(told: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
     return 0.2 * F.cross_entropy(told.flatten(0, 1), layout.flatten().long())
 
 
+class DrawingTask(FlowTask):
+    """The transformer with what tells it wishes, and with its layout head."""
+
+    def __init__(self, transformer: FluxTransformer2DModel, telling: Telling) -> None:
+        super().__init__(transformer, len(classes()) + 1, _layout_loss, _NOISIER)
+        self.telling = telling
+
+    def told(self, wishes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the transformer hears of wishes [n, fields]; some of them are kept from it."""
+        silent = int(len(wishes) * _NO_PROMPT)
+        wishes = torch.cat([nothing_wished(silent).to(wishes.device), wishes[silent:].long()])
+        return self.telling(wishes), torch.zeros(len(wishes), POOLED, device=wishes.device)
+
+
 def train_flow(
     transformer: FluxTransformer2DModel,
-    encoders: TextEncoders,
-    tokenizer: PreTrainedTokenizerFast,
+    telling: Telling,
     bank: Bank,
     schedule: Schedule,
     *,
@@ -57,23 +125,14 @@ def train_flow(
     check: Check | None = None,
     name: str = "picture/flow",
 ) -> None:
-    """Train the transformer in place (log: `.runs/picture/flow`); the encoders stay as they are.
+    """Train both in place (log: `.runs/picture/flow`).
 
     From the share `edits_from` of the schedule on, a quarter of a step's pictures are changed ones, each learnt in
     both directions.
     """
     device = transformer.device
-    task = FlowTask(transformer, len(classes()) + 1, _layout_loss, _NOISIER).to(device)
-    encoders = encoders.to(device).eval()
+    task = DrawingTask(transformer, telling).to(device)
     bank = bank.to(device)
-    silence = tokenize(tokenizer, [""]).to(device)
-
-    @torch.no_grad()
-    def conditioning(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        ids = ids.long()
-        ids[: int(len(ids) * _NO_PROMPT)] = silence
-        sequence, pooled = encoders(ids)
-        return sequence, pooled
 
     def numbers(rng: np.random.Generator, below: int, count: int) -> torch.Tensor:
         return torch.from_numpy(rng.integers(below, size=count)).to(device)
@@ -81,13 +140,16 @@ def train_flow(
     def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:
         edited = round(batch * EDITED) if step >= edits_from * schedule.steps else 0
         rows = numbers(rng, len(bank.tokens), batch - edited)
-        prompts = bank.prompts[rows, numbers(rng, WORDINGS, len(rows))]
-        loss = task.loss(bank.tokens[rows].float(), bank.layout[rows], conditioning(prompts))
+        wishes = bank.wishes[rows]
+        added = torch.from_numpy(rng.random(len(rows)) < _ADDED).to(device) & _is_one(wishes)
+        wishes = torch.where(added[:, None], _as_added(wishes), wishes)
+        loss = task.loss(bank.tokens[rows].float(), bank.layout[rows], task.told(wishes))
         if not edited:
             return loss
         changes, back = numbers(rng, len(bank.changes), edited), numbers(rng, 2, edited)
         before, after = bank.changes[changes, back], bank.changes[changes, 1 - back]
-        asked = conditioning(bank.instructions[changes, back, numbers(rng, WORDINGS, edited)])
+        described = torch.from_numpy(rng.random(edited) < _DESCRIBED).to(device)
+        asked = task.told(torch.where(described[:, None], bank.wishes[after], bank.changed[changes, back]))
         of_edits = task.loss(bank.tokens[after].float(), bank.layout[after], asked, bank.tokens[before].float())
         share = edited / batch
         return (1 - share) * loss + share * of_edits

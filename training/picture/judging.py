@@ -16,7 +16,8 @@ from training.composer.edits import Edit, random_edit
 from training.composer.scene import SIDE, Figure, Mix, Scene, random_scene
 from training.evaluate import Row
 from training.picture.recogniser import Recogniser, grounds_of, places
-from training.picture.text import classes, wish_to_words
+from training.picture.text import wish_to_words
+from training.picture.wishes import classes
 from training.picture.world import drawn_world
 
 DEFAULTS: Final[dict[str, Any]] = {

@@ -19,7 +19,7 @@ from torch import nn
 
 from training.composer.scene import GROUNDS, SIDE, Figure, Mix, Scene, random_scene
 from training.loop import RUNS, Check, Schedule, fit
-from training.picture.text import classes
+from training.picture.wishes import classes
 from training.picture.world import World, device_of, drawn_world, to_tensor, unseen_world
 
 KEPT: Final = RUNS / "picture" / "recogniser" / "model.pt"

@@ -24,8 +24,8 @@ from training.art.subjects import subjects
 from training.captions import LANGUAGES
 from training.describer.pool import Pool, make_pool, scene_of
 from training.describer.questions import ask
-from training.embedder.wordnet import WordNet, imagenet
 from training.vlm_tokenizer import train_tokenizer
+from training.wordnet import WordNet, imagenet
 
 _UNSEEN = "strange"
 _NOUNS = 50
@@ -50,7 +50,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.loop, "RUNS", folder)
         for room in (training.describer.pool, training.describer.naming):
-            patch.setattr(room, "Shelf", lambda designs: Shelf(designs, folder))
+            patch.setattr(room, "Shelf", lambda designs, **views: Shelf(designs, folder, **views))
             patch.setattr(room, "open_lettering", lambda: open_lettering(folder))
         patch.setattr(training.describer.pool, "designs_for", lambda *uses: (_UNSEEN if "judge" in uses else DESIGN,))
         patch.setattr(training.describer.photographs, "WordNet", lambda: WordNet(folder))

@@ -36,8 +36,8 @@ from training.describer.talks import ROW, SIDE, Talks
 from training.describer.vocabulary import vocabulary
 from training.eight_bits import packed
 from training.embedder.lexicon import Lexicon
-from training.embedder.wordnet import WordNet
 from training.loop import Schedule
+from training.wordnet import WordNet
 from training.world import PLACES
 
 

@@ -22,7 +22,7 @@ from training.describer.labels import numbers
 from training.describer.photographs import Photographs
 from training.describer.talks import ROW, SIDE, Talks, language_of
 from training.embedder.lexicon import Lexicon
-from training.embedder.wordnet import WordNet
+from training.wordnet import WordNet
 
 _TOKENS = SIDE**2
 _BEGUN = re.compile(r'\{"\w+":')

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.embedder.wordnet import WordNet
+from training.wordnet import WordNet
 
 _INDEX = """  1 a licence, which begins with blanks
 dog n 1 2 @ ~ 1 1 02084071

@@ -6,7 +6,7 @@ import numpy as np
 
 from training.art.subjects import NAME_LANGUAGES, subjects
 from training.embedder.lexicon import CLASSES, Lexicon, phrase
-from training.embedder.wordnet import WordNet, imagenet
+from training.wordnet import WordNet, imagenet
 
 
 def test_a_word_means_the_classes_below_it(wordnet: WordNet) -> None:

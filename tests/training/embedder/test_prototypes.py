@@ -16,7 +16,7 @@ from training.embedder.material import Material
 from training.embedder.measuring import of_nouns
 from training.embedder.prototypes import PrototypeLoss, Prototypes
 from training.embedder.tower import WIDTH
-from training.embedder.wordnet import WordNet
+from training.wordnet import WordNet
 
 _NAMES = list(subjects())
 

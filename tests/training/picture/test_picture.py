@@ -8,24 +8,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxPipeline
+from safetensors.torch import load_file, save_file
 
+from models.painter import CELLS, FIELDS, FIGURES, GLOBALS, WishEncoder
 from tests.training.art.packages import pictures
 from training.art.shelf import Shelf, render_design
 from training.captions import LANGUAGES
 from training.composer.composing import Composer
-from training.composer.edits import random_edit
-from training.composer.scene import Mix, Scene, Stock, random_scene
-from training.image_text import LENGTH, TextEncoders, learn_tokenizer, tokenize
+from training.composer.edits import KINDS, random_edit, undone
+from training.composer.scene import GROUNDS, Mix, Stock, random_scene
+from training.eight_bits import packed
+from training.image_text import LENGTH, learn_tokenizer, tokenize
 from training.image_vae import encode
 from training.loop import Check, Schedule, fit
+from training.picture.__main__ import silent_encoder
 from training.picture.autoencoder import build_autoencoder
-from training.picture.bank import WORDINGS, Bank, open_bank
-from training.picture.flow import build_flow_transformer, train_flow
+from training.picture.bank import Bank, open_bank
+from training.picture.flow import begin_with_drawings, build_flow_transformer, train_flow
 from training.picture.judging import judge
 from training.picture.recogniser import Recogniser, places, window
-from training.picture.text import TextTask, classes, random_wish, targets, wish_to_words
+from training.picture.text import build_encoder, random_wish, reading_loss, wish_to_words
+from training.picture.wishes import classes, drawing_table, wish_config, wish_of
 from training.picture.world import SHARES, World, to_tensor
+from training.world import COLOURS, PLACES
 
 _THINGS = {"cat": "red", "chair": "blue", "apple": "lime", "car": "black", "doctor": "white", "rocket": "yellow"}
 
@@ -54,39 +60,109 @@ def test_a_picture_leaves_as_many_latents_as_the_transformer_has_tokens(world: W
     assert torch.equal(tokens, FluxPipeline._pack_latents(latents, *latents.shape))
 
 
-def test_a_pipeline_of_untrained_parts_draws_128_pixels(tokenizer: Any) -> None:
-    from diffusers import FlowMatchEulerDiscreteScheduler
+def _encoder(world: World, tokenizer: Any) -> WishEncoder:
+    torch.manual_seed(0)
+    encoder = build_encoder(wish_config(len(tokenizer)))
+    encoder.telling.drawing_of.copy_(drawing_table(world.stock.drawings)[0])
+    encoder.eval()
+    return encoder
 
-    encoders = TextEncoders(len(tokenizer))
+
+def test_a_pipeline_of_untrained_parts_draws_128_pixels_and_is_the_same_when_it_is_loaded(
+    world: World, tokenizer: Any, tmp_path: Path
+) -> None:
+    encoder = _encoder(world, tokenizer)
     pipeline: Any = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0),
-        vae=build_autoencoder(), text_encoder=encoders.clip, text_encoder_2=encoders.t5,
-        tokenizer=tokenizer, tokenizer_2=tokenizer, transformer=build_flow_transformer(),
+        vae=build_autoencoder(), text_encoder=silent_encoder(len(tokenizer)), text_encoder_2=encoder,
+        tokenizer=tokenizer, tokenizer_2=tokenizer, transformer=build_flow_transformer(encoder.config),
     )  # fmt: skip
-    pipeline.set_progress_bar_config(disable=True)
-    drawn = pipeline("a cat", height=128, width=128, num_inference_steps=2, max_sequence_length=LENGTH).images[0]
-    assert drawn.size == (128, 128)
+    with torch.no_grad():
+        pipeline.transformer.proj_out.weight.normal_(std=0.1)
+    pipeline.save_pretrained(tmp_path)
+    pictures = []
+    for each in (pipeline, FluxPipeline.from_pretrained(tmp_path)):
+        each.set_progress_bar_config(disable=True)
+        settings = {"height": 128, "width": 128, "num_inference_steps": 2, "max_sequence_length": LENGTH}
+        drawn = each("a cat", generator=torch.Generator().manual_seed(1), **settings).images[0]
+        assert drawn.size == (128, 128)
+        pictures.append(np.asarray(drawn))
+    assert np.array_equal(pictures[0], pictures[1])
+    for weights in tmp_path.glob("*/*.safetensors"):
+        save_file(packed(load_file(weights)), weights, metadata={"format": "pt"})
+    small: Any = FluxKontextPipeline.from_pretrained(tmp_path)
+    for name in ("transformer", "vae", "text_encoder_2"):
+        whole, kept = getattr(pipeline, name).state_dict(), getattr(small, name).state_dict()
+        assert whole.keys() == kept.keys()
+        for key, weight in whole.items():
+            largest = weight.abs().max().item()
+            assert torch.allclose(weight, kept[key], atol=largest / 200), key
 
 
-def test_every_wish_has_targets_and_the_encoders_learn_from_them(world: World, tokenizer: Any) -> None:
+def test_a_wish_says_what_is_where_on_which_ground_and_what_changes(world: World) -> None:
+    rng = np.random.default_rng(2)
+    stock = world.stock
+    scene = random_scene(rng, stock, Mix(figures=(0.0, 0.0, 1.0, 0.0), same=0.0, painted=1.0))
+    said = dict(zip(FIELDS, wish_of(scene), strict=True))
+    assert said["kind"] == 0
+    assert GROUNDS[said["ground"] - 1] == scene.ground
+    assert [said["what 0"], said["what 1"], said["what 2"]] == [*(classes()[f.name] for f in scene.figures), 0]
+    assert PLACES[said["place 0"] - 1] == scene.figures[0].place
+    for kind in KINDS:
+        edit = random_edit(rng, stock, kind)
+        said = dict(zip(FIELDS, wish_of(edit), strict=True))
+        assert said["kind"] == 1 + list(KINDS).index(kind)
+        assert said["what 0"] == (classes()[edit.target.name] if edit.target else 0)
+        assert said["what 1"] == (classes()[edit.result.name] if edit.result else 0)
+        assert (said["ground"] > 0) == (kind == "ground")
+        assert (said["place 1"] > 0) == (kind == "add")
+        values = wish_config(1).values
+        assert all(0 <= value < values[field] for field, value in said.items())
+
+
+def test_the_encoder_learns_to_read_wishes_and_tells_the_same_of_the_same_wish(world: World, tokenizer: Any) -> None:
     rng = np.random.default_rng(2)
     wishes = [random_wish(rng, world.stock) for _ in range(48)]
-    assert {type(wish) for wish in wishes} >= {Scene}
-    wanted = targets(wishes)
-    scenes = [i for i, wish in enumerate(wishes) if isinstance(wish, Scene) and wish.figures]
-    named = [classes()[wishes[i].figures[0].name] for i in scenes]  # type: ignore[union-attr]
-    assert wanted[scenes, 5].tolist() == named
-    torch.manual_seed(0)
-    task = TextTask(TextEncoders(len(tokenizer)))
+    wanted = torch.tensor([wish_of(wish) for wish in wishes])
+    encoder = _encoder(world, tokenizer)
     ids = tokenize(tokenizer, [wish_to_words(wish, rng) for wish in wishes])
-    before = task.loss(ids, wanted)
+    before = reading_loss(encoder, ids, wanted)
     torch.autograd.backward(before)
-    assert all(p.grad is not None for p in task.encoders.parameters() if p.requires_grad)
+    learning = [p for n, p in encoder.named_parameters() if not n.startswith("telling")]
+    assert all(p.grad is not None for p in learning)
     with torch.no_grad():
-        for p in task.parameters():
-            if p.grad is not None:
-                p.sub_(0.01 * p.grad / (p.grad.norm() + 1e-8))
-    assert task.loss(ids, wanted) < before
+        for p in learning:
+            p.sub_(0.01 * p.grad / (p.grad.norm() + 1e-8))
+    assert reading_loss(encoder, ids, wanted) < before
+    said = encoder(ids)[0]
+    assert said.shape == (48, len(GLOBALS) + FIGURES * CELLS, encoder.config.said)
+    assert torch.equal(said, encoder.telling(encoder.wishes(ids)))
+
+
+def test_a_thing_is_drawn_in_the_design_that_is_asked_for_and_a_shape_in_its_colour(world: World) -> None:
+    table, shown = drawing_table(world.stock.drawings)
+    for name in _THINGS:
+        for number, design in enumerate(SHARES, 1):
+            assert shown[int(table[classes()[name], number])] == (name, design)
+        assert shown[int(table[classes()[name], 0])] == (name, next(iter(SHARES)))
+    for number, colour in enumerate(COLOURS, 1):
+        assert shown[int(table[classes()["circle"], number])] == ("circle", colour)
+    lacking = drawing_table(dict(world.stock.drawings) | {"fluent-3d": ()})[0]
+    assert lacking[classes()["cat"], list(SHARES).index("fluent-3d") + 1] == lacking[classes()["cat"], 0]
+    assert int(table[0].max()) == 0
+
+
+def test_drawings_begin_apart_from_each_other_and_with_their_own_latents(world: World, tokenizer: Any) -> None:
+    encoder = _encoder(world, tokenizer)
+    torch.manual_seed(0)
+    begin_with_drawings(encoder.telling, build_autoencoder().eval(), world, encoder.config.code)
+    table, shown = drawing_table(world.stock.drawings)
+    known = encoder.telling.drawings.weight[list(shown)].detach()
+    assert float(known.std()) == pytest.approx(1, abs=0.05)
+    vectors = encoder.telling.drawings.weight.detach()
+    cat, chair = (vectors[table[classes()[name], 1]] for name in ("cat", "chair"))
+    assert float((cat - chair).abs().mean()) > 0.01
+    assert float(vectors[0].abs().max()) == 0
 
 
 def test_a_strange_word_leaves_the_others_as_they_are(world: World) -> None:
@@ -94,38 +170,38 @@ def test_a_strange_word_leaves_the_others_as_they_are(world: World) -> None:
     scene = random_scene(rng, world.stock, Mix(figures=(0.0, 1.0, 0.0, 0.0)))
     for language in LANGUAGES:
         assert all(wish_to_words(scene, rng, language).strip() for _ in range(50))
+    said = [wish_to_words(scene, rng, "en", ("perpendicular",)) for _ in range(200)]
+    assert 5 < sum("perpendicular" in text for text in said) < 60
 
 
-def _bank(world: World, tokenizer: Any, count: int) -> Bank:
+def _bank(world: World, count: int) -> Bank:
     rng = np.random.default_rng(4)
     edits = [random_edit(rng, world.stock) for _ in range(count)]
-    said = [wish_to_words(edit, rng) for edit in edits for _ in range(2 * WORDINGS)]
-    prompts = [
-        wish_to_words(scene, rng) for edit in edits for scene in (edit.before, edit.after) for _ in range(WORDINGS)
-    ]
+    changed = [wish_of(way) for edit in edits for way in (edit, undone(edit))]
     return Bank(
         torch.randn(2 * count, 64, 32).half(),
         torch.zeros(2 * count, 64, dtype=torch.int16),
-        tokenize(tokenizer, prompts).view(2 * count, WORDINGS, LENGTH).short(),
+        torch.tensor([wish_of(scene) for edit in edits for scene in (edit.before, edit.after)]).short(),
         torch.arange(2 * count).view(count, 2),
-        tokenize(tokenizer, said).view(count, 2, WORDINGS, LENGTH).short(),
+        torch.tensor(changed).view(count, 2, -1).short(),
     )
 
 
-def test_the_transformer_learns_scenes_and_changes(
+def test_the_transformer_learns_scenes_and_changes_and_so_do_the_drawings(
     world: World, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.loop.RUNS", tmp_path)
-    torch.manual_seed(0)
-    transformer = build_flow_transformer()
+    encoder = _encoder(world, tokenizer)
+    transformer = build_flow_transformer(encoder.config)
+    before = encoder.telling.drawings.weight.detach().clone()
     seen: list[int] = []
     schedule = Schedule(steps=4, lr=1e-3, warmup=1, seed=1, bf16=False)
     train_flow(
-        transformer, TextEncoders(len(tokenizer)), tokenizer, _bank(world, tokenizer, 4), schedule,
-        batch=8, edits_from=0.5, check=Check(2, seen.append),
-    )  # fmt: skip
+        transformer, encoder.telling, _bank(world, 4), schedule, batch=8, edits_from=0.5, check=Check(2, seen.append)
+    )
     assert seen == [2, 4]
     assert transformer.proj_out.weight.abs().sum() > 0
+    assert not torch.equal(encoder.telling.drawings.weight, before)
     assert (tmp_path / "picture" / "flow" / "checkpoint.pt").exists()
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from timm.data import ImageNetInfo
 
-_ROOT: Final = Path(__file__).parent.parent.parent
+_ROOT: Final = Path(__file__).parent.parent
 _FOLDER: Final = _ROOT / ".venv" / "debian" / "usr" / "share" / "wordnet"
 _UNPACK: Final = _ROOT / "deploy" / "unpack.sh"
 _HYPONYMS: Final = ("~", "~i")
@@ -33,6 +33,7 @@ class WordNet:
         """
         if not (folder / "data.noun").exists():
             subprocess.run([_UNPACK, "wordnet-base"], check=True)  # noqa: S603 - our own script
+        self._folder = folder
         self.senses: dict[str, tuple[str, ...]] = {}
         self.below: dict[str, list[str]] = defaultdict(list)
         self.words: dict[str, tuple[str, ...]] = {}
@@ -44,6 +45,17 @@ class WordNet:
         for line in (folder / "data.noun").read_text().splitlines():
             if not line.startswith(" "):
                 self._read_synset(line.split(" | ", maxsplit=1)[0].split())
+
+    def usual_words(self) -> tuple[str, ...]:
+        """Single words of every kind that texts were found to use, in a fixed order."""
+        found = set()
+        for kind in ("noun", "verb", "adj", "adv"):
+            for line in (self._folder / f"index.{kind}").read_text().splitlines():
+                parts = line.split()
+                used = not line.startswith(" ") and int(parts[-1 - int(parts[2])]) > 0
+                if used and parts[0].isalpha():
+                    found.add(parts[0])
+        return tuple(sorted(found))
 
     def _read_synset(self, parts: list[str]) -> None:
         synset, count = parts[0], int(parts[3], 16)
