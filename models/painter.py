@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, T5Config, T5EncoderModel
 from models.packed import unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FIGURES: Final = 3
 """Things of a wish at most; of a change the first is what it is about, the second what becomes of it."""
@@ -152,37 +152,38 @@ class WishEncoder(T5EncoderModel):  # type: ignore[misc]
         return (self.telling(self.wishes(input_ids)),)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Self:
-        """From a folder, whose weights may be packed in 8 bits."""
+    def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
+        """From a folder, whose weights may be packed in 8 bits, in the `dtype` that is asked for."""
         encoder = cls(WishConfig.from_pretrained(folder))
         weights = unpacked(load_file(Path(folder) / _WEIGHTS_OF_TEXT))
         encoder.load_state_dict({"encoder.embed_tokens.weight": weights["shared.weight"], **weights})
-        return _ready(encoder, dtype)  # type: ignore[no-any-return]
+        return _ready(encoder, asked)  # type: ignore[no-any-return]
 
 
 class PackedTransformer(FluxTransformer2DModel):  # type: ignore[misc]
     """FLUX's transformer, whose weights may be packed in 8 bits on disk."""
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, dtype: torch.dtype | None = None, **_: Any) -> Self:
-        """From a folder."""
-        return _from_folder(cls, folder, dtype)  # type: ignore[no-any-return]
+    def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
+        """From a folder, in the `torch_dtype` or `dtype` that is asked for."""
+        return _from_folder(cls, folder, asked)  # type: ignore[no-any-return]
 
 
 class PackedAutoencoder(AutoencoderKL):  # type: ignore[misc]
     """FLUX's autoencoder, whose weights may be packed in 8 bits on disk."""
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, dtype: torch.dtype | None = None, **_: Any) -> Self:
-        """From a folder."""
-        return _from_folder(cls, folder, dtype)  # type: ignore[no-any-return]
+    def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
+        """From a folder, in the `torch_dtype` or `dtype` that is asked for."""
+        return _from_folder(cls, folder, asked)  # type: ignore[no-any-return]
 
 
-def _from_folder(kind: type[ModelMixin], folder: str | Path, dtype: torch.dtype | None) -> Any:
+def _from_folder(kind: type[ModelMixin], folder: str | Path, asked: Mapping[str, Any]) -> Any:
     part = kind.from_config(kind.load_config(folder))
     part.load_state_dict(unpacked(load_file(Path(folder) / _WEIGHTS)))
-    return _ready(part, dtype)
+    return _ready(part, asked)
 
 
-def _ready(part: nn.Module, dtype: torch.dtype | None) -> Any:
-    return part.to(dtype or torch.float32).eval()
+def _ready(part: nn.Module, asked: Mapping[str, Any]) -> Any:
+    # Diffusers says `torch_dtype` to its own classes and `dtype` to those of transformers.
+    return part.to(asked.get("torch_dtype") or asked.get("dtype") or torch.float32).eval()

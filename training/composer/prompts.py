@@ -56,6 +56,8 @@ _KO_REQUESTS: Final = ("그려줘", "그려 줘", "그려 주세요", "그림 �
 _JA_REQUESTS: Final = ("を描いて", "を描いてください", "の絵", "の絵を描いて", "の画像", "のイラスト",
                        "の写真", "を作って",
                        "の絵を描いてください", "の画像を生成して", "を見せて", "を生成して")  # fmt: skip
+_SERVED: Final = ("a bowl of", "a plate of", "a piece of", "a slice of", "some", "fresh", "delicious")
+"""What food is served in, and what else stands before it."""
 _KO_COUNT: Final = {2: "두", 3: "세"}
 _JA_COUNT: Final = {2: "二", 3: "三"}
 _EN_COUNT: Final = {2: "two", 3: "three"}
@@ -80,7 +82,8 @@ def noun(figure: Figure, language: Language, rng: np.random.Generator) -> str:
             pick(_shape_nouns(language, cast("Shape", figure.name)), rng),
         )
         return ("" if language == "ja" else " ").join(words)
-    return pick(subjects()[figure.name].names[language], rng)
+    names = subjects()[figure.name].names[language]
+    return pick(names, rng) if rng.random() < 0.5 else pick_any(names, rng)
 
 
 @cache
@@ -108,6 +111,15 @@ def pick_any(words: tuple[str, ...], rng: np.random.Generator) -> str:
 def with_article(figure: Figure, phrase: str) -> str:
     """The English phrase with "a" or "an", where its noun takes one."""
     return phrase if figure.name in _UNCOUNTED and not figure.is_shape else article(phrase)
+
+
+def _introduced(figure: Figure, rng: np.random.Generator) -> str:
+    """The thing in English as a prompt brings it in: with an article, or food with what it is served in."""
+    phrase = described(figure, "en", rng)
+    food = not figure.is_shape and subjects()[figure.name].category == "food"
+    if food and figure.size is None and " of " not in phrase and rng.random() < 0.2:
+        return f"{pick_any(_SERVED, rng)} {phrase}"
+    return with_article(figure, phrase)
 
 
 def plural(phrase: str) -> str:
@@ -180,7 +192,7 @@ def _english_figures(scene: Scene, rng: np.random.Generator) -> str:
     figures = scene.figures
     if scene.count:
         return f"{_EN_COUNT[scene.count]} {plural(described(figures[0], 'en', rng))}"
-    named = [with_article(f, described(f, "en", rng)) for f in figures]
+    named = [_introduced(f, rng) for f in figures]
     if len(figures) == 1:
         if figures[0].place == "centre" and rng.random() < 0.9:
             return named[0]
@@ -193,14 +205,16 @@ def _english_figures(scene: Scene, rng: np.random.Generator) -> str:
             if rng.random() < 0.3:
                 left, right = (place_phrase(f.place, "en", rng) for f in figures)
                 return either(rng, f"{one} {left} and {other} {right}", f"{other} {right} and {one} {left}")
-            return f"{one} {either(rng, 'and', 'and', 'next to', 'beside', 'with')} {other}"
+            return f"{one} {either(rng, 'and', 'and', 'next to', 'beside', 'with', 'near', 'holding')} {other}"
         case "above":
             return either(
                 rng, f"{one} above {other}", f"{one} over {other}", f"{other} below {one}", f"{other} under {one}"
             )
         case "on":
-            sits = " sitting" if figures[0].is_animate and rng.random() < 0.6 else ""
-            return f"{one}{sits} {either(rng, 'on', 'on', 'on top of')} {other}"
+            if figures[0].is_animate and rng.random() < 0.25:
+                return f"{one} riding {other}"
+            does = either(rng, " sitting", " sitting", " standing", " lying") if figures[0].is_animate else ""
+            return f"{one}{does if rng.random() < 0.7 else ''} {either(rng, 'on', 'on', 'on top of')} {other}"
         case "in front of":
             return either(rng, f"{one} in front of {other}", f"{one} in front of {other}", f"{other} behind {one}")
 
@@ -271,6 +285,8 @@ def _korean_figures(scene: Scene, rng: np.random.Generator) -> str:
                 rng, f"{other} 위쪽에 있는 {one}", f"위에 {one}, 아래에 {other}", f"{one} 아래에 있는 {other}"
             )
         case "on":
+            if figures[0].is_animate and rng.random() < 0.2:
+                return f"{with_particle(other, '을', '를')} 타고 있는 {one}"
             sits = "앉아 있는" if figures[0].is_animate and rng.random() < 0.7 else "있는"
             return (
                 f"{other}{either(rng, '에', ' 위에')} {sits} {one}" if sits[0] == "앉" else f"{other} 위에 있는 {one}"

@@ -37,9 +37,9 @@ from training.embedder.lexicon import Lexicon, phrase
 from training.embedder.material import Material
 from training.embedder.measuring import evaluate, of_nouns
 from training.embedder.prototypes import PrototypeLoss, Prototypes
-from training.embedder.tower import ARCHITECTURE, SIDE, load_tower
 from training.evaluate import as_table
 from training.loop import RUNS, Schedule, fit
+from training.tower import ARCHITECTURE, SIDE, load_tower
 from training.wordnet import WordNet
 
 FOLDER: Final = RUNS / "embedder"

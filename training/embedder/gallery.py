@@ -16,8 +16,8 @@ from training.art.shelf import Shelf
 from training.art.subjects import subjects
 from training.composer.composing import Composer
 from training.composer.scene import Mix, Scene, Stock, random_scene
-from training.embedder.tower import features
 from training.loop import RUNS
+from training.tower import features
 
 FOLDER: Final = RUNS / "embedder" / "features"
 SCENES: Final = 500

@@ -13,7 +13,7 @@ from training.art.designs import designs_for
 from training.art.subjects import subjects
 from training.embedder.gallery import Gallery, open_gallery
 from training.embedder.lexicon import CLASSES, Lexicon
-from training.embedder.tower import WIDTH
+from training.tower import WIDTH
 
 _LIKENESS: Final = 0.3
 """How much of a photograph's feature, as a cosine, points where its class vector does; 0.25 in real ones, measured."""

@@ -14,8 +14,8 @@ from training.embedder.gallery import open_gallery
 from training.embedder.lexicon import Lexicon
 from training.embedder.photographs import photographs
 from training.embedder.prototypes import Prototypes
-from training.embedder.tower import features
 from training.evaluate import Row
+from training.tower import features
 from training.wordnet import WordNet
 
 Pictures = Callable[[torch.Tensor], torch.Tensor]

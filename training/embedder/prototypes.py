@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from training.embedder.lexicon import CLASSES
 from training.embedder.material import Material
-from training.embedder.tower import WIDTH
+from training.tower import WIDTH
 
 _MOSTLY: Final = (0.31, 0.19, 0.5)
 """Shares of a batch: drawings, scenes of one thing, photographs."""

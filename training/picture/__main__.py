@@ -94,10 +94,10 @@ def silent_encoder(vocabulary: int) -> CLIPTextModel:
     return encoder
 
 
-def pipeline_of(transformer: FluxTransformer2DModel, encoder: WishEncoder, kind: Any = FluxPipeline) -> Any:
+def pipeline_of(transformer: FluxTransformer2DModel, encoder: WishEncoder) -> Any:
     """A pipeline with these, on their device."""
     tokenizer = load_tokenizer()
-    pipeline = kind(
+    pipeline: Any = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT),
         vae=load_autoencoder(transformer.device),
         text_encoder=silent_encoder(len(tokenizer)).to(transformer.device),
@@ -158,7 +158,8 @@ def _flow(given: argparse.Namespace, device: torch.device) -> None:
     torch.manual_seed(75)
     config = wish_config(len(load_tokenizer()))
     transformer, encoder = build_flow_transformer(config).to(device), load_encoder(config)
-    begin_with_drawings(encoder.telling, load_autoencoder(device), drawn_world(), config.code)
+    if not (FOLDER / "flow" / "checkpoint.pt").exists():
+        begin_with_drawings(encoder.telling, load_autoencoder(device), drawn_world(), config.code)
     encoder.to(device)
     pipeline = pipeline_of(transformer, encoder)
     judge = load_recogniser(device=device) if KEPT.exists() else None

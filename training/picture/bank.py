@@ -7,7 +7,7 @@ there, and more can be made later. Processes compose pictures; this one encodes 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +18,13 @@ from rich.progress import track
 
 from models.painter import FIELDS
 from training.composer.edits import Edit, random_edit, undone
-from training.composer.scene import Scene, Stock, random_scene
+from training.composer.scene import Figure, Scene, Stock, random_scene
+from training.composer.words import PLAIN_STYLE
 from training.image_flow import GRID
 from training.image_vae import encode
 from training.loop import RUNS
 from training.picture.wishes import classes, wish_of
-from training.picture.world import MIX, PLAIN, drawn_world, to_tensor
+from training.picture.world import MIX, drawn_world, to_tensor
 from training.processes import in_processes
 
 FOLDER: Final = RUNS / "picture" / "bank"
@@ -44,13 +45,13 @@ class Chunk:
         pixels: uint8 [n, 128, 128, 3].
         layout: int16 [n, 64], what lies in each token's cell (`classes`), 0 for nothing.
         wishes: int16 [n, fields].
-        changed: int16 [changes, 2, fields], the wishes of the change and of its undoing.
+        asked: int16 [changes, 2, fields], the wishes of the change and of its undoing.
     """
 
     pixels: np.ndarray
     layout: np.ndarray
     wishes: np.ndarray
-    changed: np.ndarray
+    asked: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,17 @@ class Bank:
         tokens: float16 [n, 64, 32].
         layout: int16 [n, 64].
         wishes: int16 [n, fields].
-        changes: int64 [m, 2], the pictures before and after.
-        changed: int16 [m, 2, fields].
+        scenes: int64 [n - 2 m], which pictures belong to no change.
+        pairs: int64 [m, 2], the pictures before and after each change.
+        asked: int16 [m, 2, fields], the wishes of each change and of its undoing.
     """
 
     tokens: torch.Tensor
     layout: torch.Tensor
     wishes: torch.Tensor
-    changes: torch.Tensor
-    changed: torch.Tensor
+    scenes: torch.Tensor
+    pairs: torch.Tensor
+    asked: torch.Tensor
 
     def to(self, device: torch.device) -> Bank:
         """The same bank on another device."""
@@ -80,23 +83,42 @@ def compose_chunk(shard: int, chunk: int) -> Chunk:
     """One chunk of a shard; the same numbers always give the same chunk."""
     world = drawn_world()
     rng = np.random.default_rng((_SEED, shard, chunk))
-    edits = [_random_edit(rng, world.stock) for _ in range(_EDITS)]
-    scenes = [random_scene(rng, world.stock, MIX) for _ in range(_SCENES)]
+    edits = [change_of(rng, world.stock) for _ in range(_EDITS)]
+    scenes = [_as_it_is(random_scene(rng, world.stock, MIX)) for _ in range(_SCENES)]
     scenes += [scene for edit in edits for scene in (edit.before, edit.after)]
-    changed = np.array([wish_of(way) for edit in edits for way in (edit, undone(edit))], np.int16)
+    asked = np.array([wish_of(way) for edit in edits for way in (edit, undone(edit))], np.int16)
     return Chunk(
         np.stack([world.composer.compose(scene) for scene in scenes]),
         np.stack([_layout(scene) for scene in scenes]),
         np.array([wish_of(scene) for scene in scenes], np.int16),
-        changed.reshape(len(edits), 2, len(FIELDS)),
+        asked.reshape(len(edits), 2, len(FIELDS)),
     )
 
 
-def _random_edit(rng: np.random.Generator, stock: Stock) -> Edit:
-    """A change; one that brings a thing into a picture brings it in the design of a prompt that names none."""
+def _as_it_is(scene: Scene) -> Scene:
+    """The scene with nothing mirrored: a thing that may look either way is learnt as a mixture of both."""
+    return replace(scene, figures=tuple(replace(figure, mirrored=False) for figure in scene.figures))
+
+
+def change_of(rng: np.random.Generator, stock: Stock) -> Edit:
+    """A random change as the picture model is to make it.
+
+    What it or its undoing brings into a picture comes in the design of a prompt that names none, and is not mirrored;
+    what stays may be mirrored, since the picture shows it.
+    """
     edit = random_edit(rng, stock)
-    brings = edit.kind in ("add", "remove", "replace")
-    return random_edit(rng, Stock(stock.drawings, PLAIN), edit.kind) if brings else edit
+    if edit.kind not in ("add", "remove", "replace"):
+        return edit
+    edit = random_edit(rng, Stock(stock.drawings, {PLAIN_STYLE: 1.0}), edit.kind)
+    brought = [figure for figure in (edit.target, edit.result) if figure is not None]
+
+    def plain(figure: Figure) -> Figure:
+        return replace(figure, mirrored=False) if figure in brought else figure
+
+    def scene_of(scene: Scene) -> Scene:
+        return replace(scene, figures=tuple(plain(figure) for figure in scene.figures))
+
+    return replace(edit, before=scene_of(edit.before), after=scene_of(edit.after))
 
 
 def _layout(scene: Scene) -> np.ndarray:
@@ -150,13 +172,13 @@ def _encoded(vae: AutoencoderKL, chunk: Chunk) -> dict[str, torch.Tensor]:
         tokens = [encode(vae, to_tensor(part)).half() for part in torch.tensor_split(pixels, 8)]
     # Scenes come first in a chunk, then each change's two pictures: told apart by how many changes there are.
     changes = torch.zeros(len(chunk.pixels), dtype=torch.bool)
-    changes[len(chunk.pixels) - 2 * len(chunk.changed) :] = True
+    changes[len(chunk.pixels) - 2 * len(chunk.asked) :] = True
     return {
         "tokens": torch.cat(tokens).cpu(),
         "layout": torch.from_numpy(chunk.layout),
         "wishes": torch.from_numpy(chunk.wishes),
         "changes": changes,
-        "changed": torch.from_numpy(chunk.changed),
+        "asked": torch.from_numpy(chunk.asked),
     }
 
 
@@ -171,5 +193,5 @@ def open_bank(folder: Path = FOLDER) -> Bank:
         raise FileNotFoundError(f"there is no shard of the bank in {folder}")
     shards = [torch.load(file, weights_only=True, mmap=True) for file in files]
     joined = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
-    joined["changes"] = joined["changes"].nonzero().view(-1, 2)
-    return Bank(**joined)
+    changed = joined.pop("changes")
+    return Bank(**joined, scenes=(~changed).nonzero().flatten(), pairs=changed.nonzero().view(-1, 2))

@@ -12,11 +12,12 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from models.painter import CELLS, GLOBALS, PARTS, PackedTransformer, Telling, WishConfig
 from training.composer.edits import KINDS
 from training.composer.scene import SIDE, Figure, Scene, Stock
+from training.composer.words import PLAIN_STYLE
 from training.image_flow import FlowTask, begin_as_identity
 from training.image_vae import CHANNELS, encode
 from training.loop import Check, Schedule, fit
 from training.picture.bank import Bank
-from training.picture.wishes import classes, drawing_table, nothing_wished
+from training.picture.wishes import DESIGNS, classes, drawing_table, nothing_wished
 from training.picture.world import World, to_tensor
 from training.world import COLOURS, SHAPES, paint
 
@@ -62,7 +63,7 @@ def begin_with_drawings(telling: Telling, vae: AutoencoderKL, world: World, code
     """
     table, shown = drawing_table(world.stock.drawings)
     telling.drawing_of.copy_(table)
-    pictures = [world.composer.compose(_alone(name, way, world.stock)) for name, way in shown.values()]
+    pictures = [world.composer.compose(drawing_alone(name, way, world.stock)) for name, way in shown.values()]
     parts = []
     for pixels in torch.split(to_tensor(np.stack(pictures)), 32):
         tokens = encode(vae, pixels.to(vae.device)).float().cpu()
@@ -75,7 +76,7 @@ def begin_with_drawings(telling: Telling, vae: AutoencoderKL, world: World, code
     telling.drawings.weight[list(shown)] = (found / found.std()).view(len(shown), -1)
 
 
-def _alone(name: str, way: str, stock: Stock) -> Scene:
+def drawing_alone(name: str, way: str, stock: Stock) -> Scene:
     """A drawing as large as can be: of a design, or a shape in a colour."""
     shaped = name in SHAPES
     colour = COLOURS[COLOURS.index(way)] if shaped else None
@@ -85,13 +86,15 @@ def _alone(name: str, way: str, stock: Stock) -> Scene:
 
 
 def _is_one(wishes: torch.Tensor) -> torch.Tensor:
-    return (wishes[:, _FIRST.start] > 0) & (wishes[:, _FIRST.stop] == 0)
+    """Which wishes are for one thing, in the design that things are added in."""
+    plain = wishes[:, GLOBALS.index("design")] == 1 + DESIGNS.index(PLAIN_STYLE)
+    return (wishes[:, _FIRST.start] > 0) & (wishes[:, _FIRST.stop] == 0) & plain
 
 
 def _as_added(wishes: torch.Tensor) -> torch.Tensor:
     """Wishes for one thing as if it were added to a picture: who asks for that where there is none wants it drawn."""
     added = torch.zeros_like(wishes)
-    added[:, 0] = 1 + list(KINDS).index("add")
+    added[:, GLOBALS.index("kind")] = 1 + list(KINDS).index("add")
     added[:, _FIRST.stop : _FIRST.stop + len(PARTS)] = wishes[:, _FIRST]
     return added
 
@@ -109,7 +112,7 @@ class DrawingTask(FlowTask):
 
     def told(self, wishes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the transformer hears of wishes [n, fields]; some of them are kept from it."""
-        silent = int(len(wishes) * _NO_PROMPT)
+        silent = max(1, round(len(wishes) * _NO_PROMPT))
         wishes = torch.cat([nothing_wished(silent).to(wishes.device), wishes[silent:].long()])
         return self.telling(wishes), torch.zeros(len(wishes), POOLED, device=wishes.device)
 
@@ -139,17 +142,17 @@ def train_flow(
 
     def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:
         edited = round(batch * EDITED) if step >= edits_from * schedule.steps else 0
-        rows = numbers(rng, len(bank.tokens), batch - edited)
+        rows = bank.scenes[numbers(rng, len(bank.scenes), batch - edited)]
         wishes = bank.wishes[rows]
         added = torch.from_numpy(rng.random(len(rows)) < _ADDED).to(device) & _is_one(wishes)
         wishes = torch.where(added[:, None], _as_added(wishes), wishes)
         loss = task.loss(bank.tokens[rows].float(), bank.layout[rows], task.told(wishes))
         if not edited:
             return loss
-        changes, back = numbers(rng, len(bank.changes), edited), numbers(rng, 2, edited)
-        before, after = bank.changes[changes, back], bank.changes[changes, 1 - back]
+        changes, back = numbers(rng, len(bank.pairs), edited), numbers(rng, 2, edited)
+        before, after = bank.pairs[changes, back], bank.pairs[changes, 1 - back]
         described = torch.from_numpy(rng.random(edited) < _DESCRIBED).to(device)
-        asked = task.told(torch.where(described[:, None], bank.wishes[after], bank.changed[changes, back]))
+        asked = task.told(torch.where(described[:, None], bank.wishes[after], bank.asked[changes, back]))
         of_edits = task.loss(bank.tokens[after].float(), bank.layout[after], asked, bank.tokens[before].float())
         share = edited / batch
         return (1 - share) * loss + share * of_edits

@@ -12,10 +12,11 @@ from PIL import Image
 
 from training.art.sheet import sheet
 from training.captions import LANGUAGES, Language
-from training.composer.edits import Edit, random_edit
-from training.composer.scene import SIDE, Figure, Mix, Scene, random_scene
+from training.composer.edits import Edit
+from training.composer.scene import SIDE, Mix, Scene, random_scene
 from training.evaluate import Row
-from training.picture.recogniser import Recogniser, grounds_of, places
+from training.picture.bank import change_of
+from training.picture.recogniser import Recogniser, grounds_of, places, visible
 from training.picture.text import wish_to_words
 from training.picture.wishes import classes
 from training.picture.world import drawn_world
@@ -77,7 +78,7 @@ def judge(recogniser: Recogniser, pictures: list[np.ndarray], scenes: list[Scene
     A thing that another one hides is not asked for. `whole` is the share of the pictures in which every thing is
     recognised at once and the ground is right.
     """
-    seen = [(n, figure) for n, scene in enumerate(scenes) for figure in _visible(scene)]
+    seen = [(n, figure) for n, scene in enumerate(scenes) for figure in visible(scene)]
     ranks = np.array(places(recogniser, [pictures[n] for n, _ in seen], [figure for _, figure in seen]))
     grounds = np.array([g == s.ground for g, s in zip(grounds_of(recogniser, pictures), scenes, strict=True)])
     right = grounds.copy()
@@ -86,10 +87,6 @@ def judge(recogniser: Recogniser, pictures: list[np.ndarray], scenes: list[Scene
     return Verdict(
         float((ranks < 1).mean()), float((ranks < 5).mean()), float(grounds.mean()), float(right.mean()), len(ranks)
     )
-
-
-def _visible(scene: Scene) -> tuple[Figure, ...]:
-    return scene.figures[:1] if scene.relation in ("on", "in front of") else scene.figures
 
 
 def say(scenes: list[Scene], language: Language | None = None) -> list[str]:
@@ -140,7 +137,7 @@ def evaluate_edits(editor: Any, recogniser: Recogniser, count: int = 200) -> lis
     """The lines about changes: everything as it should be afterwards, and what was removed gone."""
     rng = np.random.default_rng(_SEED)
     stock = drawn_world().stock
-    edits = [random_edit(np.random.default_rng((_SEED, 1 << 20, i)), stock) for i in range(count)]
+    edits = [change_of(np.random.default_rng((_SEED, 1 << 20, i)), stock) for i in range(count)]
     order: tuple[Language, ...] = ("en", "ko", "en", "ja")
     asked = [wish_to_words(edit, rng, order[i % 4]) for i, edit in enumerate(edits)]
     changed = change(editor, [drawn_world().composer.compose(edit.before) for edit in edits], asked)

@@ -6,6 +6,7 @@ read rightly draws as well as another.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import numpy as np
@@ -74,7 +75,8 @@ def unknown_words(stock: Stock, usual: tuple[str, ...]) -> tuple[str, ...]:
     rng = np.random.default_rng(_SEED)
     known = {name for subject in subjects().values() for name in " ".join(subject.names["en"]).lower().split()}
     for _ in range(20_000):
-        known |= set(prompt(random_scene(rng, stock, MIX), rng, "en").lower().replace(",", " ").split())
+        for said in (prompt(random_scene(rng, stock, MIX), rng, "en"), instruction(random_edit(rng, stock), rng, "en")):
+            known |= set(re.findall("[a-z]+", said.lower()))
     return tuple(word for word in usual if word not in known and word.removesuffix("s") not in known)
 
 
@@ -141,7 +143,7 @@ def train_reading(
         rng = np.random.default_rng((schedule.seed, step))
         wishes = [random_wish(rng, stock) for _ in range(batch)]
         wanted = torch.tensor([wish_of(wish) for wish in wishes])
-        silent = int(batch * _SILENT)
+        silent = max(1, round(batch * _SILENT))
         wanted[:silent] = 0
         said = [""] * silent + [wish_to_words(wish, rng, unknown=unknown) for wish in wishes[silent:]]
         ids = tokenize(tokenizer, said)

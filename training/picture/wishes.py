@@ -53,16 +53,16 @@ def wish_config(vocabulary: int) -> WishConfig:
     )
 
 
-def drawing_table(stock: Mapping[str, tuple[str, ...]]) -> tuple[torch.Tensor, dict[int, tuple[str, str]]]:
+def drawing_table(drawings: Mapping[str, tuple[str, ...]]) -> tuple[torch.Tensor, dict[int, tuple[str, str]]]:
     """Which drawing shows what: int64 [what, colour or design]; and what each drawing shows: (name, colour or design).
 
-    What a design lacks is drawn as in the first that has it.
+    `drawings` says which things each design has; what it lacks is drawn as in the first that has it.
     """
     named = wish_config(1).values
     table = torch.zeros(named["what 0"], max(named["colour 0"], named["design"]), dtype=torch.int64)
     shown: dict[int, tuple[str, str]] = {}
     for name, what in classes().items():
-        ways = COLOURS if name in SHAPES else tuple(d for d in DESIGNS if name in stock[d])
+        ways = COLOURS if name in SHAPES else tuple(d for d in DESIGNS if name in drawings[d])
         rows = {}
         for way in ways:
             rows[way] = 1 + len(shown)
@@ -78,7 +78,8 @@ def wish_of(wanted: Scene | Edit) -> list[int]:
     """What a scene's prompt or a change's instruction asks for, as `FIELDS`."""
     if isinstance(wanted, Scene):
         relation = 0 if wanted.relation is None else 1 + RELATIONS.index(wanted.relation)
-        design = 1 + DESIGNS.index(wanted.design) if wanted.figures else 0
+        drawn = any(not figure.is_shape for figure in wanted.figures)
+        design = 1 + DESIGNS.index(wanted.design) if drawn else 0
         whole = [0, design, 1 + GROUNDS.index(wanted.ground), relation]
         figures = [_figure(figure) for figure in wanted.figures]
     else:
@@ -105,10 +106,10 @@ def _figure(figure: Figure, *, placed: bool = True) -> list[int]:
 
 
 def _changed(edit: Edit) -> list[int]:
-    """What becomes of the target: its size where that changes, its place where it is new."""
+    """What becomes of the target: its size where that changes or it is new, its place where it is new."""
     assert edit.result is not None
     what, colour, size, place = _figure(edit.result)
-    return [what, colour, size if edit.kind == "resize" else 0, place if edit.kind == "add" else 0]
+    return [what, colour, size if edit.kind in ("add", "resize") else 0, place if edit.kind == "add" else 0]
 
 
 def nothing_wished(count: int) -> torch.Tensor:

@@ -18,8 +18,6 @@ from training.composer.scene import Mix, Stock
 
 SHARES: Final = {"noto": 0.55, "fluent-flat": 0.2, "fluent-3d": 0.25}
 """How often each design is drawn: the first where a prompt names no style."""
-PLAIN: Final = {"noto": 1.0}
-"""The design of a prompt that names no style, alone."""
 MIX: Final = Mix()
 Made = TypeVar("Made")
 

@@ -15,7 +15,7 @@ from training.embedder.lexicon import CLASSES, Lexicon
 from training.embedder.material import Material
 from training.embedder.measuring import of_nouns
 from training.embedder.prototypes import PrototypeLoss, Prototypes
-from training.embedder.tower import WIDTH
+from training.tower import WIDTH
 from training.wordnet import WordNet
 
 _NAMES = list(subjects())
