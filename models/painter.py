@@ -185,5 +185,6 @@ def _from_folder(kind: type[ModelMixin], folder: str | Path, asked: Mapping[str,
 
 
 def _ready(part: nn.Module, asked: Mapping[str, Any]) -> Any:
-    # Diffusers says `torch_dtype` to its own classes and `dtype` to those of transformers.
-    return part.to(asked.get("torch_dtype") or asked.get("dtype") or torch.float32).eval()
+    # Diffusers says `torch_dtype` to its own classes and `dtype` to those of transformers. Its own `to` warns of parts
+    # that want float32; there are none here.
+    return nn.Module.to(part, asked.get("torch_dtype") or asked.get("dtype") or torch.float32).eval()

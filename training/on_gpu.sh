@@ -46,7 +46,7 @@ picture() {
     STEP_BACK=5 module picture --only text --text-batch "${TEXT_BATCH:-384}" --text-steps "${TEXT_STEPS:-20000}" \
         --workers "$((cores * 3 / 8 + 1))" --seconds "${TEXT_SECONDS:-105}" >"$out/text.log" 2>&1 &
     beside+=($!)
-    say "picture: autoencoder, beside it the text encoders and the pictures for the transformer"
+    say "picture: autoencoder, beside it what reads prompts and the pictures for the transformer"
     module picture --only autoencoder --pool "${PICTURES:-30000}" --workers "$cores" \
         --autoencoder-batch "${AUTOENCODER_BATCH:-192}" --autoencoder-steps "${AUTOENCODER_STEPS:-7000}" \
         --seconds "${AUTOENCODER_SECONDS:-105}"
