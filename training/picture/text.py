@@ -7,6 +7,8 @@ read rightly draws as well as another.
 from __future__ import annotations
 
 import re
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -32,7 +34,7 @@ _VOCABULARY: Final = 2560
 _SEED: Final = 72
 _INSTRUCTIONS: Final = 0.3
 _LANGUAGE_SHARES: Final = (0.44, 0.28, 0.28)
-_UNKNOWN: Final = 0.01
+_FORGOTTEN: Final = 0.01
 _SILENT: Final = 0.01
 _STRANGE_WORDS: Final = (0.85, 0.11, 0.04)
 """How likely a prompt has none, one or two of them."""
@@ -41,6 +43,8 @@ _SYLLABLES: Final[dict[Language, tuple[str, ...]]] = {
     "ko": ("쀼", "랏", "즈", "켁", "폼", "뇨", "딥", "룩", "샴", "앵"),
     "ja": ("ゾグ", "ヴェ", "ぬる", "ピョ", "むぎゅ", "ラル", "キュポ", "ほげ", "謎", "妙"),
 }
+_UNKNOWN: Final = Path(__file__).parent / "unknown"
+"""What people write in Korean and Japanese that cannot be drawn here; English has WordNet."""
 
 
 def wish_to_words(
@@ -59,8 +63,9 @@ def wish_to_words(
 
 def _with_strange_word(said: str, rng: np.random.Generator, language: Language, unknown: tuple[str, ...]) -> str:
     """The text with a word that means nothing, where a word may stand."""
-    if language == "en" and unknown and rng.random() < 0.8:
-        word = unknown[int(rng.integers(len(unknown)))]
+    usual = unknown if language == "en" else _unknown_words_of(language)
+    if usual and rng.random() < 0.7:
+        word = usual[int(rng.integers(len(usual)))]
     else:
         word = "".join(rng.choice(list(_SYLLABLES[language]), int(rng.integers(2, 4))))
     if language == "ja":
@@ -68,6 +73,11 @@ def _with_strange_word(said: str, rng: np.random.Generator, language: Language, 
     words = said.split(" ")
     words.insert(int(rng.integers(len(words) + 1)), word)
     return " ".join(words)
+
+
+@cache
+def _unknown_words_of(language: Language) -> tuple[str, ...]:
+    return tuple((_UNKNOWN / f"{language}.txt").read_text("utf-8").split("\n")[:-1])
 
 
 def unknown_words(stock: Stock, usual: tuple[str, ...]) -> tuple[str, ...]:
@@ -147,7 +157,7 @@ def train_reading(
         wanted[:silent] = 0
         said = [""] * silent + [wish_to_words(wish, rng, unknown=unknown) for wish in wishes[silent:]]
         ids = tokenize(tokenizer, said)
-        forgotten = torch.from_numpy(rng.random(ids.shape) < _UNKNOWN) & (ids > 1)
+        forgotten = torch.from_numpy(rng.random(ids.shape) < _FORGOTTEN) & (ids > 1)
         return ids.masked_fill(forgotten, tokenizer.unk_token_id), wanted
 
     made = ahead(make, workers)
