@@ -38,7 +38,7 @@ from training.loop import RUNS, Check, Schedule
 from training.picture.autoencoder import build_autoencoder, make_pool, quality, train_autoencoder, train_on_pool
 from training.picture.bank import make_bank, open_bank
 from training.picture.flow import POOLED, begin_with_drawings, build_flow_transformer, train_flow
-from training.picture.judging import evaluate, evaluate_edits, look
+from training.picture.judging import claims, evaluate, evaluate_edits, look
 from training.picture.recogniser import KEPT, load_recogniser
 from training.picture.text import BATCH, build_encoder, train_reading, train_tokenizer, unknown_words
 from training.picture.wishes import wish_config
@@ -194,8 +194,10 @@ def _evaluate(given: argparse.Namespace, device: torch.device) -> None:
     pipeline = FluxPipeline.from_pretrained(given.out).to(device)
     pipeline.set_progress_bar_config(disable=True)
     judge = load_recogniser(device=device)
-    rows = evaluate(pipeline, judge, given.cases)
-    rows += evaluate_edits(FluxKontextPipeline(**pipeline.components), judge, given.cases // 2)
+    claimed = claims(pipeline, judge)
+    print(f"claims {len(claimed)} things: {', '.join(claimed)}")
+    rows = evaluate(pipeline, judge, claimed, given.cases)
+    rows += evaluate_edits(FluxKontextPipeline(**pipeline.components), judge, claimed, given.cases // 2)
     print(as_table(rows))
 
 
