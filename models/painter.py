@@ -59,7 +59,7 @@ class WishConfig(T5Config):  # type: ignore[misc]
         answers: Sequence[int] = (2,) * len(FIELDS),
         shapes: int = 0,
         drawings: int = 1,
-        code: int = 32,
+        code: int = 64,
         said: int = 128,
         **kwargs: Any,
     ) -> None:

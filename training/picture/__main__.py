@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--muon", type=float, default=7e-3, help="Muon's, 0 for AdamW alone")
     parser.add_argument("--hold", type=float, default=0.5, help="share of the steps at full rate")
     parser.add_argument("--ema", type=float, default=0.999)
-    parser.add_argument("--edits-from", type=float, default=0.4, help="share of the steps before edits are learnt too")
+    parser.add_argument("--edits-from", type=float, default=0.2, help="share of the steps before edits are learnt too")
     parser.add_argument("--look", type=int, default=2000, help="draw and judge every so many steps, 0 for never")
     parser.add_argument("--compile", action="store_true", help="compile the transformer")
     parser.add_argument("--cases", type=int, default=400, help="pictures of each line of the evaluation")

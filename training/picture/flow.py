@@ -21,7 +21,7 @@ from training.picture.wishes import DESIGNS, classes, drawing_table, nothing_wis
 from training.picture.world import World, to_tensor
 from training.world import COLOURS, SHAPES, paint
 
-EDITED: Final = 0.25
+EDITED: Final = 0.375
 """The share of a step's pictures that are changes, once they are learnt."""
 POOLED: Final = 16
 """Numbers of FLUX's pooled vector, which tells nothing here: all of them are 0."""
@@ -130,7 +130,7 @@ def train_flow(
 ) -> None:
     """Train both in place (log: `.runs/picture/flow`).
 
-    From the share `edits_from` of the schedule on, a quarter of a step's pictures are changed ones, each learnt in
+    From the share `edits_from` of the schedule on, `EDITED` of a step's pictures are changed ones, each learnt in
     both directions.
     """
     device = transformer.device

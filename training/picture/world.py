@@ -16,7 +16,7 @@ from training.art.shelf import FOLDER, Shelf, are_rendered
 from training.composer.composing import Composer
 from training.composer.scene import Mix, Stock
 
-SHARES: Final = {"noto": 0.55, "fluent-flat": 0.2, "fluent-3d": 0.25}
+SHARES: Final = {"noto": 0.65, "fluent-3d": 0.35}
 """How often each design is drawn: the first where a prompt names no style."""
 MIX: Final = Mix()
 Made = TypeVar("Made")

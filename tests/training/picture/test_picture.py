@@ -251,7 +251,7 @@ def test_the_transformer_learns_scenes_and_changes_and_so_do_the_drawings(
     kinds = torch.where(figures[..., 0] <= encoder.config.shapes, figures[..., 1], bank.wishes[:, 1:2].long())
     asked_for = set(encoder.telling.drawing_of[figures[..., 0], kinds].flatten().tolist())
     never = [row for row in range(1, len(moved)) if row not in asked_for][-50:]
-    assert float(moved[list(asked_for)].max()) > 10 * float(moved[never].max())
+    assert float(moved[list(asked_for)].max()) > 5 * float(moved[never].max())
     assert (tmp_path / "picture" / "flow" / "checkpoint.pt").exists()
 
 
