@@ -126,6 +126,12 @@ def _reference(edit: Edit, rng: np.random.Generator, language: Language) -> str:
     return noun(edit.target, language, rng)
 
 
+def _neighbour(edit: Edit, rng: np.random.Generator, language: Language) -> str | None:
+    """The name of something that is there already, to say by it where the new thing goes; or None."""
+    there = edit.before.figures
+    return noun(there[0], language, rng) if len(there) == 1 and rng.random() < 0.3 else None
+
+
 def _grows(edit: Edit) -> bool:
     assert edit.target is not None
     assert edit.result is not None
@@ -154,8 +160,11 @@ def _english(edit: Edit, rng: np.random.Generator) -> str:
         assert edit.result is not None
         thing = with_article(edit.result, described(edit.result, "en", rng, bare=True))
         verb = either(rng, "add", "add", "put", "place")
+        other = _neighbour(edit, rng, "en")
+        if other is not None:
+            return f"{verb} {thing} {either(rng, 'next to', 'beside', 'near', 'to', 'to')} the {other}"
         where = f" {place_phrase(edit.result.place, 'en', rng)}" if rng.random() < 0.8 else ""
-        return f"{verb} {thing}{where}"
+        return f"{verb} {thing}{where}{either(rng, '', '', '', ' to the picture', ' to the image')}"
     it = f"the {_reference(edit, rng, 'en')}"
     if edit.kind == "remove":
         return either(rng, f"remove {it}", f"delete {it}", f"erase {it}", f"take away {it}", f"get rid of {it}")
@@ -201,7 +210,9 @@ def _korean(edit: Edit, rng: np.random.Generator) -> str:
     if edit.kind == "add":
         assert edit.result is not None
         thing = with_particle(described(edit.result, "ko", rng, bare=True), "을", "를")
+        other = _neighbour(edit, rng, "ko")
         where = f"{place_phrase(edit.result.place, 'ko', rng)} " if rng.random() < 0.8 else ""
+        where = where if other is None else f"{other} 옆에 "
         return f"{where}{thing} {either(rng, '추가해 줘', '추가해줘', '추가해 주세요', '넣어 줘')}"
     name = _reference(edit, rng, "ko")
     it = with_particle(name, "을", "를")
@@ -234,7 +245,9 @@ def _japanese(edit: Edit, rng: np.random.Generator) -> str:
     if edit.kind == "add":
         assert edit.result is not None
         thing = described(edit.result, "ja", rng, bare=True)
+        other = _neighbour(edit, rng, "ja")
         where = place_phrase(edit.result.place, "ja", rng) if rng.random() < 0.8 else ""
+        where = where if other is None else f"{other}の{either(rng, '隣に', '横に', 'そばに')}"
         return f"{where}{thing}を{either(rng, '追加して', '追加してください', '加えて', '置いて')}"
     name = _reference(edit, rng, "ja")
     if edit.kind == "remove":

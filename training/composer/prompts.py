@@ -205,6 +205,8 @@ def _english_figures(scene: Scene, rng: np.random.Generator) -> str:
             if rng.random() < 0.3:
                 left, right = (place_phrase(f.place, "en", rng) for f in figures)
                 return either(rng, f"{one} {left} and {other} {right}", f"{other} {right} and {one} {left}")
+            if not figures[1].is_shape and subjects()[figures[1].name].category == "clothes" and rng.random() < 0.3:
+                return f"{one} wearing {other}"
             return f"{one} {either(rng, 'and', 'and', 'next to', 'beside', 'with', 'near', 'holding')} {other}"
         case "above":
             return either(

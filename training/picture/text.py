@@ -21,7 +21,7 @@ from training.art.subjects import subjects
 from training.captions import LANGUAGES, Language
 from training.composer.edits import Edit, instruction, random_edit
 from training.composer.prompts import prompt
-from training.composer.scene import Scene, Stock, random_scene
+from training.composer.scene import Mix, Scene, Stock, random_scene
 from training.image_text import learn_tokenizer, look_near, tokenize
 from training.loop import Check, Schedule, fit
 from training.picture.wishes import wish_of
@@ -36,6 +36,8 @@ _INSTRUCTIONS: Final = 0.3
 _LANGUAGE_SHARES: Final = (0.44, 0.28, 0.28)
 _FORGOTTEN: Final = 0.01
 _SILENT: Final = 0.01
+"""How many prompts are empty; and how many are of nothing but strange words, which are to be some painted ground."""
+_EMPTY: Final = Mix(figures=(1.0, 0.0, 0.0, 0.0))
 _STRANGE_WORDS: Final = (0.85, 0.11, 0.04)
 """How likely a prompt has none, one or two of them."""
 _SYLLABLES: Final[dict[Language, tuple[str, ...]]] = {
@@ -61,13 +63,23 @@ def wish_to_words(
     return said
 
 
-def _with_strange_word(said: str, rng: np.random.Generator, language: Language, unknown: tuple[str, ...]) -> str:
-    """The text with a word that means nothing, where a word may stand."""
+def _strange_words(rng: np.random.Generator, unknown: tuple[str, ...]) -> str:
+    """A prompt in which nothing can be drawn."""
+    language = LANGUAGES[int(rng.choice(len(LANGUAGES), p=_LANGUAGE_SHARES))]
+    words = [_strange_word(rng, language, unknown) for _ in range(int(rng.integers(1, 6)))]
+    return ("" if language == "ja" else " ").join(words)
+
+
+def _strange_word(rng: np.random.Generator, language: Language, unknown: tuple[str, ...]) -> str:
     usual = unknown if language == "en" else _unknown_words_of(language)
     if usual and rng.random() < 0.7:
-        word = usual[int(rng.integers(len(usual)))]
-    else:
-        word = "".join(rng.choice(list(_SYLLABLES[language]), int(rng.integers(2, 4))))
+        return usual[int(rng.integers(len(usual)))]
+    return "".join(rng.choice(list(_SYLLABLES[language]), int(rng.integers(2, 4))))
+
+
+def _with_strange_word(said: str, rng: np.random.Generator, language: Language, unknown: tuple[str, ...]) -> str:
+    """The text with a word that means nothing, where a word may stand."""
+    word = _strange_word(rng, language, unknown)
     if language == "ja":
         return word + said if rng.random() < 0.5 else f"{said}、{word}"
     words = said.split(" ")
@@ -155,7 +167,10 @@ def train_reading(
         wanted = torch.tensor([wish_of(wish) for wish in wishes])
         silent = max(1, round(batch * _SILENT))
         wanted[:silent] = 0
-        said = [""] * silent + [wish_to_words(wish, rng, unknown=unknown) for wish in wishes[silent:]]
+        strange = [_strange_words(rng, unknown) for _ in range(silent)]
+        wanted[silent : 2 * silent] = torch.tensor([wish_of(random_scene(rng, stock, _EMPTY)) for _ in range(silent)])
+        rest = [wish_to_words(wish, rng, unknown=unknown) for wish in wishes[2 * silent :]]
+        said = [""] * silent + strange + rest
         ids = tokenize(tokenizer, said)
         forgotten = torch.from_numpy(rng.random(ids.shape) < _FORGOTTEN) & (ids > 1)
         return ids.masked_fill(forgotten, tokenizer.unk_token_id), wanted
