@@ -29,7 +29,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from models.painter import PackedAutoencoder, Telling, WishConfig, WishEncoder
+from models.image.painter import PackedAutoencoder, Telling, WishConfig, WishEncoder
 from training.art.fetch import ArtError
 from training.eight_bits import packed
 from training.evaluate import as_table

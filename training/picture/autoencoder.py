@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 from rich.progress import track
 
-from models.painter import PackedAutoencoder
+from models.image.painter import PackedAutoencoder
 from training.composer.scene import SIDE, Mix, Scene, random_scene
 from training.image_vae import CHANNELS, reconstruction_loss
 from training.loop import Check, Schedule, fit

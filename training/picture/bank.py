@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from rich.progress import track
 
-from models.painter import FIELDS
+from models.image.painter import FIELDS
 from training.composer.edits import Edit, random_edit, undone
 from training.composer.scene import Figure, Scene, Stock, random_scene
 from training.composer.words import PLAIN_STYLE

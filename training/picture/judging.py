@@ -21,7 +21,7 @@ from training.picture.bank import change_of
 from training.picture.recogniser import Recogniser, grounds_of, places, visible
 from training.picture.text import wish_to_words
 from training.picture.wishes import classes
-from training.picture.world import drawn_world
+from training.picture.world import ALONE, drawn_world
 from training.world import SHAPES
 
 DEFAULTS: Final[dict[str, Any]] = {
@@ -32,7 +32,6 @@ DEFAULTS: Final[dict[str, Any]] = {
     "max_sequence_length": 40,
 }
 """How pictures are asked for when they are judged, and what the model card recommends."""
-ALONE: Final = Mix(figures=(0.0, 1.0, 0.0, 0.0))
 PAIRS: Final = Mix(figures=(0.0, 0.0, 1.0, 0.0), same=0.0)
 _BATCH: Final = 32
 _SEED: Final = 900_000_100

@@ -21,11 +21,10 @@ from torch.nn import functional
 from training.composer.scene import GROUNDS, SIDE, Figure, Mix, Scene, Stock, random_scene
 from training.loop import RUNS
 from training.picture.wishes import classes
-from training.picture.world import World, device_of, drawn_world, to_tensor, unseen_world
+from training.picture.world import ALONE, World, device_of, drawn_world, to_tensor, unseen_world
 from training.tower import WIDTH, features, load_tower
 
 KEPT: Final = RUNS / "picture" / "recogniser" / "model.pt"
-_ALONE: Final = Mix(figures=(0.0, 1.0, 0.0, 0.0))
 _MIX: Final = Mix(figures=(0.05, 0.45, 0.4, 0.1))
 _SEED: Final = 74
 _AROUND: Final = 1.25
@@ -116,9 +115,9 @@ def make_recogniser(world: World, device: torch.device, grounded: int = _GROUNDE
     ]
     for number, stock in enumerate([*stocks, *stocks[:_SHAPES]]):
         rng = np.random.default_rng((_SEED, number))
-        scene = random_scene(rng, stock, _ALONE)
+        scene = random_scene(rng, stock, ALONE)
         while scene.figures[0].is_shape != (number >= len(stocks)):
-            scene = random_scene(rng, stock, _ALONE)
+            scene = random_scene(rng, stock, ALONE)
         (figure,) = scene.figures
         windows.append(window(world.composer.compose(scene), figure, rng))
         named.append(classes()[figure.name])

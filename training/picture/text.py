@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from transformers import PreTrainedTokenizerFast
 
-from models.painter import FIELDS, Reading, Telling, WishConfig, WishEncoder
+from models.image.painter import FIELDS, Reading, Telling, WishConfig, WishEncoder
 from training.art.subjects import subjects
 from training.captions import LANGUAGES, Language
 from training.composer.edits import Edit, instruction, random_edit
@@ -117,7 +117,7 @@ def train_tokenizer(stock: Stock) -> PreTrainedTokenizerFast:
 
 
 def build_encoder(config: WishConfig) -> WishEncoder:
-    """1.7 M parameters, half of them the vectors of drawings."""
+    """2.1 M parameters, more than half of them the vectors of drawings."""
     encoder = WishEncoder(config)
     look_near(encoder)
     encoder.reading, encoder.telling = Reading(config), Telling(config)  # with the spread that torch gives them

@@ -1,4 +1,4 @@
-"""Scenes and changes as the wishes that `models.painter` reads and tells: a number for each field, 0 for nothing."""
+"""Scenes and changes as wishes, which `models.image.painter` reads and tells: numbers of fields, 0 for nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from models.painter import FIELDS, FIGURES, GLOBALS, PARTS, WishConfig
+from models.image.painter import FIELDS, FIGURES, GLOBALS, PARTS, WishConfig
 from training.art.subjects import subjects
 from training.composer.edits import KINDS, Edit
 from training.composer.scene import GROUNDS, RELATIONS, Figure, Scene
@@ -29,13 +29,17 @@ def classes() -> dict[str, int]:
     return {name: number for number, name in enumerate((*SHAPES, *subjects()), 1)}
 
 
-def wish_config(vocabulary: int) -> WishConfig:
-    """Of an encoder for this world: it reads with 2 layers of width 128."""
-    answers = {
+def _answers() -> dict[str, int]:
+    """How many values each field has, "nothing" among them."""
+    values = {
         "kind": len(KINDS), "design": len(DESIGNS), "ground": len(GROUNDS), "relation": len(RELATIONS),
         "what": len(classes()), "colour": len(COLOURS), "size": len(_SIZES), "place": len(PLACES),
     }  # fmt: skip
-    drawings = 1 + len(SHAPES) * len(COLOURS) + len(subjects()) * len(DESIGNS)
+    return {field: 1 + values[field.split(" ")[0]] for field in FIELDS}
+
+
+def wish_config(vocabulary: int) -> WishConfig:
+    """Of an encoder for this world: it reads with 2 layers of width 128."""
     return WishConfig(
         vocab_size=vocabulary,
         d_model=128,
@@ -47,9 +51,9 @@ def wish_config(vocabulary: int) -> WishConfig:
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
         eos_token_id=1,
-        answers=tuple(1 + answers[field.split(" ")[0]] for field in FIELDS),
+        answers=tuple(_answers().values()),
         shapes=len(SHAPES),
-        drawings=drawings,
+        drawings=1 + len(SHAPES) * len(COLOURS) + len(subjects()) * len(DESIGNS),
     )
 
 
@@ -58,7 +62,7 @@ def drawing_table(drawings: Mapping[str, tuple[str, ...]]) -> tuple[torch.Tensor
 
     `drawings` says which things each design has; what it lacks is drawn as in the first that has it.
     """
-    named = wish_config(1).values
+    named = _answers()
     table = torch.zeros(named["what 0"], max(named["colour 0"], named["design"]), dtype=torch.int64)
     shown: dict[int, tuple[str, str]] = {}
     for name, what in classes().items():

@@ -19,6 +19,7 @@ from training.composer.scene import Mix, Stock
 SHARES: Final = {"noto": 0.65, "fluent-3d": 0.35}
 """How often each design is drawn: the first where a prompt names no style."""
 MIX: Final = Mix()
+ALONE: Final = Mix(figures=(0.0, 1.0, 0.0, 0.0))
 Made = TypeVar("Made")
 
 

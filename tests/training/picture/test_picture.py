@@ -11,7 +11,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxPipeline
 from safetensors.torch import load_file, save_file
 
-from models.painter import CELLS, FIELDS, FIGURES, GLOBALS, PARTS, WishEncoder
+from models.image.painter import CELLS, FIELDS, FIGURES, GLOBALS, PARTS, WishEncoder
 from tests.training.art.packages import pictures
 from training.art.shelf import Shelf, render_design
 from training.captions import LANGUAGES
@@ -28,8 +28,8 @@ from training.picture.autoencoder import build_autoencoder
 from training.picture.bank import Bank, change_of, open_bank
 from training.picture.flow import begin_with_drawings, build_flow_transformer, drawing_alone, train_flow
 from training.picture.judging import judge
-from training.picture.recogniser import Recogniser, places, window
-from training.picture.text import build_encoder, random_wish, reading_loss, wish_to_words
+from training.picture.recogniser import Recogniser, discriminant, places, window
+from training.picture.text import build_encoder, random_wish, reading_loss, unknown_words, wish_to_words
 from training.picture.wishes import classes, drawing_table, wish_config, wish_of
 from training.picture.world import SHARES, World, to_tensor
 from training.world import COLOURS, PLACES
@@ -253,6 +253,23 @@ def test_the_transformer_learns_scenes_and_changes_and_so_do_the_drawings(
     never = [row for row in range(1, len(moved)) if row not in asked_for][-50:]
     assert float(moved[list(asked_for)].max()) > 5 * float(moved[never].max())
     assert (tmp_path / "picture" / "flow" / "checkpoint.pt").exists()
+
+
+def test_the_discriminant_tells_classes_apart_by_what_differs_most_beside_their_scatter() -> None:
+    torch.manual_seed(0)
+    right = torch.arange(3).repeat(200)
+    seen = torch.randn(600, 6)
+    seen[:, 0] *= 50  # noise that hides whatever is measured along with it
+    seen[:, 1] += 5 * right
+    weights, biases = discriminant(seen, right, 4)
+    named = (seen @ weights.T + biases).argmax(1)
+    assert float((named == right).float().mean()) > 0.95
+    assert not (named == 3).any(), "a class that was never seen"
+
+
+def test_words_of_prompts_and_instructions_are_not_taken_for_unknown_ones(world: World) -> None:
+    usual = ("remove", "background", "cat", "cats", "perpendicular")
+    assert unknown_words(world.stock, usual) == ("perpendicular",)
 
 
 def test_a_bank_without_shards_says_so(tmp_path: Path) -> None:
