@@ -27,11 +27,10 @@ echo "Installing $lock" >&2
 new=$folder.new
 rm -rf "$new"
 trap 'rm -rf "$new"' EXIT
-"$uv" pip install --quiet --compile-bytecode --no-deps --python "$python" --target "$new" -r "$lock" &
-installing=$!
 # A shell looks at signals only once its program has ended, unless it waits for one in the background.
-trap 'kill "$installing"; wait "$installing" || :; exit 143' INT TERM
-wait "$installing"
+trap '[ -z "${!:-}" ] || { kill "$!" 2>/dev/null || :; wait "$!" || :; }; exit 143' INT TERM
+"$uv" pip install --quiet --compile-bytecode --no-deps --python "$python" --target "$new" -r "$lock" &
+wait "$!"
 trap - INT TERM
 cp "$lock" "$new/installed"
 rm -rf "$folder"

@@ -19,10 +19,10 @@ SCRIPT = ROOT / "deploy" / "environment.sh"
 UV = """#!/bin/sh
 while [ "$1" != --target ]; do shift; done
 mkdir -p "$2"
-echo begin >> "$LOG"
 echo package > "$2/package"
 sleep "$SECONDS_IT_TAKES" &
 trap 'kill $!; exit 1' TERM
+echo begin >> "$LOG"  # from here on it can be stopped: what it started would keep the lock
 wait $!
 echo end >> "$LOG"
 """
