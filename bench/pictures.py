@@ -29,7 +29,7 @@ from models.tasks import ImageJob
 SIDE = 256
 STEPS = 4
 ROUNDS = 11
-LONG = {"prompt": PROMPT, "steps": 150, "n": 10, "seed": 1, "size": "64x64"}
+LONG = {"prompt": PROMPT, "steps": 150, "n": 10, "seed": 1, "size": "128x128"}
 
 
 def main() -> None:
@@ -43,12 +43,12 @@ def main() -> None:
         table = Table("what", "in process, or n=4", "HTTP, or four calls", "ratio")
         with running_server(config) as server:
             client = server.client
-            for name, side, steps in ((f"{SIDE}x{SIDE}, {STEPS} steps", SIDE, STEPS), ("64x64, 12 steps", 64, 12)):
+            for name, side, steps in ((f"{SIDE}x{SIDE}, {STEPS} steps", SIDE, STEPS), ("128x128, 20 steps", 128, 20)):
                 alone, through = in_turns(client, engine, entry.image.guidance, side, steps)
                 table.add_row(name, *milliseconds(alone, through), f"{through / alone:.3f}")
             single, four = batches(client)
             table.add_row(
-                "64x64, 12 steps: n=4 and four calls", *milliseconds(four, 4 * single), f"{four / single / 4:.2f}"
+                "128x128, 20 steps: n=4 and four calls", *milliseconds(four, 4 * single), f"{four / single / 4:.2f}"
             )
             busy, p99 = health_while_busy(client)
             freed, step = cancelled(client)
@@ -92,7 +92,7 @@ def batches(client: httpx.Client) -> tuple[float, float]:
     """The medians of one picture and of four in one call, in seconds."""
 
     def make(n: int) -> float:
-        body = {"prompt": PROMPT, "n": n, "size": "64x64", "seed": 1}
+        body = {"prompt": PROMPT, "n": n, "size": "128x128", "seed": 1}
         return seconds(lambda: client.post("/v1/images/generations", json=body).raise_for_status())
 
     make(4)
@@ -108,7 +108,7 @@ def health_while_busy(client: httpx.Client) -> tuple[float, float]:
     def make() -> None:
         with httpx.Client(base_url=client.base_url, timeout=120) as other:
             while busy.is_set():
-                other.post("/v1/images/generations", json={"prompt": PROMPT, "size": "64x64"}).raise_for_status()
+                other.post("/v1/images/generations", json={"prompt": PROMPT, "size": "128x128"}).raise_for_status()
 
     maker = threading.Thread(target=make)
     maker.start()
@@ -121,7 +121,7 @@ def health_while_busy(client: httpx.Client) -> tuple[float, float]:
 
 def cancelled(client: httpx.Client) -> tuple[float, float]:
     """How long a cancelled job holds the model still, and how long a step takes, in seconds (medians)."""
-    tiny = {"prompt": PROMPT, "size": "64x64", "steps": 1, "seed": 1}
+    tiny = {"prompt": PROMPT, "size": "128x128", "steps": 1, "seed": 1}
     free = statistics.median(
         seconds(lambda: client.post("/v1/images/generations", json=tiny).raise_for_status()) for _ in range(ROUNDS)
     )

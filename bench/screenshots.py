@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 FOLDER: Final = Path(__file__).parent.parent / "docs" / "pictures" / "studio"
 PROMPTS: Final = (
-    "a green star on a white background",
-    "two purple hearts on an orange background",
-    "a big yellow square on a blue background",
+    "a cat in space",
+    "a cute dog on the beach",
+    "an owl in the forest at night",
 )
 ROOMS: Final = ("create", "chat", "look", "find", "speak", "system")
 SHAPES: Final = {"circle": "#d62828", "square": "#f2b705", "sea": "#1d4ed8", "leaf": "#1b8a3b", "plum": "#7b2cbf"}
@@ -66,7 +66,7 @@ def _draw(page: Page) -> None:
         page.press("#prompt", "Enter")
         expect(page.locator(".result details.code")).to_have_count(done, timeout=120_000)
     page.locator("button:text-is('Edit this')").first.click()
-    page.fill("#prompt", "make the square red")
+    page.fill("#prompt", "replace the owl with a fox")
     page.press("#prompt", "Enter")
     expect(page.locator(".result details.code")).to_have_count(len(PROMPTS) + 1, timeout=120_000)
     page.get_by_label("Remove this picture").click()

@@ -83,12 +83,12 @@ TABLE: Final[tuple[Model, ...]] = (
         {CPU: Fit(1_000_000_000)},
         settings=(
             "threads: 1  # the built-in models are too small to share between threads",
-            "image: {width: 64, height: 64, steps: 12, guidance: 3.5}",
+            "image: {width: 128, height: 128, steps: 20, guidance: 2.0}",
         ),
         options=(
             "guidance_argument: true_cfg_scale",
             "call: {max_sequence_length: 40}",
-            "native_pixels: 4096",
+            "native_pixels: 16384",
             "pipelines: {edit: FluxKontextPipeline}",
             "max_batch: 4",
         ),

@@ -8,7 +8,7 @@ phrasings, names everything, for retrieval) and `canonical_caption` (one fixed p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -84,7 +84,7 @@ SHAPE_NOUNS: dict[Language, dict[Shape, tuple[str, ...]]] = {
         "triangle": ("triangle",),
         "star": ("star",),
         "heart": ("heart",),
-        "ring": ("ring", "hoop", "donut"),
+        "ring": ("ring", "hoop"),
         "cross": ("cross", "plus sign"),
         "diamond": ("diamond", "rhombus"),
     },
@@ -94,7 +94,7 @@ SHAPE_NOUNS: dict[Language, dict[Shape, tuple[str, ...]]] = {
         "triangle": ("삼각형", "세모"),
         "star": ("별", "별 모양"),
         "heart": ("하트", "하트 모양"),
-        "ring": ("고리", "링", "도넛"),
+        "ring": ("고리", "링"),
         "cross": ("십자가", "십자"),
         "diamond": ("마름모", "다이아몬드"),
     },
@@ -104,7 +104,7 @@ SHAPE_NOUNS: dict[Language, dict[Shape, tuple[str, ...]]] = {
         "triangle": ("三角形", "三角"),
         "star": ("星", "星形"),
         "heart": ("ハート", "ハート形"),
-        "ring": ("輪", "リング", "ドーナツ"),
+        "ring": ("輪", "リング"),
         "cross": ("十字", "十字形"),
         "diamond": ("ひし形", "ダイヤ", "菱形"),
     },
@@ -220,10 +220,9 @@ class _Told:
     background: bool
 
 
-def caption(scene: Scene, rng: np.random.Generator, language: Language = "en", *, placed: bool = False) -> str:
-    """A caption or image prompt; may leave out size, place (unless `placed`) or, rarely, the background."""
-    told = _Told(rng.random() < 0.75, rng.random() < 0.7, rng.random() < 0.93)
-    return _say(scene, rng, language, replace(told, place=placed or told.place))
+def caption(scene: Scene, rng: np.random.Generator, language: Language = "en") -> str:
+    """A caption or image prompt; may leave out size, place or, rarely, the background."""
+    return _say(scene, rng, language, _Told(rng.random() < 0.75, rng.random() < 0.7, rng.random() < 0.93))
 
 
 def full_caption(scene: Scene, rng: np.random.Generator, language: Language = "en") -> str:

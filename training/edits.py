@@ -33,17 +33,20 @@ from training.world import COLOURS, SHAPES, Colour, Scene, Thing, apart, paint, 
 EditKind = Literal["recolour", "background", "remove", "reshape", "add"]
 KINDS: dict[EditKind, float] = {"recolour": 0.3, "background": 0.2, "remove": 0.2, "reshape": 0.15, "add": 0.15}
 """Every kind and how often `random_edit` draws it."""
+Reference = Literal["shape", "looks", "place", "nothing"]
+"""What tells the target from the rest: "star", "red star", "shape on the left", or, of one thing alone, "shape"."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One change. `target` is the thing it is about as it was, `result` as it is afterwards."""
+    """One change. `target` is the thing it is about as it was, told by `told_by`; `result` as it is afterwards."""
 
     kind: EditKind
     before: Scene
     after: Scene
     target: Thing | None = None
     result: Thing | None = None
+    told_by: Reference = "looks"
 
 
 def random_edit(rng: np.random.Generator, kind: EditKind | None = None) -> Edit:
@@ -53,13 +56,25 @@ def random_edit(rng: np.random.Generator, kind: EditKind | None = None) -> Edit:
         scene = random_scene(rng, things=(0.0, 0.45, 0.33, 0.22))
         edit = _changed(scene, chosen, rng)
         if edit is not None:
-            return edit
+            return replace(edit, told_by=_told_by(edit, rng))
+
+
+def _told_by(edit: Edit, rng: np.random.Generator) -> Reference:
+    chance = rng.random()
+    if edit.target is None:
+        return "looks"
+    if chance < 0.12:
+        return "nothing" if len(edit.before.things) == 1 and chance < 0.06 else "place"
+    alone = [thing.shape for thing in edit.before.things].count(edit.target.shape) == 1
+    return "shape" if alone and chance < 0.75 else "looks"
 
 
 def undone(edit: Edit) -> Edit:
     """The change that leads back: what was added is removed, what was made yellow is made blue again."""
     back: dict[EditKind, EditKind] = {"add": "remove", "remove": "add"}
-    return Edit(back.get(edit.kind, edit.kind), edit.after, edit.before, edit.result, edit.target)
+    # Of two things that are stars now, "star" would be either.
+    told_by: Reference = "looks" if edit.told_by == "shape" and edit.kind != "recolour" else edit.told_by
+    return Edit(back.get(edit.kind, edit.kind), edit.after, edit.before, edit.result, edit.target, told_by)
 
 
 def _changed(scene: Scene, kind: EditKind, rng: np.random.Generator) -> Edit | None:
@@ -105,25 +120,20 @@ def instruction(edit: Edit, rng: np.random.Generator, language: Language = "en")
 
 
 def _reference(edit: Edit, rng: np.random.Generator, language: Language) -> str:
-    """The target by as much as tells it from the others: "star", "red star", "shape on the left"."""
     target = edit.target
     assert target is not None
-    shape = pick(SHAPE_NOUNS[language][target.shape], rng)
-    chance = rng.random()
-    if chance < 0.12:
-        shape_word = SHAPE_WORD[language]
-        if len(edit.before.things) == 1 and chance < 0.06:
-            return shape_word
-        match language:
-            case "en":
-                return f"{shape_word} {place_phrase(target.place, 'en', rng)}"
-            case "ko":
-                return f"{pick(PLACE_NOUNS['ko'][target.place], rng)} {shape_word}"
-            case "ja":
-                return f"{pick(PLACE_NOUNS['ja'][target.place], rng)}の{shape_word}"
-    alone = [thing.shape for thing in edit.before.things].count(target.shape) == 1
-    if alone and chance < 0.75:
-        return shape
+    shape = SHAPE_WORD[language]
+    match edit.told_by, language:
+        case "nothing", _:
+            return shape
+        case "place", "en":
+            return f"{shape} {place_phrase(target.place, 'en', rng)}"
+        case "place", "ko":
+            return f"{pick(PLACE_NOUNS['ko'][target.place], rng)} {shape}"
+        case "place", "ja":
+            return f"{pick(PLACE_NOUNS['ja'][target.place], rng)}の{shape}"
+        case "shape", _:
+            return pick(SHAPE_NOUNS[language][target.shape], rng)
     return name_of(target, language, rng, size=False)
 
 

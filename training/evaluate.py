@@ -14,22 +14,20 @@ from typing import Final
 
 import numpy as np
 
-from training.art.designs import designs_for
-from training.art.shelf import are_rendered
 from training.world import Scene, random_scene
 
 MODELS: Final = Path(__file__).parent.parent / "models" / "builtin"
 """Where the trained checkpoints lie."""
 PARTS: Final = {
-    "image": "training.evaluate_image",
+    "image": "training.picture.shapes",
     "clip": "training.evaluate_clip",
     "vlm": "training.evaluate_vlm",
     "blip": "training.evaluate_blip",
     "calls": "training.evaluate_calls",
     "describer": "training.describer.measuring",
+    "picture": "training.picture.measuring",
 }
-OF_THINGS: Final = ("describer",)
-"""Measured on drawings that `python -m training.art` fetches."""
+"""A module with `missing_command() -> str | None` names the command that makes what it measures with."""
 _HELD_OUT_SEED = 900_000_000
 
 
@@ -73,15 +71,21 @@ def main() -> None:
     """Measure, print, and exit 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(PARTS), nargs="+", help="measure these models only")
-    has_drawings = are_rendered(designs_for("judge"))
     given = parser.parse_args()
-    chosen = given.only or [part for part in PARTS if part not in OF_THINGS or has_drawings]
     rows: list[Row] = []
-    for part in chosen:
-        rows += importlib.import_module(PARTS[part]).evaluate()
+    notes = []
+    for part in given.only or PARTS:
+        module = importlib.import_module(PARTS[part])
+        command = module.missing_command() if hasattr(module, "missing_command") else None
+        if command:
+            notes.append(f"{part} is not measured: `{command}` makes what it is measured with")
+        else:
+            rows += module.evaluate()
     print(as_table(rows))
-    if not given.only and not has_drawings:
-        print(f"not measured: {', '.join(OF_THINGS)}; its drawings come with `python -m training.art`")
+    for note in notes:
+        print(note)
+    if given.only and notes:
+        raise SystemExit(1)
     if not all(row.passed for row in rows):
         raise SystemExit(1)
 

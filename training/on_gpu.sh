@@ -55,8 +55,8 @@ picture() {
         wait "$each"
     done
     say "picture: transformer"
-    module picture --only flow --steps "${STEPS:-40000}" --batch "${BATCH:-512}" --edits-from 0.05 --look 0 \
-        --seconds "$(left 35)" ${COMPILE:-}
+    module picture --only flow --steps "${STEPS:-40000}" --batch "${BATCH:-512}" --look 0 \
+        --seconds "$(left 65)" ${COMPILE:-}
     keep picture pipeline
     cp "$ATELIER_TRAINING"/picture/flow/log.jsonl "$out/flow.jsonl"
     cp "$ATELIER_TRAINING"/picture/looks/*.png "$out/"

@@ -1,4 +1,4 @@
-"""The built-in world: 64x64 scenes of coloured shapes on a plain background, and how they are drawn.
+"""The world of shapes: scenes of coloured shapes on a plain background, measured on 64x64, and how they are drawn.
 
 A `Scene` holds every number that drawing needs, so the same scene always gives the same pixels and a changed
 copy of it (another colour, one thing less) differs in nothing else.
@@ -149,22 +149,13 @@ def apart(one: Thing, other: Thing) -> bool:
     return math.dist(one.centre, other.centre) > one.radius + other.radius + 1
 
 
-USUAL_PLACES: tuple[tuple[Place, ...], ...] = ((), ("centre",), ("left", "right"), ("left", "top", "right"))
-"""Where one, two or three things go, in the order they are named, when nobody says where."""
-
-
-def is_usual(scene: Scene) -> bool:
-    """Whether things lie where they go when nobody says where."""
-    return tuple(thing.place for thing in scene.things) == USUAL_PLACES[len(scene.things)]
-
-
 def recoloured(thing: Thing, colour: Colour, rng: np.random.Generator) -> Thing:
     """The same thing in another colour."""
     return replace(thing, colour=colour, rgb=paint(colour, rng))
 
 
-def render(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture of 64x64."""
+def render(scene: Scene, side: int = SIDE) -> Image.Image:
+    """The scene as an RGB picture of `side` pixels a side."""
     scale = _SUPERSAMPLING
     canvas = Image.new("RGB", (SIDE * scale, SIDE * scale), scene.background_rgb)
     draw = ImageDraw.Draw(canvas)
@@ -172,7 +163,7 @@ def render(scene: Scene) -> Image.Image:
         _draw_thing(draw, thing, thing.rgb, scene.background_rgb)
     if scene.word:
         _draw_word(draw, scene)
-    return canvas.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return canvas.resize((side, side), Image.Resampling.BOX)
 
 
 def coverage(scene: Scene, grid: int) -> np.ndarray:

@@ -18,7 +18,7 @@ MODEL: Final = {
     "capabilities": ["image.generate", "image.edit", "image.mask", "image.variation"],
     "limits": {
         "max_n": 10, "min_side": 64, "max_side": 2048, "side_multiple": 16, "max_pixels": 4194304,
-        "default_size": "64x64", "max_images": 1, "loras": [],
+        "default_size": "128x128", "max_images": 1, "loras": [],
     },
     "licence": "Apache-2.0",
 }  # fmt: skip
@@ -40,14 +40,14 @@ RECORD: Final = {
 MADE: Final = {
     "created": AT,
     "data": [{"revised_prompt": "a big red circle on a blue background", "seed": 7, "b64_json": B64}],
-    "background": "opaque", "output_format": "png", "quality": "medium", "size": "64x64", "model": "image-gen",
+    "background": "opaque", "output_format": "png", "quality": "medium", "size": "128x128", "model": "image-gen",
     "usage": {
         "input_tokens": 0, "output_tokens": 0, "total_tokens": 0,
         "input_tokens_details": {"image_tokens": 0, "text_tokens": 0}, "latency": 0.325, "seed": 7,
     },
 }  # fmt: skip
 JOB: Final = {
-    "id": UUID, "object": "job", "state": "running", "progress": 0.25, "step": 3, "steps": 12, "model": "image-gen",
+    "id": UUID, "object": "job", "state": "running", "progress": 0.25, "step": 5, "steps": 20, "model": "image-gen",
     "created": AT, "result": {**MADE},
 }  # fmt: skip
 BACKUP: Final = {

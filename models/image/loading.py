@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +22,8 @@ _PACKAGES = {"nf4": "bitsandbytes", "int8": "torchao", "fp8": "torchao", "gguf":
 _DENOISERS = ("transformer", "unet")
 _UNCACHED = frozenset({"Flux2Transformer2DModel"})
 """Transformers with which diffusers' first-block cache fails (0.42: "Tensor - list" at the first step)."""
-
-
+_PAINTER = "models.image.painter"
+"""Where the classes of the built-in checkpoint's own components are."""
 _ROWS = 16
 """From so many rows on, a product of float32 on a CPU sums each row as in any larger one."""
 
@@ -74,6 +75,10 @@ def load(
     Raises:
         CheckpointError: a package that the settings need is missing, or the device cannot do what they say.
     """
+    is_painter = any(part[0] == _PAINTER for part in index.values() if isinstance(part, list))
+    if is_painter and loading.packages:
+        option = "gguf" if loading.gguf else "quantization"
+        raise CheckpointError(f"options.loading.{option}: not for the built-in model, which has 8 bits a weight")
     parts = [name for name in loading.quantized if name in index and not (name == "transformer" and loading.gguf)]
     _check_device(loading, parts, device)
     arguments: dict[str, Any] = {**chosen, "variant": loading.variant}
@@ -81,6 +86,8 @@ def load(
         arguments["quantization_config"] = _quantization(loading.quantization, parts, chosen["dtype"])
     if loading.gguf is not None:
         arguments["transformer"] = _from_gguf(index, source, loading.gguf, chosen["dtype"])
+    if is_painter:
+        import_module(_PAINTER)  # diffusers takes classes that an index names from modules that were imported
     pipeline = main.from_pretrained(source, **arguments)
     if loading.offload == "none":
         return pipeline.to(device)
@@ -134,10 +141,10 @@ def alike_in_any_batch(pipeline: Any) -> None:
 def _with_rows(forward: Callable[[Any], Any], rows: Any) -> Any:
     from torch.nn.functional import pad
 
-    count = rows.shape[0]
-    if rows.ndim > 2 or count >= _ROWS:
+    if rows.numel() >= _ROWS * rows.shape[-1]:
         return forward(rows)
-    return forward(pad(rows, (0, 0, 0, _ROWS - count)))[:count]
+    flat = rows.reshape(-1, rows.shape[-1])
+    return forward(pad(flat, (0, 0, 0, _ROWS - len(flat))))[: len(flat)].view(*rows.shape[:-1], -1)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import { handOver, models, toast, useCell, useDraft, useHandedOver } from './sto
 import { seconds, t } from './words.js';
 
 const TRY = [
-  'a red circle on a blue background', 'two green stars on white', 'a big yellow square beside a small black triangle',
-  '파란 배경의 빨간 원', '白い背景に緑の星', 'three purple hearts on an orange background',
+  'a cat in space', 'a cute dog on the beach', 'a big red heart on a white background',
+  '우주에 있는 로켓', 'かわいい犬の絵を描いて', 'an owl in the forest at night',
 ];
 const empty = {
   model: '', size: '', steps: '', guidance: '', seed: '', n: '1', negative_prompt: '', quality: '', strength: '', loras: {}, embeds: true,

@@ -93,10 +93,10 @@ def files(folder: Path) -> list[str]:
 
 def test_a_picture_goes_into_a_pipe_and_another_command_changes_it(shell: Shell) -> None:
     drawn = shell.run("generate", PROMPT, "--seed", 4)
-    assert size(drawn) == ("PNG", (64, 64))
+    assert size(drawn) == ("PNG", (128, 128))
     assert drawn == shell.run("generate", "-", "--seed", 4, given=PROMPT.encode())
     changed = shell.run("edit", "-", "make the circle green", "--seed", 4, given=drawn)
-    assert size(changed)[1] == (64, 64)
+    assert size(changed)[1] == (128, 128)
     assert changed != drawn
     assert files(shell.folder) == []
 
@@ -132,7 +132,7 @@ def test_the_answer_is_printed_as_it_is_with_json(shell: Shell) -> None:
 @pytest.mark.nightly
 def test_kitty_shows_the_picture_that_is_written_after_those_midway(shell: Shell) -> None:
     seen = shell.in_terminal("generate", PROMPT, "--seed", 4, TERM="xterm-kitty")
-    assert b"atelier-1.png: 64x64, seed 4" in seen
+    assert b"atelier-1.png: 128x128, seed 4" in seen
     shown: list[bytes] = []
     for keys, chunk in re.findall(rb"\x1b_G([^;]*);([^\x1b]*)\x1b\\", seen):
         if b"a=T" in keys:
@@ -154,7 +154,7 @@ def test_iterm_shows_it_and_other_terminals_get_the_path(shell: Shell) -> None:
     written = [(shell.folder / f"atelier-{number}.jpeg").read_bytes() for number in (1, 2)]
     assert [base64.b64decode(each) for each in shown] == written
     plain = shell.in_terminal("generate", PROMPT, TERM="xterm-256color", TERM_PROGRAM="")
-    assert b"atelier-1.png: 64x64" in plain
+    assert b"atelier-1.png: 128x128" in plain
     assert b"1337" not in plain
     assert b"\x1b_G" not in plain
 
@@ -162,7 +162,7 @@ def test_iterm_shows_it_and_other_terminals_get_the_path(shell: Shell) -> None:
 @pytest.mark.nightly
 def test_a_terminal_that_says_it_draws_sixel_shows_the_picture_that_is_written(shell: Shell) -> None:
     seen = shell.in_terminal("generate", PROMPT, "--seed", 4, says="\x1b[?62;4;22c", TERM="xterm-256color")
-    assert b"atelier-1.png: 64x64, seed 4" in seen
+    assert b"atelier-1.png: 128x128, seed 4" in seen
     shown = [each.convert("RGB") for each in drawn(seen)]
     assert [each.size for each in shown] == [(320, 318)] * 4
     written = Image.open(shell.folder / "atelier-1.png").convert("RGB").resize((320, 318))
@@ -183,7 +183,7 @@ def test_ctrl_c_stops_the_work_on_the_server_and_keeps_whole_pictures_only(shell
     assert (process.returncode, errors) == (130, b"atelier: stopped\n")
     kept = files(shell.folder)
     assert 1 <= len(kept) < 10
-    assert all(size((shell.folder / each).read_bytes()) == ("PNG", (64, 64)) for each in kept)
+    assert all(size((shell.folder / each).read_bytes()) == ("PNG", (128, 128)) for each in kept)
     assert output.decode().count("a-") == len(kept)
     while "cancelled" not in states_of(http):
         assert time.monotonic() < deadline

@@ -58,7 +58,7 @@ def test_the_streamed_picture_is_the_whole_one(http: httpx.Client) -> None:
     assert completed["b64_json"] == whole["data"][0]["b64_json"]
     assert completed["usage"]["total_tokens"] == 0
     assert {completed[name] for name in ("size", "quality", "background", "output_format")} == {
-        "64x64",
+        "128x128",
         "medium",
         "opaque",
         "png",
@@ -148,7 +148,7 @@ def test_long_work_shows_a_preview(http: httpx.Client) -> None:
     assert preview is not None
     head, _, b64 = preview.partition(",")
     assert head == "data:image/jpeg;base64"
-    assert Image.open(io.BytesIO(base64.b64decode(b64))).size == (64, 64)
+    assert Image.open(io.BytesIO(base64.b64decode(b64))).size == (128, 128)
 
 
 def test_a_job_that_never_was_is_a_404(http: httpx.Client) -> None:

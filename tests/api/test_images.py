@@ -27,11 +27,11 @@ def test_the_sdk_gets_the_picture_that_the_prompt_describes(sdk: OpenAI) -> None
     answer = sdk.images.generate(prompt=PROMPT, model="image-gen", extra_body={"seed": 7})
     assert answer.data is not None
     picture = opened(answer.data[0].b64_json).convert("RGB")
-    assert picture.size == (64, 64)
+    assert picture.size == (128, 128)
     seen = look(picture)
     assert seen.background == "blue"
     assert [(thing.colour, thing.size) for thing in seen.things] == [("red", "big")]
-    assert answer.size == "64x64"
+    assert answer.size == "128x128"
     assert answer.output_format == "png"
     assert answer.usage is not None
     assert answer.data[0].revised_prompt == PROMPT
@@ -109,7 +109,7 @@ def test_the_older_route_gives_png_bytes_with_seed_and_prompt(http: httpx.Client
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["x-seed"] == "42"
     assert answer.headers["x-prompt"].startswith("%EB%B9%A8")
-    assert Image.open(io.BytesIO(answer.content)).size == (64, 64)
+    assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
 
 
 @pytest.mark.parametrize(

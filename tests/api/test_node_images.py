@@ -55,10 +55,10 @@ def test_what_is_generated_is_base64_with_every_field_that_the_types_promise(nod
     (item,) = answer["data"]
     plain = http.post("/v1/images/generations", json={"prompt": PROMPT, "seed": 5, "steps": 2}).json()
     assert item == plain["data"][0]
-    assert pixels(item).shape == (64, 64, 3)
+    assert pixels(item).shape == (128, 128, 3)
     assert abs(answer["created"] - time.time()) < 3600
     assert [answer[name] for name in ("background", "output_format", "quality", "size")] == [
-        "opaque", "png", "medium", "64x64",
+        "opaque", "png", "medium", "128x128",
     ]  # fmt: skip
     assert {"input_tokens", "output_tokens", "total_tokens", "input_tokens_details"} <= set(answer["usage"])
     assert went["request_id"]

@@ -71,7 +71,7 @@ def test_wishes_in_korean_and_japanese_are_drawn_too(http: httpx.Client, wish: s
     answer = said(asked(http, wish))
     ((label, _),) = _PICTURE.findall(answer)
     assert label.startswith(prompt)
-    assert fetched(answer).size == (64, 64)
+    assert fetched(answer).size == (128, 128)
     assert not answer.isascii()
 
 

@@ -36,7 +36,7 @@ def test_each_picture_tells_its_own_seed_and_has_the_same_pixels(http: httpx.Cli
             assert "parameters" not in before.info
             assert not before.getexif()
         assert read_back(other) == (
-            f"a red circle\nSteps: 2, CFG scale: 3.5, Seed: {11 + i}, Size: 64x64, Model: image-gen, "
+            f"a red circle\nSteps: 2, CFG scale: 2, Seed: {11 + i}, Size: 128x128, Model: image-gen, "
             'Checkpoint: "builtin:image"'
         )
 

@@ -17,11 +17,14 @@ import yaml
 from PIL import Image
 
 from models.entry import ModelEntry
+from models.image.draft import FIELDS
 from models.pictures import encode
 from models.tasks import ChatJob, ImageJob, ImagePart, Message, TextPart
 from tests.models.conftest import loaded
+from training.art.subjects import subjects
 from training.captions import canonical_caption
 from training.oracle import look
+from training.picture.wishes import classes
 from training.world import COLOURS, SHAPES, Scene, random_scene, recoloured, render
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +107,17 @@ def test_pictures_show_what_was_asked_for(image: Any, language: Any) -> None:
         colours = {thing.colour for thing in seen.things}
         right += [seen.background == scene.background, scene.things[0].colour in colours]
     assert share(right) >= 0.8
+
+
+@LANGUAGES
+def test_a_thing_is_understood_by_its_name_alone(image: Any, language: Any) -> None:
+    encoder, tokenizer = image._pipeline.text_encoder_2, image._pipeline.tokenizer_2
+    names = {name: classes()[each.name] for each in subjects().values() for name in each.names[language]}
+    ids = tokenizer(list(names), padding="max_length", max_length=40, return_tensors="pt").input_ids
+    wishes = encoder.wishes(ids)
+    assert (wishes[:, FIELDS.index("place 0")] > 0).float().mean() > 0.97, "and it stands somewhere"
+    read = wishes[:, FIELDS.index("what 0")]
+    assert share([found == wanted for found, wanted in zip(read.tolist(), names.values(), strict=True)]) >= 0.97
 
 
 def test_pictures_have_their_size_and_their_seed(image: Any) -> None:

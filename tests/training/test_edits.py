@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.captions import COLOUR_ADJECTIVES, COLOUR_NOUNS, LANGUAGES, SHAPE_NOUNS, Language
+from training.captions import COLOUR_ADJECTIVES, COLOUR_NOUNS, LANGUAGES, PLACE_NOUNS, SHAPE_NOUNS, Language
 from training.edits import KINDS, EditKind, instruction, random_edit
-from training.evaluate_image import fresh_edits, is_right
+from training.picture.shapes import fresh_edits, is_right
 from training.world import apart, render
 
 NUMBERS = range(120)
@@ -92,6 +92,25 @@ def test_the_target_is_named_so_that_no_other_thing_fits() -> None:
             and (thing.colour in said or not any(colour in said for colour in COLOUR_ADJECTIVES["en"]))
         ]
         assert named in ([target], []) or "violet" in said, said
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_target_is_told_by_what_its_edit_says(language: Language) -> None:
+    seen = set()
+    for number in range(400):
+        edit = random_edit(rng(number), "remove")
+        assert edit.target is not None
+        seen.add(edit.told_by)
+        said = instruction(edit, rng(number), language).lower()
+        words = {
+            "shape": any(word in said for word in SHAPE_NOUNS[language][edit.target.shape]),
+            "colour": any(word in said for word in COLOUR_ADJECTIVES[language][edit.target.colour]),
+            "place": any(word in said for word in PLACE_NOUNS[language][edit.target.place]),
+        }
+        assert {word for word, is_there in words.items() if is_there} == {
+            "shape": {"shape"}, "looks": {"shape", "colour"}, "place": {"place"}, "nothing": set[str](),
+        }[edit.told_by], said  # fmt: skip
+    assert seen == {"shape", "looks", "place", "nothing"}
 
 
 def test_korean_particles_follow_the_sound_of_the_word() -> None:

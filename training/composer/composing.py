@@ -21,6 +21,8 @@ _TURNED: Final = 0.2
 """How far a figure that is bent is turned at most, in radians."""
 _SHRUNK: Final = (1.1, 1.4)
 """By how much its width and its height shrink, each for itself, so that it stays within its square."""
+RADIUS: Final = 0.485
+"""Of a shape, as a share of the side of its square."""
 _ASKEW: Final = 0.1
 """How far each corner of the square moves at most, in half sides."""
 
@@ -141,5 +143,5 @@ def _shape_mask(shape: Shape, side: int) -> np.ndarray:
     """uint8 [side, side]."""
     assert shape in SHAPES
     large = Image.new("L", (side * 4, side * 4))
-    draw_shape(ImageDraw.Draw(large), shape, (2.0 * side, 2.0 * side), 1.94 * side, 0.0, 255, 0)
+    draw_shape(ImageDraw.Draw(large), shape, (2.0 * side, 2.0 * side), 4 * RADIUS * side, 0.0, 255, 0)
     return np.asarray(large.resize((side, side), Image.Resampling.BOX))

@@ -21,7 +21,7 @@ from training.captions import (
     with_particle,
 )
 from training.composer.prompts import described, noun, with_article
-from training.composer.scene import GROUNDS, Figure, Mix, Scene, Stock, on_ground, random_scene
+from training.composer.scene import GROUNDS, Figure, Mix, Scene, Stock, on_ground, random_scene, sides_alone
 from training.composer.words import GROUND_NAMES, IN_GROUND
 from training.world import COLOURS, Size, paint
 
@@ -98,14 +98,12 @@ def _other(target: Figure, scene: Scene, kind: EditKind, rng: np.random.Generato
         return replace(target, colour=colour, rgb=paint(colour, rng))
     if len(scene.figures) > 1 or target.place != "centre" or scene.word is not None:
         return None
-    sides: dict[Size | None, float] = {
-        "small": rng.uniform(34, 46),
-        None: rng.uniform(70, 86),
-        "big": rng.uniform(100, 114),
-    }
-    sizes = [size for size in sides if size != target.size]
-    size = sizes[int(rng.integers(2))]
-    return replace(target, size=size, side=float(sides[size]))
+    of_size = sides_alone(target)
+    sizes: tuple[Size | None, ...] = ("small", None, "big")
+    sides = {size: float(rng.uniform(*of_size[size])) for size in sizes}
+    others = [size for size in sizes if size != target.size]
+    size = others[int(rng.integers(2))]
+    return replace(target, size=size, side=sides[size])
 
 
 def instruction(edit: Edit, rng: np.random.Generator, language: Language) -> str:

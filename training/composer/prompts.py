@@ -6,7 +6,6 @@ nothing, and names a style where the design is not the usual one.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final, cast
 
 import numpy as np
@@ -79,18 +78,11 @@ def noun(figure: Figure, language: Language, rng: np.random.Generator) -> str:
     if figure.colour is not None:
         words = (
             pick(COLOUR_ADJECTIVES[language][figure.colour], rng),
-            pick(_shape_nouns(language, cast("Shape", figure.name)), rng),
+            pick(SHAPE_NOUNS[language][cast("Shape", figure.name)], rng),
         )
         return ("" if language == "ja" else " ").join(words)
     names = subjects()[figure.name].names[language]
     return pick(names, rng) if rng.random() < 0.5 else pick_any(names, rng)
-
-
-@cache
-def _shape_nouns(language: Language, shape: Shape) -> tuple[str, ...]:
-    """Its names, less those that a thing goes by ("donut")."""
-    taken = {name for subject in subjects().values() for name in subject.names[language]}
-    return tuple(name for name in SHAPE_NOUNS[language][shape] if name not in taken)
 
 
 def described(figure: Figure, language: Language, rng: np.random.Generator, *, bare: bool = False) -> str:

@@ -230,10 +230,17 @@ def _alone(figure: Figure, rng: np.random.Generator, with_word: bool) -> Figure:
     if with_word:
         return _put(figure, "centre", (64, 52), {"big": (80, 86), "small": (34, 44), None: (58, 70)}[size], rng, size)
     if rng.random() < 0.7:
-        return _put(figure, "centre", (64, 66), {"big": (100, 114), "small": (34, 46), None: (70, 86)}[size], rng, size)
+        return _put(figure, "centre", (64, 66), sides_alone(figure)[size], rng, size)
     places: tuple[Place, ...] = ("left", "right", "top", "bottom")
     place = places[int(rng.integers(4))]
     return _put(figure, place, _PLACES[place], {"big": (58, 64), "small": (30, 38), None: (44, 54)}[size], rng, size)
+
+
+def sides_alone(figure: Figure) -> dict[Size | None, tuple[float, float]]:
+    """How wide a figure is that stands in the middle alone, in pixels; shapes are as in their own world."""
+    if figure.is_shape:
+        return {"big": (60, 80), "small": (30, 38), None: (52, 72)}
+    return {"big": (100, 114), "small": (34, 46), None: (70, 86)}
 
 
 def _in_a_row(figures: list[Figure], rng: np.random.Generator, *, sized: bool) -> tuple[Figure, ...]:

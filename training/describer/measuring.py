@@ -19,6 +19,7 @@ from PIL import Image
 
 from models.describer import kinds, open_describer
 from training.art.designs import designs_for
+from training.art.shelf import are_rendered
 from training.captions import LANGUAGES, Language
 from training.composer.scene import Mix, Scene, random_scene
 from training.describer.photographs import Photographs
@@ -169,6 +170,11 @@ def _photographed(describer: Describer, taken: list[Photograph], named: Photogra
 
 def _on_white(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def missing_command() -> str | None:
+    """The command that makes what it is measured with, where that is not there."""
+    return None if are_rendered(designs_for("judge")) else "python -m training.art"
 
 
 def evaluate(folder: Path = MODEL, *, quick: bool = False) -> list[Row]:

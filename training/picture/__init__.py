@@ -1,1 +1,1 @@
-"""The picture model of the world of things: 128x128, made by `python -m training.picture`."""
+"""The picture model, of things and shapes, 128x128: made by `python -m training.picture`."""

@@ -1,10 +1,10 @@
-"""Make the picture model of the world of things: `python -m training.picture`, after `python -m training.art`.
+"""Make the picture model, of things and shapes: `python -m training.picture`, after `python -m training.art`.
 
-Four stages, each kept under `.runs/picture/` and skipped when it is there: the autoencoder, what reads prompts, the
-bank of latents, the transformer with the vectors of every drawing. `python -m training.picture.recogniser` makes what
-judges them. A run that was ended goes on with the same command. `--only` runs some of them; `--seconds` ends a stage
-after so much work, with its rate fallen to nothing by then, so that a machine that is there for minutes is used to its
-last one.
+Stages, each kept under `.runs/picture/` and skipped when it is there: the autoencoder, what reads prompts, the bank
+of latents, more of the decoder alone, the transformer with what drawings look like. `python -m
+training.picture.recogniser` makes what judges them. A run that was ended goes on with the same command. `--only` runs
+some of them; `--seconds` ends a stage after so much work, with its rate fallen to nothing by then, so that a machine
+that is there for minutes is used to its last one.
 
 What comes out is a folder that `FluxPipeline` and `FluxKontextPipeline` load.
 """
@@ -22,37 +22,54 @@ import torch
 from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
-    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
 )
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from models.image.painter import PackedAutoencoder, Telling, WishConfig, WishEncoder
+from models.image.draft import GLOBALS, KINDS
+from models.image.painter import PackedAutoencoder, PaintingTransformer, Telling, WishConfig, WishEncoder
 from training.art.fetch import ArtError
 from training.eight_bits import packed
 from training.evaluate import as_table
-from training.image_text import LENGTH
 from training.loop import RUNS, Check, Schedule
-from training.picture.autoencoder import build_autoencoder, make_pool, quality, train_autoencoder, train_on_pool
-from training.picture.bank import make_bank, open_bank
-from training.picture.flow import POOLED, begin_with_drawings, build_flow_transformer, train_flow
-from training.picture.judging import claims, evaluate, evaluate_edits, look
+from training.picture.autoencoder import (
+    build_autoencoder,
+    grow_decoder,
+    make_pool,
+    quality,
+    train_autoencoder,
+    train_decoder,
+    train_on_pool,
+)
+from training.picture.bank import Bank, make_bank, open_bank
+from training.picture.card import write_card
+from training.picture.flow import POOLED, build_flow_transformer, learn_drawings, learn_layout, train_finder, train_flow
+from training.picture.judging import claims, look
+from training.picture.measuring import CASES, CLAIMED, measured
 from training.picture.recogniser import KEPT, load_recogniser
-from training.picture.text import BATCH, build_encoder, train_reading, train_tokenizer, unknown_words
+from training.picture.shapes import evaluate as evaluate_shapes
+from training.picture.text import BATCH, LENGTH, build_encoder, train_reading, train_tokenizer, unknown_words
 from training.picture.wishes import wish_config
 from training.picture.world import device_of, drawn_world, has_unseen_world
 from training.wordnet import WordNet
 
 FOLDER: Final = RUNS / "picture"
 SHIFT: Final = 3.0
-STAGES: Final = ("autoencoder", "text", "bank", "flow", "evaluate")
+_LEVELS: Final = {"transformer": 44}
+_FINE: Final = 63
+"""How coarse the weights in the folder are, steps on each side of 0: they cost 2 and 1 % of the loss."""
+STAGES: Final = ("autoencoder", "text", "bank", "decoder", "flow", "evaluate")
 
 
-def load_autoencoder(device: torch.device) -> AutoencoderKL:
-    """The trained one."""
-    return PackedAutoencoder.from_pretrained(FOLDER / "autoencoder" / "model").to(device).eval()
+def load_autoencoder(device: torch.device) -> PackedAutoencoder:
+    """The trained one, with the decoder that went on if there is one."""
+    later = FOLDER / "decoder" / "model"
+    kept = later if later.exists() else FOLDER / "autoencoder" / "model"
+    vae: PackedAutoencoder = PackedAutoencoder.from_pretrained(kept)
+    vae.to(device)
+    return vae
 
 
 def load_tokenizer() -> PreTrainedTokenizerFast:
@@ -76,8 +93,8 @@ def load_unknown_words() -> tuple[str, ...]:
 def load_encoder(config: WishConfig) -> WishEncoder:
     """What reads prompts; its telling has learnt nothing."""
     encoder = build_encoder(config)
-    encoder.load_state_dict(torch.load(FOLDER / "text" / "model.pt", weights_only=True, map_location="cpu"))
-    encoder.telling = Telling(config)
+    read = torch.load(FOLDER / "text" / "model.pt", weights_only=True, map_location="cpu")
+    encoder.load_state_dict(read | {f"telling.{name}": kept for name, kept in encoder.telling.state_dict().items()})
     encoder.eval()
     return encoder
 
@@ -124,8 +141,24 @@ def _autoencoder(given: argparse.Namespace, device: torch.device) -> None:
         train_on_pool(vae, make_pool(given.pool, given.workers).to(device), schedule, given.autoencoder_batch)
     else:
         train_autoencoder(vae, schedule, given.autoencoder_batch)
+    _keep_autoencoder(vae, kept)
+
+
+def _decoder(given: argparse.Namespace, device: torch.device) -> None:
+    kept = FOLDER / "decoder" / "model"
+    if kept.exists() or not given.decoder_steps:
+        return
+    vae, steps = load_autoencoder(torch.device("cpu")), given.decoder_steps
+    grow_decoder(vae, given.decoder_widened)
+    vae.to(device)
+    schedule = Schedule(steps=steps, lr=1.5e-3, ema=0.995, hold=steps // 3, seed=77, seconds=given.seconds)
+    train_decoder(vae, schedule, given.autoencoder_batch)
+    _keep_autoencoder(vae, kept)
+
+
+def _keep_autoencoder(vae: AutoencoderKL, kept: Path) -> None:
     if has_unseen_world():
-        print(f"autoencoder: {quality(vae):.2f} dB in designs that it never saw")
+        print(f"{kept.parent.name}: {quality(vae):.2f} dB in designs that it never saw")
     partial = kept.with_suffix(".partial")
     vae.cpu().save_pretrained(partial)
     partial.replace(kept)
@@ -142,7 +175,8 @@ def _text(given: argparse.Namespace, device: torch.device) -> None:
     schedule = Schedule(steps=steps, lr=2e-3, muon=1e-2, hold=steps // 2, seed=72, seconds=given.seconds)
     encoder.to(device)
     train_reading(encoder, tokenizer, load_unknown_words(), schedule, given.text_batch, given.workers)
-    torch.save(encoder.cpu().state_dict(), kept)
+    read = {name: weight for name, weight in encoder.cpu().state_dict().items() if not name.startswith("telling.")}
+    torch.save(read, kept)
 
 
 def _bank(given: argparse.Namespace, device: torch.device) -> None:
@@ -158,8 +192,8 @@ def _flow(given: argparse.Namespace, device: torch.device) -> None:
     torch.manual_seed(75)
     config = wish_config(len(load_tokenizer()))
     transformer, encoder = build_flow_transformer(config).to(device), load_encoder(config)
-    if not (FOLDER / "flow" / "checkpoint.pt").exists():
-        begin_with_drawings(encoder.telling, load_autoencoder(device), drawn_world(), config.code)
+    bank = open_bank()
+    _learn_drawings(encoder.telling, transformer, bank, device)
     encoder.to(device)
     pipeline = pipeline_of(transformer, encoder)
     judge = load_recogniser(device=device) if KEPT.exists() else None
@@ -175,19 +209,43 @@ def _flow(given: argparse.Namespace, device: torch.device) -> None:
         steps=given.steps, lr=given.rate, muon=given.muon, hold=hold, ema=given.ema, seed=75, seconds=given.seconds,
     )  # fmt: skip
     train_flow(
-        transformer, encoder.telling, open_bank(), schedule,
-        batch=given.batch, edits_from=given.edits_from, check=Check(given.look, seen) if given.look else None,
+        transformer, encoder.telling, bank, schedule,
+        batch=given.batch, check=Check(given.look, seen) if given.look else None,
     )  # fmt: skip
     seen(given.steps)
+    steps = given.finder_steps
+    schedule = Schedule(steps=steps, lr=1e-3, muon=5e-3, hold=steps // 3, seed=78)
+    train_finder(transformer, encoder.telling, bank, schedule, batch=given.finder_batch)
     _save(transformer, encoder, given.out)
 
 
+def _learn_drawings(telling: Telling, transformer: PaintingTransformer, bank: Bank, device: torch.device) -> None:
+    """What is found without the transformer: what drawings look like, and where things of a wish stand."""
+    kept = FOLDER / "flow" / "telling.pt"
+    if not kept.exists():
+        learn_drawings(telling, transformer, load_autoencoder(device), drawn_world())
+        wishes, where = bank.wishes[bank.scenes].long(), bank.where[bank.scenes]
+        kinds = bank.asked[..., GLOBALS.index("kind")]
+        told = (kinds == KINDS.index("add")) | (kinds == KINDS.index("resize"))
+        results = bank.moved[told].index_fill(1, torch.tensor([0]), 0)
+        fields = telling.fields(torch.cat([wishes, bank.asked[told].long()]))
+        error = learn_layout(telling.layout, fields, torch.cat([where, results]))
+        print(f"places are {error:.3f} of a picture off")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"telling": telling.state_dict(), "draft": transformer.draft.state_dict()}, kept)
+    found = torch.load(kept, weights_only=True, map_location="cpu")
+    telling.load_state_dict(found["telling"])
+    transformer.draft.load_state_dict(found["draft"])
+
+
 def _save(transformer: FluxTransformer2DModel, encoder: WishEncoder, folder: Path) -> None:
-    """Write the pipeline in diffusers' layout, its weights packed in 8 bits."""
+    """Write the pipeline in diffusers' layout, its weights packed."""
     pipeline_of(transformer.cpu(), encoder.cpu()).save_pretrained(folder)
     for weights in folder.glob("*/*.safetensors"):
         if weights.parent.name != "text_encoder":
-            save_file(packed(load_file(weights)), weights, metadata={"format": "pt"})
+            kept = packed(load_file(weights), _LEVELS.get(weights.parent.name, _FINE))
+            save_file(kept, weights, metadata={"format": "pt"})
+            weights.chmod(0o644)
 
 
 def _evaluate(given: argparse.Namespace, device: torch.device) -> None:
@@ -195,10 +253,14 @@ def _evaluate(given: argparse.Namespace, device: torch.device) -> None:
     pipeline.set_progress_bar_config(disable=True)
     judge = load_recogniser(device=device)
     claimed = claims(pipeline, judge)
-    print(f"claims {len(claimed)} things: {', '.join(claimed)}")
-    rows = evaluate(pipeline, judge, claimed, given.cases)
-    rows += evaluate_edits(FluxKontextPipeline(**pipeline.components), judge, claimed, given.cases // 2)
+    (given.out / CLAIMED).write_text("".join(f"{name}\n" for name in claimed), "utf-8")
+    print(f"claims {len(claimed)} things")
+    rows = evaluate_shapes(given.out) + measured(pipeline, judge, claimed, given.cases)
     print(as_table(rows))
+    parts = ("transformer", "vae", "text_encoder", "text_encoder_2")
+    sizes = {name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in parts}
+    facts = {"vocabulary": len(pipeline.tokenizer), "shift": SHIFT}
+    write_card(given.out, FOLDER, sizes, facts, claimed, rows)
 
 
 def main() -> None:
@@ -210,10 +272,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0, help="end each training after so much work")
     parser.add_argument("--autoencoder-steps", type=int, default=12_000)
     parser.add_argument("--autoencoder-batch", type=int, default=32)
+    parser.add_argument("--decoder-steps", type=int, default=0, help="more of its decoder alone")
+    parser.add_argument("--decoder-widened", type=float, default=1.5, help="and so many times as wide")
     parser.add_argument("--pool", type=int, default=0, help="compose so many pictures for it first, not as it goes")
     parser.add_argument("--text-steps", type=int, default=3000)
     parser.add_argument("--text-batch", type=int, default=BATCH)
-    parser.add_argument("--shards", type=int, default=12, help="of the bank, 5,760 pictures each")
+    parser.add_argument("--shards", type=int, default=12, help="of the bank, of 5,760 pictures; each fifth: shapes")
     parser.add_argument("--workers", type=int, default=0, help="processes that compose beside this one")
     parser.add_argument("--beside", action="store_true", help="wait for what encodes the bank")
     parser.add_argument("--steps", type=int, default=40_000, help="of the transformer")
@@ -222,16 +286,24 @@ def main() -> None:
     parser.add_argument("--muon", type=float, default=7e-3, help="Muon's, 0 for AdamW alone")
     parser.add_argument("--hold", type=float, default=0.5, help="share of the steps at full rate")
     parser.add_argument("--ema", type=float, default=0.999)
-    parser.add_argument("--edits-from", type=float, default=0.2, help="share of the steps before edits are learnt too")
+    parser.add_argument("--finder-steps", type=int, default=2000, help="more of its finder alone")
+    parser.add_argument("--finder-batch", type=int, default=128)
     parser.add_argument("--look", type=int, default=2000, help="draw and judge every so many steps, 0 for never")
     parser.add_argument("--compile", action="store_true", help="compile the transformer")
-    parser.add_argument("--cases", type=int, default=400, help="pictures of each line of the evaluation")
+    parser.add_argument("--cases", type=int, default=CASES, help="pictures of each line of the evaluation")
     parser.add_argument("--out", type=Path, default=FOLDER / "pipeline")
     given = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(given.threads)
     device = device_of(given.device)
-    stages = {"autoencoder": _autoencoder, "text": _text, "bank": _bank, "flow": _flow, "evaluate": _evaluate}
+    stages = {
+        "autoencoder": _autoencoder,
+        "text": _text,
+        "bank": _bank,
+        "decoder": _decoder,
+        "flow": _flow,
+        "evaluate": _evaluate,
+    }
     try:
         for stage in STAGES:
             if stage in given.only:

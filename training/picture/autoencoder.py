@@ -1,8 +1,8 @@
 """The autoencoder of the picture model: 128x128 pixels to 8 channels of 16x16 and back.
 
-It leaves as many latents as that of 64x64 does, so that a step of the transformer costs the same: everything else is
-the decoder's to know. It learns on scenes composed afresh for every batch; most steps see windows cut around a thing,
-which is where there is something to learn.
+It leaves few latents, so that a step of the transformer costs little: everything else is the decoder's to know. It
+learns on scenes composed afresh for every batch; most steps see windows cut around a thing, which is where there is
+something to learn.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderKL
 from rich.progress import track
 
+from models.image.draft import CHANNELS
 from models.image.painter import PackedAutoencoder
 from training.composer.scene import SIDE, Mix, Scene, random_scene
-from training.image_vae import CHANNELS, reconstruction_loss
-from training.loop import Check, Schedule, fit
+from training.loop import Check, LossOf, Schedule, fit
 from training.picture.world import (
     World,
     drawn_world,
@@ -31,6 +32,10 @@ from training.processes import in_processes
 _WINDOW: Final = 64
 _MIX: Final = Mix(figures=(0.06, 0.4, 0.34, 0.2), painted=0.55, word=0.06)
 _STRANGE: Final = 0.1
+_KL_WEIGHT: Final = 2e-4
+"""Of a strong pull towards N(0, 1), which keeps latents smooth."""
+_NOISE: Final = 0.1
+"""Added to the latents before decoding, so that the decoder forgives what the transformer gets slightly wrong."""
 _SEED: Final = 71
 _PART: Final = 500
 _NEAR: Final = 0.75
@@ -59,8 +64,34 @@ def build_autoencoder() -> PackedAutoencoder:
 
 def train_autoencoder(vae: AutoencoderKL, schedule: Schedule, batch: int, name: str = "picture/autoencoder") -> None:
     """Train in place (log: `.runs/picture/autoencoder`), then make latents zero-mean and unit-variance."""
+    fit(name, vae, _fresh_loss(vae, schedule, batch), schedule, _check(vae))
+    measure(vae, drawn_world(words=has_lettering()))
+
+
+@torch.no_grad()
+def grow_decoder(vae: PackedAutoencoder, factor: float) -> None:
+    """Make its decoder so many times as wide; it decodes as before until it has learnt to use what it was given.
+
+    Groups that are normalised keep their size, so that those that were there keep their channels.
+    """
+    before = dict(vae.decoder.named_parameters())
+    vae.widen_decoder(factor)
+    for name, weight in vae.decoder.named_parameters():
+        was = before[name]
+        if weight.ndim > 1:
+            weight[: len(was), was.shape[1] :] = 0  # what was there does not see what is new
+        weight[tuple(slice(count) for count in was.shape)] = was
+
+
+def train_decoder(vae: AutoencoderKL, schedule: Schedule, batch: int, name: str = "picture/decoder") -> None:
+    """Let the decoder alone go on (log: `.runs/picture/decoder`): latents stay as the transformer learns them."""
+    vae.encoder.requires_grad_(False)
+    fit(name, vae, _fresh_loss(vae, schedule, batch), schedule, _check(vae))
+
+
+def _fresh_loss(vae: AutoencoderKL, schedule: Schedule, batch: int) -> LossOf:
+    """What is wrong with scenes that are composed for each step."""
     world = drawn_world(words=has_lettering())
-    device = vae.device
 
     def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:
         near = step < _NEAR * schedule.steps
@@ -69,10 +100,9 @@ def train_autoencoder(vae: AutoencoderKL, schedule: Schedule, batch: int, name: 
         pixels = to_tensor(np.stack([_cut(p, s, rng) for p, s in zip(drawn, scenes, strict=True)] if near else drawn))
         strange = int(len(scenes) * _STRANGE)
         pixels[:strange] = pixels[:strange, torch.as_tensor(rng.permutation(3))] * float(rng.uniform(-1, 1))
-        return reconstruction_loss(vae, pixels.to(device))
+        return reconstruction_loss(vae, pixels.to(vae.device))
 
-    fit(name, vae, loss_of, schedule, _check(vae))
-    measure(vae, world)
+    return loss_of
 
 
 def train_on_pool(
@@ -149,3 +179,25 @@ def quality(vae: AutoencoderKL, count: int = 128) -> float:
         wrong = (restored.float().cpu().clamp(-1, 1) - part).square().mean((1, 2, 3)) / 4
         found.append(-10 * wrong.log10())
     return float(torch.cat(found).mean())
+
+
+def reconstruction_loss(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+    """L1 and L2 on pixels and L1 on their differences (edges), plus the pull towards N(0, 1), per element."""
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        posterior = vae.encode(pixels).latent_dist
+        latents = posterior.sample()
+        decoded = vae.decode(latents + _NOISE * torch.randn_like(latents)).sample
+    decoded = decoded.float()
+    edges = F.l1_loss(decoded.diff(dim=-1), pixels.diff(dim=-1)) + F.l1_loss(decoded.diff(dim=-2), pixels.diff(dim=-2))
+    kl: torch.Tensor = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+    return F.l1_loss(decoded, pixels) + F.mse_loss(decoded, pixels) + edges + _KL_WEIGHT * kl
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+    """The transformer's tokens of pictures: float32 [n, 64, 32], packed 2x2 as `FluxPipeline` packs them."""
+    latents = (vae.encode(pixels).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
+    count, channels, height, width = latents.shape
+    folded = latents.view(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    tokens: torch.Tensor = folded.reshape(count, height // 2 * (width // 2), channels * 4)
+    return tokens

@@ -6,7 +6,7 @@ there, and more can be made later. Processes compose pictures; this one encodes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,25 +16,31 @@ import torch
 from diffusers import AutoencoderKL
 from rich.progress import track
 
-from models.image.painter import FIELDS
+from models.image.draft import FIELDS, FIGURES
+from training import edits as of_shapes
+from training import world as shapes
 from training.composer.edits import Edit, random_edit, undone
-from training.composer.scene import Figure, Scene, Stock, random_scene
+from training.composer.scene import SIDE, Figure, Scene, Stock, random_scene
 from training.composer.words import PLAIN_STYLE
-from training.image_flow import GRID
-from training.image_vae import encode
 from training.loop import RUNS
-from training.picture.wishes import classes, wish_of
+from training.picture.autoencoder import encode
+from training.picture.wishes import Wanted, where_of, wish_of
 from training.picture.world import MIX, drawn_world, to_tensor
 from training.processes import in_processes
 
 FOLDER: Final = RUNS / "picture" / "bank"
+GRID: Final = SIDE // 16
+"""Tokens a side."""
 CHUNKS: Final = 24
 """Chunks in a shard."""
-_SCENES: Final = 160
-_EDITS: Final = 40
+_SCENES: Final = 120
+_EDITS: Final = 60
 """Scenes and changes in a chunk."""
 _SEED: Final = 73
-_COVERED: Final = 0.15
+_OF_SHAPES: Final = 5
+"""Each fifth shard is of the world of shapes."""
+_SHAPES: Final = (0.0, 0.3, 0.4, 0.3)
+"""How likely a scene there has none, one, two or three."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,17 @@ class Chunk:
 
     Attributes:
         pixels: uint8 [n, 128, 128, 3].
-        layout: int16 [n, 64], what lies in each token's cell (`classes`), 0 for nothing.
         wishes: int16 [n, fields].
+        where: float32 [n, 3, 3], where each figure is (`where_of`).
         asked: int16 [changes, 2, fields], the wishes of the change and of its undoing.
+        moved: float32 [changes, 2, 3, 3], where their target was and their result is.
     """
 
     pixels: np.ndarray
-    layout: np.ndarray
     wishes: np.ndarray
+    where: np.ndarray
     asked: np.ndarray
+    moved: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,19 +68,21 @@ class Bank:
 
     Attributes:
         tokens: float16 [n, 64, 32].
-        layout: int16 [n, 64].
         wishes: int16 [n, fields].
+        where: float32 [n, 3, 3].
         scenes: int64 [n - 2 m], which pictures belong to no change.
         pairs: int64 [m, 2], the pictures before and after each change.
         asked: int16 [m, 2, fields], the wishes of each change and of its undoing.
+        moved: float32 [m, 2, 3, 3].
     """
 
     tokens: torch.Tensor
-    layout: torch.Tensor
     wishes: torch.Tensor
+    where: torch.Tensor
     scenes: torch.Tensor
     pairs: torch.Tensor
     asked: torch.Tensor
+    moved: torch.Tensor
 
     def to(self, device: torch.device) -> Bank:
         """The same bank on another device."""
@@ -81,17 +91,35 @@ class Bank:
 
 def compose_chunk(shard: int, chunk: int) -> Chunk:
     """One chunk of a shard; the same numbers always give the same chunk."""
-    world = drawn_world()
     rng = np.random.default_rng((_SEED, shard, chunk))
+    return _of_shapes(rng) if shard % _OF_SHAPES == _OF_SHAPES - 1 else _of_things(rng)
+
+
+def _of_things(rng: np.random.Generator) -> Chunk:
+    world = drawn_world()
     edits = [change_of(rng, world.stock) for _ in range(_EDITS)]
     scenes = [_as_it_is(random_scene(rng, world.stock, MIX)) for _ in range(_SCENES)]
     scenes += [scene for edit in edits for scene in (edit.before, edit.after)]
-    asked = np.array([wish_of(way) for edit in edits for way in (edit, undone(edit))], np.int16)
+    drawn = np.stack([world.composer.compose(scene) for scene in scenes])
+    return _chunk(drawn, scenes, [way for edit in edits for way in (edit, undone(edit))])
+
+
+def _of_shapes(rng: np.random.Generator) -> Chunk:
+    edits = [of_shapes.random_edit(rng) for _ in range(_EDITS)]
+    scenes = [shapes.random_scene(rng, things=_SHAPES) for _ in range(_SCENES)]
+    scenes += [scene for edit in edits for scene in (edit.before, edit.after)]
+    drawn = np.stack([np.asarray(shapes.render(scene, SIDE)) for scene in scenes])
+    return _chunk(drawn, scenes, [way for edit in edits for way in (edit, of_shapes.undone(edit))])
+
+
+def _chunk(pixels: np.ndarray, scenes: Sequence[Wanted], ways: Sequence[Wanted]) -> Chunk:
+    """Of pictures of scenes, and changes each with its undoing behind it."""
     return Chunk(
-        np.stack([world.composer.compose(scene) for scene in scenes]),
-        np.stack([_layout(scene) for scene in scenes]),
+        pixels,
         np.array([wish_of(scene) for scene in scenes], np.int16),
-        asked.reshape(len(edits), 2, len(FIELDS)),
+        np.array([where_of(scene) for scene in scenes], np.float32),
+        np.array([wish_of(way) for way in ways], np.int16).reshape(-1, 2, len(FIELDS)),
+        np.array([where_of(way) for way in ways], np.float32).reshape(-1, 2, FIGURES, 3),
     )
 
 
@@ -107,7 +135,7 @@ def change_of(rng: np.random.Generator, stock: Stock) -> Edit:
     what stays may be mirrored, since the picture shows it.
     """
     edit = random_edit(rng, stock)
-    if edit.kind not in ("add", "remove", "replace"):
+    if edit.kind not in ("add", "remove", "replace", "resize"):
         return edit
     edit = random_edit(rng, Stock(stock.drawings, {PLAIN_STYLE: 1.0}), edit.kind)
     brought = [figure for figure in (edit.target, edit.result) if figure is not None]
@@ -119,16 +147,6 @@ def change_of(rng: np.random.Generator, stock: Stock) -> Edit:
         return replace(scene, figures=tuple(plain(figure) for figure in scene.figures))
 
     return replace(edit, before=scene_of(edit.before), after=scene_of(edit.after))
-
-
-def _layout(scene: Scene) -> np.ndarray:
-    cells = np.zeros(GRID * GRID, np.int16)
-    if scene.figures:
-        covered = drawn_world().composer.covers(scene, GRID).reshape(len(scene.figures), -1)
-        most = covered.argmax(0)
-        numbers = np.array([classes()[figure.name] for figure in scene.figures], np.int16)
-        cells = np.where(covered.max(0) > _COVERED, numbers[most], 0).astype(np.int16)
-    return cells
 
 
 def make_bank(
@@ -175,10 +193,11 @@ def _encoded(vae: AutoencoderKL, chunk: Chunk) -> dict[str, torch.Tensor]:
     changes[len(chunk.pixels) - 2 * len(chunk.asked) :] = True
     return {
         "tokens": torch.cat(tokens).cpu(),
-        "layout": torch.from_numpy(chunk.layout),
         "wishes": torch.from_numpy(chunk.wishes),
+        "where": torch.from_numpy(chunk.where),
         "changes": changes,
         "asked": torch.from_numpy(chunk.asked),
+        "moved": torch.from_numpy(chunk.moved),
     }
 
 
@@ -192,6 +211,8 @@ def open_bank(folder: Path = FOLDER) -> Bank:
     if not files:
         raise FileNotFoundError(f"there is no shard of the bank in {folder}")
     shards = [torch.load(file, weights_only=True, mmap=True) for file in files]
+    if any("moved" not in shard for shard in shards):
+        raise FileNotFoundError(f"a shard of the bank is of an earlier version: delete {folder}")
     joined = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
     changed = joined.pop("changes")
     return Bank(**joined, scenes=(~changed).nonzero().flatten(), pairs=changed.nonzero().view(-1, 2))

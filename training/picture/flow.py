@@ -2,78 +2,144 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderKL, FluxTransformer2DModel
+from torch import nn
+from torch.nn import functional
 
-from models.image.painter import CELLS, GLOBALS, PARTS, PackedTransformer, Telling, WishConfig
-from training.composer.edits import KINDS
-from training.composer.scene import SIDE, Figure, Scene, Stock
+from models.image.draft import (
+    ABOUT_A_THING,
+    CHANNELS,
+    GLOBALS,
+    KINDS,
+    MARGIN,
+    PARTS,
+    Conditioning,
+    Layout,
+    parts_of,
+)
+from models.image.painter import PaintingTransformer, Telling, WishConfig
+from training.composer.grounds import PAINTED, VARIANTS
+from training.composer.scene import GROUNDS, SIDE, Figure, Ground, Scene, Stock
 from training.composer.words import PLAIN_STYLE
-from training.image_flow import FlowTask, begin_as_identity
-from training.image_vae import CHANNELS, encode
 from training.loop import Check, Schedule, fit
-from training.picture.bank import Bank
-from training.picture.wishes import DESIGNS, classes, drawing_table, nothing_wished
+from training.picture.autoencoder import encode
+from training.picture.bank import GRID, Bank
+from training.picture.wishes import DESIGNS, drawing_table, nothing_wished
 from training.picture.world import World, to_tensor
 from training.world import COLOURS, SHAPES, paint
 
-EDITED: Final = 0.375
-"""The share of a step's pictures that are changes, once they are learnt."""
+EDITED: Final = 0.45
+"""The share of a step's pictures that are changes."""
 POOLED: Final = 16
 """Numbers of FLUX's pooled vector, which tells nothing here: all of them are 0."""
 _NO_PROMPT: Final = 0.1
-_DESCRIBED: Final = 0.2
+_DESCRIBED: Final = 0.1
 """The share of the changes whose wish is the whole picture that comes out."""
 _ADDED: Final = 0.03
 """The share of the things alone that are wished for as if they were added to a picture."""
 _NOISIER: Final = 0.3
+"""How much further towards noise, in logits, times are drawn."""
+_JITTER: Final = (1.0 / SIDE, 0.04)
+"""Standard deviations of what is told of a target: its middle's in shares of the picture, its side's in its own."""
+_FINDING_WEIGHT: Final = 0.1
+_FINDERS_NOISE: Final = 0.1
+_COVERAGE_WEIGHT: Final = 2.0
+"""How much what a drawing covers counts beside each of its latents where codes are found."""
 _FIRST: Final = slice(len(GLOBALS), len(GLOBALS) + len(PARTS))
 _GREY: Final = (186, 186, 186)
-"""What a thing stands on when its first vectors are found."""
-_AS_LARGE: Final = 112.0
+"""What a thing stands on when its vectors are found."""
+_AS_LARGE: Final = SIDE / MARGIN
 
 
-def build_flow_transformer(config: WishConfig) -> PackedTransformer:
-    """3.3 M parameters: 8 single blocks, 5 heads of 32."""
-    transformer = PackedTransformer(
-        patch_size=1,
-        in_channels=4 * CHANNELS,
-        num_layers=0,
-        num_single_layers=8,
-        attention_head_dim=32,
-        num_attention_heads=5,
-        joint_attention_dim=config.said,
-        pooled_projection_dim=POOLED,
-        guidance_embeds=False,
-        axes_dims_rope=(8, 12, 12),
+def build_flow_transformer(config: WishConfig) -> PaintingTransformer:
+    """3.7 M parameters: 8 single blocks, 5 heads of 32."""
+    transformer: PaintingTransformer = PaintingTransformer(
+        answers=config.answers, code=config.code, pooled_projection_dim=POOLED
     )
-    begin_as_identity(transformer)
+    _begin_as_identity(transformer)
     return transformer
 
 
-@torch.no_grad()
-def begin_with_drawings(telling: Telling, vae: AutoencoderKL, world: World, code: int) -> None:
-    """Let each drawing's vectors begin as what most tells apart the latents of its sixteen parts, at unit variance.
+def _begin_as_identity(transformer: FluxTransformer2DModel) -> None:
+    """Close every block's gates and the output: each block passes on what it is given until it has learnt better."""
+    blocks = transformer.single_transformer_blocks
+    for layer in (*(block.norm.linear for block in blocks), transformer.norm_out.linear, transformer.proj_out):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
-    So the transformer can learn to put parts where they belong before every thing has been seen; both then learn on.
+
+@torch.no_grad()
+def learn_drawings(telling: Telling, transformer: PaintingTransformer, vae: AutoencoderKL, world: World) -> None:
+    """Let each drawing's vectors be what most tells apart its sixteen parts, and grounds their latents' means.
+
+    A part is what the latents and the drawing's coverage are there; what comes of this in closed form stays as it is,
+    but for the grounds, which learn on.
     """
     table, shown = drawing_table(world.stock.drawings)
     telling.drawing_of.copy_(table)
-    pictures = [world.composer.compose(drawing_alone(name, way, world.stock)) for name, way in shown.values()]
-    parts = []
-    for pixels in torch.split(to_tensor(np.stack(pictures)), 32):
-        tokens = encode(vae, pixels.to(vae.device)).float().cpu()
-        grid = tokens.view(len(tokens), 4, 2, 4, 2, -1).permute(0, 1, 3, 2, 4, 5)
-        parts.append(grid.reshape(len(tokens), CELLS, -1))
-    flat = torch.cat(parts).flatten(0, 1)
-    flat = flat - flat.mean(0)
-    found = flat @ torch.linalg.svd(flat[:: max(1, len(flat) // 8192)], full_matrices=False).Vh[:code].T
+    scenes = [drawing_alone(name, way, world.stock) for name, way in shown.values()]
+    latents = _latents(vae, [world.composer.compose(scene) for scene in scenes])
+    covered = torch.stack([torch.from_numpy(world.composer.covers(scene, 2 * GRID)).amax(0) for scene in scenes])
+    weights = torch.ones(CHANNELS + 1).index_fill(0, torch.tensor([CHANNELS]), _COVERAGE_WEIGHT)
+    weighted = parts_of(torch.cat([latents, covered[:, None]], 1) * weights[:, None, None])
+    flat = weighted.flatten(0, 1)
+    mean = flat.mean(0)
+    directions = torch.linalg.svd((flat - mean)[:: max(1, len(flat) // 8192)], full_matrices=False).Vh
+    directions = directions[: telling.code]
+    found = (flat - mean) @ directions.T
+    unit, each = found.std(), weights.repeat_interleave(flat.shape[1] // len(weights))
     telling.drawings.weight.zero_()
-    telling.drawings.weight[list(shown)] = (found / found.std()).view(len(shown), -1)
+    telling.drawings.weight[list(shown)] = (found / unit).view(len(shown), -1)
+    transformer.draft.basis.copy_(directions * unit / each)
+    transformer.draft.mean.copy_(mean / each)
+    rng = np.random.default_rng(0)
+    for number, ground in enumerate(GROUNDS, 1):
+        pictures = [world.composer.compose(_nothing_on(ground, variant, rng)) for variant in range(VARIANTS)]
+        transformer.draft.grounds.weight[number] = _latents(vae, pictures).mean(0).flatten()
+
+
+def _latents(vae: AutoencoderKL, pictures: list[np.ndarray]) -> torch.Tensor:
+    """Float32 [n, 8, 16, 16]."""
+    parts = torch.split(to_tensor(np.stack(pictures)), 32)
+    tokens = torch.cat([encode(vae, pixels.to(vae.device)).float().cpu() for pixels in parts])
+    return functional.pixel_shuffle(tokens.transpose(1, 2).reshape(len(tokens), -1, GRID, GRID), 2)
+
+
+def _nothing_on(ground: Ground, variant: int, rng: np.random.Generator) -> Scene:
+    colour = _GREY if ground in PAINTED else paint(ground, rng)  # type: ignore[arg-type]
+    return Scene(ground, variant if ground in PAINTED else 0, colour, PLAIN_STYLE, ())
+
+
+def learn_layout(layout: Layout, fields: torch.Tensor, where: torch.Tensor, steps: int = 2000) -> float:
+    """Learn where things of wishes stand, from where they are in pictures; return the error, in shares of a picture.
+
+    `fields` and `where` as in `Conditioning`. Places differ a little from picture to picture, and their mean is learnt.
+    """
+    optimiser = torch.optim.AdamW(layout.parameters(), lr=1e-2, weight_decay=0.0)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    is_there = (where[..., 2:] > 0).float()
+    generator = torch.Generator().manual_seed(76)
+    for _ in range(steps):
+        rows = torch.randint(len(fields), (1024,), generator=generator).to(fields.device)
+        wrong = _error(layout(fields[rows]), where[rows]) * is_there[rows]
+        loss = wrong.square().sum() / is_there[rows].sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        falling.step()
+    with torch.no_grad():
+        wrong = _error(layout(fields), where)[..., :2] * is_there
+        return float(wrong.abs().sum() / is_there.sum() / 2)
+
+
+def _error(guessed: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    sides = guessed[..., 2:].log() - there[..., 2:].clamp(min=1e-3).log()
+    return torch.cat([guessed[..., :2] - there[..., :2], 0.25 * sides], -1)
 
 
 def drawing_alone(name: str, way: str, stock: Stock) -> Scene:
@@ -94,67 +160,134 @@ def _is_one(wishes: torch.Tensor) -> torch.Tensor:
 def _as_added(wishes: torch.Tensor) -> torch.Tensor:
     """Wishes for one thing as if it were added to a picture: who asks for that where there is none wants it drawn."""
     added = torch.zeros_like(wishes)
-    added[:, GLOBALS.index("kind")] = 1 + list(KINDS).index("add")
+    added[:, GLOBALS.index("kind")] = KINDS.index("add")
     added[:, _FIRST.stop : _FIRST.stop + len(PARTS)] = wishes[:, _FIRST]
     return added
 
 
-def _layout_loss(told: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
-    return 0.2 * F.cross_entropy(told.flatten(0, 1), layout.flatten().long())
+class DrawingTask(nn.Module):
+    """The transformer with what tells it wishes.
 
+    Rectified flow as FLUX is trained: x_t = (1 - t) x + t noise, the model tells noise - x. What is told of scenes is
+    where things are in them, exactly; of changes, roughly, since the finder will only know it roughly. The finder
+    learns beside it.
+    """
 
-class DrawingTask(FlowTask):
-    """The transformer with what tells it wishes, and with its layout head."""
+    def __init__(self, transformer: PaintingTransformer, telling: Telling) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.telling = telling.requires_grad_(False)
 
-    def __init__(self, transformer: FluxTransformer2DModel, telling: Telling) -> None:
-        super().__init__(transformer, len(classes()) + 1, _layout_loss, _NOISIER)
-        self.telling = telling
+    def of_scenes(self, clean: torch.Tensor, wishes: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """The loss for pictures [n, 64, 32] of wishes [n, fields] whose things are there [n, 3, 3]."""
+        told = self._told(wishes, where)
+        return self._loss(clean, told, torch.zeros_like(told.where[:, 0]), None)
 
-    def told(self, wishes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the transformer hears of wishes [n, fields]; some of them are kept from it."""
+    def of_changes(
+        self, clean: torch.Tensor, reference: torch.Tensor, asked: torch.Tensor, moved: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss for pictures that come of references [n, 64, 32] by changes that move figures [n, 3, 3]."""
+        told = self._told(asked, moved)
+        there = moved[:, 0] * told.is_a(*ABOUT_A_THING)[:, None]
+        finding = self.transformer.finder.loss(told, reference, there, GRID, GRID)
+        return self._loss(clean, told, _jittered(there), reference) + _FINDING_WEIGHT * finding
+
+    def _told(self, wishes: torch.Tensor, where: torch.Tensor) -> Conditioning:
+        """Some of the wishes are kept from it. Where a thing is not, nothing is said of it but what the wish does."""
         silent = max(1, round(len(wishes) * _NO_PROMPT))
-        wishes = torch.cat([nothing_wished(silent).to(wishes.device), wishes[silent:].long()])
-        return self.telling(wishes), torch.zeros(len(wishes), POOLED, device=wishes.device)
+        told = self.telling.told(torch.cat([nothing_wished(silent).to(wishes.device), wishes[silent:].long()]))
+        known = (where[..., 2:] > 0) & (told.where[..., 2:] > 0)
+        return replace(told, where=torch.where(known, where, told.where))
+
+    def _loss(
+        self, clean: torch.Tensor, told: Conditioning, found: torch.Tensor, reference: torch.Tensor | None
+    ) -> torch.Tensor:
+        noise = torch.randn_like(clean)
+        times = torch.sigmoid(torch.randn(len(clean), device=clean.device) + _NOISIER)
+        velocity = self.transformer.paint(
+            torch.lerp(clean, noise, times[:, None, None]),
+            told,
+            found,
+            reference,
+            GRID,
+            GRID,
+            timestep=times,
+            pooled_projections=torch.zeros(len(clean), POOLED, device=clean.device),
+            return_dict=False,
+        )[0]
+        return functional.mse_loss(velocity.float(), noise - clean)
+
+
+def _jittered(there: torch.Tensor) -> torch.Tensor:
+    """Roughly there, as the finder will find it."""
+    shaken = torch.randn_like(there)
+    jittered = torch.cat(
+        [there[:, :2] + _JITTER[0] * shaken[:, :2], there[:, 2:] * (1 + _JITTER[1] * shaken[:, 2:])], 1
+    )
+    return jittered * (there[:, 2:] > 0)
 
 
 def train_flow(
-    transformer: FluxTransformer2DModel,
+    transformer: PaintingTransformer,
     telling: Telling,
     bank: Bank,
     schedule: Schedule,
     *,
     batch: int,
-    edits_from: float,
     check: Check | None = None,
     name: str = "picture/flow",
 ) -> None:
-    """Train both in place (log: `.runs/picture/flow`).
-
-    From the share `edits_from` of the schedule on, `EDITED` of a step's pictures are changed ones, each learnt in
-    both directions.
-    """
+    """Train the transformer in place (log: `.runs/picture/flow`); changes are learnt in both directions."""
     device = transformer.device
     task = DrawingTask(transformer, telling).to(device)
     bank = bank.to(device)
+    edited = round(batch * EDITED)
 
     def numbers(rng: np.random.Generator, below: int, count: int) -> torch.Tensor:
         return torch.from_numpy(rng.integers(below, size=count)).to(device)
 
-    def loss_of(step: int, rng: np.random.Generator) -> torch.Tensor:
-        edited = round(batch * EDITED) if step >= edits_from * schedule.steps else 0
+    def loss_of(_step: int, rng: np.random.Generator) -> torch.Tensor:
         rows = bank.scenes[numbers(rng, len(bank.scenes), batch - edited)]
-        wishes = bank.wishes[rows]
+        wishes, where = bank.wishes[rows], bank.where[rows]
         added = torch.from_numpy(rng.random(len(rows)) < _ADDED).to(device) & _is_one(wishes)
         wishes = torch.where(added[:, None], _as_added(wishes), wishes)
-        loss = task.loss(bank.tokens[rows].float(), bank.layout[rows], task.told(wishes))
-        if not edited:
-            return loss
+        where = torch.where(added[:, None, None], where.roll(1, 1), where)
+        of_scenes = task.of_scenes(bank.tokens[rows].float(), wishes, where)
         changes, back = numbers(rng, len(bank.pairs), edited), numbers(rng, 2, edited)
         before, after = bank.pairs[changes, back], bank.pairs[changes, 1 - back]
         described = torch.from_numpy(rng.random(edited) < _DESCRIBED).to(device)
-        asked = task.told(torch.where(described[:, None], bank.wishes[after], bank.asked[changes, back]))
-        of_edits = task.loss(bank.tokens[after].float(), bank.layout[after], asked, bank.tokens[before].float())
-        share = edited / batch
-        return (1 - share) * loss + share * of_edits
+        asked = torch.where(described[:, None], bank.wishes[after], bank.asked[changes, back])
+        moved = bank.moved[changes, back] * ~described[:, None, None]
+        of_changes = task.of_changes(bank.tokens[after].float(), bank.tokens[before].float(), asked, moved)
+        return (1 - EDITED) * of_scenes + EDITED * of_changes
 
     fit(name, task, loss_of, schedule, check)
+
+
+def train_finder(
+    transformer: PaintingTransformer,
+    telling: Telling,
+    bank: Bank,
+    schedule: Schedule,
+    *,
+    batch: int,
+    name: str = "picture/finder",
+) -> None:
+    """Let the finder alone go on (log: `.runs/picture/finder`), in pictures with a little noise."""
+    device = transformer.device
+    asked, moved = bank.asked.flatten(0, 1).long(), bank.moved.flatten(0, 1)[:, 0]
+    kinds = torch.tensor([KINDS.index(kind) for kind in ABOUT_A_THING])
+    about = torch.isin(asked[:, GLOBALS.index("kind")], kinds).nonzero().flatten()
+    before = bank.pairs.flatten()
+    asked, moved, before, tokens = (each.to(device) for each in (asked, moved, before, bank.tokens))
+    task = nn.ModuleDict({"finder": transformer.finder})
+
+    def loss_of(_step: int, rng: np.random.Generator) -> torch.Tensor:
+        rows = about[torch.from_numpy(rng.integers(len(about), size=batch))].to(device)
+        reference = tokens[before[rows]].float()
+        reference = reference + _FINDERS_NOISE * torch.randn_like(reference)
+        with torch.no_grad():
+            told = telling.told(asked[rows])
+        return transformer.finder.loss(told, reference, moved[rows], GRID, GRID)
+
+    fit(name, task, loss_of, schedule)

@@ -64,6 +64,13 @@ def test_what_cannot_be_is_reported_by_the_options_name(loading: dict[str, Any],
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("loading", [{"quantization": "int8"}, {"gguf": "other.gguf"}])
+def test_the_built_in_model_takes_no_other_weights(loading: dict[str, Any]) -> None:
+    (option,) = loading
+    with pytest.raises(CheckpointError, match=f"options.loading.{option}: not for the built-in model"):
+        loaded(with_options(entry_of("diffusion", "builtin:image"), loading=loading))
+
+
 def test_a_missing_extra_is_named(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao", None)  # as if it were not installed
     with pytest.raises(CheckpointError, match="int8 needs the package torchao; install Atelier with the extra `gpu`"):

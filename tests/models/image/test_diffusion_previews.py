@@ -25,7 +25,7 @@ JOB = ImageJob("a red circle", width=64, height=64, steps=4, guidance=2.0, seed=
 FAMILIES = ["flux", "flux2_klein", "z_image", "qwen_image", "sdxl"]
 BUILT_IN: dict[str, Any] = {"guidance_argument": "true_cfg_scale", "call": {"max_sequence_length": 40}}
 BLOTCHES = Image.fromarray(np.random.default_rng(1).integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
-    (64, 64), Image.Resampling.BICUBIC
+    (128, 128), Image.Resampling.BICUBIC
 )
 
 
@@ -111,7 +111,8 @@ def test_previews_of_an_offloaded_model_leave_its_autoencoder_where_it_is(name: 
 def test_previews_of_an_offloaded_model_look_like_its_picture() -> None:
     engine = offloaded(loaded(with_options(entry_of("diffusion", "builtin:image"), **BUILT_IN)))
     seen: list[Image.Image] = []
-    (picture,) = engine.generate(replace(JOB, steps=8), lambda step: seen.extend(p for _, p in step.peek()))
+    job = replace(JOB, width=128, height=128, steps=8)
+    (picture,) = engine.generate(job, lambda step: seen.extend(p for _, p in step.peek()))
     assert len(seen) == 7
     assert likeness(seen[-1], picture.resize(seen[-1].size, Image.Resampling.BOX)) > 0.9
 

@@ -22,7 +22,7 @@ from training.art.lettering import FONTS, random_word
 from training.art.render import Clips, Glyphs, Icons
 from training.art.shelf import Drawing, Shelf, render_design
 from training.art.subjects import NAME_LANGUAGES, subjects
-from training.world import SHAPES
+from training.captions import LANGUAGES, SHAPE_NOUNS
 
 
 def test_every_thing_has_names_in_seven_languages() -> None:
@@ -47,7 +47,9 @@ def test_korean_and_japanese_names_are_written_in_their_scripts() -> None:
 
 
 def test_no_thing_is_called_as_a_shape_is() -> None:
-    assert not set(SHAPES) & {name for subject in subjects().values() for name in subject.names["en"]}
+    for language in LANGUAGES:
+        of_things = {name for subject in subjects().values() for name in subject.names[language]}
+        assert not of_things & {word for words in SHAPE_NOUNS[language].values() for word in words}
 
 
 def test_what_draws_is_trained_on_art_that_asks_for_a_notice_only() -> None:

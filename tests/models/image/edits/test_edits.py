@@ -197,7 +197,7 @@ def test_a_negative_prompt_acts_or_is_refused(name: str, engines: Engines) -> No
 
 
 def test_the_built_in_model_works_in_all_four_ways() -> None:
-    options = {"guidance_argument": "true_cfg_scale", "call": {"max_sequence_length": 40}, "native_pixels": 4096}
+    options = {"guidance_argument": "true_cfg_scale", "call": {"max_sequence_length": 40}, "native_pixels": 16384}
     entry = with_options(entry_of("diffusion", "builtin:image"), **options, pipelines={"edit": "FluxKontextPipeline"})
     engine = loaded(entry)
     assert set(engine._classes) == {"text2img", "edit", "img2img", "inpaint"}

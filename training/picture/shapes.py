@@ -1,4 +1,4 @@
-"""Does the image model draw what it is asked for? Judged by `training.oracle` on prompts of scenes never trained on.
+"""Does the picture model draw shapes as asked? Judged by `training.oracle` on prompts of scenes never trained on.
 
 Every prompt names everything (colour, shape, size and place of each thing, the background), so that everything can be
 checked. Things asked for and things seen are paired so that most agrees; what is missing counts as wrong. An edit is
@@ -22,17 +22,10 @@ from training.captions import LANGUAGES, Language, full_caption
 from training.edits import KINDS, Edit, EditKind, instruction, random_edit
 from training.evaluate import MODELS, Row, fresh_scenes
 from training.oracle import Seen, Sighting, look
+from training.picture.judging import DEFAULTS
 from training.world import Scene, Thing, render
 
 FOLDER: Final = MODELS / "image"
-DEFAULTS: Final[dict[str, Any]] = {
-    "height": 64,
-    "width": 64,
-    "num_inference_steps": 12,
-    "true_cfg_scale": 3.5,
-    "max_sequence_length": 40,
-}
-"""What the model card recommends."""
 BATCH: Final = 20
 _BARS: Final = {"background colour": 0.98, "object colour": 0.96, "shape": 0.88}
 _PROMPTS: Final = 200
@@ -131,7 +124,7 @@ def edit_pictures(editor: Any, edits: list[Edit], prompts: list[str], **settings
     for first in range(0, len(edits), BATCH):
         batch = prompts[first : first + BATCH]
         pictures += editor(
-            image=[render(edit.before) for edit in edits[first : first + BATCH]],
+            image=[render(edit.before, DEFAULTS["height"]) for edit in edits[first : first + BATCH]],
             prompt=batch,
             negative_prompt=[""] * len(batch),
             generator=[torch.Generator().manual_seed(5000 + first + i) for i in range(len(batch))],
@@ -180,7 +173,7 @@ def _edit_rows(editor: Any) -> list[Row]:
 
 
 def evaluate(folder: Path = FOLDER) -> list[Row]:
-    """The image model's lines of the table."""
+    """The picture model's lines about shapes."""
     pipeline = load_pipeline(folder)
     rows = _rows(score(pipeline, fresh_scenes(_PROMPTS)), "")
     for number, language in enumerate(LANGUAGES, 1):

@@ -1,0 +1,224 @@
+"""The draft that the built-in picture model begins from: what stands where in it, and what a change leaves of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import FluxPipeline
+
+from models.image.draft import (
+    CELLS,
+    CHANNELS,
+    DRAWING,
+    FIELDS,
+    FIGURES,
+    KINDS,
+    SHAPE,
+    Conditioning,
+    Draft,
+    Finder,
+    drawn_where,
+    parts_of,
+    quartered,
+)
+from models.image.loading import alike_in_any_batch
+from models.image.painter import PaintingTransformer
+
+VALUES = dict.fromkeys(FIELDS, 7)
+CODE = 144
+"""Enough for a drawing's codes to be its latents."""
+
+
+def told(count: int = 1, **fields: int) -> Conditioning:
+    """The same wish `count` times: things of one even latent each, with holes nowhere."""
+    wish = torch.tensor([[fields.get(name.replace(" ", "_"), 0) for name in FIELDS]] * count)
+    shown = torch.ones(count * FIGURES, CHANNELS + 1, 16, 16)
+    shown[:, :CHANNELS] *= torch.arange(1.0, FIGURES + 1).repeat(count).view(-1, 1, 1, 1)
+    return Conditioning(wish, parts_of(shown).view(count, FIGURES, CELLS, CODE), torch.zeros(count, FIGURES, 3))
+
+
+def drafter() -> Draft:
+    draft = Draft(VALUES, CODE)
+    with torch.no_grad():
+        draft.basis.copy_(torch.eye(CODE))
+        draft.grounds.weight[2:] = -1.0
+    return draft
+
+
+def drawn(of: Conditioning, found: torch.Tensor | None = None, height: int = 8, width: int = 8) -> torch.Tensor:
+    """The draft's channels at its points: [10, 4 height, 4 width], latents, what is covered, what is meant."""
+    found = torch.zeros(len(of.fields), 3) if found is None else found
+    tokens = drafter()(of, found, height, width)[..., :-3].detach()
+    points = torch.nn.functional.pixel_shuffle(tokens.transpose(1, 2).reshape(-1, 160, height, width), 4)
+    return points[0]
+
+
+def placed(of: Conditioning, *where: tuple[float, float, float]) -> Conditioning:
+    at = torch.tensor([*where, *[(0.0, 0.0, 0.0)] * (FIGURES - len(where))])
+    return Conditioning(of.fields, of.codes, at.expand(len(of.fields), -1, -1))
+
+
+def test_what_is_told_comes_back_from_its_rows() -> None:
+    given = placed(told(2, kind=3, what_0=DRAWING, ground=5), (0.25, 0.5, 0.75))
+    again = Conditioning.of(given.rows())
+    assert torch.equal(again.fields, given.fields)
+    assert torch.equal(again.codes, given.codes)
+    assert torch.equal(again.where, given.where)
+
+
+def test_a_thing_covers_what_it_shall_and_the_ground_shows_beside_it() -> None:
+    picture = drawn(placed(told(what_0=DRAWING, ground=3), (0.25, 0.5, 0.5)))
+    covered = picture[CHANNELS] > 0.5
+    rows, columns = covered.nonzero().unbind(1)
+    assert (int(columns.min()), int(columns.max())) == (0, 16), "an eighth of its square more on the right"
+    assert (int(rows.min()), int(rows.max())) == (7, 24)
+    assert (picture[:CHANNELS, 16, 8] == 1).all()
+    assert (picture[:CHANNELS, 16, 28] == -1).all()
+    assert (drawn(told(what_0=DRAWING))[CHANNELS] == 0).all(), "a thing that stands nowhere"
+
+
+def test_what_is_named_first_stands_in_front() -> None:
+    both = placed(told(what_0=DRAWING, what_1=DRAWING), (0.5, 0.5, 0.3), (0.5, 0.5, 0.9))
+    picture = drawn(both)
+    assert picture[0, 16, 16] == 1
+    assert picture[0, 16, 4] == 2
+
+
+def test_a_thing_keeps_its_proportions_in_a_wide_picture() -> None:
+    picture = drawn(placed(told(what_0=DRAWING), (0.75, 0.5, 0.5)), height=6, width=12)
+    rows, columns = (picture[CHANNELS] > 0.5).nonzero().unbind(1)
+    assert int(columns.max() - columns.min()) == int(rows.max() - rows.min())
+    assert float(columns.float().mean()) + 0.5 == pytest.approx(36)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_shows_what_becomes_of_a_thing_where_that_is(kind: str) -> None:
+    wish = placed(told(kind=KINDS.index(kind), what_0=DRAWING, what_1=DRAWING), (0.1, 0.1, 0.1), (0.25, 0.5, 0.3))
+    found = torch.tensor([[0.75, 0.5, 0.4]])
+    first, second, third = drawn_where(wish, found)[0].tolist()
+    expected = {
+        "scene": (0.25, 0.5, 0.3), "add": (0.25, 0.5, 0.3), "resize": (0.75, 0.5, 0.3),
+        "replace": (0.75, 0.5, 0.4), "recolour": (0.75, 0.5, 0.4),
+    }  # fmt: skip
+    assert third == [0, 0, 0]
+    assert first == pytest.approx((0.1, 0.1, 0.1) if kind == "scene" else (0, 0, 0))
+    assert second == pytest.approx(expected.get(kind, (0, 0, 0)))
+    nameless = placed(told(kind=KINDS.index(kind), what_0=DRAWING), (0.1, 0.1, 0.1), (0.25, 0.5, 0.3))
+    assert drawn_where(nameless, found)[0, 1].tolist() == [0, 0, 0]
+
+
+def test_what_is_found_is_pointed_at() -> None:
+    meant = drawn(told(kind=KINDS.index("remove"), what_0=SHAPE), torch.tensor([[0.5, 0.5, 0.5]]))[-1]
+    assert meant[8:24, 8:24].all()
+    assert meant.sum() == 16 * 16
+    assert not drawn(told(kind=KINDS.index("remove"), what_0=SHAPE))[-1].any()
+
+
+def test_the_finder_learns_where_the_thing_is_that_a_change_is_about() -> None:
+    torch.manual_seed(0)
+    finder = Finder(VALUES, 8)
+    optimiser = torch.optim.AdamW(finder.parameters(), lr=3e-3)
+    looks = torch.randn(4, CELLS, 8)
+
+    def cases(count: int) -> tuple[Conditioning, torch.Tensor, torch.Tensor]:
+        which, at = torch.randint(4, (count,)), torch.randint(64, (count,))
+        fields = torch.zeros(count, len(FIELDS), dtype=torch.int64)
+        fields[:, FIELDS.index("kind")] = KINDS.index("remove")
+        codes = looks[which][:, None].expand(-1, FIGURES, -1, -1)
+        picture = torch.zeros(count, 64, 32)
+        other = (which + 1) % 4
+        picture[torch.arange(count), at, which] = 3.0
+        picture[torch.arange(count), (at + 30) % 64, other] = 3.0
+        there = torch.stack([(at % 8 + 0.5) / 8, (at // 8 + 0.5) / 8, torch.full((count,), 0.25)], 1)
+        return Conditioning(fields, codes, torch.zeros(count, FIGURES, 3)), picture, there
+
+    for _ in range(250):
+        wish, picture, there = cases(32)
+        optimiser.zero_grad()
+        torch.autograd.backward(finder.loss(wish, picture, there, 8, 8))
+        optimiser.step()
+    wish, picture, there = cases(100)
+    with torch.no_grad():
+        found = finder.find(wish, picture, 8, 8)
+    assert float(((found - there).abs()[:, :2].amax(1) < 1 / 16).float().mean()) > 0.9, "its token"
+    assert found[:, 2].mean() == pytest.approx(0.25, abs=0.1)
+    scenes = Conditioning(wish.fields * 0, wish.codes, wish.where)
+    with torch.no_grad():
+        assert not finder.find(scenes, picture, 8, 8).any(), "a scene is about nothing that is there"
+
+
+def test_quarters_have_the_cells_that_lie_together() -> None:
+    cells = torch.arange(16.0).view(1, 16, 1)
+    assert quartered(cells)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def painter() -> PaintingTransformer:
+    torch.manual_seed(0)
+    built: PaintingTransformer = PaintingTransformer(
+        num_single_layers=1, attention_head_dim=32, num_attention_heads=5, joint_attention_dim=128,
+        pooled_projection_dim=16, axes_dims_rope=(8, 12, 12), answers=[7] * len(FIELDS), code=CODE,
+    )  # fmt: skip
+    built.eval()
+    return built
+
+
+def ids(height: int, width: int, *, of_reference: bool = False) -> torch.Tensor:
+    made: torch.Tensor = FluxPipeline._prepare_latent_image_ids(1, height, width, torch.device("cpu"), torch.float32)
+    made[:, 0] = float(of_reference)
+    return made
+
+
+def velocity(model: PaintingTransformer, wish: Conditioning, tokens: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        given = {"timestep": torch.full((len(tokens),), 0.5), "pooled_projections": torch.zeros(len(tokens), 16)}
+        found: torch.Tensor = model(
+            tokens, wish.rows(), img_ids=at, txt_ids=torch.zeros(1, 3), return_dict=False, **given
+        )[0]
+    return found
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 10)])
+def test_a_reference_of_any_size_changes_the_velocities_of_the_noisy_tokens_alone(size: tuple[int, int]) -> None:
+    model, wish = painter(), told(kind=KINDS.index("remove"), what_0=SHAPE)
+    noisy, reference = torch.randn(1, 64, 32), torch.randn(1, size[0] * size[1], 32)
+    alone = velocity(model, wish, noisy, ids(8, 8))
+    positions = torch.cat([ids(8, 8), ids(*size, of_reference=True)])
+    both = velocity(model, wish, torch.cat([noisy, reference], 1), positions)
+    assert alone.shape == both.shape == (1, 64, 32)
+    assert not torch.allclose(alone, both)
+
+
+def test_a_larger_reference_is_seen_at_the_size_of_the_picture_and_of_a_wider_one_the_middle() -> None:
+    model, wish = painter(), told(kind=KINDS.index("ground"), ground=3)
+    noisy = torch.randn(1, 64, 32)
+
+    def changed(reference: torch.Tensor) -> torch.Tensor:
+        """Of latents [1, 8, height, width]."""
+        height, width = (side // 2 for side in reference.shape[2:])
+        tokens = torch.nn.functional.pixel_unshuffle(reference, 2).flatten(2).transpose(1, 2)
+        positions = torch.cat([ids(8, 8), ids(height, width, of_reference=True)])
+        return velocity(model, wish, torch.cat([noisy, tokens], 1), positions)
+
+    # Latents that rise from left to right, and otherwise from top to bottom.
+    rising = torch.linspace(0, 1, 16).view(1, 1, 1, 16) + 2 * torch.linspace(0, 1, 16).view(1, 1, 16, 1)
+    seen = rising.expand(1, 8, 16, 16)
+    wider = torch.nn.functional.pad(seen, (4, 4))
+    assert torch.allclose(changed(wider), changed(seen), atol=1e-5)
+    other = (changed(seen.flip(3)) - changed(seen)).norm()
+    assert other > 0
+    larger = torch.nn.functional.interpolate(seen, (32, 32), mode="bilinear")
+    assert (changed(larger) - changed(seen)).norm() < 0.1 * other
+
+
+def test_pictures_come_out_the_same_alone_and_in_a_batch() -> None:
+    model = painter()
+    alike_in_any_batch(SimpleNamespace(transformer=model, vae=None))
+    wishes = placed(told(3, kind=KINDS.index("replace"), what_0=SHAPE, what_1=DRAWING), (0.5, 0.5, 0.5))
+    tokens, positions = torch.randn(3, 128, 32), torch.cat([ids(8, 8), ids(8, 8, of_reference=True)])
+    together = velocity(model, wishes, tokens, positions)
+    for number in range(3):
+        one = slice(number, number + 1)
+        alone = Conditioning(wishes.fields[one], wishes.codes[one], wishes.where[one])
+        assert torch.equal(velocity(model, alone, tokens[one], positions)[0], together[number])
