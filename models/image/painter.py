@@ -188,7 +188,8 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
     Args:
         answers: how many values each of `FIELDS` has.
         code: numbers of each of a drawing's vectors.
-        flux: what `FluxTransformer2DModel` takes.
+
+    The other arguments are those of `FluxTransformer2DModel`.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -243,19 +244,13 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         told = Conditioning.of(encoder_hidden_states)
         of_noise = img_ids[:, 0] == 0
         height, width = _grid(img_ids[of_noise])
-        noisy, reference = hidden_states[:, of_noise], None
+        noisy, reference, found = hidden_states[:, of_noise], None, told.where.new_zeros(len(told.where), 3)
         if not of_noise.all():
             rows, columns = grid = _grid(img_ids[~of_noise])
             reference = _filling(hidden_states[:, -rows * columns :].contiguous(), grid, (height, width))
-        found = self.find(told, reference, height, width)
+            found = self.finder.find(told, reference, height, width)
         given |= {"timestep": timestep, "return_dict": return_dict}
         return self.paint(noisy, told, found, reference, height, width, **given)
-
-    def find(self, told: Conditioning, reference: torch.Tensor | None, height: int, width: int) -> torch.Tensor:
-        """Where in the reference the thing is that a change is about: as `Conditioning.where`, [n, 3]; 0 is nowhere."""
-        if reference is None:
-            return told.where.new_zeros(len(told.where), 3)
-        return self.finder.find(told, reference, height, width)
 
     def paint(
         self,
@@ -267,7 +262,10 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         width: int,
         **given: Any,
     ) -> Any:
-        """The velocities of noisy tokens [n, height * width, 32]; the reference, if there is one, has as many."""
+        """The velocities of noisy tokens [n, height * width, 32]; the reference, if there is one, has as many.
+
+        `found` [n, 3] is where in it the thing is that a change is about, as in `drawn_where`.
+        """
         drafted = self.draft(told, found, height, width).to(noisy.dtype)
         behind = torch.zeros_like(noisy) if reference is None else reference
         is_there = torch.full_like(noisy[..., :1], reference is not None)

@@ -29,7 +29,7 @@ def test_the_card_says_what_is_claimed_and_measured(tmp_path: Path) -> None:
     card = (tmp_path / "README.md").read_text()
     assert "knows 2 things well" in card
     assert "Claimed: cat, dog." in card
-    assert "| Transformer and vectors | 50 | 10 | 0.250 |" in card
+    assert "| Transformer | 50 | 10 | 0.250 |" in card
     assert "| picture | ground | 99.0% | 97.0% | 400 | pass |" in card
 
 
