@@ -83,7 +83,7 @@ TABLE: Final[tuple[Model, ...]] = (
         {CPU: Fit(1_000_000_000)},
         settings=(
             "threads: 1  # the built-in models are too small to share between threads",
-            "image: {width: 128, height: 128, steps: 20, guidance: 2.0}",
+            "image: {width: 128, height: 128, steps: 12, guidance: 2.0}",
         ),
         options=(
             "guidance_argument: true_cfg_scale",

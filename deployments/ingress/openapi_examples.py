@@ -256,7 +256,7 @@ EXAMPLES: Final[dict[str, dict[str, Example]]] = {
         "POST": Example(
             {
                 "mode": "generate", "input_image": None, "prompt": _PROMPT["prompt"], "seed": 7,
-                "guidance_scale": 2.0, "num_inference_steps": 20, "width": 128, "height": 128, "model": "image-gen",
+                "guidance_scale": 2.0, "num_inference_steps": 12, "width": 128, "height": 128, "model": "image-gen",
                 "loras": [], "result_image_url": "http://127.0.0.1:8000/i/2cd081f8e52e4b34ad9ad34648c41c6f.png",
             },
             sent=_PROMPT,

@@ -9,7 +9,7 @@ there: the transformer makes a picture of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import torch
@@ -47,6 +47,8 @@ _SHOWN: Final = CHANNELS + 1
 """Numbers of each of a drawing's latents: the latent itself, and how much of it the drawing covers."""
 DRAFTED: Final = (CHANNELS + 2) * _PART * _PART + 3
 """Numbers that the draft has for each token."""
+_SHIFTED, _GROWN = 0.02, 0.06
+"""Standard deviations of what is shaken: shares of the picture, and of a thing's side."""
 _WIDTH: Final = 96
 _WAVES: Final = 4
 
@@ -92,6 +94,32 @@ class Conditioning:
         kind = self.field("kind")
         return torch.stack([kind == KINDS.index(each) for each in kinds]).any(0)
 
+    def in_doubt(self) -> torch.Tensor:
+        """Which wishes are for a shape in the colour of another, and name none: "turn the star into a heart"."""
+        return self.is_a("replace") & (self.field("what 1") == SHAPE) & (self.field("colour 1") == 0)
+
+    def shaken(self, by: torch.Tensor, height: int, width: int) -> Self:
+        """With the things of scenes a little elsewhere and larger or smaller, all of a picture alike.
+
+        Args:
+            by: [n, 3], three numbers of a picture's own noise: to the right, down, larger. What stands in the picture
+                stays in it.
+            height: of the picture, in tokens.
+            width: likewise.
+        """
+        by = by.float().clamp(-2, 2)
+        extent = by.new_tensor([width, height]) / min(height, width)
+        middle, half = self.where[..., :2] * extent, self.where[..., 2:] / 2
+        is_there = half > 0
+        room = torch.minimum(middle, extent - middle).amin(2, keepdim=True) / half
+        largest = torch.where(is_there, room, torch.inf).amin(1).clamp(min=1)
+        half = half * torch.minimum(torch.exp(_GROWN * by[:, 2:]), largest)[:, None]
+        before = torch.where(is_there, middle - half, torch.inf).amin(1).clamp(min=0)
+        behind = torch.where(is_there, extent - middle - half, torch.inf).amin(1).clamp(min=0)
+        shift = torch.maximum(torch.minimum(_SHIFTED * by[:, :2], behind), -before)
+        where = torch.cat([(middle + shift[:, None] * is_there) / extent, 2 * half], 2)
+        return replace(self, where=torch.where(self.is_a("scene")[:, None, None], where, self.where))
+
 
 def drawn_where(told: Conditioning, found: torch.Tensor) -> torch.Tensor:
     """Where the draft shows each figure: [n, 3, 3].
@@ -126,10 +154,10 @@ class Draft(nn.Module):
     def forward(self, told: Conditioning, found: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """[n, height * width, `DRAFTED`] of a picture of so many tokens; `found` as in `drawn_where`."""
         where = drawn_where(told, found)
-        points = _points(height, width, where.device)
-        shown = _placed(self.drawings(told), where, points)
+        at = points(height, width, where.device)
+        shown = _placed(self.drawings(told), where, at)
         ground = self.grounds(told.field("ground")).float().view(-1, CHANNELS, _SIDE, _SIDE)
-        drafted = functional.interpolate(ground, points.shape[:2], mode="bilinear")
+        drafted = functional.interpolate(ground, at.shape[:2], mode="bilinear")
         covered = torch.zeros_like(drafted[:, :1])
         sides = torch.zeros_like(covered)
         for number in reversed(range(FIGURES)):  # what is named first stands in front
@@ -137,12 +165,11 @@ class Draft(nn.Module):
             drafted = torch.lerp(drafted, shown[:, number, :CHANNELS], over)
             covered = torch.lerp(covered, torch.ones_like(covered), over)
             sides = torch.lerp(sides, where[:, number, 2].view(-1, 1, 1, 1).expand_as(sides), over)
-        target = _inside(found, points)[:, None]
+        target = _inside(found, at)[:, None]
         fine = torch.cat([drafted, covered, target], 1)
         tokens = functional.pixel_unshuffle(fine, _PART).flatten(2).transpose(1, 2)
         coarse = functional.avg_pool2d(torch.cat([covered, sides], 1), _PART).flatten(2).transpose(1, 2)
-        # "Turn the star into a heart" names no colour: what the draft shows is not to be believed.
-        doubt = (told.is_a("replace") & (told.field("what 1") == SHAPE) & (told.field("colour 1") == 0)).float()
+        doubt = told.in_doubt().float()
         return torch.cat([tokens, coarse, doubt[:, None, None].expand(-1, tokens.shape[1], 1)], 2)
 
     def drawings(self, told: Conditioning) -> torch.Tensor:
@@ -158,33 +185,37 @@ def parts_of(shown: torch.Tensor) -> torch.Tensor:
     return grid.reshape(-1, CELLS, _SHOWN * _PART * _PART)
 
 
-def _points(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """Where the draft's points lie, x and y as shares of the picture's shorter side: [4 height, 4 width, 2]."""
-    shorter = min(height, width) * _PART
+def points(height: int, width: int, device: torch.device, each: int = _PART) -> torch.Tensor:
+    """Where points lie, `each` a side of a token, x and y as shares of the picture's shorter side.
+
+    Returns:
+        [each * height, each * width, 2]
+    """
+    shorter = min(height, width) * each
     rows, columns = (
-        (torch.arange(count * _PART, device=device, dtype=torch.float32) + 0.5) / shorter for count in (height, width)
+        (torch.arange(count * each, device=device, dtype=torch.float32) + 0.5) / shorter for count in (height, width)
     )
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
 
 
-def _from_middle(where: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """How far each point is from the middle of a figure, in half sides: [..., 4 height, 4 width, 2]."""
-    shorter = min(points.shape[:2])
-    extent = where.new_tensor([points.shape[1] / shorter, points.shape[0] / shorter])
+def from_middle(where: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """How far each point is from the middle of a figure, in half sides: [..., high, wide, 2]."""
+    shorter = min(at.shape[:2])
+    extent = where.new_tensor([at.shape[1] / shorter, at.shape[0] / shorter])
     middle = where[..., None, None, :2] * extent
-    return (points - middle) / (where[..., None, None, 2:] / 2).clamp(min=1e-4)
+    return (at - middle) / (where[..., None, None, 2:] / 2).clamp(min=1e-4)
 
 
-def _placed(drawings: torch.Tensor, where: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+def _placed(drawings: torch.Tensor, where: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Drawings [n, 3, 9, 16, 16] at their places: [n, 3, 9, 4 height, 4 width]."""
-    at = _from_middle(where, points).flatten(0, 1) / MARGIN
-    laid = functional.grid_sample(drawings.flatten(0, 1), at, padding_mode="zeros", align_corners=False)
+    spots = from_middle(where, at).flatten(0, 1) / MARGIN
+    laid = functional.grid_sample(drawings.flatten(0, 1), spots, padding_mode="zeros", align_corners=False)
     return laid.view(-1, FIGURES, *laid.shape[1:])
 
 
-def _inside(where: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+def _inside(where: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Which points are in the square of what was found: [n, 4 height, 4 width], 0 or 1."""
-    return (_from_middle(where, points).abs().amax(-1) <= 1).float() * (where[:, None, None, 2] > 0)
+    return (from_middle(where, at).abs().amax(-1) <= 1).float() * (where[:, None, None, 2] > 0)
 
 
 class Finder(nn.Module):

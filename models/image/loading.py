@@ -23,7 +23,7 @@ _DENOISERS = ("transformer", "unet")
 _UNCACHED = frozenset({"Flux2Transformer2DModel"})
 """Transformers with which diffusers' first-block cache fails (0.42: "Tensor - list" at the first step)."""
 _PAINTER = "models.image.painter"
-"""Where the classes of the built-in checkpoint's own components are."""
+"""Where the classes of the built-in checkpoint's own components are, with that of the autoencoder."""
 _ROWS = 16
 """From so many rows on, a product of float32 on a CPU sums each row as in any larger one."""
 

@@ -8,18 +8,20 @@ any by heart. It begins each picture from a draft (`models.image.draft`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel, ModelMixin
+from diffusers import FluxTransformer2DModel, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.autoencoders.vae import Decoder
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional
+from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedModel, T5Config, T5EncoderModel
 
+from models.image.autoencoder import PackedAutoencoder, filled, ready
 from models.image.draft import (
     CELLS,
     CHANNELS,
@@ -36,19 +38,21 @@ from models.image.draft import (
     Layout,
     WishTokens,
 )
+from models.image.layers import BLOCK, LATENTS, as_latents, as_tokens, of_tokens, over
+from models.image.upper_layer import Layers, Reference, kept
 from models.packed import unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
+_PAINTED: Final = 4 * CHANNELS
+"""Numbers of a token's latents in the lower layer."""
+_ALL_NOISE: Final = 0.99
+"""A run that begins no later is of a picture from nothing; things are not laid over one that is there already."""
 _WHAT: Final = [FIELDS.index(f"what {number}") for number in range(FIGURES)]
-_WIDENED: Final = "decoder_widened"
-"""What says in an autoencoder's configuration how much wider its decoder is."""
 _WEIGHTS_OF_TEXT: Final = "model.safetensors"
 __all__ = [
     "ModelMixin",  # diffusers looks for the base class where the class is
-    "PackedAutoencoder",
     "PaintingTransformer",
     "PreTrainedModel",
     "WishConfig",
@@ -176,7 +180,30 @@ class WishEncoder(T5EncoderModel):  # type: ignore[misc]
         encoder = cls(WishConfig.from_pretrained(folder))
         weights = unpacked(load_file(Path(folder) / _WEIGHTS_OF_TEXT))
         encoder.load_state_dict({"encoder.embed_tokens.weight": weights["shared.weight"], **weights})
-        return _ready(encoder, asked)  # type: ignore[no-any-return]
+        return ready(encoder, asked)
+
+
+@dataclass
+class _Run:
+    """What all steps of a run share.
+
+    Attributes:
+        grid: tokens high and wide.
+        reference: the picture that is changed, if one is.
+        things: what the first prompt lays over the picture, [n, 4, height, width].
+        told: of each prompt [n, length, code] what it tells, and where in the reference that is which it is about.
+        upper: the upper layer's tokens of the latest step, and the noisy tokens that it is for.
+    """
+
+    grid: tuple[int, int]
+    reference: Reference | None
+    things: torch.Tensor
+    told: list[tuple[torch.Tensor, Conditioning, torch.Tensor]]
+    upper: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def told_by(self, prompt: torch.Tensor) -> tuple[Conditioning, torch.Tensor] | None:
+        """What a prompt tells, where it was asked before."""
+        return next(((told, found) for asked, told, found in self.told if torch.equal(asked, prompt)), None)
 
 
 class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
@@ -196,7 +223,7 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
     def __init__(
         self,
         patch_size: int = 1,
-        in_channels: int = 4 * CHANNELS,
+        in_channels: int = 4 * LATENTS,
         out_channels: int | None = None,
         num_layers: int = 0,
         num_single_layers: int = 8,
@@ -209,9 +236,11 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         answers: Sequence[int] = (2,) * len(FIELDS),
         code: int = 128,
     ) -> None:
+        if in_channels != 4 * LATENTS:
+            raise ValueError(f"in_channels is {4 * LATENTS}, latents of {LATENTS} channels 2x2, not {in_channels}")
         super().__init__(
             patch_size=patch_size,
-            in_channels=in_channels,
+            in_channels=_PAINTED,
             out_channels=out_channels,
             num_layers=num_layers,
             num_single_layers=num_single_layers,
@@ -223,10 +252,19 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
             axes_dims_rope=axes_dims_rope,
         )
         values = dict(zip(FIELDS, answers, strict=True))
-        self.x_embedder = nn.Linear(2 * in_channels + 1 + DRAFTED, self.inner_dim)
+        self.register_to_config(in_channels=in_channels)  # which the constructor of FLUX's has put its own to
+        self.x_embedder = nn.Linear(2 * _PAINTED + 1 + DRAFTED, self.inner_dim)
         self.draft = Draft(values, code)
         self.words = WishTokens(values, code, joint_attention_dim)
         self.finder = Finder(values, code)
+        self._layers: Layers | None = None
+        # A pipeline makes a run's positions when it is called: as long as they are there, the run is.
+        self._runs: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+    def see_through(self, autoencoder: PackedAutoencoder) -> Self:
+        """Give it the autoencoder, without layers, that it needs to draw upper layers: no pipeline draws without."""
+        self._layers = Layers(autoencoder)
+        return self
 
     def forward(
         self,
@@ -237,20 +275,51 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         return_dict: bool = True,
         **given: Any,
     ) -> Any:
-        """As FLUX's: tokens [n, length, 32] at `img_ids` [length, 3], those of a reference behind the noisy ones.
+        """As FLUX's: tokens [n, length, 1056] at `img_ids` [length, 3], those of a reference behind the noisy ones.
 
-        Returns the velocities of the noisy ones alone.
+        Returns the velocities of the noisy ones alone: painted ones of the lower layer, while the upper one goes
+        straight to what it shall be.
         """
-        told = Conditioning.of(encoder_hidden_states)
         of_noise = img_ids[:, 0] == 0
-        height, width = _grid(img_ids[of_noise])
-        noisy, reference, found = hidden_states[:, of_noise], None, told.where.new_zeros(len(told.where), 3)
+        if img_ids not in self._runs:
+            self._runs[img_ids] = self._begin(encoder_hidden_states, hidden_states, img_ids, timestep)
+        run: _Run = self._runs[img_ids]
+        told, found = run.told_by(encoder_hidden_states) or self._also_told(run, encoder_hidden_states)
+        noisy, time = hidden_states[:, of_noise], timestep.view(-1, 1, 1).to(hidden_states.dtype)
+        reference = None if run.reference is None else as_tokens(run.reference.latents)
+        given |= {"timestep": timestep, "return_dict": False}
+        velocity = self.paint(noisy[..., :_PAINTED], told, found, reference, *run.grid, **given)[0]
+        clean = of_tokens(noisy[..., :_PAINTED] - time * velocity, *run.grid)
+        upper = (noisy[..., _PAINTED:] - _upper(run, hidden_states, told, clean)) / time
+        velocity = torch.cat([velocity, upper], 2)
+        return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+    def _begin(
+        self, prompt: torch.Tensor, hidden_states: torch.Tensor, img_ids: torch.Tensor, timestep: torch.Tensor
+    ) -> _Run:
+        if self._layers is None:
+            raise RuntimeError("a PaintingTransformer draws with an autoencoder: call see_through")
+        of_noise = img_ids[:, 0] == 0
+        grid, told, reference = _grid(img_ids[of_noise]), Conditioning.of(prompt), None
+        found = told.where.new_zeros(len(told.where), 3)
         if not of_noise.all():
-            rows, columns = grid = _grid(img_ids[~of_noise])
-            reference = _filling(hidden_states[:, -rows * columns :].contiguous(), grid, (height, width))
-            found = self.finder.find(told, reference, height, width)
-        given |= {"timestep": timestep, "return_dict": return_dict}
-        return self.paint(noisy, told, found, reference, height, width, **given)
+            reference = self._layers.reference(hidden_states[:, ~of_noise], _grid(img_ids[~of_noise]), grid)
+            found = self.finder.find(told, as_tokens(reference.latents), *grid)
+        if float(timestep.max()) > _ALL_NOISE:
+            told = told.shaken(hidden_states[:, 0, _PAINTED : _PAINTED + 3], *grid)
+            things = self._layers.of_things(self.draft, told, found, reference, *grid)
+        else:
+            things = torch.zeros(len(prompt), 4, *(2 * BLOCK * side for side in grid), device=prompt.device)
+        return _Run(grid, reference, things, [(prompt, told, found)])
+
+    def _also_told(self, run: _Run, prompt: torch.Tensor) -> tuple[Conditioning, torch.Tensor]:
+        """What a further prompt of a run tells, which is what guidance leads away from."""
+        told = Conditioning.of(prompt)
+        found = told.where.new_zeros(len(told.where), 3)
+        if run.reference is not None:
+            found = self.finder.find(told, as_tokens(run.reference.latents), *run.grid)
+        run.told.append((prompt, told, found))
+        return told, found
 
     def paint(
         self,
@@ -279,37 +348,25 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
-        """From a folder, in the `torch_dtype` or `dtype` that is asked for."""
-        return _filled(cls.from_config(cls.load_config(folder)), folder, asked)  # type: ignore[no-any-return]
+        """From a pipeline's folder, in the `torch_dtype` or `dtype` that is asked for."""
+        transformer: Self = filled(cls.from_config(cls.load_config(folder)), folder, asked)
+        return transformer.see_through(PackedAutoencoder.from_pretrained(Path(folder).with_name("vae"), **asked))
 
 
-class PackedAutoencoder(AutoencoderKL):  # type: ignore[misc]
-    """FLUX's autoencoder, whose weights may be packed in 8 bits on disk, and whose decoder may be the wider half."""
+def _upper(run: _Run, hidden_states: torch.Tensor, told: Conditioning, clean: torch.Tensor) -> torch.Tensor:
+    """The tokens of the upper layer, of a step that would come out at these latents.
 
-    def widen_decoder(self, factor: float) -> None:
-        """Put an untrained decoder with `factor` times as many channels, and groups of them, in the decoder's place."""
-        config = self.config
-        self.decoder = Decoder(
-            in_channels=config.latent_channels,
-            out_channels=config.out_channels,
-            up_block_types=config.up_block_types,
-            block_out_channels=[int(factor * width) for width in config.block_out_channels],
-            layers_per_block=config.layers_per_block,
-            norm_num_groups=int(factor * config.norm_num_groups),
-            act_fn=config.act_fn,
-            mid_block_add_attention=config.mid_block_add_attention,
-        )
-        self.register_to_config(**{_WIDENED: factor})
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
-        """From a folder, in the `torch_dtype` or `dtype` that is asked for."""
-        config = dict(cls.load_config(folder))
-        factor = config.pop(_WIDENED, None)
-        autoencoder = cls.from_config(config)
-        if factor is not None:
-            autoencoder.widen_decoder(factor)
-        return _filled(autoencoder, folder, asked)  # type: ignore[no-any-return]
+    Guidance compares two velocities of the same noisy pictures, with the prompt and then with another. Both get the
+    layer of the first, so that it makes no difference to it.
+    """
+    if run.upper is not None and run.upper[0] is hidden_states:
+        return run.upper[1]
+    layer = run.things
+    if run.reference is not None:
+        layer = over(layer, kept(run.reference, clean, told.is_a("ground")))
+    tokens = as_tokens(as_latents(layer)).to(hidden_states.dtype)
+    run.upper = (hidden_states, tokens)
+    return tokens
 
 
 def _positions(height: int, width: int, device: torch.device) -> torch.Tensor:
@@ -322,28 +379,3 @@ def _grid(ids: torch.Tensor) -> tuple[int, int]:
     """Rows and columns of a picture's tokens, from their positions."""
     rows, columns = (ids[:, 1:].amax(0) - ids[:, 1:].amin(0) + 1).long().tolist()
     return rows, columns
-
-
-def _filling(tokens: torch.Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> torch.Tensor:
-    """A picture's tokens [n, rows * columns, 32] as those of its middle, in a picture of another shape or size."""
-    if grid == wanted:
-        return tokens
-    scale = max(sought / count for sought, count in zip(wanted, grid, strict=True))
-    latents = functional.pixel_shuffle(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid), 2)
-    if scale != 1:
-        sizes = [round(2 * count * scale) for count in grid]
-        latents = functional.interpolate(latents.float(), sizes, mode="bilinear", antialias=True).to(tokens.dtype)
-    top, left = ((have - 2 * sought) // 2 for have, sought in zip(latents.shape[2:], wanted, strict=True))
-    latents = latents[:, :, top : top + 2 * wanted[0], left : left + 2 * wanted[1]]
-    return functional.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2).contiguous()
-
-
-def _filled(part: ModelMixin, folder: str | Path, asked: Mapping[str, Any]) -> Any:
-    part.load_state_dict(unpacked(load_file(Path(folder) / _WEIGHTS)))
-    return _ready(part, asked)
-
-
-def _ready(part: nn.Module, asked: Mapping[str, Any]) -> Any:
-    # Diffusers says `torch_dtype` to its own classes and `dtype` to those of transformers. Its own `to` warns of parts
-    # that want float32; there are none here.
-    return nn.Module.to(part, asked.get("torch_dtype") or asked.get("dtype") or torch.float32).eval()

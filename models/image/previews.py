@@ -51,6 +51,7 @@ class LatentColours:
             latents = self._smooth().to(computing_device(self._pipeline))
             colours = _decoded(self._pipeline, latents).float().clamp(-1, 1)
             colours = torch.nn.functional.adaptive_avg_pool2d(colours, latents.shape[-2:])
+            latents, _ = _apart(self._pipeline, latents)
             seen, made = (grid.movedim(1, -1).flatten(0, -2).float().cpu() for grid in (latents, colours))
             self._matrix = torch.linalg.lstsq(torch.nn.functional.pad(seen, (0, 1), value=1.0), made).solution
 
@@ -60,7 +61,12 @@ class LatentColours:
 
         self.fit()
         matrix = self._matrix.to(latents.device)
-        return torch.einsum("nchw,ck->nkhw", latents.float(), matrix[:-1]) + matrix[-1].view(1, -1, 1, 1)
+        latents, layer = _apart(self._pipeline, latents)
+        colours = torch.einsum("nchw,ck->nkhw", latents.float(), matrix[:-1]) + matrix[-1].view(1, -1, 1, 1)
+        if layer is None:
+            return colours
+        layer = torch.nn.functional.adaptive_avg_pool2d(layer.float(), latents.shape[-2:])
+        return layer[:, :3] + colours * (1 - layer[:, 3:])
 
     def _smooth(self) -> Any:
         """Latents [n, channels, 16, 16] as a pipeline has them, about 0 and of about unit size, in soft blotches."""
@@ -73,6 +79,8 @@ class LatentColours:
         if packs_into_channels(self._pipeline):
             packed = pack_into_channels(self._pipeline, latents).flatten(2).transpose(1, 2)
             latents = _unpatched(self._pipeline, packed, 8, 8)
+        painted = _apart(self._pipeline, latents)[0].shape[1]
+        latents[:, painted:] = 0
         return latents
 
 
@@ -107,8 +115,9 @@ class Previewer:
         import torch
 
         side = max(latents.shape[-2:])
+        has_layer = _apart(self._pipeline, latents)[1] is not None  # of pixels side by side, which cannot be shrunk
         # an offloaded autoencoder would take the transformer's place on the device in the middle of its run
-        if side > _LARGE or is_offloaded(self._pipeline.vae):
+        if side > (_SIDE if has_layer else _LARGE) or is_offloaded(self._pipeline.vae):
             return self._colours(latents)
         if side > _SIDE:
             latents = torch.nn.functional.interpolate(latents, scale_factor=_SIDE / side, mode="area")
@@ -136,6 +145,11 @@ class Previewer:
         if latents.ndim == 5 and latents.shape[2] == 1:  # of an autoencoder for videos
             latents = latents[:, :, 0]
         return latents if latents.ndim == 4 else None
+
+
+def _apart(pipeline: Any, latents: Any) -> tuple[Any, Any]:
+    """Latents, and the layer of pixels above them that the built-in model's have; None of other models."""
+    return pipeline.vae.apart(latents) if hasattr(pipeline.vae, "apart") else (latents, None)
 
 
 def _unpatched(pipeline: Any, latents: Any, height: int, width: int) -> Any:

@@ -128,6 +128,30 @@ def test_pictures_have_their_size_and_their_seed(image: Any) -> None:
     assert picture_of(image, scene, seed=6).tobytes() != first.tobytes()
 
 
+def test_pictures_of_one_prompt_come_out_the_same_alone_and_together_and_have_their_things_elsewhere(
+    image: Any,
+) -> None:
+    defaults = image.entry.image
+    job = ImageJob("a cat in space", defaults.width, defaults.height, 3, defaults.guidance, seed=3)
+    together = image.generate(replace(job, n=3), lambda _step: None)
+    alone = [image.generate(replace(job, seed=3 + number), lambda _step: None)[0] for number in range(3)]
+    assert [each.tobytes() for each in together] == [each.tobytes() for each in alone]
+    at = [np.argwhere(np.asarray(each)[..., 0] > 230).mean(0) for each in together]  # the cat is the yellow one
+    assert np.ptp(np.array(at), axis=0).max() > 1
+
+
+def test_what_a_change_is_not_about_stays_as_it_was_to_the_pixel(image: Any) -> None:
+    before = image.generate(
+        ImageJob("an apple and a banana on a yellow background", 128, 128, 8, 2.0, seed=1), lambda _step: None
+    )[0]
+    job = ImageJob("remove the banana", 128, 128, 8, 2.0, seed=2, images=(encode(before),))
+    after = image.generate(job, lambda _step: None)[0]
+    was, now = (np.asarray(each, int) for each in (before, after))
+    same = (np.abs(now - was).max(2) <= 1).mean(0)
+    assert same[:50].mean() > 0.9, "where the apple is"
+    assert same[75:].mean() < 0.9, "where the banana was"
+
+
 @pytest.fixture(scope="module")
 def vlm() -> Any:
     return builtin("vlm-fast")

@@ -23,13 +23,13 @@ from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
-    FluxTransformer2DModel,
 )
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
 from models.image.draft import GLOBALS, KINDS
-from models.image.painter import PackedAutoencoder, PaintingTransformer, Telling, WishConfig, WishEncoder
+from models.image.painter import PaintingTransformer, Telling, WishConfig, WishEncoder
 from training.art.fetch import ArtError
 from training.eight_bits import packed
 from training.evaluate import as_table
@@ -111,17 +111,17 @@ def silent_encoder(vocabulary: int) -> CLIPTextModel:
     return encoder
 
 
-def pipeline_of(transformer: FluxTransformer2DModel, encoder: WishEncoder) -> Any:
+def pipeline_of(transformer: PaintingTransformer, encoder: WishEncoder) -> Any:
     """A pipeline with these, on their device."""
-    tokenizer = load_tokenizer()
+    tokenizer, vae = load_tokenizer(), load_autoencoder(transformer.device)
     pipeline: Any = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT),
-        vae=load_autoencoder(transformer.device),
+        vae=LayeredAutoencoder.of(vae),
         text_encoder=silent_encoder(len(tokenizer)).to(transformer.device),
         text_encoder_2=encoder,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        transformer=transformer,
+        transformer=transformer.see_through(vae),
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -238,7 +238,7 @@ def _learn_drawings(telling: Telling, transformer: PaintingTransformer, bank: Ba
     transformer.draft.load_state_dict(found["draft"])
 
 
-def _save(transformer: FluxTransformer2DModel, encoder: WishEncoder, folder: Path) -> None:
+def _save(transformer: PaintingTransformer, encoder: WishEncoder, folder: Path) -> None:
     """Write the pipeline in diffusers' layout, its weights packed."""
     pipeline_of(transformer.cpu(), encoder.cpu()).save_pretrained(folder)
     for weights in folder.glob("*/*.safetensors"):

@@ -15,8 +15,9 @@ import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderKL
 from rich.progress import track
 
+from models.image.autoencoder import PackedAutoencoder
 from models.image.draft import CHANNELS
-from models.image.painter import PackedAutoencoder
+from models.image.layers import as_tokens
 from training.composer.scene import SIDE, Mix, Scene, random_scene
 from training.loop import Check, LossOf, Schedule, fit
 from training.picture.world import (
@@ -194,10 +195,6 @@ def reconstruction_loss(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tenso
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+def encode(vae: PackedAutoencoder, pixels: torch.Tensor) -> torch.Tensor:
     """The transformer's tokens of pictures: float32 [n, 64, 32], packed 2x2 as `FluxPipeline` packs them."""
-    latents = (vae.encode(pixels).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
-    count, channels, height, width = latents.shape
-    folded = latents.view(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
-    tokens: torch.Tensor = folded.reshape(count, height // 2 * (width // 2), channels * 4)
-    return tokens
+    return as_tokens(vae.latents_of(pixels))

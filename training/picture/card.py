@@ -10,6 +10,8 @@ from typing import Final
 
 from training.evaluate import Row, as_table
 from training.picture.judging import DEFAULTS
+from training.picture.wishes import classes
+from training.world import SHAPES
 
 _CARD: Final = """---
 license: apache-2.0
@@ -24,10 +26,11 @@ language: [en, ko, ja]
 A small FLUX-type pipeline that draws 128x128 pictures of everyday things: one to three of them, alone, in a row, on,
 above or in front of each other, on plain grounds of eight colours and on sixteen painted ones (space, the sea, a
 beach, a forest, a city at night, …). Run as `FluxKontextPipeline` it also changes such a picture by an instruction:
-another ground, another thing for one, a thing more or less, bigger or smaller. It knows {claimed_count} things well,
-listed below, and the eight shapes of older versions (circles, squares, triangles, stars, hearts, rings, crosses,
-diamonds) in eight colours. **Of a prompt for something else it draws what it knows of it**, and it cannot write. It
-exists so that a server without a GPU or a download draws, and runs the same code as with FLUX.
+another ground, another thing for one, a thing more or less, bigger or smaller. It knows {known_count} things, of which
+{claimed_count}, listed below, are recognised however they are drawn, and the eight shapes of older versions (circles,
+squares, triangles, stars, hearts, rings, crosses, diamonds) in eight colours. **Of a prompt for something else it draws
+what it knows of it**, and it cannot write. It exists so that a server without a GPU or a download draws, and runs the
+same code as with FLUX.
 
 Prompts: English, Korean or Japanese, up to {max_sequence_length} tokens. "3d render" and the like ask for another
 style.
@@ -69,10 +72,12 @@ changed = editor(
 ).images[0]
 ```
 
-These settings are the recommended ones. Three of its parts are classes of `models/image/painter.py`, so this is to be
-run where Atelier is installed or from its repository. The text encoder reads a prompt as a wish, and tells for each
-thing sixteen vectors of what it looks like and where it stands; the transformer begins from a draft that is made of
-these, and finds in a picture what a change is about. Weights are kept in 7 bits.
+These settings are the recommended ones. Three of its parts are classes of `models/image`, so this is to be run where
+Atelier is installed or from its repository. The text encoder reads a prompt as a wish, and tells for each thing
+sixteen vectors of what it looks like and where it stands. The transformer begins from a draft that is made of these,
+paints the ground, and finds in a picture what a change is about. **Things are drawings that it has learnt, near-copies
+of its designs**: decoded from their vectors as large as can be, they are a layer of pixels over what is painted, and
+so is what a change leaves as it was. Weights are kept in 7 bits.
 
 ## Parts
 
@@ -96,10 +101,10 @@ Fluent Emoji 3D (MIT), and shapes; their prompts and changes. Made by `python -m
 ## Measured
 
 By `python -m training.picture --only evaluate`, at the settings above. A thing is claimed when it was recognised at
-once at least two of three times that it was drawn alone. The figures about things are of the claimed ones, in scenes
-and wordings that no training used, judged by a recogniser (`training/picture/recogniser.py`) that learnt from designs
-that this model never saw; what it gets right of exact pictures is the most that can be reached. Shapes are judged by
-`training/oracle.py`, which measures pixels.
+once each of three times that it was drawn alone, once more small, and once more in 3D. The figures about things are
+of the claimed ones, in scenes and wordings that no training used, judged by a recogniser
+(`training/picture/recogniser.py`) that learnt from designs that this model never saw; what it gets right of exact
+pictures is the most that can be reached. Shapes are judged by `training/oracle.py`, which measures pixels.
 
 {table}
 
@@ -109,7 +114,7 @@ License: Apache-2.0.
 """
 _KINDS: Final = {
     "transformer": "`PaintingTransformer`: FLUX's, 8 single blocks, 5 heads of 32, with a draft and a finder",
-    "vae": "`AutoencoderKL`, 128x128 pixels to 8 channels of 16x16",
+    "vae": "`LayeredAutoencoder`, 128x128 pixels to 8 channels of 16x16, and a layer of pixels",
     "text_encoder": "`CLIPTextModel`, all 0: the pooled vector tells nothing",
     "text_encoder_2": "`WishEncoder`: a T5 encoder of 2 layers of 128, and the vectors of every drawing",
 }
@@ -136,6 +141,7 @@ def write_card(
         **DEFAULTS,
         **facts,
         claimed_count=len(claimed),
+        known_count=len(classes()) - len(SHAPES),
         claimed="\n".join(textwrap.wrap(", ".join(claimed), 118)),
         parts="\n".join(f"| {name} | {_KINDS[name]} | {count:,} |" for name, count in parts.items()),
         stages="\n".join(stages),

@@ -23,6 +23,7 @@ from models.image.draft import (
     parts_of,
 )
 from models.image.painter import PaintingTransformer, Telling, WishConfig
+from models.image.upper_layer import GREY
 from training.composer.grounds import PAINTED, VARIANTS
 from training.composer.scene import GROUNDS, SIDE, Figure, Ground, Scene, Stock
 from training.composer.words import PLAIN_STYLE
@@ -51,8 +52,7 @@ _FINDERS_NOISE: Final = 0.1
 _COVERAGE_WEIGHT: Final = 2.0
 """How much what a drawing covers counts beside each of its latents where codes are found."""
 _FIRST: Final = slice(len(GLOBALS), len(GLOBALS) + len(PARTS))
-_GREY: Final = (186, 186, 186)
-"""What a thing stands on when its vectors are found."""
+_GREY: Final = (GREY, GREY, GREY)
 _AS_LARGE: Final = SIDE / MARGIN
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import diffusers
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
+from PIL import Image
 
+import models
 from models.image import diffusers_internals as internals
 
 
@@ -63,3 +67,40 @@ def test_tokens_are_latents_again_in_their_places() -> None:
     pipeline = SimpleNamespace(_unpack_latents=diffusers.FluxPipeline._unpack_latents, vae_scale_factor=8)
     assert internals.unpack_tokens(pipeline, tokens, 32, 48).equal(latents)
     assert internals.unpack_tokens(without_weights(diffusers.StableDiffusionXLPipeline), tokens, 32, 48) is None
+
+
+@pytest.mark.parametrize("kind", ["", "Img2Img", "Inpaint", "Kontext", "KontextInpaint"])
+def test_a_run_of_flux_has_its_positions_to_itself_and_asks_for_its_prompt_first(kind: str) -> None:
+    """What the built-in model's transformer tells runs and their two prompts apart by."""
+    folder = Path(models.__file__).parent / "builtin" / "image"
+    pipeline: Any = getattr(diffusers, f"Flux{kind}Pipeline").from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    picture = Image.new("RGB", (64, 64), "teal")
+    given: dict[str, Any] = {"image": picture, "strength": 1.0} if kind else {}
+    if "Inpaint" in kind:
+        given["mask_image"] = picture
+    if "Kontext" in kind:
+        given |= {"max_area": 64 * 64, "_auto_resize": False}
+    if kind == "Kontext":
+        del given["strength"]
+    asked: list[tuple[Any, Any, torch.Tensor]] = []
+    forward = pipeline.transformer.forward
+
+    def recorded(**named: Any) -> Any:
+        asked.append((named["img_ids"], named["hidden_states"], named["encoder_hidden_states"]))
+        return forward(**named)
+
+    pipeline.transformer.forward = recorded
+    for _ in range(2):
+        pipeline(
+            prompt="a cat", negative_prompt="a dog", true_cfg_scale=2.0, num_inference_steps=2,
+            height=64, width=64, max_sequence_length=40, output_type="latent", **given,
+        )  # fmt: skip
+    first, second = asked[:4], asked[4:]
+    assert len(second) == 4
+    assert all(each[0] is first[0][0] for each in first)
+    assert second[0][0] is not first[0][0]
+    for step in (0, 2):
+        assert first[step][1] is first[step + 1][1], "the same noisy pictures"
+        assert torch.equal(first[step][2], first[0][2])
+        assert not torch.equal(first[step + 1][2], first[0][2])

@@ -47,8 +47,13 @@ def test_the_matrix_sees_what_the_built_in_autoencoder_sees() -> None:
         latents = pipeline.vae.encode(pixels).latent_dist.mode()
         latents = (latents - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
         colours = LatentColours(pipeline)(latents)[0].permute(1, 2, 0)
+        painted, _ = pipeline.vae.apart(latents)
+        without_layer = torch.cat([painted, torch.zeros_like(latents[:, painted.shape[1] :])], 1)
+        below = LatentColours(pipeline)(without_layer)[0].permute(1, 2, 0)
     small = BLOTCHES.resize((colours.shape[1], colours.shape[0]), Image.Resampling.BOX)
-    assert likeness(colours, small) > 0.9
+    assert np.abs(np.asarray(small, float) - (colours.numpy() + 1) * 127.5).max() < 2, "a picture's own layer is itself"
+    assert likeness(below, small) > 0.9
+    assert 0.6 < float(below.std()) / (np.asarray(small, float).std() / 127.5) < 1.3
 
 
 @pytest.mark.parametrize("name", FAMILIES)

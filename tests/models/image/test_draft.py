@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from diffusers import FluxPipeline
 
 from models.image.draft import (
     CELLS,
@@ -20,23 +17,9 @@ from models.image.draft import (
     Draft,
     Finder,
     drawn_where,
-    parts_of,
     quartered,
 )
-from models.image.loading import alike_in_any_batch
-from models.image.painter import PaintingTransformer
-
-VALUES = dict.fromkeys(FIELDS, 7)
-CODE = 144
-"""Enough for a drawing's codes to be its latents."""
-
-
-def told(count: int = 1, **fields: int) -> Conditioning:
-    """The same wish `count` times: things of one even latent each, with holes nowhere."""
-    wish = torch.tensor([[fields.get(name.replace(" ", "_"), 0) for name in FIELDS]] * count)
-    shown = torch.ones(count * FIGURES, CHANNELS + 1, 16, 16)
-    shown[:, :CHANNELS] *= torch.arange(1.0, FIGURES + 1).repeat(count).view(-1, 1, 1, 1)
-    return Conditioning(wish, parts_of(shown).view(count, FIGURES, CELLS, CODE), torch.zeros(count, FIGURES, 3))
+from tests.models.image.wishes import CODE, VALUES, placed, told
 
 
 def drafter() -> Draft:
@@ -53,11 +36,6 @@ def drawn(of: Conditioning, found: torch.Tensor | None = None, height: int = 8, 
     tokens = drafter()(of, found, height, width)[..., :-3].detach()
     points = torch.nn.functional.pixel_shuffle(tokens.transpose(1, 2).reshape(-1, 160, height, width), 4)
     return points[0]
-
-
-def placed(of: Conditioning, *where: tuple[float, float, float]) -> Conditioning:
-    at = torch.tensor([*where, *[(0.0, 0.0, 0.0)] * (FIGURES - len(where))])
-    return Conditioning(of.fields, of.codes, at.expand(len(of.fields), -1, -1))
 
 
 def test_what_is_told_comes_back_from_its_rows() -> None:
@@ -152,73 +130,3 @@ def test_the_finder_learns_where_the_thing_is_that_a_change_is_about() -> None:
 def test_quarters_have_the_cells_that_lie_together() -> None:
     cells = torch.arange(16.0).view(1, 16, 1)
     assert quartered(cells)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
-
-
-def painter() -> PaintingTransformer:
-    torch.manual_seed(0)
-    built: PaintingTransformer = PaintingTransformer(
-        num_single_layers=1, attention_head_dim=32, num_attention_heads=5, joint_attention_dim=128,
-        pooled_projection_dim=16, axes_dims_rope=(8, 12, 12), answers=[7] * len(FIELDS), code=CODE,
-    )  # fmt: skip
-    built.eval()
-    return built
-
-
-def ids(height: int, width: int, *, of_reference: bool = False) -> torch.Tensor:
-    made: torch.Tensor = FluxPipeline._prepare_latent_image_ids(1, height, width, torch.device("cpu"), torch.float32)
-    made[:, 0] = float(of_reference)
-    return made
-
-
-def velocity(model: PaintingTransformer, wish: Conditioning, tokens: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        given = {"timestep": torch.full((len(tokens),), 0.5), "pooled_projections": torch.zeros(len(tokens), 16)}
-        found: torch.Tensor = model(
-            tokens, wish.rows(), img_ids=at, txt_ids=torch.zeros(1, 3), return_dict=False, **given
-        )[0]
-    return found
-
-
-@pytest.mark.parametrize("size", [(8, 8), (6, 10)])
-def test_a_reference_of_any_size_changes_the_velocities_of_the_noisy_tokens_alone(size: tuple[int, int]) -> None:
-    model, wish = painter(), told(kind=KINDS.index("remove"), what_0=SHAPE)
-    noisy, reference = torch.randn(1, 64, 32), torch.randn(1, size[0] * size[1], 32)
-    alone = velocity(model, wish, noisy, ids(8, 8))
-    positions = torch.cat([ids(8, 8), ids(*size, of_reference=True)])
-    both = velocity(model, wish, torch.cat([noisy, reference], 1), positions)
-    assert alone.shape == both.shape == (1, 64, 32)
-    assert not torch.allclose(alone, both)
-
-
-def test_a_larger_reference_is_seen_at_the_size_of_the_picture_and_of_a_wider_one_the_middle() -> None:
-    model, wish = painter(), told(kind=KINDS.index("ground"), ground=3)
-    noisy = torch.randn(1, 64, 32)
-
-    def changed(reference: torch.Tensor) -> torch.Tensor:
-        """Of latents [1, 8, height, width]."""
-        height, width = (side // 2 for side in reference.shape[2:])
-        tokens = torch.nn.functional.pixel_unshuffle(reference, 2).flatten(2).transpose(1, 2)
-        positions = torch.cat([ids(8, 8), ids(height, width, of_reference=True)])
-        return velocity(model, wish, torch.cat([noisy, tokens], 1), positions)
-
-    # Latents that rise from left to right, and otherwise from top to bottom.
-    rising = torch.linspace(0, 1, 16).view(1, 1, 1, 16) + 2 * torch.linspace(0, 1, 16).view(1, 1, 16, 1)
-    seen = rising.expand(1, 8, 16, 16)
-    wider = torch.nn.functional.pad(seen, (4, 4))
-    assert torch.allclose(changed(wider), changed(seen), atol=1e-5)
-    other = (changed(seen.flip(3)) - changed(seen)).norm()
-    assert other > 0
-    larger = torch.nn.functional.interpolate(seen, (32, 32), mode="bilinear")
-    assert (changed(larger) - changed(seen)).norm() < 0.1 * other
-
-
-def test_pictures_come_out_the_same_alone_and_in_a_batch() -> None:
-    model = painter()
-    alike_in_any_batch(SimpleNamespace(transformer=model, vae=None))
-    wishes = placed(told(3, kind=KINDS.index("replace"), what_0=SHAPE, what_1=DRAWING), (0.5, 0.5, 0.5))
-    tokens, positions = torch.randn(3, 128, 32), torch.cat([ids(8, 8), ids(8, 8, of_reference=True)])
-    together = velocity(model, wishes, tokens, positions)
-    for number in range(3):
-        one = slice(number, number + 1)
-        alone = Conditioning(wishes.fields[one], wishes.codes[one], wishes.where[one])
-        assert torch.equal(velocity(model, alone, tokens[one], positions)[0], together[number])

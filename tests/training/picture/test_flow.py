@@ -20,8 +20,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
 from models.image.draft import CELLS, CHANNELS, DRAWING, FIELDS, FIGURES, Conditioning
-from models.image.painter import PackedAutoencoder, WishEncoder
+from models.image.painter import WishEncoder
 from training.composer.edits import undone
 from training.composer.scene import Mix, random_scene
 from training.eight_bits import packed
@@ -91,10 +92,11 @@ def _draws_in_every_way(folder: Path) -> None:
 def test_a_pipeline_of_untrained_parts_draws_128_pixels_and_is_the_same_when_it_is_loaded(
     tokenizer: Any, encoder: WishEncoder, tmp_path: Path
 ) -> None:
+    vae = build_autoencoder()
     pipeline: Any = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0),
-        vae=build_autoencoder(), text_encoder=silent_encoder(len(tokenizer)), text_encoder_2=encoder,
-        tokenizer=tokenizer, tokenizer_2=tokenizer, transformer=build_flow_transformer(encoder.config),
+        vae=LayeredAutoencoder.of(vae), text_encoder=silent_encoder(len(tokenizer)), text_encoder_2=encoder,
+        tokenizer=tokenizer, tokenizer_2=tokenizer, transformer=build_flow_transformer(encoder.config).see_through(vae),
     )  # fmt: skip
     with torch.no_grad():
         pipeline.transformer.proj_out.weight.normal_(std=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch
 
 from bench.showcase import SCENES, THINGS
 from training.art.subjects import subjects
-from training.composer.scene import Mix, random_scene
+from training.composer.scene import Ground, Mix, random_scene
 from training.evaluate import Row
 from training.picture.card import write_card
-from training.picture.judging import judge
+from training.picture.judging import judge, say
 from training.picture.recogniser import Recogniser, discriminant, places, window
 from training.picture.wishes import classes
 from training.picture.world import World
@@ -27,7 +28,7 @@ def test_the_card_says_what_is_claimed_and_measured(tmp_path: Path) -> None:
     parts = {"transformer": 3_000_000, "vae": 1_000_000}
     write_card(tmp_path, tmp_path, parts, {"vocabulary": 2560, "shift": 3.0}, ("cat", "dog"), rows)
     card = (tmp_path / "README.md").read_text()
-    assert "knows 2 things well" in card
+    assert "knows 533 things, of which\n2, listed below, are recognised" in card
     assert "Claimed: cat, dog." in card
     assert "| Transformer | 50 | 10 | 0.250 |" in card
     assert "| picture | ground | 99.0% | 97.0% | 400 | pass |" in card
@@ -43,6 +44,15 @@ def test_the_discriminant_tells_classes_apart_by_what_differs_most_beside_their_
     named = (seen @ weights.T + biases).argmax(1)
     assert float((named == right).float().mean()) > 0.95
     assert not (named == 3).any(), "a class that was never seen"
+
+
+def test_a_prompt_that_is_judged_names_its_ground(world: World) -> None:
+    mix = Mix(figures=(0.0, 1.0, 0.0, 0.0), painted=0.0)
+    scenes = [random_scene(np.random.default_rng((9, i)), world.stock, mix) for i in range(80)]
+    grounds: tuple[Ground, ...] = ("black", "blue", "red", "green", "yellow")
+    asked = [replace(scene, ground=grounds[i % 5]) for i, scene in enumerate(scenes)]
+    for scene, said in zip(asked, say(asked, "en"), strict=True):
+        assert any(word in said.lower() for word in (scene.ground, "dark", "crimson", "navy")), said
 
 
 def test_what_the_readme_shows_are_things_of_this_world() -> None:
