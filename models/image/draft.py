@@ -48,7 +48,7 @@ _SHOWN: Final = CHANNELS + 1
 DRAFTED: Final = (CHANNELS + 2) * _PART * _PART + 3
 """Numbers that the draft has for each token."""
 _SHIFTED, _GROWN = 0.02, 0.06
-"""Standard deviations of what is shaken: shares of the picture, and of a thing's side."""
+"""Standard deviations of what is shaken: shares of the picture's shorter side, and of a thing's."""
 _WIDTH: Final = 96
 _WAVES: Final = 4
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _PAINTED: Final = 4 * CHANNELS
 """Numbers of a token's latents in the lower layer."""
-_ALL_NOISE: Final = 0.99
+_ALL_NOISE: Final = 0.999
 """A run that begins no later is of a picture from nothing; things are not laid over one that is there already."""
 _WHAT: Final = [FIELDS.index(f"what {number}") for number in range(FIGURES)]
 _WEIGHTS_OF_TEXT: Final = "model.safetensors"
@@ -190,8 +190,8 @@ class _Run:
     Attributes:
         grid: tokens high and wide.
         reference: the picture that is changed, if one is.
-        things: what the first prompt lays over the picture, [n, 4, height, width].
-        told: of each prompt [n, length, code] what it tells, and where in the reference that is which it is about.
+        things: what the first prompt lays over the picture, [n, 4, 16 * high, 16 * wide].
+        told: what each prompt [n, length, code] tells, and where in the reference the thing is that it is about [n, 3].
         upper: the upper layer's tokens of the latest step, and the noisy tokens that it is for.
     """
 
@@ -210,7 +210,7 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
     """FLUX's transformer, which sees a draft of the picture, and the picture that is to be changed, behind the noise.
 
     Both are further channels of the noisy latents, as in FLUX.1 Canny and Fill: what stays is copied from where it is,
-    in a sequence of 64 + 19. Its weights may be packed in 8 bits on disk.
+    in a sequence of 64 + 19 for 128x128 pixels. Its weights may be packed in 8 bits on disk.
 
     Args:
         answers: how many values each of `FIELDS` has.
@@ -348,7 +348,7 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
-        """From a pipeline's folder, in the `torch_dtype` or `dtype` that is asked for."""
+        """From its folder in a pipeline's, beside which `vae` is, in the `torch_dtype` or `dtype` that is asked for."""
         transformer: Self = filled(cls.from_config(cls.load_config(folder)), folder, asked)
         return transformer.see_through(PackedAutoencoder.from_pretrained(Path(folder).with_name("vae"), **asked))
 

@@ -3,7 +3,8 @@
 Between two steps latents move along a straight line towards the clean picture, for rectified flow as for Euler's
 method on noise levels: x0 = x - sigma * (x - x_before) / (sigma - sigma_before). So the last two latents are enough,
 whatever the model. They are shrunk before the autoencoder decodes them, so that a preview costs little beside a step;
-where it may not be used, or they are too large to be shrunk, a matrix makes one pixel of each latent instead.
+where it may not be used, or they cannot be shrunk (too large, or with a layer of pixels), a matrix makes one pixel of
+each latent instead.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class LatentColours:
         colours = torch.einsum("nchw,ck->nkhw", latents.float(), matrix[:-1]) + matrix[-1].view(1, -1, 1, 1)
         if layer is None:
             return colours
-        layer = torch.nn.functional.adaptive_avg_pool2d(layer.float(), latents.shape[-2:])
-        return layer[:, :3] + colours * (1 - layer[:, 3:])
+        from models.image.layers import over
+
+        return over(torch.nn.functional.adaptive_avg_pool2d(layer.float(), latents.shape[-2:]), colours)
 
     def _smooth(self) -> Any:
         """Latents [n, channels, 16, 16] as a pipeline has them, about 0 and of about unit size, in soft blotches."""

@@ -43,20 +43,22 @@ _OUTSIDE: Final = 0.03
 _INSIDE: Final = (0.75, 0.95)
 """What is covered so much is all of the thing, even where it is as grey as what it stands on."""
 _GREYISH: Final = (0.2, 0.5)
-"""From and to which share of it that is as grey a drawing's outline is that of what is covered at all."""
+"""From and to which grey share of a drawing its outline is told by what it covers, and not by its colour."""
 _WITHIN_OUTLINE: Final = (0.4, 0.65)
+"""What is covered so much is all of such a drawing."""
 _CHANGED: Final = (0.3, 0.8)
 """From and to how large a mean square difference of its channels a latent counts as changed."""
 _ALIKE: Final = 0.1
 _MOST: Final = 0.6
 """A ground that has one colour, or nearly, in so much of it is flat: what stands before it is told by its colour."""
 _NEAR, _AROUND = 1.3, 3.0
-"""What was found ends before the first, what is around it before the second, in half sides."""
+"""A thing lies within the first, the ground around it between the two, in half sides from its middle."""
 _LEAST_COVERED: Final = 0.2
 """Colours are divided by no less than this."""
-_SEEN: Final = 0.2
 _WINDOWS: Final = (4, 8, 16, 32, 64)
-"""Pixels a side; a window of which so much is seen says what the rest of it is like."""
+"""Pixels a side, of what is looked at to tell what a ground is like behind a thing."""
+_SEEN: Final = 0.2
+"""A window of which so much is ground says it alone."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,16 @@ class Layers:
         height: int,
         width: int,
     ) -> torch.Tensor:
-        """The things of wishes where the draft shows them, in a picture of so many tokens; `found` as it has it."""
+        """The things of wishes where the draft shows them: [n, 4, 16 * height, 16 * width].
+
+        Args:
+            draft: what makes drawings' latents of what is told.
+            told: of n wishes.
+            found: [n, 3], as in `drawn_where`.
+            reference: the picture that is changed, if one is.
+            height: of the picture, in tokens.
+            width: likewise.
+        """
         where = drawn_where(told, found).float()
         is_recoloured = told.is_a("recolour") & (told.field("what 1") != DRAWING)
         where[:, 1] = torch.where(is_recoloured[:, None], found.float(), where[:, 1])
@@ -114,7 +125,10 @@ class Layers:
 
     @torch.no_grad()
     def reference(self, tokens: torch.Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> Reference:
-        """Of tokens [n, rows * columns, 1056]; of one of another shape or size the middle, as large as is wanted."""
+        """Of tokens [n, rows * columns, 1056]; of one of another shape or size the middle, as large as is wanted.
+
+        `grid` and `wanted` are rows and columns of tokens.
+        """
         latents = of_tokens(tokens, *grid)
         pixels = of_latents(latents[:, CHANNELS:].float())[:, :3]
         if grid == wanted:
@@ -125,8 +139,10 @@ class Layers:
     def _each(self, make: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor) -> torch.Tensor:
         """One by one, since convolutions sum differently by batch, and each once; in the autoencoder's precision."""
         vae = self._autoencoder.to(given.device)
-        different, which = torch.unique(given, dim=0, return_inverse=True)
-        return torch.cat([make(one.to(vae.dtype)) for one in torch.split(different, 1)]).float()[which]
+        _, which = torch.unique(given.cpu(), dim=0, return_inverse=True)  # not every GPU can compare rows
+        firsts = [int((which == number).nonzero()[0]) for number in range(int(which.max()) + 1)]
+        made = torch.cat([make(given[first : first + 1].to(vae.dtype)) for first in firsts])
+        return made.float()[which.to(given.device)]
 
 
 def matted(pixels: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
@@ -164,7 +180,10 @@ def _coloured(
 
 
 def _standing_out(pixels: torch.Tensor, found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How much of each pixel belongs to what was found [n, 3], and whether the ground around it is flat."""
+    """How much of each pixel belongs to what was found, and whether the ground around it is flat.
+
+    `found` [n, 3] -> [n, 1, height, width] and bool [n, 1, 1, 1].
+    """
     height, width = pixels.shape[2:]
     at = points(height // BLOCK, width // BLOCK, pixels.device, BLOCK)
     far = from_middle(found.float(), at).abs().amax(-1)[:, None]
@@ -183,12 +202,15 @@ def kept(reference: Reference, latents: torch.Tensor, is_new_ground: torch.Tenso
     stays = 1 - _soft(change, _CHANGED)
     pixels = reference.pixels
     inner = _enlarged(_shrunk(stays), pixels)
-    cut_out = _before_a_ground(pixels, stays, inner)
     whole = torch.cat([pixels * inner, inner], 1)
+    if not is_new_ground.any():
+        return whole
+    cut_out = _before_a_ground(pixels, stays, inner)
     return torch.where(is_new_ground[:, None, None, None], cut_out, whole)
 
 
 def _before_a_ground(pixels: torch.Tensor, stays: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """What stands before the ground of pictures, cut out: `stays` is of each latent, `inner` of each pixel."""
     is_ground = (functional.max_pool2d(stays, 3, 1, 1) < 0.5).float()
     is_ground = functional.interpolate(is_ground, scale_factor=BLOCK, mode="nearest")
     even, is_even = _flat(pixels, is_ground)
@@ -206,7 +228,7 @@ def _before_a_ground(pixels: torch.Tensor, stays: torch.Tensor, inner: torch.Ten
 def _flat(pixels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The colour [n, 3, 1, 1] of the middle of those with a weight, and whether most have it: bool [n, 1, 1, 1]."""
     among = torch.where(weights > 0, pixels, torch.nan).flatten(2)
-    colour = among.nanmedian(2).values.nan_to_num()[..., None, None]
+    colour = among.cpu().nanmedian(2).values.nan_to_num().to(pixels.device)[..., None, None]
     has_it = ((pixels - colour).abs().amax(1, keepdim=True) < _ALIKE) * weights
     share = has_it.sum((1, 2, 3), keepdim=True) / weights.sum((1, 2, 3), keepdim=True).clamp(min=1)
     return colour, share > _MOST
@@ -221,7 +243,10 @@ def _continued(pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             functional.avg_pool2d(functional.avg_pool2d(each, window, ceil_mode=True), 3, 1, 1)
             for each in (weights, pixels * weights)
         )
-        seen, mean = (functional.interpolate(each, size, mode="bilinear") for each in (seen, mean))
+        seen, mean = (
+            functional.interpolate(each, scale_factor=window, mode="bilinear")[..., : size[0], : size[1]]
+            for each in (seen, mean)
+        )
         share = (1 - known) * (seen / _SEEN).clamp(0, 1)
         result, known = result + share * mean / seen.clamp(min=1e-4), known + share
     return result / known.clamp(min=1e-4)

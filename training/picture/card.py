@@ -26,11 +26,11 @@ language: [en, ko, ja]
 A small FLUX-type pipeline that draws 128x128 pictures of everyday things: one to three of them, alone, in a row, on,
 above or in front of each other, on plain grounds of eight colours and on sixteen painted ones (space, the sea, a
 beach, a forest, a city at night, …). Run as `FluxKontextPipeline` it also changes such a picture by an instruction:
-another ground, another thing for one, a thing more or less, bigger or smaller. It knows {known_count} things, of which
-{claimed_count}, listed below, are recognised however they are drawn, and the eight shapes of older versions (circles,
-squares, triangles, stars, hearts, rings, crosses, diamonds) in eight colours. **Of a prompt for something else it draws
-what it knows of it**, and it cannot write. It exists so that a server without a GPU or a download draws, and runs the
-same code as with FLUX.
+another ground, another thing for one, a thing more or less, bigger or smaller, a shape in another colour. It knows
+{known_count} things, of which {claimed_count}, listed below, are recognised however they are drawn, and the eight
+shapes of older versions (circles, squares, triangles, stars, hearts, rings, crosses, diamonds) in eight colours.
+**Of a prompt for something else it draws what it knows of it**, and it cannot write. It exists so that a server without
+a GPU or a download draws, and runs the same code as with FLUX.
 
 Prompts: English, Korean or Japanese, up to {max_sequence_length} tokens. "3d render" and the like ask for another
 style.
@@ -91,8 +91,8 @@ encoders.
 ## Training
 
 Data: scenes composed by `training/composer`, of drawings that `training/art` fetches: Noto Emoji (Apache 2.0) and
-Fluent Emoji 3D (MIT), and shapes; their prompts and changes. Made by `python -m training.picture` on two CPU cores
-([how](../../../docs/training.md#the-picture-model)); the minutes are those of the clock.
+Fluent Emoji 3D (MIT), and shapes; their prompts and changes. Made by `python -m training.picture` on one or two CPU
+cores ([how](../../../docs/training.md#the-picture-model)); the minutes are those of the clock.
 
 | Stage | Steps | Minutes | Last loss |
 |---|---:|---:|---:|
@@ -123,6 +123,7 @@ _STAGES: Final = {
     "decoder": "Its decoder, wider",
     "text": "Reading prompts",
     "flow": "Transformer",
+    "finder": "Its finder alone",
 }
 
 

@@ -35,7 +35,8 @@ DEFAULTS: Final[dict[str, Any]] = {
 """How pictures are asked for when they are judged, and what the model card recommends."""
 PAIRS: Final = Mix(figures=(0.0, 0.0, 1.0, 0.0), same=0.0)
 _BATCH: Final = 32
-_SMALL: Final = 44.0
+_USUAL, _SMALL = 78.0, 44.0
+"""Pixels a side of a thing drawn alone."""
 _SEED: Final = 900_000_100
 PROMPTS: Final = (
     "a cat in space", "a cute cat sitting on a chair, illustration", "고양이", "고양이 그림 그려줘",
@@ -50,7 +51,7 @@ PROMPTS: Final = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """How much of what was asked for is there: shares, 0-1, and how many things they are of."""
+    """How much of what was asked for is there, 0-1: of `things` things, grounds and wholes of the pictures."""
 
     first: float
     in_five: float
@@ -117,7 +118,7 @@ def _said(scene: Scene, number: int, language: Language) -> str:
         said, of_other = (wish_to_words(each, np.random.default_rng(seed), language) for each in (scene, other))
         if scene.ground == "white" or said != of_other:  # words of another ground are the same if none is named
             return said
-    raise AssertionError
+    raise AssertionError  # which the type checker cannot know to be never reached
 
 
 def claims(pipeline: Any, recogniser: Recogniser, times: int = 3) -> tuple[str, ...]:
@@ -126,7 +127,7 @@ def claims(pipeline: Any, recogniser: Recogniser, times: int = 3) -> tuple[str, 
     Each is drawn alone on a white ground, from noise of its own: in the design of a prompt that names none so many
     times, then small, then in 3D.
     """
-    figure = Figure("", None, None, None, "centre", (SIDE / 2, SIDE / 2 + 2), 78.0, mirrored=False)
+    figure = Figure("", None, None, None, "centre", (SIDE / 2, SIDE / 2 + 2), _USUAL, mirrored=False)
     small = replace(figure, size="small", side=_SMALL)
     asked = [("{}", figure)] * times + [("a small {}", small), ("{}, 3d render", figure)]
     names = [name for name in classes() if name not in SHAPES]

@@ -28,7 +28,7 @@ def test_the_card_says_what_is_claimed_and_measured(tmp_path: Path) -> None:
     parts = {"transformer": 3_000_000, "vae": 1_000_000}
     write_card(tmp_path, tmp_path, parts, {"vocabulary": 2560, "shift": 3.0}, ("cat", "dog"), rows)
     card = (tmp_path / "README.md").read_text()
-    assert "knows 533 things, of which\n2, listed below, are recognised" in card
+    assert "533 things, of which 2, listed below, are recognised" in card
     assert "Claimed: cat, dog." in card
     assert "| Transformer | 50 | 10 | 0.250 |" in card
     assert "| picture | ground | 99.0% | 97.0% | 400 | pass |" in card
