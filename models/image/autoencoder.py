@@ -66,12 +66,17 @@ class PackedAutoencoder(AutoencoderKL):  # type: ignore[misc]
     @classmethod
     def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
         """From a folder, in the `torch_dtype` or `dtype` that is asked for; one with layers can be had without."""
-        config = dict(cls.load_config(folder)) | {"latent_channels": CHANNELS}
-        factor = config.pop(_WIDENED, None)
-        autoencoder = cls.from_config(config)
+        return filled(cls._untrained(cls.load_config(folder)), folder, asked)  # type: ignore[no-any-return]
+
+    @classmethod
+    def _untrained(cls, config: Mapping[str, Any]) -> Self:
+        """One of these sizes, without a layer."""
+        sizes = dict(config) | {"latent_channels": CHANNELS}
+        factor = sizes.pop(_WIDENED, None)
+        built: Self = cls.from_config(sizes)
         if factor is not None:
-            autoencoder.widen_decoder(factor)
-        return filled(autoencoder, folder, asked)  # type: ignore[no-any-return]
+            built.widen_decoder(factor)
+        return built
 
 
 class LayeredAutoencoder(PackedAutoencoder):
@@ -83,11 +88,7 @@ class LayeredAutoencoder(PackedAutoencoder):
     @classmethod
     def of(cls, autoencoder: PackedAutoencoder) -> Self:
         """One with the same weights."""
-        config = dict(autoencoder.config)
-        factor = config.pop(_WIDENED, None)
-        layered: Self = cls.from_config(config)
-        if factor is not None:
-            layered.widen_decoder(factor)
+        layered = cls._untrained(autoencoder.config)
         layered.load_state_dict(autoencoder.state_dict())
         layered.register_to_config(latent_channels=LATENTS)
         nn.Module.to(layered, autoencoder.device)
