@@ -28,6 +28,8 @@ FIELDS: Final = (*GLOBALS, *(f"{part} {number}" for number in range(FIGURES) for
 """What a wish says, one number each; 0 where it says nothing."""
 KINDS: Final = ("scene", "ground", "replace", "add", "remove", "resize", "recolour")
 """What a wish is for: a picture, or a change to one."""
+RELATIONS: Final = ("beside", "above", "on", "in front of")
+"""How the first thing of a scene may stand to the second."""
 ABOUT_A_THING: Final = ("replace", "remove", "resize", "recolour")
 """Changes to something that is in the picture."""
 BRINGING_A_THING: Final = ("add", "replace", "resize", "recolour")
@@ -49,6 +51,13 @@ DRAFTED: Final = (CHANNELS + 2) * _PART * _PART + 3
 """Numbers that the draft has for each token."""
 _SHIFTED, _GROWN = 0.02, 0.06
 """Standard deviations of what is shaken: shares of the picture's shorter side, and of a thing's."""
+_ASIDE: Final = 1 / 8
+"""How far from the middle of what it stands before a thing is, as a share of the picture's shorter side. It may be to
+the left or to the right; the encoder tells the middle of both."""
+_PLACES: Final = 15
+"""From left to right, of which the emptiest is taken by what is added."""
+_NEARER: Final = 8.0
+"""Latents that may be taken if a thing need not go a whole picture further."""
 _WIDTH: Final = 96
 _WAVES: Final = 4
 
@@ -98,27 +107,63 @@ class Conditioning:
         """Which wishes are for a shape in the colour of another, and name none: "turn the star into a heart"."""
         return self.is_a("replace") & (self.field("what 1") == SHAPE) & (self.field("colour 1") == 0)
 
+    def on_its_ground(self) -> Self:
+        """Wishes for another ground as wishes for a picture of it, with nothing before it; others as they are."""
+        alone = torch.zeros_like(self.fields)
+        alone[:, FIELDS.index("ground")] = self.field("ground")
+        return replace(self, fields=torch.where(self.is_a("ground")[:, None], alone, self.fields))
+
     def shaken(self, by: torch.Tensor, height: int, width: int) -> Self:
         """With the things of scenes a little elsewhere and larger or smaller, all of a picture alike.
 
+        What stands in front of something is to one side of it.
+
         Args:
-            by: [n, 3], three numbers of a picture's own noise: to the right, down, larger. What stands in the picture
-                stays in it.
+            by: [n, 4], four numbers of a picture's own noise: to the right, down, larger, and to which side. What
+                stands in the picture stays in it.
             height: of the picture, in tokens.
             width: likewise.
         """
         by = by.float().clamp(-2, 2)
         extent = by.new_tensor([width, height]) / min(height, width)
         middle, half = self.where[..., :2] * extent, self.where[..., 2:] / 2
+        middle = middle + self._aside(by[:, 3], middle)
         is_there = half > 0
         room = torch.minimum(middle, extent - middle).amin(2, keepdim=True) / half
         largest = torch.where(is_there, room, torch.inf).amin(1).clamp(min=1)
-        half = half * torch.minimum(torch.exp(_GROWN * by[:, 2:]), largest)[:, None]
+        half = half * torch.minimum(torch.exp(_GROWN * by[:, 2:3]), largest)[:, None]
         before = torch.where(is_there, middle - half, torch.inf).amin(1).clamp(min=0)
         behind = torch.where(is_there, extent - middle - half, torch.inf).amin(1).clamp(min=0)
         shift = torch.maximum(torch.minimum(_SHIFTED * by[:, :2], behind), -before)
         where = torch.cat([(middle + shift[:, None] * is_there) / extent, 2 * half], 2)
         return replace(self, where=torch.where(self.is_a("scene")[:, None, None], where, self.where))
+
+    def beside(self, stands: torch.Tensor) -> Self:
+        """With what is added further left or right, where it hides less of what stands in the picture already.
+
+        `stands` [n, 1, rows, columns] is how much of each latent of the picture is of a thing.
+        """
+        high, wide = stands.shape[2:]
+        rows, columns = ((torch.arange(n, device=stands.device) + 0.5) / n for n in (high, wide))
+        wheres = self.where.clone()
+        for number in self.is_a("add").nonzero()[:, 0].tolist():
+            x, y, side = wheres[number, 1].float().tolist()
+            half = side * min(high, wide) / 2 / wide, side * min(high, wide) / 2 / high
+            in_rows = stands[number, 0] * ((rows - y).abs() < half[1])[:, None]
+            places = [x, *torch.linspace(half[0], 1 - half[0], _PLACES).tolist()]
+            taken = [float((in_rows * ((columns - at).abs() < half[0])).sum()) for at in places]
+            costs = [space + _NEARER * abs(at - x) for at, space in zip(places, taken, strict=True)]
+            wheres[number, 1, 0] = places[costs.index(min(costs))]
+        return replace(self, where=wheres)
+
+    def _aside(self, side: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+        """How far what stands in front goes to one side, if it would hide the middle of what it stands before."""
+        away = middle[:, 0, 0] - middle[:, 1, 0]
+        in_front = self.field("relation") == 1 + RELATIONS.index("in front of")
+        hides = in_front & (self.where[:, :2, 2] > 0).all(1) & (away.abs() < _ASIDE / 2)
+        moves = torch.zeros_like(middle)
+        moves[:, 0, 0] = hides * (torch.where(side < 0, -_ASIDE, _ASIDE) - away)
+        return moves
 
 
 def drawn_where(told: Conditioning, found: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedModel, T5Config, T5EncoderModel
 
 from models.image.autoencoder import PackedAutoencoder, filled, ready
+from models.image.cut_outs import before_a_ground, soft
 from models.image.draft import (
     CELLS,
     CHANNELS,
@@ -30,6 +31,7 @@ from models.image.draft import (
     FIELDS,
     FIGURES,
     GLOBALS,
+    KINDS,
     PARTS,
     SHAPE,
     Conditioning,
@@ -49,6 +51,8 @@ _PAINTED: Final = 4 * CHANNELS
 """Numbers of a token's latents in the lower layer."""
 _ALL_NOISE: Final = 0.999
 """A run that begins no later is of a picture from nothing; things are not laid over one that is there already."""
+_STANDS: Final = (0.1, 0.6)
+"""How much a latent varies from ground to ground that is of a thing alone, and how much if it is of the ground."""
 _WHAT: Final = [FIELDS.index(f"what {number}") for number in range(FIGURES)]
 _WEIGHTS_OF_TEXT: Final = "model.safetensors"
 __all__ = [
@@ -190,6 +194,8 @@ class _Run:
     Attributes:
         grid: tokens high and wide.
         reference: the picture that is changed, if one is.
+        repainted: of which pictures it is changed by painting: not of those for another ground, of which the things are
+            laid over one that is painted from nothing. Bool [n, 1, 1].
         things: what the first prompt lays over the picture, [n, 4, 16 * high, 16 * wide].
         told: what each prompt [n, length, code] tells, and where in the reference the thing is that it is about [n, 3].
         upper: the upper layer's tokens of the latest step, and the noisy tokens that it is for.
@@ -197,6 +203,7 @@ class _Run:
 
     grid: tuple[int, int]
     reference: Reference | None
+    repainted: torch.Tensor
     things: torch.Tensor
     told: list[tuple[torch.Tensor, Conditioning, torch.Tensor]]
     upper: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -280,46 +287,86 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         Returns the velocities of the noisy ones alone: painted ones of the lower layer, while the upper one goes
         straight to what it shall be.
         """
+        given |= {"timestep": timestep, "return_dict": False}
         of_noise = img_ids[:, 0] == 0
         if img_ids not in self._runs:
-            self._runs[img_ids] = self._begin(encoder_hidden_states, hidden_states, img_ids, timestep)
+            self._runs[img_ids] = self._begin(encoder_hidden_states, hidden_states, img_ids, **given)
         run: _Run = self._runs[img_ids]
         told, found = run.told_by(encoder_hidden_states) or self._also_told(run, encoder_hidden_states)
         noisy, time = hidden_states[:, of_noise], timestep.view(-1, 1, 1).to(hidden_states.dtype)
         reference = None if run.reference is None else as_tokens(run.reference.latents)
-        given |= {"timestep": timestep, "return_dict": False}
-        velocity = self.paint(noisy[..., :_PAINTED], told, found, reference, *run.grid, **given)[0]
+        velocity = self.paint(noisy[..., :_PAINTED], told, found, reference, *run.grid, run.repainted, **given)[0]
         clean = of_tokens(noisy[..., :_PAINTED] - time * velocity, *run.grid)
-        upper = (noisy[..., _PAINTED:] - _upper(run, hidden_states, told, clean)) / time
+        upper = (noisy[..., _PAINTED:] - _upper(run, hidden_states, clean)) / time
         velocity = torch.cat([velocity, upper], 2)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
-    def _begin(
-        self, prompt: torch.Tensor, hidden_states: torch.Tensor, img_ids: torch.Tensor, timestep: torch.Tensor
-    ) -> _Run:
+    def _begin(self, prompt: torch.Tensor, hidden_states: torch.Tensor, img_ids: torch.Tensor, **given: Any) -> _Run:
         if self._layers is None:
             raise RuntimeError("a PaintingTransformer draws with an autoencoder: call see_through")
         of_noise = img_ids[:, 0] == 0
         grid, told, reference = _grid(img_ids[of_noise]), Conditioning.of(prompt), None
-        found = told.where.new_zeros(len(told.where), 3)
         if not of_noise.all():
             reference = self._layers.reference(hidden_states[:, ~of_noise], _grid(img_ids[~of_noise]), grid)
-            found = self.finder.find(told, as_tokens(reference.latents), *grid)
-        if float(timestep.max()) > _ALL_NOISE:
-            told = told.shaken(hidden_states[:, 0, _PAINTED : _PAINTED + 3], *grid)
+        found = self._found(told, reference, grid)
+        things = torch.zeros(len(prompt), 4, *(2 * BLOCK * side for side in grid), device=prompt.device)
+        new_ground, is_looked_at = told.is_a("ground"), told.is_a("ground", "add")
+        if reference is not None and is_looked_at.any():
+            stands = self._standing(as_tokens(reference.latents), is_looked_at, grid, **given)
+            told = told.beside(stands)
+        if float(given["timestep"].max()) > _ALL_NOISE:
+            told = told.shaken(hidden_states[:, 0, _PAINTED : _PAINTED + 4], *grid)
             things = self._layers.of_things(self.draft, told, found, reference, *grid)
-        else:
-            things = torch.zeros(len(prompt), 4, *(2 * BLOCK * side for side in grid), device=prompt.device)
-        return _Run(grid, reference, things, [(prompt, told, found)])
+        if reference is not None and new_ground.any():
+            things[new_ground] = before_a_ground(reference.pixels[new_ground], stands[new_ground]).to(things.dtype)
+        repainted = ~new_ground[:, None, None]
+        return _Run(grid, reference, repainted, things, [(prompt, told.on_its_ground(), found)])
 
     def _also_told(self, run: _Run, prompt: torch.Tensor) -> tuple[Conditioning, torch.Tensor]:
         """What a further prompt of a run tells, which is what guidance leads away from."""
         told = Conditioning.of(prompt)
-        found = told.where.new_zeros(len(told.where), 3)
-        if run.reference is not None:
-            found = self.finder.find(told, as_tokens(run.reference.latents), *run.grid)
-        run.told.append((prompt, told, found))
-        return told, found
+        found = self._found(told, run.reference, run.grid)
+        run.told.append((prompt, told.on_its_ground(), found))
+        return run.told[-1][1:]
+
+    def _found(self, told: Conditioning, reference: Reference | None, grid: tuple[int, int]) -> torch.Tensor:
+        """Where in the reference the things are that wishes are about, as in `drawn_where`: [n, 3]."""
+        if reference is None or self._layers is None:
+            return told.where.new_zeros(len(told.where), 3)
+        found = self.finder.find(told, as_tokens(reference.latents), *grid)
+        return self._layers.matched(self.draft, told, found, reference)
+
+    @torch.no_grad()
+    def _standing(
+        self, reference: torch.Tensor, which: torch.Tensor, grid: tuple[int, int], **given: Any
+    ) -> torch.Tensor:
+        """How much of each latent of references stands before the ground: [n, 1, 2 * high, 2 * wide], 0-1.
+
+        It is what comes out alike whichever of all grounds is asked for, in one step from no noise at all. Asked are
+        those references that `which` says, bool [n]; of the others it is 0.
+        """
+        reference, code = reference[which], self.draft.basis.shape[0]
+        count, device = len(reference), reference.device
+        asked = torch.zeros(count, len(FIELDS), dtype=torch.int64, device=device)
+        asked[:, FIELDS.index("kind")] = KINDS.index("ground")
+        nothing = Conditioning(
+            asked, reference.new_zeros(count, FIGURES, CELLS, code), torch.zeros(count, FIGURES, 3, device=device)
+        )
+        given |= {
+            "timestep": torch.ones_like(given["timestep"][which]),
+            "pooled_projections": given["pooled_projections"][which],
+        }
+        painted = []
+        for ground in range(1, self.draft.grounds.num_embeddings):
+            asked[:, FIELDS.index("ground")] = ground
+            velocity = self.paint(torch.zeros_like(reference), nothing, nothing.where[:, 0], reference, *grid, **given)[
+                0
+            ]
+            painted.append(of_tokens(-velocity.float(), *grid))
+        varies = torch.stack(painted).var(0).mean(1, keepdim=True)
+        stands = varies.new_zeros(len(which), *varies.shape[1:])
+        stands[which] = 1 - soft(varies, _STANDS)
+        return stands
 
     def paint(
         self,
@@ -329,15 +376,19 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         reference: torch.Tensor | None,
         height: int,
         width: int,
+        repainted: torch.Tensor | None = None,
         **given: Any,
     ) -> Any:
         """The velocities of noisy tokens [n, height * width, 32]; the reference, if there is one, has as many.
 
-        `found` [n, 3] is where in it the thing is that a change is about, as in `drawn_where`.
+        `found` [n, 3] is where in it the thing is that a change is about, as in `drawn_where`; `repainted` [n, 1, 1]
+        says which pictures come of it, all unless it is given.
         """
         drafted = self.draft(told, found, height, width).to(noisy.dtype)
-        behind = torch.zeros_like(noisy) if reference is None else reference
-        is_there = torch.full_like(noisy[..., :1], reference is not None)
+        behind, is_there = torch.zeros_like(noisy), torch.zeros_like(noisy[..., :1])
+        if reference is not None:
+            is_there = torch.ones_like(is_there) if repainted is None else repainted.to(noisy.dtype) + is_there
+            behind = reference * is_there
         words = self.words(told)
         return super().forward(
             hidden_states=torch.cat([noisy, behind, is_there, drafted], 2),
@@ -353,7 +404,7 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         return transformer.see_through(PackedAutoencoder.from_pretrained(Path(folder).with_name("vae"), **asked))
 
 
-def _upper(run: _Run, hidden_states: torch.Tensor, told: Conditioning, clean: torch.Tensor) -> torch.Tensor:
+def _upper(run: _Run, hidden_states: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """The tokens of the upper layer, of a step that would come out at these latents.
 
     Guidance compares two velocities of the same noisy pictures, with the prompt and then with another. Both get the
@@ -363,7 +414,7 @@ def _upper(run: _Run, hidden_states: torch.Tensor, told: Conditioning, clean: to
         return run.upper[1]
     layer = run.things
     if run.reference is not None:
-        layer = over(layer, kept(run.reference, clean, told.is_a("ground")))
+        layer = over(layer, kept(run.reference, clean) * run.repainted[..., None])
     tokens = as_tokens(as_latents(layer)).to(hidden_states.dtype)
     run.upper = (hidden_states, tokens)
     return tokens

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
 from torch.nn import functional
 
+from models.image.cut_outs import GREY
 from models.image.draft import (
     ABOUT_A_THING,
     CHANNELS,
@@ -23,7 +24,6 @@ from models.image.draft import (
     parts_of,
 )
 from models.image.painter import PaintingTransformer, Telling, WishConfig
-from models.image.upper_layer import GREY
 from training.composer.grounds import PAINTED, VARIANTS
 from training.composer.scene import GROUNDS, SIDE, Figure, Ground, Scene, Stock
 from training.composer.words import PLAIN_STYLE

@@ -199,3 +199,4 @@ def nothing_wished(count: int) -> torch.Tensor:
 
 assert GLOBALS == ("kind", "design", "ground", "relation")  # as `wish_of` says them
 assert ("scene", *KINDS) == draft.KINDS
+assert RELATIONS == draft.RELATIONS
