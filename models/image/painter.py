@@ -51,6 +51,8 @@ _PAINTED: Final = 4 * CHANNELS
 """Numbers of a token's latents in the lower layer."""
 _ALL_NOISE: Final = 0.999
 """A run that begins no later is of a picture from nothing; things are not laid over one that is there already."""
+_EACH_GROUND: Final = 3
+"""Every so many of the grounds are tried, to see what stands before one."""
 _STANDS: Final = (0.1, 0.6)
 """How much a latent varies from ground to ground that is of a thing alone, and how much if it is of the ground."""
 _WHAT: Final = [FIELDS.index(f"what {number}") for number in range(FIGURES)]
@@ -342,30 +344,26 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
     ) -> torch.Tensor:
         """How much of each latent of references stands before the ground: [n, 1, 2 * high, 2 * wide], 0-1.
 
-        It is what comes out alike whichever of all grounds is asked for, in one step from no noise at all. Asked are
-        those references that `which` says, bool [n]; of the others it is 0.
+        It is what comes out alike whichever ground is asked for, in one step from no noise at all. Asked are those
+        references that `which` says, bool [n], one by one; of the others it is 0.
         """
-        reference, code = reference[which], self.draft.basis.shape[0]
-        count, device = len(reference), reference.device
-        asked = torch.zeros(count, len(FIELDS), dtype=torch.int64, device=device)
-        asked[:, FIELDS.index("kind")] = KINDS.index("ground")
-        nothing = Conditioning(
-            asked, reference.new_zeros(count, FIGURES, CELLS, code), torch.zeros(count, FIGURES, 3, device=device)
-        )
+        grounds = torch.arange(1, self.draft.grounds.num_embeddings, _EACH_GROUND, device=reference.device)
+        count, code = len(grounds), self.draft.basis.shape[0]
+        fields = torch.zeros(count, len(FIELDS), dtype=torch.int64, device=reference.device)
+        fields[:, FIELDS.index("kind")] = KINDS.index("ground")
+        fields[:, FIELDS.index("ground")] = grounds
+        nowhere = torch.zeros(count, FIGURES, 3, device=reference.device)
+        asked = Conditioning(fields, reference.new_zeros(count, FIGURES, CELLS, code), nowhere)
         given |= {
-            "timestep": torch.ones_like(given["timestep"][which]),
-            "pooled_projections": given["pooled_projections"][which],
+            "timestep": given["timestep"].new_ones(count),
+            "pooled_projections": given["pooled_projections"][:1].expand(count, -1),
         }
-        painted = []
-        for ground in range(1, self.draft.grounds.num_embeddings):
-            asked[:, FIELDS.index("ground")] = ground
-            velocity = self.paint(torch.zeros_like(reference), nothing, nothing.where[:, 0], reference, *grid, **given)[
-                0
-            ]
-            painted.append(of_tokens(-velocity.float(), *grid))
-        varies = torch.stack(painted).var(0).mean(1, keepdim=True)
-        stands = varies.new_zeros(len(which), *varies.shape[1:])
-        stands[which] = 1 - soft(varies, _STANDS)
+        stands = torch.zeros(len(reference), 1, *(2 * side for side in grid), device=reference.device)
+        for number in which.nonzero()[:, 0].tolist():
+            seen = reference[number].expand(count, -1, -1)
+            velocity = self.paint(torch.zeros_like(seen), asked, nowhere[:, 0], seen, *grid, **given)[0]
+            varies = of_tokens(velocity.float(), *grid).var(0).mean(0)
+            stands[number, 0] = 1 - soft(varies, _STANDS)
         return stands
 
     def paint(

@@ -48,7 +48,7 @@ _CHANGED: Final = (0.3, 0.8)
 _NEAR, _AROUND = 1.3, 3.0
 """A thing lies within the first, the ground around it between the two, in half sides from its middle."""
 
-_WITHIN: Final = 0.8
+_WITHIN: Final = 0.9
 """A part of a picture of which so much is within the square of what was found belongs to it."""
 
 

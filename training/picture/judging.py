@@ -172,8 +172,9 @@ def evaluate(pipeline: Any, recogniser: Recogniser, claimed: Collection[str], co
     """The picture model's lines of the table, about the things that it claims."""
     top = ceiling(recogniser, count, claimed)
     rows = [Row("picture", "exact pictures, things named first (the most that can be reached)", top.first, None, count)]
-    for number, language in enumerate((None, *LANGUAGES)):
-        scenes = fresh_scenes(count if language is None else count // 2, ALONE, 10_000 * number, claimed)
+    for language in (None, *LANGUAGES):
+        wanted, offset = (count, 0) if language is None else (count // 2, 10_000)  # the same scenes in every language
+        scenes = fresh_scenes(wanted, ALONE, offset, claimed)
         found = judge(recogniser, draw(pipeline, say(scenes, language)), scenes)
         note = f", {language}" if language else ""
         rows.append(Row("picture", f"thing{note}", found.first, 0.85, found.things))

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
-from models.image.draft import CHANNELS, DRAWING, KINDS, SHAPE, Conditioning
+from models.image.draft import CHANNELS, DRAWING, KINDS, RELATIONS, SHAPE, Conditioning
 from models.image.layers import LATENTS, as_latents, as_tokens, of_latents, of_tokens, over
 from models.image.loading import alike_in_any_batch
 from models.image.painter import PaintingTransformer
-from models.image.upper_layer import GREY, Layers, Reference, kept, matted
-from tests.models.image.wishes import autoencoder, ids, painter, placed, told, velocity
+from models.image.upper_layer import Layers, Reference, kept
+from tests.models.image.wishes import (
+    BLUE,
+    RED,
+    YELLOW,
+    autoencoder,
+    grey,
+    ids,
+    painter,
+    placed,
+    plain,
+    told,
+    velocity,
+    with_square,
+)
 
-RED = torch.tensor([0.8, -0.9, -0.8]).view(1, 3, 1, 1)
-BLUE = torch.tensor([-0.9, -0.8, 0.8]).view(1, 3, 1, 1)
-YELLOW = torch.tensor([0.9, 0.8, -0.9]).view(1, 3, 1, 1)
 PAINTED = 4 * CHANNELS
-
-
-def plain(colour: torch.Tensor, side: int = 128) -> torch.Tensor:
-    return colour.expand(-1, -1, side, side).clone()
-
-
-def with_square(ground: torch.Tensor, colour: torch.Tensor, first: int = 40, last: int = 88) -> torch.Tensor:
-    picture = ground.clone()
-    picture[..., first:last, first:last] = colour
-    return picture
-
-
-def grey(side: int = 128) -> torch.Tensor:
-    return torch.full((1, 3, side, side), GREY / 127.5 - 1)
 
 
 def test_a_layer_travels_as_latents_and_as_tokens_and_noise_is_cut_to_what_a_layer_can_be() -> None:
@@ -94,17 +91,6 @@ def test_an_autoencoder_is_loaded_with_its_layers_or_without(tmp_path: Path) -> 
         assert torch.allclose(layered.decode(torch.cat([latents, empty], 1)).sample, painted, atol=1e-6)
 
 
-def test_a_drawing_is_cut_out_of_the_grey_that_it_stands_on_with_what_is_grey_inside_it() -> None:
-    drawing = with_square(grey(), RED, 32, 96)
-    drawing[..., 60:68, 60:68] = GREY / 127.5 - 1
-    covered = torch.zeros(1, 1, 16, 16)
-    covered[..., 4:12, 4:12] = 1
-    layer = matted(drawing, covered)
-    assert (layer[0, 3, 32:96, 32:96] == 1).all()
-    assert layer[0, 3, :24].amax() == 0
-    assert torch.allclose(layer[0, :3, 40, 40], RED.flatten())
-
-
 def changed(latents: torch.Tensor, *cells: slice) -> torch.Tensor:
     result = latents.clone()
     result[:, :, cells[0], cells[1]] += 2
@@ -113,28 +99,12 @@ def changed(latents: torch.Tensor, *cells: slice) -> torch.Tensor:
 
 def test_a_picture_keeps_the_pixels_of_what_its_latents_leave_as_it_was() -> None:
     pixels, latents = torch.rand(1, 3, 128, 128) * 2 - 1, torch.randn(1, CHANNELS, 16, 16)
-    reference, same = Reference(latents, pixels), torch.tensor([False])
-    all_of_it = kept(reference, latents + 0.1, same)
+    reference = Reference(latents, pixels)
+    all_of_it = kept(reference, latents + 0.1)
     assert torch.equal(all_of_it, torch.cat([pixels, torch.ones(1, 1, 128, 128)], 1))
-    part = kept(reference, changed(latents, slice(0, 16), slice(0, 6)), same)
+    part = kept(reference, changed(latents, slice(0, 16), slice(0, 6)))
     assert part[:, 3, :, :48].amax() == 0, "what has changed, and the latents next to it"
     assert torch.equal(part[:, :3, :, 72:], pixels[..., 72:])
-
-
-def test_a_thing_is_cut_out_for_another_ground_without_the_colour_of_the_old_one() -> None:
-    pixels, latents = with_square(plain(BLUE), RED), torch.randn(1, CHANNELS, 16, 16)
-    new = latents + 2
-    new[:, :, 5:11, 5:11] = latents[:, :, 5:11, 5:11]
-    layer = kept(Reference(latents, pixels), new, torch.tensor([True]))
-    picture = over(layer, plain(YELLOW))
-    assert torch.allclose(picture[..., 42:86, 42:86], plain(RED)[..., 42:86, 42:86])
-    assert torch.allclose(picture[..., :38, :], plain(YELLOW)[..., :38, :])
-    blueness = (picture - BLUE).abs().amax(1)
-    assert blueness.amin() > 0.5, "no pixel of the old ground"
-    uneven = with_square(torch.rand(1, 3, 128, 128) * 2 - 1, RED)
-    layer = kept(Reference(latents, uneven), new, torch.tensor([True]))
-    assert torch.allclose(layer[:, :3, 50:78, 50:78], plain(RED)[..., 50:78, 50:78])
-    assert layer[:, 3, :24].amax() == 0
 
 
 def wish_for(kind: str, **fields: int) -> Conditioning:
@@ -151,15 +121,30 @@ def layer_of(wish: Conditioning, pixels: torch.Tensor, found: tuple[float, float
     return layers.of_things(model.draft, wish, torch.tensor([found]), reference, 8, 8)
 
 
-def test_a_thing_of_another_colour_keeps_its_outline_on_a_flat_ground() -> None:
+def test_a_thing_of_another_colour_keeps_its_outline_and_the_rest_of_the_picture_its_pixels() -> None:
     pixels = with_square(plain(YELLOW), BLUE)
     pixels[..., 40:50, 40:88] = YELLOW
+    pixels[..., 4:12, 4:12] = RED
     wish = wish_for("recolour", what_0=SHAPE, colour_1=3)
-    layer = layer_of(wish, pixels, (0.52, 0.5, 0.35))
-    assert torch.allclose(layer[:, :3, 52:86, 42:86], plain(RED)[..., 52:86, 42:86])
-    assert layer[:, 3, 40:48].amax() == 0, "what is not of the thing"
+    layer = layer_of(wish, pixels, (0.52, 0.54, 0.35))
+    expected = torch.where((pixels == BLUE).all(1, keepdim=True), RED, pixels)
+    assert (layer[:, 3] == 1).all(), "nothing is left to be painted"
+    assert torch.allclose(layer[:, :3], expected, atol=1e-6)
     uneven = with_square(torch.rand(1, 3, 128, 128) * 2 - 1, BLUE)
     assert not layer_of(wish, uneven, (0.5, 0.5, 0.4)).any(), "a shape without a name on an uneven ground is painted"
+
+
+def test_what_touches_a_thing_is_not_changed_with_it() -> None:
+    pixels = with_square(plain(YELLOW), BLUE)
+    pixels[..., 60:70, 88:128] = BLUE
+    layer = layer_of(wish_for("remove", what_0=SHAPE), pixels, (0.5, 0.5, 0.4))
+    assert not layer.any(), "it is painted"
+    apart = with_square(plain(YELLOW), BLUE)
+    apart[..., 60:70, 92:128] = BLUE
+    layer = layer_of(wish_for("remove", what_0=SHAPE), apart, (0.5, 0.5, 0.4))
+    expected = plain(YELLOW)
+    expected[..., 60:70, 92:128] = BLUE
+    assert torch.allclose(layer[:, :3], expected)
 
 
 def test_another_shape_for_one_has_its_colour_where_none_is_named() -> None:
@@ -194,7 +179,7 @@ def test_another_seed_puts_things_elsewhere_all_of_them_alike_and_never_out_of_t
     height: int, width: int
 ) -> None:
     wish = placed(told(500, what_0=DRAWING, what_1=DRAWING), (0.3, 0.5, 0.2), (0.8, 0.5, 0.3))
-    shaken = wish.shaken(torch.randn(500, 3), height, width)
+    shaken = wish.shaken(torch.randn(500, 4), height, width)
     extent = torch.tensor([width, height]) / min(width, height)
     moved = (shaken.where[..., :2] - wish.where[..., :2]) * extent
     assert torch.allclose(moved[:, 0], moved[:, 1], atol=1e-6)
@@ -206,7 +191,72 @@ def test_another_seed_puts_things_elsewhere_all_of_them_alike_and_never_out_of_t
     assert (shaken.where[:, 0, 2] / shaken.where[:, 1, 2]).std() == pytest.approx(0, abs=1e-6)
     assert shaken.where[:, 0, 2].std() > 0.005
     change = wish_for("replace", what_0=SHAPE, what_1=DRAWING)
-    assert torch.equal(change.shaken(torch.ones(1, 3), height, width).where, change.where)
+    assert torch.equal(change.shaken(torch.ones(1, 4), height, width).where, change.where)
+
+
+def test_what_stands_in_front_of_something_is_to_its_left_or_right_and_hides_it_by_no_seed() -> None:
+    in_front = 1 + RELATIONS.index("in front of")
+    fields = {"relation": in_front, "what_0": DRAWING, "what_1": DRAWING}
+    wish = placed(told(200, **fields), (0.5, 0.75, 0.3), (0.52, 0.45, 0.6))
+    away = wish.shaken(torch.randn(200, 4), 8, 8).where
+    away = (away[:, 0, 0] - away[:, 1, 0]).abs()
+    assert torch.allclose(away, torch.full((200,), 0.125), atol=1e-5)
+    sides = wish.shaken(torch.randn(200, 4), 8, 8).where[:, 0, 0] > 0.5
+    assert 60 < sides.sum() < 140
+    beside = placed(told(1, **fields), (0.2, 0.75, 0.3), (0.52, 0.45, 0.6))
+    assert torch.allclose(beside.shaken(torch.zeros(1, 4), 8, 8).where, beside.where), "it hides nothing there"
+
+
+def test_what_is_added_goes_where_room_is() -> None:
+    stands = torch.zeros(2, 1, 16, 16)
+    stands[:, :, 4:12, 6:10] = 1
+    wish = placed(told(2, kind=KINDS.index("add"), what_1=DRAWING), (0, 0, 0), (0.5, 0.5, 0.25))
+    stands[1] = 0
+    x = wish.beside(stands).where[:, 1, 0]
+    assert abs(x[0] - 0.5) >= 0.25, "beside what is there"
+    assert 0.125 <= x[0] <= 0.875, "in the picture"
+    assert x[1] == 0.5, "where nothing stands it stays"
+    scene = placed(told(what_0=DRAWING), (0.5, 0.5, 0.25))
+    assert torch.equal(scene.beside(stands[:1]).where, scene.where)
+
+
+def changing(wish: Conditioning, pixels: torch.Tensor, noise: torch.Tensor) -> tuple[PaintingTransformer, torch.Tensor]:
+    """A transformer that knows nothing, and what it makes of a picture that is to be changed."""
+    model = painter()
+    positions = torch.cat([ids(8, 8), ids(8, 8, of_reference=True)])
+    return model, velocity(model, wish, torch.cat([noise, of_picture(pixels)], 1), positions)
+
+
+def test_another_ground_is_painted_as_a_picture_of_it_alone() -> None:
+    noise, pixels = torch.randn(1, 64, 4 * LATENTS), with_square(plain(BLUE), RED)
+    model, changed = changing(told(kind=KINDS.index("ground"), ground=3), pixels, noise)
+    alone = velocity(model, told(ground=3), noise, ids(8, 8))
+    assert torch.allclose(changed[..., :PAINTED], alone[..., :PAINTED], atol=1e-5)
+    _, other = changing(told(kind=KINDS.index("recolour"), ground=3), pixels, noise)
+    assert not torch.allclose(other[..., :PAINTED], alone[..., :PAINTED], atol=1e-3)
+
+
+def test_what_comes_out_alike_on_every_ground_is_laid_over_another_one() -> None:
+    model, pixels = painter(), with_square(plain(BLUE), RED)
+    paint = model.paint
+
+    def painted(noisy: torch.Tensor, wish: Conditioning, *given: Any, **more: Any) -> Any:
+        """A square of things, and around it what differs from ground to ground."""
+        if noisy.any():
+            return paint(noisy, wish, *given, **more)
+        ground = wish.field("ground").view(-1, 1, 1, 1).float() * torch.ones(len(noisy), CHANNELS, 16, 16)
+        ground[..., 4:12, 4:12] = 1
+        return (-as_tokens(ground),)
+
+    model.paint = painted  # type: ignore[method-assign]
+    positions = torch.cat([ids(8, 8), ids(8, 8, of_reference=True)])
+    tokens = torch.cat([torch.randn(1, 64, 4 * LATENTS), of_picture(pixels)], 1)
+    wish = told(kind=KINDS.index("ground"), ground=3)
+    clean = tokens[:, :64] - velocity(model, wish, tokens, positions)
+    layer = of_latents(of_tokens(clean[..., PAINTED:], 8, 8))
+    picture = over(layer, plain(YELLOW))
+    assert torch.allclose(picture[..., 44:84, 44:84], plain(RED)[..., 44:84, 44:84], atol=1e-4)
+    assert torch.allclose(picture[..., :30, :], plain(YELLOW)[..., :30, :], atol=1e-4)
 
 
 def test_guidance_makes_no_difference_to_the_upper_layer() -> None:

@@ -6,12 +6,33 @@ import torch
 from diffusers import FluxPipeline
 
 from models.image.autoencoder import PackedAutoencoder
+from models.image.cut_outs import GREY
 from models.image.draft import CELLS, CHANNELS, FIELDS, FIGURES, Conditioning, parts_of
 from models.image.painter import PaintingTransformer
 
+RED = torch.tensor([0.8, -0.9, -0.8]).view(1, 3, 1, 1)
+BLUE = torch.tensor([-0.9, -0.8, 0.8]).view(1, 3, 1, 1)
+YELLOW = torch.tensor([0.9, 0.8, -0.9]).view(1, 3, 1, 1)
 VALUES = dict.fromkeys(FIELDS, 7)
 CODE = 144
 """Enough for a drawing's codes to be its latents."""
+
+
+def plain(colour: torch.Tensor, side: int = 128) -> torch.Tensor:
+    """A picture of one colour."""
+    return colour.expand(-1, -1, side, side).clone()
+
+
+def with_square(ground: torch.Tensor, colour: torch.Tensor, first: int = 40, last: int = 88) -> torch.Tensor:
+    """A square on a ground."""
+    picture = ground.clone()
+    picture[..., first:last, first:last] = colour
+    return picture
+
+
+def grey(side: int = 128) -> torch.Tensor:
+    """What drawings stand on."""
+    return torch.full((1, 3, side, side), GREY / 127.5 - 1)
 
 
 def told(count: int = 1, **fields: int) -> Conditioning:
