@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 from openai import OpenAI
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from tests.api.conftest import fault
 from tests.api.pictures import SVG, TRUNCATED, bomb, data_url, png, scene
@@ -56,6 +56,22 @@ def test_an_instruction_changes_what_it_names_and_leaves_the_rest(sdk: OpenAI) -
     assert np.abs(changed[32, 32] - (242, 216, 48)).max() < 60
     assert np.abs(changed[4, 4] - pixels(RED_ON_BLUE)[4, 4]).max() < 40
     assert answer.size == "64x64"
+
+
+def eroded(mask: np.ndarray) -> np.ndarray:
+    """Without its edge, two pixels wide."""
+    return np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MinFilter(5))) > 0
+
+
+def test_on_another_ground_things_keep_their_pixels_and_nothing_is_left_of_the_old_one(http: httpx.Client) -> None:
+    wish = {"prompt": "a red apple on a blue background", "seed": 3}
+    drawn = http.post("/v1/images/generations", json=wish).raise_for_status().json()["data"][0]
+    before = pixels(opened(drawn))
+    after = pixels(opened(edited(http, image=drawn["b64_json"], prompt="make the background space")[0]))
+    is_ground = np.abs(before - before[2, 2]).max(2) < 30
+    assert np.abs(after - before)[eroded(~is_ground)].max() <= 4, "the apple"
+    assert after[eroded(is_ground)].mean() < 70, "the night around it"
+    assert (np.abs(after - before[2, 2]).max(2) < 30).mean() < 0.01, "nothing blue is left"
 
 
 def test_every_dialect_of_an_edit_gives_the_same_picture(http: httpx.Client, sdk: OpenAI) -> None:

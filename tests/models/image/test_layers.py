@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -234,29 +233,6 @@ def test_another_ground_is_painted_as_a_picture_of_it_alone() -> None:
     assert torch.allclose(changed[..., :PAINTED], alone[..., :PAINTED], atol=1e-5)
     _, other = changing(told(kind=KINDS.index("recolour"), ground=3), pixels, noise)
     assert not torch.allclose(other[..., :PAINTED], alone[..., :PAINTED], atol=1e-3)
-
-
-def test_what_comes_out_alike_on_every_ground_is_laid_over_another_one() -> None:
-    model, pixels = painter(), with_square(plain(BLUE), RED)
-    paint = model.paint
-
-    def painted(noisy: torch.Tensor, wish: Conditioning, *given: Any, **more: Any) -> Any:
-        """A square of things, and around it what differs from ground to ground."""
-        if noisy.any():
-            return paint(noisy, wish, *given, **more)
-        ground = wish.field("ground").view(-1, 1, 1, 1).float() * torch.ones(len(noisy), CHANNELS, 16, 16)
-        ground[..., 4:12, 4:12] = 1
-        return (-as_tokens(ground),)
-
-    model.paint = painted  # type: ignore[method-assign]
-    positions = torch.cat([ids(8, 8), ids(8, 8, of_reference=True)])
-    tokens = torch.cat([torch.randn(1, 64, 4 * LATENTS), of_picture(pixels)], 1)
-    wish = told(kind=KINDS.index("ground"), ground=3)
-    clean = tokens[:, :64] - velocity(model, wish, tokens, positions)
-    layer = of_latents(of_tokens(clean[..., PAINTED:], 8, 8))
-    picture = over(layer, plain(YELLOW))
-    assert torch.allclose(picture[..., 44:84, 44:84], plain(RED)[..., 44:84, 44:84], atol=1e-4)
-    assert torch.allclose(picture[..., :30, :], plain(YELLOW)[..., :30, :], atol=1e-4)
 
 
 def test_guidance_makes_no_difference_to_the_upper_layer() -> None:
