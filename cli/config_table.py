@@ -89,7 +89,7 @@ TABLE: Final[tuple[Model, ...]] = (
             "guidance_argument: true_cfg_scale",
             "call: {max_sequence_length: 40}",
             "native_pixels: 16384",
-            "default_strength: 0.4",
+            "variations: edit",
             "pipelines: {edit: FluxKontextPipeline}",
             "max_batch: 4",
         ),

@@ -89,13 +89,13 @@ def before_a_ground(pixels: torch.Tensor, stands: torch.Tensor) -> torch.Tensor:
     return cut_out(pixels, ground, torch.where(is_even, by_colour, followed))
 
 
-def flat(pixels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The colour [n, 3, 1, 1] of the middle of those with a weight, and whether most have it: bool [n, 1, 1, 1]."""
+def flat(pixels: torch.Tensor, weights: torch.Tensor, most: float = _MOST) -> tuple[torch.Tensor, torch.Tensor]:
+    """The colour [n, 3, 1, 1] of the middle of those with a weight, and whether `most` have it: bool [n, 1, 1, 1]."""
     among = torch.where(weights > 0, pixels, torch.nan).flatten(2)
     colour = among.cpu().nanmedian(2).values.nan_to_num().to(pixels.device)[..., None, None]
     has_it = (difference(pixels, colour) < _ALIKE) * weights
     share = has_it.sum((1, 2, 3), keepdim=True) / weights.sum((1, 2, 3), keepdim=True).clamp(min=1)
-    return colour, share > _MOST
+    return colour, share > most
 
 
 def cut_out(pixels: torch.Tensor, behind: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:

@@ -103,6 +103,10 @@ class Conditioning:
         kind = self.field("kind")
         return torch.stack([kind == KINDS.index(each) for each in kinds]).any(0)
 
+    def says_nothing(self) -> torch.Tensor:
+        """Which wishes name nothing at all: bool [n]. Of a picture they are for others like it."""
+        return (self.fields == 0).all(1)
+
     def in_doubt(self) -> torch.Tensor:
         """Which wishes are for a shape in the colour of another, and name none: "turn the star into a heart"."""
         return self.is_a("replace") & (self.field("what 1") == SHAPE) & (self.field("colour 1") == 0)
@@ -112,6 +116,12 @@ class Conditioning:
         alone = torch.zeros_like(self.fields)
         alone[:, FIELDS.index("ground")] = self.field("ground")
         return replace(self, fields=torch.where(self.is_a("ground")[:, None], alone, self.fields))
+
+    def with_ground(self, number: int, ground: int) -> Self:
+        """With one of the wishes for this ground."""
+        fields = self.fields.clone()
+        fields[number, FIELDS.index("ground")] = ground
+        return replace(self, fields=fields)
 
     def shaken(self, by: torch.Tensor, height: int, width: int) -> Self:
         """With the things of scenes a little elsewhere and larger or smaller, all of a picture alike.
@@ -201,7 +211,7 @@ class Draft(nn.Module):
         where = drawn_where(told, found)
         at = points(height, width, where.device)
         shown = _placed(self.drawings(told), where, at)
-        ground = self.grounds(told.field("ground")).float().view(-1, CHANNELS, _SIDE, _SIDE)
+        ground = self.latents_of_grounds()[told.field("ground")]
         drafted = functional.interpolate(ground, at.shape[:2], mode="bilinear")
         covered = torch.zeros_like(drafted[:, :1])
         sides = torch.zeros_like(covered)
@@ -216,6 +226,10 @@ class Draft(nn.Module):
         coarse = functional.avg_pool2d(torch.cat([covered, sides], 1), _PART).flatten(2).transpose(1, 2)
         doubt = told.in_doubt().float()
         return torch.cat([tokens, coarse, doubt[:, None, None].expand(-1, tokens.shape[1], 1)], 2)
+
+    def latents_of_grounds(self) -> torch.Tensor:
+        """The mean latents of each, float32 [grounds, 8, 16, 16]; the first are those of none in particular."""
+        return self.grounds.weight.float().view(-1, CHANNELS, _SIDE, _SIDE)
 
     def drawings(self, told: Conditioning) -> torch.Tensor:
         """Each figure's latents and what it covers of them: [n, 3, 9, 16, 16]."""

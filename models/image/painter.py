@@ -42,6 +42,7 @@ from models.image.draft import (
 )
 from models.image.layers import BLOCK, LATENTS, as_latents, as_tokens, of_tokens, over
 from models.image.upper_layer import Layers, Reference, kept
+from models.image.variation import ground_of, varied
 from models.packed import unpacked
 
 if TYPE_CHECKING:
@@ -189,6 +190,9 @@ class WishEncoder(T5EncoderModel):  # type: ignore[misc]
         return ready(encoder, asked)
 
 
+_Told = tuple[torch.Tensor, Conditioning, torch.Tensor]
+
+
 @dataclass
 class _Run:
     """What all steps of a run share.
@@ -199,7 +203,8 @@ class _Run:
         repainted: of which pictures it is changed by painting: not of those for another ground, of which the things are
             laid over one that is painted from nothing. Bool [n, 1, 1].
         things: what the first prompt lays over the picture, [n, 4, 16 * high, 16 * wide].
-        told: what each prompt [n, length, code] tells, and where in the reference the thing is that it is about [n, 3].
+        told: what each prompt [n, length, code] tells, and where in the reference the thing is that it is about [n, 3];
+            first those of prompts, then those of what guidance leads away from, which may be the same ones.
         upper: the upper layer's tokens of the latest step, and the noisy tokens that it is for.
     """
 
@@ -207,12 +212,12 @@ class _Run:
     reference: Reference | None
     repainted: torch.Tensor
     things: torch.Tensor
-    told: list[tuple[torch.Tensor, Conditioning, torch.Tensor]]
+    told: tuple[list[_Told], list[_Told]]
     upper: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def told_by(self, prompt: torch.Tensor) -> tuple[Conditioning, torch.Tensor] | None:
-        """What a prompt tells, where it was asked before."""
-        return next(((told, found) for asked, told, found in self.told if torch.equal(asked, prompt)), None)
+    def is_led_away(self, hidden_states: torch.Tensor) -> bool:
+        """Whether these were asked before: guidance compares two velocities of the same noisy pictures."""
+        return self.upper is not None and self.upper[0] is hidden_states
 
 
 class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
@@ -294,7 +299,7 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         if img_ids not in self._runs:
             self._runs[img_ids] = self._begin(encoder_hidden_states, hidden_states, img_ids, **given)
         run: _Run = self._runs[img_ids]
-        told, found = run.told_by(encoder_hidden_states) or self._also_told(run, encoder_hidden_states)
+        told, found = self._told(run, encoder_hidden_states, is_led_away=run.is_led_away(hidden_states))
         noisy, time = hidden_states[:, of_noise], timestep.view(-1, 1, 1).to(hidden_states.dtype)
         reference = None if run.reference is None else as_tokens(run.reference.latents)
         velocity = self.paint(noisy[..., :_PAINTED], told, found, reference, *run.grid, run.repainted, **given)[0]
@@ -312,24 +317,35 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
             reference = self._layers.reference(hidden_states[:, ~of_noise], _grid(img_ids[~of_noise]), grid)
         found = self._found(told, reference, grid)
         things = torch.zeros(len(prompt), 4, *(2 * BLOCK * side for side in grid), device=prompt.device)
-        new_ground, is_looked_at = told.is_a("ground"), told.is_a("ground", "add")
-        if reference is not None and is_looked_at.any():
+        by = hidden_states[:, 0, _PAINTED : _PAINTED + 4]
+        new_ground, is_variation = told.is_a("ground"), told.says_nothing()
+        if reference is not None:
+            is_looked_at = told.is_a("ground", "add") | is_variation
             stands = self._standing(as_tokens(reference.latents), is_looked_at, grid, **given)
             told = told.beside(stands)
         if float(given["timestep"].max()) > _ALL_NOISE:
-            told = told.shaken(hidden_states[:, 0, _PAINTED : _PAINTED + 4], *grid)
+            told = told.shaken(by, *grid)
             things = self._layers.of_things(self.draft, told, found, reference, *grid)
-        if reference is not None and new_ground.any():
-            things[new_ground] = before_a_ground(reference.pixels[new_ground], stands[new_ground]).to(things.dtype)
-        repainted = ~new_ground[:, None, None]
-        return _Run(grid, reference, repainted, things, [(prompt, told.on_its_ground(), found)])
+        told = told.on_its_ground()
+        if reference is not None:
+            if new_ground.any():
+                things[new_ground] = before_a_ground(reference.pixels[new_ground], stands[new_ground])
+            for number in is_variation.nonzero()[:, 0].tolist():
+                ground = ground_of(reference.latents[number], stands[number], self.draft.latents_of_grounds())
+                told = told.with_ground(number, ground)
+                things[number] = varied(reference.pixels[number], stands[number], by[number], is_familiar=ground > 0)
+        repainted = ~(new_ground | is_variation)[:, None, None]
+        return _Run(grid, reference, repainted, things, ([(prompt, told, found)], []))
 
-    def _also_told(self, run: _Run, prompt: torch.Tensor) -> tuple[Conditioning, torch.Tensor]:
-        """What a further prompt of a run tells, which is what guidance leads away from."""
+    def _told(self, run: _Run, prompt: torch.Tensor, *, is_led_away: bool) -> tuple[Conditioning, torch.Tensor]:
+        """What a prompt of a run tells, and where in its reference the things are that it is about."""
+        for asked, told, found in run.told[is_led_away]:
+            if torch.equal(asked, prompt):
+                return told, found
         told = Conditioning.of(prompt)
         found = self._found(told, run.reference, run.grid)
-        run.told.append((prompt, told.on_its_ground(), found))
-        return run.told[-1][1:]
+        run.told[is_led_away].append((prompt, told.on_its_ground(), found))
+        return run.told[is_led_away][-1][1:]
 
     def _found(self, told: Conditioning, reference: Reference | None, grid: tuple[int, int]) -> torch.Tensor:
         """Where in the reference the things are that wishes are about, as in `drawn_where`: [n, 3]."""
@@ -408,7 +424,7 @@ def _upper(run: _Run, hidden_states: torch.Tensor, clean: torch.Tensor) -> torch
     Guidance compares two velocities of the same noisy pictures, with the prompt and then with another. Both get the
     layer of the first, so that it makes no difference to it.
     """
-    if run.upper is not None and run.upper[0] is hidden_states:
+    if run.upper is not None and run.is_led_away(hidden_states):
         return run.upper[1]
     layer = run.things
     if run.reference is not None:

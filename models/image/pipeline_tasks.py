@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.tasks import ImageJob
 
 PipelineTask = Literal["text2img", "edit", "img2img", "inpaint"]
+VariesBy = Literal["img2img", "edit"]
 """From words; by an instruction about a picture; from a picture by strength; within a mask.
 
 Where a class of `img2img` inpaints, it is given a mask of the whole picture, which is the same thing.
@@ -139,10 +140,13 @@ def expected_classes(index: Mapping[str, Any], given: Mapping[PipelineTask, str]
     return {task: sibling or name for task, sibling in _FAMILIES[name].items()} | dict(given)
 
 
-def choose_task(job: ImageJob, classes: Mapping[PipelineTask, str], *, uses_redux: bool = False) -> PipelineTask:
+def choose_task(
+    job: ImageJob, classes: Mapping[PipelineTask, str], *, uses_redux: bool = False, varies_by: VariesBy = "img2img"
+) -> PipelineTask:
     """The task that a job asks for, of those that a model has (with the names of their classes).
 
-    `uses_redux`: it is a variation that Redux makes, in place of a prompt.
+    `uses_redux`: it is a variation that Redux makes, in place of a prompt. `varies_by` is what makes the others where
+    the model has both.
 
     Raises:
         InvalidInput: the model cannot do it; it names the field that asks for it.
@@ -156,7 +160,7 @@ def choose_task(job: ImageJob, classes: Mapping[PipelineTask, str], *, uses_redu
         wanted = "text2img"
     elif job.mask is not None:
         wanted = "inpaint"
-    elif job.strength is not None or (job.is_variation and "img2img" in classes):
+    elif job.strength is not None or (job.is_variation and varies_by == "img2img" and "img2img" in classes):
         wanted = "img2img"
     else:
         wanted = "edit" if "edit" in classes else "img2img"

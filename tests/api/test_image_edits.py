@@ -107,6 +107,19 @@ def test_a_variation_of_strength_0_is_the_original(http: httpx.Client) -> None:
     assert (pixels(opened(answer.raise_for_status().json()["data"][0])) == pixels(RED_ON_BLUE)).all()
 
 
+def test_variations_show_the_same_things_elsewhere_on_the_same_ground(http: httpx.Client) -> None:
+    body = {"image": data_url(RED_ON_BLUE), "n": 4, "seed": 1}
+    answer = http.post("/v1/images/variations", json=body).raise_for_status()
+    original, places = pixels(RED_ON_BLUE), set()
+    for each in answer.json()["data"]:
+        varied = pixels(opened(each))
+        is_red = np.abs(varied - original[32, 32]).max(2) < 30
+        assert 0.5 < is_red.sum() / (np.abs(original - original[32, 32]).max(2) < 30).sum() < 2
+        assert np.abs(varied[2, 2] - original[2, 2]).max() < 10
+        places.add(tuple(np.argwhere(is_red).mean(0).round().astype(int)))
+    assert len(places) > 1
+
+
 def test_only_what_the_mask_opens_changes(sdk: OpenAI) -> None:
     answer = sdk.images.edit(
         image=RED_ON_BLUE, mask=half_open(), prompt="a big white square on a green background", extra_body={"seed": 2}

@@ -25,6 +25,7 @@ from models.image.pipeline_tasks import (
     ONE_BY_ONE,
     REFUSES_SMALL_REFERENCES,
     PipelineTask,
+    VariesBy,
     check_references,
     choose_task,
     expected_classes,
@@ -80,6 +81,11 @@ class DiffusionOptions(Options):
         description="diffusers classes for text2img, edit, img2img or inpaint where the checkpoint's own class says "
         "too little, e.g. edit: FluxKontextPipeline",
     )
+    variations: VariesBy = Field(
+        "img2img",
+        description="what makes variations: img2img, from the noisy picture, or edit, which is given the picture and "
+        "an empty instruction",
+    )
     redux: str | None = Field(None, description="checkpoint of a FluxPriorReduxPipeline, which then makes variations")
     loras: dict[str, LoraSource] = Field(default_factory=dict, description="name: an adapter that requests may use")
     max_loras: int = Field(4, ge=1, description="adapters that stay loaded")
@@ -122,7 +128,7 @@ class DiffusionEngine(ImageEngine):
         """
         redux = uses_redux(job, self.options.redux)
         names = {task: cls.__name__ for task, cls in self._classes.items()}
-        task = choose_task(job, names, uses_redux=redux)
+        task = choose_task(job, names, uses_redux=redux, varies_by=self.options.variations)
         drawn = drawn_size(job.width, job.height, self.options.native_pixels)
         pipeline = self._pipeline_for(task)
         with devices.inference():
@@ -158,7 +164,8 @@ class DiffusionEngine(ImageEngine):
         index = index_on_disk(entry)
         options = DiffusionOptions.model_validate(entry.options)
         if index is not None and (classes := expected_classes(index, options.pipelines)) is not None:
-            choose_task(job, classes, uses_redux=uses_redux(job, options.redux))
+            redux = uses_redux(job, options.redux)
+            choose_task(job, classes, uses_redux=redux, varies_by=options.variations)
 
     def _batch_size(self, pipeline: Any, drawn: tuple[int, int]) -> int:
         """How many pictures are begun at once; when they do not fit, fewer are tried."""

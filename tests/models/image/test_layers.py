@@ -16,11 +16,13 @@ from models.image.painter import PaintingTransformer
 from models.image.upper_layer import Layers, Reference, kept
 from tests.models.image.wishes import (
     BLUE,
+    PAINTED,
     RED,
     YELLOW,
     autoencoder,
     grey,
     ids,
+    of_picture,
     painter,
     placed,
     plain,
@@ -28,8 +30,6 @@ from tests.models.image.wishes import (
     velocity,
     with_square,
 )
-
-PAINTED = 4 * CHANNELS
 
 
 def test_a_layer_travels_as_latents_and_as_tokens_and_noise_is_cut_to_what_a_layer_can_be() -> None:
@@ -278,13 +278,6 @@ def test_a_transformer_without_an_autoencoder_says_what_is_missing() -> None:
     model._layers = None
     with pytest.raises(RuntimeError, match="see_through"):
         velocity(model, told(), torch.randn(1, 64, 4 * LATENTS), ids(8, 8))
-
-
-def of_picture(pixels: torch.Tensor) -> torch.Tensor:
-    """Tokens of a reference."""
-    vae = LayeredAutoencoder.of(autoencoder())
-    with torch.no_grad():
-        return as_tokens(vae.latents_of(pixels))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 10)])

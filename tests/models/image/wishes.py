@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from diffusers import FluxPipeline
 
-from models.image.autoencoder import PackedAutoencoder
+from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
 from models.image.cut_outs import GREY
 from models.image.draft import CELLS, CHANNELS, FIELDS, FIGURES, Conditioning, parts_of
+from models.image.layers import as_tokens
 from models.image.painter import PaintingTransformer
 
 RED = torch.tensor([0.8, -0.9, -0.8]).view(1, 3, 1, 1)
 BLUE = torch.tensor([-0.9, -0.8, 0.8]).view(1, 3, 1, 1)
 YELLOW = torch.tensor([0.9, 0.8, -0.9]).view(1, 3, 1, 1)
+PAINTED = 4 * CHANNELS
+"""Numbers of a token's latents in the lower layer."""
 VALUES = dict.fromkeys(FIELDS, 7)
 CODE = 144
 """Enough for a drawing's codes to be its latents."""
@@ -78,6 +81,13 @@ def ids(height: int, width: int, *, of_reference: bool = False) -> torch.Tensor:
     made: torch.Tensor = FluxPipeline._prepare_latent_image_ids(1, height, width, torch.device("cpu"), torch.float32)
     made[:, 0] = float(of_reference)
     return made
+
+
+def of_picture(pixels: torch.Tensor) -> torch.Tensor:
+    """Tokens of a reference."""
+    vae = LayeredAutoencoder.of(autoencoder())
+    with torch.no_grad():
+        return as_tokens(vae.latents_of(pixels))
 
 
 def velocity(

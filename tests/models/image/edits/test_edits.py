@@ -78,6 +78,18 @@ def test_a_model_that_only_follows_instructions_makes_variations_so(engines: Eng
     assert made(engine, replace(job, is_variation=True)) == made(engine, job)
 
 
+def test_a_model_makes_variations_by_an_empty_instruction_where_it_is_configured_so(
+    shelf: Shelf, engines: Engines
+) -> None:
+    engine = loaded(with_options(shelf("kontext"), **SHORT, variations="edit"))
+    job = replace(job_of("edit"), prompt="", steps=2)
+    varied = made(engine, replace(job, is_variation=True))
+    assert varied == made(engines("kontext"), job)
+    assert varied != made(engines("kontext"), replace(job, is_variation=True))
+    by_strength = replace(job, strength=0.5)
+    assert made(engine, replace(by_strength, is_variation=True)) == made(engine, by_strength)
+
+
 def test_the_default_strength_is_the_entrys(shelf: Shelf, engines: Engines) -> None:
     engine = loaded(with_options(shelf("flux"), **SHORT, default_strength=0.5))
     assert made(engine, job_of("edit")) == made(engines("flux"), replace(job_of("edit"), strength=0.5))
