@@ -77,7 +77,8 @@ Atelier is installed or from its repository. The text encoder reads a prompt as 
 sixteen vectors of what it looks like and where it stands. The transformer begins from a draft that is made of these,
 paints the ground, and finds in a picture what a change is about. **Things are drawings that it has learnt, near-copies
 of its designs**: decoded from their vectors as large as can be, they are a layer of pixels over what is painted, and
-so is what a change leaves as it was. Weights are kept in 7 bits.
+so is what a change leaves as it was, and what is cut out for another ground. With an empty prompt the editor makes a
+variation: the same things elsewhere, before their ground painted anew. Weights are kept in 7 bits.
 
 ## Parts
 
