@@ -111,6 +111,21 @@ class Conditioning:
         """Which wishes are for a shape in the colour of another, and name none: "turn the star into a heart"."""
         return self.is_a("replace") & (self.field("what 1") == SHAPE) & (self.field("colour 1") == 0)
 
+    def as_changes(self) -> Self:
+        """Wishes for a picture, as they are meant where one is there already.
+
+        A picture of a ground alone is that ground behind what is there; a change that does not say into what is none in
+        particular.
+        """
+        kind, ground = FIELDS.index("kind"), FIELDS.index("ground")
+        fields = self.fields.clone()
+        names_things = (fields[:, len(GLOBALS) :] > 0).any(1)
+        fields[self.is_a("scene") & (fields[:, ground] > 0) & ~names_things, kind] = KINDS.index("ground")
+        is_open = self.is_a("ground") & (fields[:, ground] == 0)
+        is_open |= self.is_a("add", "replace") & (self.field("what 1") == 0)
+        fields[is_open] = 0
+        return replace(self, fields=fields)
+
     def on_its_ground(self) -> Self:
         """Wishes for another ground as wishes for a picture of it, with nothing before it; others as they are."""
         alone = torch.zeros_like(self.fields)

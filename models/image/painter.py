@@ -201,7 +201,8 @@ class _Run:
         grid: tokens high and wide.
         reference: the picture that is changed, if one is.
         repainted: of which pictures it is changed by painting: not of those for another ground, of which the things are
-            laid over one that is painted from nothing. Bool [n, 1, 1].
+            laid over one that is painted from nothing, nor of those for a scene, which only has its ground. Bool
+            [n, 1, 1].
         things: what the first prompt lays over the picture, [n, 4, 16 * high, 16 * wide].
         told: what each prompt [n, length, code] tells, and where in the reference the thing is that it is about [n, 3];
             first those of prompts, then those of what guidance leads away from, which may be the same ones.
@@ -318,11 +319,11 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         found = self._found(told, reference, grid)
         things = torch.zeros(len(prompt), 4, *(2 * BLOCK * side for side in grid), device=prompt.device)
         by = hidden_states[:, 0, _PAINTED : _PAINTED + 4]
-        new_ground, is_variation = told.is_a("ground"), told.says_nothing()
         if reference is not None:
-            is_looked_at = told.is_a("ground", "add") | is_variation
-            stands = self._standing(as_tokens(reference.latents), is_looked_at, grid, **given)
+            told = told.as_changes()
+            stands = self._standing(as_tokens(reference.latents), told.is_a("scene", "ground", "add"), grid, **given)
             told = told.beside(stands)
+        new_ground, is_scene, is_variation = told.is_a("ground"), told.is_a("scene"), told.says_nothing()
         if float(given["timestep"].max()) > _ALL_NOISE:
             told = told.shaken(by, *grid)
             things = self._layers.of_things(self.draft, told, found, reference, *grid)
@@ -330,11 +331,13 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         if reference is not None:
             if new_ground.any():
                 things[new_ground] = before_a_ground(reference.pixels[new_ground], stands[new_ground])
-            for number in is_variation.nonzero()[:, 0].tolist():
+            for number in (is_scene & (told.field("ground") == 0)).nonzero()[:, 0].tolist():
                 ground = ground_of(reference.latents[number], stands[number], self.draft.latents_of_grounds())
                 told = told.with_ground(number, ground)
-                things[number] = varied(reference.pixels[number], stands[number], by[number], is_familiar=ground > 0)
-        repainted = ~(new_ground | is_variation)[:, None, None]
+                if is_variation[number]:
+                    pixels = reference.pixels[number]
+                    things[number] = varied(pixels, stands[number], by[number], is_familiar=ground > 0)
+        repainted = ~(new_ground | is_scene)[:, None, None]
         return _Run(grid, reference, repainted, things, ([(prompt, told, found)], []))
 
     def _told(self, run: _Run, prompt: torch.Tensor, *, is_led_away: bool) -> tuple[Conditioning, torch.Tensor]:

@@ -38,6 +38,19 @@ def drawn(of: Conditioning, found: torch.Tensor | None = None, height: int = 8, 
     return points[0]
 
 
+def test_where_a_picture_is_there_a_ground_alone_is_for_behind_it_and_a_change_to_nothing_says_nothing() -> None:
+    space = told(ground=3).as_changes()
+    assert space.is_a("ground").all()
+    assert (space.field("ground") == 3).all()
+    scene = told(ground=3, what_0=DRAWING)
+    assert torch.equal(scene.as_changes().fields, scene.fields)
+    for kind, fields in (("ground", {}), ("add", {}), ("replace", {"what_0": DRAWING, "place_0": 2})):
+        assert told(kind=KINDS.index(kind), **fields).as_changes().says_nothing().all(), kind
+    for kind, fields in (("ground", {"ground": 2}), ("add", {"what_1": SHAPE}), ("remove", {"what_0": SHAPE})):
+        change = told(kind=KINDS.index(kind), **fields)
+        assert torch.equal(change.as_changes().fields, change.fields), kind
+
+
 def test_what_is_told_comes_back_from_its_rows() -> None:
     given = placed(told(2, kind=3, what_0=DRAWING, ground=5), (0.25, 0.5, 0.75))
     again = Conditioning.of(given.rows())

@@ -226,6 +226,13 @@ def changing(wish: Conditioning, pixels: torch.Tensor, noise: torch.Tensor) -> t
     return model, velocity(model, wish, torch.cat([noise, of_picture(pixels)], 1), positions)
 
 
+def test_a_scene_is_painted_as_if_no_picture_were_there() -> None:
+    noise, pixels = torch.randn(1, 64, 4 * LATENTS), with_square(plain(BLUE), RED)
+    wish = placed(told(what_0=DRAWING, ground=3), (0.5, 0.5, 0.5))
+    _, drawn_over = changing(wish, pixels, noise)
+    assert torch.allclose(drawn_over, velocity(painter(), wish, noise, ids(8, 8)), atol=1e-5)
+
+
 def test_another_ground_is_painted_as_a_picture_of_it_alone() -> None:
     noise, pixels = torch.randn(1, 64, 4 * LATENTS), with_square(plain(BLUE), RED)
     model, changed = changing(told(kind=KINDS.index("ground"), ground=3), pixels, noise)
