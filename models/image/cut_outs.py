@@ -36,6 +36,8 @@ _SEEN: Final = 0.2
 """A window of which so much is ground says it alone."""
 _SUPERSAMPLED: Final = 2
 """Points a side of a pixel where a thing is made smaller."""
+_SEEN_OF_IT: Final = 0.1
+"""What is covered less does not count as part of a thing that is moved."""
 _REACH: Final = 12
 """Pixels to each side of one within which colours tell whether it is part of a thing."""
 _SMOOTHNESS: Final = 1e-3
@@ -69,13 +71,48 @@ def placed(layers: torch.Tensor, where: torch.Tensor, height: int, width: int) -
     return functional.avg_pool2d(laid, _SUPERSAMPLED)
 
 
+def extent(covered: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The middle of what is covered [height, width], and half of how far it reaches: x and y from -1 to 1, [2] each.
+
+    What touches an edge reaches beyond it, and so does nothing.
+    """
+    high, wide = covered.shape
+    rows, columns = ((covered > _SEEN_OF_IT).any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    if not rows:
+        return covered.new_zeros(2), covered.new_ones(2)
+    first, last = (
+        covered.new_tensor(each) for each in ((columns[0] - 1, rows[0] - 1), (columns[-1] + 2, rows[-1] + 2))
+    )
+    size = covered.new_tensor([wide, high])
+    return (first + last) / size - 1, (last - first) / size
+
+
+def moved(
+    layer: torch.Tensor, middle: torch.Tensor, to: torch.Tensor, scale: torch.Tensor | float, side: float = 1.0
+) -> torch.Tensor:
+    """A layer [1, 4, ...] with what has its middle at one place at another, so many times as large.
+
+    Places are as in `extent`; with a side of -1 it is mirrored.
+    """
+    slope = middle.new_tensor([side, 1.0]) / scale
+    theta = torch.cat([torch.diag(slope), (middle - slope * to)[:, None]], 1)[None]
+    high, wide = layer.shape[2:]
+    at = functional.affine_grid(theta, [1, 4, _SUPERSAMPLED * high, _SUPERSAMPLED * wide], align_corners=False)
+    sampled = functional.grid_sample(layer, at, padding_mode="border", align_corners=False)
+    return functional.avg_pool2d(sampled, _SUPERSAMPLED)
+
+
+def beyond(stands: torch.Tensor) -> torch.Tensor:
+    """1 where nothing of a thing is near, 0 elsewhere: [n, 1, rows, columns] from how much of each is of one."""
+    return (functional.max_pool2d(stands, 3, 1, 1) < 0.5).float()
+
+
 def before_a_ground(pixels: torch.Tensor, stands: torch.Tensor) -> torch.Tensor:
     """What stands before the grounds of pictures [n, 3, height, width], cut out.
 
     `stands` [n, 1, height / 8, width / 8] is how much of each latent belongs to it.
     """
-    is_ground = (functional.max_pool2d(stands, 3, 1, 1) < 0.5).float()
-    is_ground = functional.interpolate(is_ground, scale_factor=BLOCK, mode="nearest")
+    is_ground = functional.interpolate(beyond(stands), scale_factor=BLOCK, mode="nearest")
     even, is_even = flat(pixels, is_ground)
     roughly = enlarged(stands, pixels)
     followed = soft(_following(pixels, roughly), _FOLLOWED)

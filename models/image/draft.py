@@ -30,6 +30,10 @@ KINDS: Final = ("scene", "ground", "replace", "add", "remove", "resize", "recolo
 """What a wish is for: a picture, or a change to one."""
 RELATIONS: Final = ("beside", "above", "on", "in front of")
 """How the first thing of a scene may stand to the second."""
+PLACES: Final = {"left": (0.2, 0.5), "right": (0.8, 0.5), "top": (0.5, 0.2), "bottom": (0.5, 0.8), "centre": (0.5, 0.5)}
+"""Where a thing may be said to be, and about where that is: x and y as shares of the picture."""
+SIZES: Final = ("big", "small")
+"""What a thing's size may be said to be."""
 ABOUT_A_THING: Final = ("replace", "remove", "resize", "recolour")
 """Changes to something that is in the picture."""
 BRINGING_A_THING: Final = ("add", "replace", "resize", "recolour")
@@ -122,7 +126,7 @@ class Conditioning:
         names_things = (fields[:, len(GLOBALS) :] > 0).any(1)
         fields[self.is_a("scene") & (fields[:, ground] > 0) & ~names_things, kind] = KINDS.index("ground")
         is_open = self.is_a("ground") & (fields[:, ground] == 0)
-        is_open |= self.is_a("add", "replace") & (self.field("what 1") == 0)
+        is_open |= self.is_a("add", "replace", "recolour") & (self.field("what 1") == 0) & (self.field("colour 1") == 0)
         fields[is_open] = 0
         return replace(self, fields=fields)
 
@@ -152,7 +156,8 @@ class Conditioning:
         by = by.float().clamp(-2, 2)
         extent = by.new_tensor([width, height]) / min(height, width)
         middle, half = self.where[..., :2] * extent, self.where[..., 2:] / 2
-        middle = middle + self._aside(by[:, 3], middle)
+        moves = self._aside(by[:, 3], middle)
+        middle = torch.where(moves == 0, middle, torch.minimum(torch.maximum(middle + moves, half), extent - half))
         is_there = half > 0
         room = torch.minimum(middle, extent - middle).amin(2, keepdim=True) / half
         largest = torch.where(is_there, room, torch.inf).amin(1).clamp(min=1)

@@ -23,6 +23,8 @@ _SMALLEST: Final = 0.002
 """Share of a picture that a thing has at least."""
 _LEAST_FIT: Final = 0.6
 """What fits less is something else. Right ones fitted 0.66 or better, save those that hide each other."""
+_AS_WELL: Final = 0.05
+"""What fits less by no more than this fits as well."""
 _WIDER: Final = 1.03
 """A thing's square is so much wider than what is seen of it."""
 
@@ -30,12 +32,13 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
 
 
-def match(drawing: torch.Tensor, pixels: torch.Tensor, *, by_colour: bool) -> torch.Tensor | None:
+def match(drawing: torch.Tensor, pixels: torch.Tensor, near: torch.Tensor, *, by_colour: bool) -> torch.Tensor | None:
     """Where the drawing fits best, as in `Conditioning.where`: [3], or None where it does not, or the ground is uneven.
 
     Args:
         drawing: a layer [4, ...] as `cut_outs.matted` makes it.
         pixels: [3, height, width], -1 … 1.
+        near: where it is expected [3], which decides between what fits about as well.
         by_colour: its colour counts too, and not its outline alone.
     """
     layer, picture = drawing[None].float().cpu(), _small(pixels)
@@ -43,15 +46,20 @@ def match(drawing: torch.Tensor, pixels: torch.Tensor, *, by_colour: bool) -> to
     if whole is None:
         return None
     fits = [_fit(layer, whole, picture, thing, by_colour=by_colour) for thing in _things(picture)]
-    best = max(fits, key=lambda each: each[0], default=None)
-    return best[1] if best and best[0] > _LEAST_FIT else None
+    best = max((fit for fit, _ in fits), default=0.0)
+    places = [where for fit, where in fits if fit > max(_LEAST_FIT, best - _AS_WELL)]
+    return min(places, key=lambda where: _away(where, near), default=None)
 
 
 def nearest(found: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor | None:
     """Where the thing is that is nearest to what was found [3], if any stands on a flat ground: likewise."""
     picture = _small(pixels)
     places = [_place(_box(thing), *picture.shape[2:]) for thing in _things(picture)]
-    return min(places, key=lambda place: float((place - found.cpu())[:2].norm()), default=None)
+    return min(places, key=lambda where: _away(where, found), default=None)
+
+
+def _away(where: torch.Tensor, other: torch.Tensor) -> float:
+    return float((where - other.cpu())[:2].norm())
 
 
 def hanging_together(stands: torch.Tensor) -> torch.Tensor:

@@ -316,11 +316,11 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         grid, told, reference = _grid(img_ids[of_noise]), Conditioning.of(prompt), None
         if not of_noise.all():
             reference = self._layers.reference(hidden_states[:, ~of_noise], _grid(img_ids[~of_noise]), grid)
+            told = told.as_changes()
         found = self._found(told, reference, grid)
         things = torch.zeros(len(prompt), 4, *(2 * BLOCK * side for side in grid), device=prompt.device)
         by = hidden_states[:, 0, _PAINTED : _PAINTED + 4]
         if reference is not None:
-            told = told.as_changes()
             stands = self._standing(as_tokens(reference.latents), told.is_a("scene", "ground", "add"), grid, **given)
             told = told.beside(stands)
         new_ground, is_scene, is_variation = told.is_a("ground"), told.is_a("scene"), told.says_nothing()
@@ -346,6 +346,8 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
             if torch.equal(asked, prompt):
                 return told, found
         told = Conditioning.of(prompt)
+        if run.reference is not None:
+            told = told.as_changes()
         found = self._found(told, run.reference, run.grid)
         run.told[is_led_away].append((prompt, told.on_its_ground(), found))
         return run.told[is_led_away][-1][1:]

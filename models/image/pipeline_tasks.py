@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from models.tasks import ImageJob
 
 PipelineTask = Literal["text2img", "edit", "img2img", "inpaint"]
-VariesBy = Literal["img2img", "edit"]
 """From words; by an instruction about a picture; from a picture by strength; within a mask.
 
 Where a class of `img2img` inpaints, it is given a mask of the whole picture, which is the same thing.
 """
+VariesBy = Literal["img2img", "edit"]
 
 _ITSELF: Final = ""
 _FAMILIES: Final[dict[str, dict[PipelineTask, str]]] = {

@@ -16,10 +16,13 @@ from models.image.cut_outs import (
     INSIDE,
     LEAST_COVERED,
     ON_A_GROUND,
+    cut_out,
     difference,
     enlarged,
+    extent,
     flat,
     matted,
+    moved,
     placed,
     shrunk,
     soft,
@@ -29,6 +32,7 @@ from models.image.draft import (
     CHANNELS,
     DRAWING,
     FIGURES,
+    PLACES,
     Conditioning,
     Draft,
     drawn_where,
@@ -48,6 +52,8 @@ _CHANGED: Final = (0.3, 0.8)
 _NEAR, _AROUND = 1.3, 3.0
 """A thing lies within the first, the ground around it between the two, in half sides from its middle."""
 
+_SCALES: Final = (1.0, 1.5, 1 / 1.5)
+"""How many times as large a thing gets that shall be as `SIZES` say, if nothing else is said of it."""
 _WITHIN: Final = 0.9
 """A part of a picture of which so much is within the square of what was found belongs to it."""
 
@@ -133,8 +139,13 @@ class Layers:
             result = over(laid, result)
         if reference is None or sought is None:
             return result
+        is_other_size = told.is_a("resize") & ~is_shown[:, 1]
+        for number in (is_other_size & sought.is_apart.flatten()).nonzero()[:, 0].tolist():
+            scale = _SCALES[int(told.field("size 1")[number])]
+            result[number] = _resized(reference.pixels[number], sought.stands[number], sought.ground[number], scale)
+        is_done = is_about & (told.is_a("remove") | (result[:, 3] > 0).flatten(1).any(1))
         without = _without(reference.pixels, sought)
-        return torch.where(is_about[:, None, None, None] & sought.is_apart, over(result, without), result)
+        return torch.where(is_done[:, None, None, None] & sought.is_apart, over(result, without), result)
 
     @torch.no_grad()
     def reference(self, tokens: torch.Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> Reference:
@@ -154,14 +165,16 @@ class Layers:
         """What was found [n, 3], put right by pixels where it stands on a flat ground."""
         is_about, is_told = told.is_a(*ABOUT_A_THING), told.field("what 0") > 0
         by_colour = (told.field("what 0") == DRAWING) | (told.field("colour 0") > 0)
-        found = found.clone()
+        found, places = found.clone(), found.new_tensor([*PLACES.values()])
         for number in is_about.nonzero()[:, 0].tolist():
-            pixels = reference.pixels[number]
+            pixels, near, said = reference.pixels[number], found[number], int(told.field("place 0")[number])
+            if said:
+                near = torch.cat([places[said - 1], near[2:]])
             if is_told[number]:
                 drawing = draft.drawings(told)[number : number + 1, 0].float()
-                where = match(self._cut_out(drawing)[0], pixels, by_colour=bool(by_colour[number]))
+                where = match(self._cut_out(drawing)[0], pixels, near, by_colour=bool(by_colour[number]))
             else:
-                where = nearest(found[number], pixels)
+                where = nearest(near, pixels)
             found[number] = found[number] if where is None else where.to(found)
         return found
 
@@ -197,6 +210,15 @@ def _coloured(
     return torch.where(is_doubted, torch.cat([present * covered, covered], 1), layer)
 
 
+def _resized(pixels: torch.Tensor, stands: torch.Tensor, ground: torch.Tensor, scale: float) -> torch.Tensor:
+    """What stands in a picture, so many times as large and whole: a layer [4, height, width]."""
+    layer = cut_out(pixels[None].float(), ground[None], stands[None])
+    middle, half = extent(layer[0, 3])
+    scale = min(scale, float((1 / half).amin()))
+    room = 1 - half * scale
+    return moved(layer, middle, torch.maximum(torch.minimum(middle, room), -room), scale)[0]
+
+
 def _sought(pixels: torch.Tensor, found: torch.Tensor) -> _Sought:
     """What was found [n, 3] in pictures."""
     height, width = pixels.shape[2:]
@@ -204,7 +226,7 @@ def _sought(pixels: torch.Tensor, found: torch.Tensor) -> _Sought:
     far = from_middle(found.float(), at).abs().amax(-1)[:, None]
     ground, is_flat = flat(pixels, ((far > _NEAR) & (far < _AROUND)).float())
     stands = soft(difference(pixels, ground), ON_A_GROUND)
-    numbered = hanging_together((stands > 0.5).float()).long()
+    numbered = hanging_together(((stands > 0.5) & is_flat).float()).long()
     is_part = torch.stack([_mostly(each, away < 1) for each, away in zip(numbered, far, strict=True)])
     is_apart = is_flat & is_part.flatten(1).any(1)[:, None, None, None]
     near = torch.where(is_apart, _grown(is_part), (far < _NEAR).float())

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch.nn import functional
 
-from models.image.cut_outs import before_a_ground, flat
+from models.image.cut_outs import before_a_ground, beyond, extent, flat, moved
 from models.image.layers import BLOCK, over
 
 _FAMILIAR: Final = 0.25
@@ -23,10 +23,6 @@ _CLOSER: Final = 0.06
 """Likewise of how much closer a picture is seen, beyond as much."""
 _EVEN: Final = 0.75
 """The share of a ground that has one colour, if it is of one colour."""
-_COVERED: Final = 0.1
-"""What is covered less is nothing of a thing."""
-_SUPERSAMPLED: Final = 2
-"""Points a side of a pixel."""
 
 
 def ground_of(latents: torch.Tensor, stands: torch.Tensor, grounds: torch.Tensor) -> int:
@@ -37,7 +33,7 @@ def ground_of(latents: torch.Tensor, stands: torch.Tensor, grounds: torch.Tensor
         stands: how much of each is of a thing, [1, rows, columns].
         grounds: mean latents of each, [k, 8, ...], from 0.
     """
-    is_ground = _ground(stands[None])
+    is_ground = beyond(stands[None])
     if is_ground.mean() < _SEEN:
         return 0
     known = functional.interpolate(grounds[1:], latents.shape[1:], mode="bilinear")
@@ -56,9 +52,9 @@ def varied(pixels: torch.Tensor, stands: torch.Tensor, by: torch.Tensor, *, is_f
         is_familiar: its ground can be painted.
     """
     picture, by = pixels.float()[None], by.float().clamp(-2, 2)
-    colour, is_even = flat(picture, functional.interpolate(_ground(stands[None]), scale_factor=BLOCK), _EVEN)
+    colour, is_even = flat(picture, functional.interpolate(beyond(stands[None]), scale_factor=BLOCK), _EVEN)
     things = before_a_ground(picture, stands[None])
-    middle, half = _extent(things[0, 3])
+    middle, half = extent(things[0, 3])
     is_whole = bool((middle.abs() < 1 - half).all())
     if is_even and is_whole:
         behind = torch.cat([colour, torch.ones_like(colour[:, :1])], 1).expand_as(things)
@@ -69,39 +65,18 @@ def varied(pixels: torch.Tensor, stands: torch.Tensor, by: torch.Tensor, *, is_f
     return _closer(whole, by)[0]
 
 
-def _ground(stands: torch.Tensor) -> torch.Tensor:
-    """1 where nothing of a thing is near, 0 elsewhere."""
-    return (functional.max_pool2d(stands, 3, 1, 1) < 0.5).float()
-
-
-def _extent(covered: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The middle of what is covered [height, width], and half of how far it reaches: x and y from -1 to 1, [2] each.
-
-    What touches an edge reaches beyond it, and so does nothing.
-    """
-    high, wide = covered.shape
-    rows, columns = ((covered > _COVERED).any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
-    if not rows:
-        return covered.new_zeros(2), covered.new_ones(2)
-    first, last = (
-        covered.new_tensor(each) for each in ((columns[0] - 1, rows[0] - 1), (columns[-1] + 2, rows[-1] + 2))
-    )
-    size = covered.new_tensor([wide, high])
-    return (first + last) / size - 1, (last - first) / size
-
-
 def _shaken(layer: torch.Tensor, middle: torch.Tensor, half: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
     """A layer with what it shows elsewhere, but whole."""
     scale = torch.minimum(torch.exp(_GROWN * by[2]), (1 / half).amin())
     room = 1 - half * scale
     to = middle * middle.new_tensor([_side(by), 1.0]) + _SHIFTED * by[:2]
-    return _sampled(layer, middle, torch.maximum(torch.minimum(to, room), -room), scale, by)
+    return moved(layer, middle, torch.maximum(torch.minimum(to, room), -room), scale, _side(by))
 
 
 def _closer(layer: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
     """A part of a layer that is all covered, as large as the whole."""
     scale = 1 + _CLOSER * (1 + by[2].abs())
-    return _sampled(layer, torch.zeros_like(by[:2]), (scale - 1) * by[:2] / 2, scale, by)
+    return moved(layer, torch.zeros_like(by[:2]), (scale - 1) * by[:2] / 2, scale, _side(by))
 
 
 def _mirrored(layer: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
@@ -111,15 +86,3 @@ def _mirrored(layer: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
 def _side(by: torch.Tensor) -> float:
     """-1 of what is mirrored, 1 of what is not."""
     return -1.0 if by[3] < 0 else 1.0
-
-
-def _sampled(
-    layer: torch.Tensor, middle: torch.Tensor, to: torch.Tensor, scale: torch.Tensor, by: torch.Tensor
-) -> torch.Tensor:
-    """What has its middle at one place at another, so many times as large, mirrored or not."""
-    slope = torch.stack([_side(by) / scale, 1 / scale])
-    theta = torch.cat([torch.diag(slope), (middle - slope * to)[:, None]], 1)[None]
-    high, wide = layer.shape[2:]
-    at = functional.affine_grid(theta, [1, 4, _SUPERSAMPLED * high, _SUPERSAMPLED * wide], align_corners=False)
-    sampled = functional.grid_sample(layer, at, padding_mode="border", align_corners=False)
-    return functional.avg_pool2d(sampled, _SUPERSAMPLED)

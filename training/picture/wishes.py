@@ -200,3 +200,5 @@ def nothing_wished(count: int) -> torch.Tensor:
 assert GLOBALS == ("kind", "design", "ground", "relation")  # as `wish_of` says them
 assert ("scene", *KINDS) == draft.KINDS
 assert RELATIONS == draft.RELATIONS
+assert _SIZES == draft.SIZES
+assert tuple(draft.PLACES) == PLACES

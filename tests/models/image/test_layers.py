@@ -146,6 +146,20 @@ def test_what_touches_a_thing_is_not_changed_with_it() -> None:
     assert torch.allclose(layer[:, :3], expected)
 
 
+@pytest.mark.parametrize(("size", "scale"), [(1, 1.5), (2, 1 / 1.5)])
+def test_what_is_not_named_is_made_bigger_or_smaller_as_it_is(size: int, scale: float) -> None:
+    pixels = with_square(plain(YELLOW), BLUE)
+    layer = layer_of(wish_for("resize", size_1=size), pixels, (0.5, 0.5, 0.4))
+    assert (layer[:, 3] > 0.999).all()
+    areas = [((each[:, :3] - BLUE).abs().amax(1) < 0.3).sum().item() for each in (layer, pixels)]
+    assert areas[0] / areas[1] == pytest.approx(scale**2, rel=0.1)
+
+
+def test_a_change_that_brings_nothing_takes_nothing_away() -> None:
+    pixels = with_square(plain(YELLOW), BLUE)
+    assert not layer_of(wish_for("replace", what_0=SHAPE), pixels, (0.5, 0.5, 0.4)).any(), "it is painted"
+
+
 def test_another_shape_for_one_has_its_colour_where_none_is_named() -> None:
     pixels = with_square(plain(YELLOW), BLUE)
     of_its_colour = layer_of(wish_for("replace", what_0=SHAPE, what_1=SHAPE), pixels, (0.5, 0.5, 0.4))
