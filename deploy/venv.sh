@@ -59,7 +59,7 @@ set --
 [ -z "${PIP_FIND_LINKS:-}" ] || export UV_FIND_LINKS="${UV_FIND_LINKS:-$PIP_FIND_LINKS}"
 
 if command -v uv >/dev/null 2>&1; then
-    [ -x .venv/bin/python ] || uv venv --quiet --relocatable --python "$PYTHON" .venv
+    [ -x .venv/bin/python ] || uv venv --quiet --seed --relocatable --python "$PYTHON" .venv  # with pip
     uv=uv
 else
     [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
