@@ -58,7 +58,9 @@ _SHIFTED, _GROWN = 0.02, 0.06
 _ASIDE: Final = 1 / 8
 """How far from the middle of what it stands before a thing is, as a share of the picture's shorter side. It may be to
 the left or to the right; the encoder tells the middle of both."""
-_PLACES: Final = 15
+_SIDES: Final = (1, 2)
+"""The places that are to a side, counted from 1: left and right."""
+_CHOICES: Final = 15
 """From left to right, of which the emptiest is taken by what is added."""
 _NEARER: Final = 8.0
 """Latents that may be taken if a thing need not go a whole picture further."""
@@ -123,9 +125,10 @@ class Conditioning:
         """
         kind, ground = FIELDS.index("kind"), FIELDS.index("ground")
         fields = self.fields.clone()
-        names_things = (fields[:, len(GLOBALS) :] > 0).any(1)
-        fields[self.is_a("scene") & (fields[:, ground] > 0) & ~names_things, kind] = KINDS.index("ground")
-        is_open = self.is_a("ground") & (fields[:, ground] == 0)
+        names_a_thing = torch.stack([self.field(f"what {number}") > 0 for number in range(FIGURES)]).any(0)
+        names_none = self.is_a("scene") & ~names_a_thing  # a place or a size alone is of nothing
+        fields[names_none & (fields[:, ground] > 0), kind] = KINDS.index("ground")
+        is_open = (self.is_a("ground") | names_none) & (fields[:, ground] == 0)
         is_open |= self.is_a("add", "replace", "recolour") & (self.field("what 1") == 0) & (self.field("colour 1") == 0)
         fields[is_open] = 0
         return replace(self, fields=fields)
@@ -180,7 +183,10 @@ class Conditioning:
             x, y, side = wheres[number, 1].float().tolist()
             half = side * min(high, wide) / 2 / wide, side * min(high, wide) / 2 / high
             in_rows = stands[number, 0] * ((rows - y).abs() < half[1])[:, None]
-            places = [x, *torch.linspace(half[0], 1 - half[0], _PLACES).tolist()]
+            places = [x, *torch.linspace(half[0], 1 - half[0], _CHOICES).tolist()]
+            said = int(self.field("place 1")[number])
+            if said in _SIDES:  # what shall be on the left or right stays there
+                places = [at for at in places if (at - 0.5) * (x - 0.5) > 0] or [x]
             taken = [float((in_rows * ((columns - at).abs() < half[0])).sum()) for at in places]
             costs = [space + _NEARER * abs(at - x) for at, space in zip(places, taken, strict=True)]
             wheres[number, 1, 0] = places[costs.index(min(costs))]

@@ -139,7 +139,7 @@ class Layers:
             result = over(laid, result)
         if reference is None or sought is None:
             return result
-        is_other_size = told.is_a("resize") & ~is_shown[:, 1]
+        is_other_size = told.is_a("resize") & (~is_shown[:, 1] | (told.field("what 0") == 0))
         for number in (is_other_size & sought.is_apart.flatten()).nonzero()[:, 0].tolist():
             scale = _SCALES[int(told.field("size 1")[number])]
             result[number] = _resized(reference.pixels[number], sought.stands[number], sought.ground[number], scale)

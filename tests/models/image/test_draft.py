@@ -42,6 +42,10 @@ def test_where_a_picture_is_there_a_ground_alone_is_for_behind_it_and_a_change_t
     space = told(ground=3).as_changes()
     assert space.is_a("ground").all()
     assert (space.field("ground") == 3).all()
+    assert told(ground=3, place_0=5, size_0=1, design=1).as_changes().is_a("ground").all(), (
+        "nothing is there, big or not"
+    )
+    assert told(place_0=5, design=1).as_changes().says_nothing().all()
     scene = told(ground=3, what_0=DRAWING)
     assert torch.equal(scene.as_changes().fields, scene.fields)
     for kind, fields in (("ground", {}), ("add", {}), ("replace", {"what_0": DRAWING, "place_0": 2})):
