@@ -58,8 +58,6 @@ _SHIFTED, _GROWN = 0.02, 0.06
 _ASIDE: Final = 1 / 8
 """How far from the middle of what it stands before a thing is, as a share of the picture's shorter side. It may be to
 the left or to the right; the encoder tells the middle of both."""
-_SIDES: Final = (1, 2)
-"""The places that are to a side, counted from 1: left and right."""
 _CHOICES: Final = 15
 """From left to right, of which the emptiest is taken by what is added."""
 _NEARER: Final = 8.0
@@ -184,9 +182,6 @@ class Conditioning:
             half = side * min(high, wide) / 2 / wide, side * min(high, wide) / 2 / high
             in_rows = stands[number, 0] * ((rows - y).abs() < half[1])[:, None]
             places = [x, *torch.linspace(half[0], 1 - half[0], _CHOICES).tolist()]
-            said = int(self.field("place 1")[number])
-            if said in _SIDES:  # what shall be on the left or right stays there
-                places = [at for at in places if (at - 0.5) * (x - 0.5) > 0] or [x]
             taken = [float((in_rows * ((columns - at).abs() < half[0])).sum()) for at in places]
             costs = [space + _NEARER * abs(at - x) for at, space in zip(places, taken, strict=True)]
             wheres[number, 1, 0] = places[costs.index(min(costs))]
