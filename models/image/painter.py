@@ -1,9 +1,7 @@
-"""The built-in picture model's own components, as `FluxPipeline` and `FluxKontextPipeline` use them.
+"""The built-in picture model's transformer, as `FluxPipeline` and `FluxKontextPipeline` use it.
 
-`WishEncoder` stands where FLUX has its T5. It reads a prompt as a *wish*, a few numbers that say what is drawn where on
-which ground, or how a picture is to be changed; and tells what each thing looks like and where it stands. A thing is
-sixteen vectors, one for each part of its drawing: so the `PaintingTransformer`, which all things share, need not know
-any by heart. It begins each picture from a draft (`models.image.draft`).
+What a prompt wishes for is told by `models.image.wish_encoder`. It begins each picture from a draft
+(`models.image.draft`), and paints what is under the layer of what is known to the pixel (`models.image.upper_layer`).
 """
 
 from __future__ import annotations
@@ -16,34 +14,17 @@ import torch
 from diffusers import FluxTransformer2DModel, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from safetensors.torch import load_file
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
-from transformers import PreTrainedModel, T5Config, T5EncoderModel
 
-from models.image.autoencoder import PackedAutoencoder, filled, ready
+import models.image.wish_encoder  # noqa: F401  # diffusers takes what an index names from modules that are there
+from models.image.autoencoder import PackedAutoencoder, filled
 from models.image.cut_outs import before_a_ground, soft
-from models.image.draft import (
-    CELLS,
-    CHANNELS,
-    DRAFTED,
-    DRAWING,
-    FIELDS,
-    FIGURES,
-    GLOBALS,
-    KINDS,
-    PARTS,
-    SHAPE,
-    Conditioning,
-    Draft,
-    Finder,
-    Layout,
-    WishTokens,
-)
+from models.image.draft import CHANNELS, DRAFTED, Draft, Finder, WishTokens
 from models.image.layers import BLOCK, LATENTS, as_latents, as_tokens, of_tokens, over
 from models.image.upper_layer import Layers, Reference, kept
 from models.image.variation import ground_of, varied
-from models.packed import unpacked
+from models.image.wishes import CELLS, FIELDS, FIGURES, KINDS, Conditioning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,141 +37,14 @@ _EACH_GROUND: Final = 3
 """Every so many of the grounds are tried, to see what stands before one."""
 _STANDS: Final = (0.1, 0.6)
 """How much a latent varies from ground to ground that is of a thing alone, and how much if it is of the ground."""
-_WHAT: Final = [FIELDS.index(f"what {number}") for number in range(FIGURES)]
-_WEIGHTS_OF_TEXT: Final = "model.safetensors"
 __all__ = [
     "ModelMixin",  # diffusers looks for the base class where the class is
     "PaintingTransformer",
-    "PreTrainedModel",
-    "WishConfig",
-    "WishEncoder",
 ]
 
 
-class WishConfig(T5Config):  # type: ignore[misc]
-    """The sizes of a `WishEncoder`: those of a T5 encoder, and its own.
-
-    Attributes:
-        answers: how many values each of `FIELDS` has, 0 among them.
-        shapes: so many numbers of "what", from 1, are shapes: they have a colour where other things have a design,
-            and so has 0, what is not named.
-        drawings: how many of them it knows; 0 is none.
-        code: numbers of each of a drawing's vectors.
-    """
-
-    model_type = "wishes"
-
-    def __init__(
-        self,
-        answers: Sequence[int] = (2,) * len(FIELDS),
-        shapes: int = 0,
-        drawings: int = 1,
-        code: int = 128,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.answers = list(answers)
-        self.shapes = shapes
-        self.drawings = drawings
-        self.code = code
-
-    @property
-    def values(self) -> dict[str, int]:
-        """How many values each field has, by its name."""
-        return dict(zip(FIELDS, self.answers, strict=True))
-
-
-class Reading(nn.Module):
-    """What the encoder made of a prompt into a wish: a question to it for each field."""
-
-    def __init__(self, config: WishConfig) -> None:
-        super().__init__()
-        width = config.d_model
-        self.questions = nn.Parameter(torch.randn(len(FIELDS), width))
-        self.attention = nn.MultiheadAttention(width, config.num_heads, batch_first=True)
-        self.heads = nn.ModuleList(nn.Linear(width, count) for count in config.answers)
-
-    def forward(self, sequence: torch.Tensor) -> list[torch.Tensor]:
-        """[n, length, width] -> the logits of each field [n, values]."""
-        questions = self.questions.expand(len(sequence), -1, -1)
-        heard = self.attention(questions, sequence, sequence, need_weights=False)[0]
-        return [head(heard[:, field]).float() for field, head in enumerate(self.heads)]
-
-
-class Telling(nn.Module):
-    """What the transformer is told of wishes: what each thing looks like, and where it stands."""
-
-    def __init__(self, config: WishConfig) -> None:
-        super().__init__()
-        self._shapes = config.shapes
-        self.code = config.code
-        named = config.values
-        self.drawings = nn.Embedding(config.drawings, CELLS * config.code)
-        ways = max(named["colour 0"], named["design"])
-        self.register_buffer("drawing_of", torch.zeros(named["what 0"], ways, dtype=torch.int64))
-        self.drawing_of: torch.Tensor
-        self.layout = Layout(config.answers)
-
-    def fields(self, wishes: torch.Tensor) -> torch.Tensor:
-        """Those of wishes int64 [n, fields] as the transformer is told them: `Conditioning.fields`."""
-        fields = wishes.clone()
-        what = fields[:, _WHAT]
-        fields[:, _WHAT] = torch.where(what > self._shapes, DRAWING, what.clamp(max=SHAPE))
-        return fields
-
-    def told(self, wishes: torch.Tensor) -> Conditioning:
-        """Of wishes int64 [n, fields]."""
-        figures = wishes[:, len(GLOBALS) :].reshape(-1, FIGURES, len(PARTS))
-        what, colour = figures[..., 0], figures[..., 1]
-        drawings = self.drawing_of[what, torch.where(what <= self._shapes, colour, wishes[:, 1:2])]
-        fields = self.fields(wishes)
-        where = self.layout(fields) * (what > 0)[..., None]
-        return Conditioning(fields, self.drawings(drawings).view(*what.shape, CELLS, -1), where)
-
-    def forward(self, wishes: torch.Tensor) -> torch.Tensor:
-        """Wishes int64 [n, fields] -> [n, 2 + 3 * 16, code]."""
-        return self.told(wishes).rows()
-
-
-class WishEncoder(T5EncoderModel):  # type: ignore[misc]
-    """Prompts into what the transformer attends to, as `FluxPipeline` asks its `text_encoder_2`."""
-
-    config_class = WishConfig
-
-    def __init__(self, config: WishConfig) -> None:
-        super().__init__(config)
-        self.reading = Reading(config)
-        self.telling = Telling(config)
-        self.post_init()
-
-    def answers(self, input_ids: torch.Tensor) -> list[torch.Tensor]:
-        """What prompts [n, length] may ask for: the logits of each field [n, values]."""
-        return self.reading(super().forward(input_ids)[0])  # type: ignore[no-any-return]
-
-    def wishes(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """What they most likely ask for: int64 [n, fields]. What a scene has stands somewhere in it."""
-        answers = dict(zip(FIELDS, self.answers(input_ids), strict=True))
-        said = {field: logits.argmax(1) for field, logits in answers.items()}
-        for number in range(FIGURES):
-            field = f"place {number}"
-            is_placed = (said["kind"] == 0) & (said[f"what {number}"] > 0)
-            said[field] = torch.where(is_placed, 1 + answers[field][:, 1:].argmax(1), said[field])
-        return torch.stack(list(said.values()), 1)
-
-    def forward(self, input_ids: torch.Tensor, output_hidden_states: bool = False) -> tuple[torch.Tensor]:  # noqa: ARG002
-        """Token ids [n, length] -> ([n, 50, code],), the rows of `Conditioning`."""
-        return (self.telling(self.wishes(input_ids)),)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, **asked: Any) -> Self:
-        """From a folder, whose weights may be packed in 8 bits, in the `dtype` that is asked for."""
-        encoder = cls(WishConfig.from_pretrained(folder))
-        weights = unpacked(load_file(Path(folder) / _WEIGHTS_OF_TEXT))
-        encoder.load_state_dict({"encoder.embed_tokens.weight": weights["shared.weight"], **weights})
-        return ready(encoder, asked)
-
-
 _Told = tuple[torch.Tensor, Conditioning, torch.Tensor]
+"""A prompt, what it tells, and where in the reference the thing is that it is about."""
 
 
 @dataclass
@@ -204,8 +58,8 @@ class _Run:
             laid over one that is painted from nothing, nor of those for a scene, which only has its ground. Bool
             [n, 1, 1].
         things: what the first prompt lays over the picture, [n, 4, 16 * high, 16 * wide].
-        told: what each prompt [n, length, code] tells, and where in the reference the thing is that it is about [n, 3];
-            first those of prompts, then those of what guidance leads away from, which may be the same ones.
+        told: what each prompt [n, length, code] tells, and where that is [n, 3]; first those of prompts, then those of
+            what guidance leads away from, which may be the same ones.
         upper: the upper layer's tokens of the latest step, and the noisy tokens that it is for.
     """
 
@@ -321,9 +175,11 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         things = torch.zeros(len(prompt), 4, *(2 * BLOCK * side for side in grid), device=prompt.device)
         by = hidden_states[:, 0, _PAINTED : _PAINTED + 4]
         if reference is not None:
-            stands = self._standing(as_tokens(reference.latents), told.is_a("scene", "ground", "add"), grid, **given)
+            has_its_ground = told.is_a("scene") & (told.field("ground") == 0)
+            is_looked_at = told.is_a("ground", "add") | has_its_ground
+            stands = self._standing(as_tokens(reference.latents), is_looked_at, grid, **given)
             told = told.beside(stands)
-        new_ground, is_scene, is_variation = told.is_a("ground"), told.is_a("scene"), told.says_nothing()
+        new_ground, is_variation = told.is_a("ground"), told.says_nothing()
         if float(given["timestep"].max()) > _ALL_NOISE:
             told = told.shaken(by, *grid)
             things = self._layers.of_things(self.draft, told, found, reference, *grid)
@@ -331,13 +187,13 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         if reference is not None:
             if new_ground.any():
                 things[new_ground] = before_a_ground(reference.pixels[new_ground], stands[new_ground])
-            for number in (is_scene & (told.field("ground") == 0)).nonzero()[:, 0].tolist():
+            for number in has_its_ground.nonzero()[:, 0].tolist():
                 ground = ground_of(reference.latents[number], stands[number], self.draft.latents_of_grounds())
                 told = told.with_ground(number, ground)
                 if is_variation[number]:
                     pixels = reference.pixels[number]
                     things[number] = varied(pixels, stands[number], by[number], is_familiar=ground > 0)
-        repainted = ~(new_ground | is_scene)[:, None, None]
+        repainted = ~(new_ground | told.is_a("scene"))[:, None, None]
         return _Run(grid, reference, repainted, things, ([(prompt, told, found)], []))
 
     def _told(self, run: _Run, prompt: torch.Tensor, *, is_led_away: bool) -> tuple[Conditioning, torch.Tensor]:

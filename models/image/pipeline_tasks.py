@@ -25,6 +25,7 @@ PipelineTask = Literal["text2img", "edit", "img2img", "inpaint"]
 Where a class of `img2img` inpaints, it is given a mask of the whole picture, which is the same thing.
 """
 VariesBy = Literal["img2img", "edit"]
+"""Of these, what makes variations."""
 
 _ITSELF: Final = ""
 _FAMILIES: Final[dict[str, dict[PipelineTask, str]]] = {

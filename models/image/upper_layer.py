@@ -27,20 +27,10 @@ from models.image.cut_outs import (
     shrunk,
     soft,
 )
-from models.image.draft import (
-    ABOUT_A_THING,
-    CHANNELS,
-    DRAWING,
-    FIGURES,
-    PLACES,
-    Conditioning,
-    Draft,
-    drawn_where,
-    from_middle,
-    points,
-)
+from models.image.draft import CHANNELS, Draft, from_middle, points
 from models.image.layers import BLOCK, of_latents, of_tokens, over
 from models.image.matching import hanging_together, match, nearest
+from models.image.wishes import ABOUT_A_THING, DRAWING, FIGURES, PLACES, Conditioning, drawn_where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +41,6 @@ _CHANGED: Final = (0.3, 0.8)
 """From and to how large a mean square difference of its channels a latent counts as changed."""
 _NEAR, _AROUND = 1.3, 3.0
 """A thing lies within the first, the ground around it between the two, in half sides from its middle."""
-
 _SCALES: Final = (1.0, 1.5, 1 / 1.5)
 """How many times as large a thing gets that shall be as `SIZES` say, if nothing else is said of it."""
 _WITHIN: Final = 0.9
@@ -165,14 +154,18 @@ class Layers:
         """What was found [n, 3], put right by pixels where it stands on a flat ground."""
         is_about, is_told = told.is_a(*ABOUT_A_THING), told.field("what 0") > 0
         by_colour = (told.field("what 0") == DRAWING) | (told.field("colour 0") > 0)
-        found, places = found.clone(), found.new_tensor([*PLACES.values()])
+        drawings, places, found = (
+            draft.drawings(told)[:, 0].float(),
+            found.new_tensor([*PLACES.values()]),
+            found.clone(),
+        )
         for number in is_about.nonzero()[:, 0].tolist():
             pixels, near, said = reference.pixels[number], found[number], int(told.field("place 0")[number])
             if said:
                 near = torch.cat([places[said - 1], near[2:]])
             if is_told[number]:
-                drawing = draft.drawings(told)[number : number + 1, 0].float()
-                where = match(self._cut_out(drawing)[0], pixels, near, by_colour=bool(by_colour[number]))
+                drawing = self._cut_out(drawings[number : number + 1])[0]
+                where = match(drawing, pixels, near, by_colour=bool(by_colour[number]))
             else:
                 where = nearest(near, pixels)
             found[number] = found[number] if where is None else where.to(found)

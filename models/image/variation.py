@@ -1,6 +1,7 @@
 """Variations of a picture: what stands in it a little elsewhere and larger or smaller, before a ground painted anew.
 
-Half of them are mirrored. Of a picture whose ground is none that can be painted they are parts of it, a little closer.
+Half of them are mirrored. Of a picture whose ground is none that can be painted they are parts of it, a little closer;
+so they are where the edge cuts what stands on one colour.
 """
 
 from __future__ import annotations

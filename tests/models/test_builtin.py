@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from models.entry import ModelEntry
-from models.image.draft import FIELDS
+from models.image.wishes import FIELDS
 from models.pictures import encode
 from models.tasks import ChatJob, ImageJob, ImagePart, Message, TextPart
 from tests.models.conftest import loaded

@@ -28,8 +28,9 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
-from models.image.draft import GLOBALS, KINDS
-from models.image.painter import PaintingTransformer, Telling, WishConfig, WishEncoder
+from models.image.painter import PaintingTransformer
+from models.image.wish_encoder import Telling, WishConfig, WishEncoder
+from models.image.wishes import GLOBALS, KINDS
 from training.art.fetch import ArtError
 from training.eight_bits import packed
 from training.evaluate import as_table

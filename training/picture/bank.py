@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from rich.progress import track
 
-from models.image.draft import FIELDS, FIGURES
+from models.image.wishes import FIELDS, FIGURES
 from training import edits as of_shapes
 from training import world as shapes
 from training.composer.edits import Edit, random_edit, undone

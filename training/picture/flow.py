@@ -12,18 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from models.image.cut_outs import GREY
-from models.image.draft import (
-    ABOUT_A_THING,
-    CHANNELS,
-    GLOBALS,
-    KINDS,
-    MARGIN,
-    PARTS,
-    Conditioning,
-    Layout,
-    parts_of,
-)
-from models.image.painter import PaintingTransformer, Telling, WishConfig
+from models.image.draft import CHANNELS, MARGIN, Layout, parts_of
+from models.image.painter import PaintingTransformer
+from models.image.wish_encoder import Telling, WishConfig
+from models.image.wishes import ABOUT_A_THING, GLOBALS, KINDS, PARTS, Conditioning
 from training.composer.grounds import PAINTED, VARIANTS
 from training.composer.scene import GROUNDS, SIDE, Figure, Ground, Scene, Stock
 from training.composer.words import PLAIN_STYLE

@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from torch import nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
-from models.image.painter import Reading, Telling, WishConfig, WishEncoder
+from models.image.wish_encoder import Reading, Telling, WishConfig, WishEncoder
 from training import edits as of_shapes
 from training import world as shapes
 from training.art.subjects import subjects

@@ -1,4 +1,4 @@
-"""Scenes and changes as wishes, which `models.image.painter` reads and tells: numbers of fields, 0 for nothing.
+"""Scenes and changes as wishes, which `models.image.wish_encoder` reads and tells: numbers of fields, 0 for nothing.
 
 Those of the world of shapes too: things anywhere in a picture, and changes to what is told by its place or its shape
 alone ("remove the shape on the left", "turn the star into a circle").
@@ -12,9 +12,9 @@ from typing import Final
 
 import torch
 
-from models.image import draft
-from models.image.draft import FIELDS, FIGURES, GLOBALS, PARTS
-from models.image.painter import WishConfig
+from models.image import wishes
+from models.image.wish_encoder import WishConfig
+from models.image.wishes import FIELDS, FIGURES, GLOBALS, PARTS
 from training import edits as of_shapes
 from training import world as shapes
 from training.art.subjects import subjects
@@ -198,7 +198,7 @@ def nothing_wished(count: int) -> torch.Tensor:
 
 
 assert GLOBALS == ("kind", "design", "ground", "relation")  # as `wish_of` says them
-assert ("scene", *KINDS) == draft.KINDS
-assert RELATIONS == draft.RELATIONS
-assert _SIZES == draft.SIZES
-assert tuple(draft.PLACES) == PLACES
+assert ("scene", *KINDS) == wishes.KINDS
+assert RELATIONS == wishes.RELATIONS
+assert _SIZES == wishes.SIZES
+assert tuple(wishes.PLACES) == PLACES

@@ -5,20 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.image.draft import (
-    CELLS,
-    CHANNELS,
-    DRAWING,
-    FIELDS,
-    FIGURES,
-    KINDS,
-    SHAPE,
-    Conditioning,
-    Draft,
-    Finder,
-    drawn_where,
-    quartered,
-)
+from models.image.draft import CHANNELS, Draft, Finder, quartered
+from models.image.wishes import CELLS, DRAWING, FIELDS, FIGURES, KINDS, SHAPE, Conditioning, drawn_where
 from tests.models.image.wishes import CODE, VALUES, placed, told
 
 

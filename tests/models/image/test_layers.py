@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
-from models.image.draft import CHANNELS, DRAWING, KINDS, RELATIONS, SHAPE, Conditioning
+from models.image.draft import CHANNELS
 from models.image.layers import LATENTS, as_latents, as_tokens, of_latents, of_tokens, over
 from models.image.loading import alike_in_any_batch
 from models.image.painter import PaintingTransformer
 from models.image.upper_layer import Layers, Reference, kept
+from models.image.wishes import DRAWING, KINDS, RELATIONS, SHAPE, Conditioning
 from tests.models.image.wishes import (
     BLUE,
     PAINTED,

@@ -7,9 +7,10 @@ from diffusers import FluxPipeline
 
 from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
 from models.image.cut_outs import GREY
-from models.image.draft import CELLS, CHANNELS, FIELDS, FIGURES, Conditioning, parts_of
+from models.image.draft import CHANNELS, parts_of
 from models.image.layers import as_tokens
 from models.image.painter import PaintingTransformer
+from models.image.wishes import CELLS, FIELDS, FIGURES, Conditioning
 
 RED = torch.tensor([0.8, -0.9, -0.8]).view(1, 3, 1, 1)
 BLUE = torch.tensor([-0.9, -0.8, 0.8]).view(1, 3, 1, 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.image.painter import WishEncoder
+from models.image.wish_encoder import WishEncoder
 from tests.training.art.packages import pictures
 from training.art.shelf import Shelf, render_design
 from training.composer.composing import Composer

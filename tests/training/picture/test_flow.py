@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
-from models.image.draft import CELLS, CHANNELS, DRAWING, FIELDS, FIGURES, Conditioning
-from models.image.painter import WishEncoder
+from models.image.draft import CHANNELS
+from models.image.wish_encoder import WishEncoder
+from models.image.wishes import CELLS, DRAWING, FIELDS, FIGURES, Conditioning
 from training.composer.edits import undone
 from training.composer.scene import Mix, random_scene
 from training.eight_bits import packed

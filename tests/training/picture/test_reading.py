@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.image.draft import CELLS, FIGURES
-from models.image.painter import WishEncoder
+from models.image.wish_encoder import WishEncoder
+from models.image.wishes import CELLS, FIGURES
 from training.captions import LANGUAGES
 from training.composer.scene import Mix, random_scene
 from training.picture.text import random_wish, reading_loss, tokenize, unknown_words, wish_to_words

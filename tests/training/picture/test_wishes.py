@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.image.draft import FIELDS, FIGURES
+from models.image.wishes import FIELDS, FIGURES
 from tests.training.picture.conftest import THINGS
 from training import edits as of_shapes
 from training import world as shapes
