@@ -102,6 +102,14 @@ def moved(
     return functional.avg_pool2d(sampled, _SUPERSAMPLED)
 
 
+def resized(layer: torch.Tensor, scale: float) -> torch.Tensor:
+    """A layer [1, 4, ...] with what it shows so many times as large, or as large as the picture holds."""
+    middle, half = extent(layer[0, 3])
+    scale = min(scale, float((1 / half).amin()))
+    room = 1 - half * scale
+    return moved(layer, middle, torch.maximum(torch.minimum(middle, room), -room), scale)
+
+
 def beyond(stands: torch.Tensor) -> torch.Tensor:
     """1 where nothing of a thing is near, 0 elsewhere: [n, 1, rows, columns] from how much of each is of one."""
     return (functional.max_pool2d(stands, 3, 1, 1) < 0.5).float()

@@ -19,12 +19,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 import models.image.wish_encoder  # noqa: F401  # diffusers takes what an index names from modules that are there
 from models.image.autoencoder import PackedAutoencoder, filled
-from models.image.cut_outs import before_a_ground, soft
+from models.image.cut_outs import before_a_ground, resized, soft
 from models.image.draft import CHANNELS, DRAFTED, Draft, Finder, WishTokens
 from models.image.layers import BLOCK, LATENTS, as_latents, as_tokens, of_tokens, over
 from models.image.upper_layer import Layers, Reference, kept
 from models.image.variation import ground_of, varied
-from models.image.wishes import CELLS, FIELDS, FIGURES, KINDS, Conditioning
+from models.image.wishes import CELLS, FIELDS, FIGURES, KINDS, SCALES, Conditioning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,7 +176,7 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         by = hidden_states[:, 0, _PAINTED : _PAINTED + 4]
         if reference is not None:
             has_its_ground = told.is_a("scene") & (told.field("ground") == 0)
-            is_looked_at = told.is_a("ground", "add") | has_its_ground
+            is_looked_at = told.is_a("ground", "add") | told.resizes_it() | has_its_ground
             stands = self._standing(as_tokens(reference.latents), is_looked_at, grid, **given)
             told = told.beside(stands)
         new_ground, is_variation = told.is_a("ground"), told.says_nothing()
@@ -187,6 +187,10 @@ class PaintingTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         if reference is not None:
             if new_ground.any():
                 things[new_ground] = before_a_ground(reference.pixels[new_ground], stands[new_ground])
+            for number in (told.resizes_it() & ~(things[:, 3] > 0).flatten(1).any(1)).nonzero()[:, 0].tolist():
+                one = slice(number, number + 1)
+                thing = before_a_ground(reference.pixels[one], stands[one])
+                things[one] = resized(thing, SCALES[int(told.field("size 1")[number])])
             for number in has_its_ground.nonzero()[:, 0].tolist():
                 ground = ground_of(reference.latents[number], stands[number], self.draft.latents_of_grounds())
                 told = told.with_ground(number, ground)

@@ -19,18 +19,17 @@ from models.image.cut_outs import (
     cut_out,
     difference,
     enlarged,
-    extent,
     flat,
     matted,
-    moved,
     placed,
+    resized,
     shrunk,
     soft,
 )
 from models.image.draft import CHANNELS, Draft, from_middle, points
 from models.image.layers import BLOCK, of_latents, of_tokens, over
 from models.image.matching import hanging_together, match, nearest
-from models.image.wishes import ABOUT_A_THING, DRAWING, FIGURES, PLACES, Conditioning, drawn_where
+from models.image.wishes import ABOUT_A_THING, DRAWING, FIGURES, PLACES, SCALES, Conditioning, drawn_where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +40,6 @@ _CHANGED: Final = (0.3, 0.8)
 """From and to how large a mean square difference of its channels a latent counts as changed."""
 _NEAR, _AROUND = 1.3, 3.0
 """A thing lies within the first, the ground around it between the two, in half sides from its middle."""
-_SCALES: Final = (1.0, 1.5, 1 / 1.5)
-"""How many times as large a thing gets that shall be as `SIZES` say, if nothing else is said of it."""
 _WITHIN: Final = 0.9
 """A part of a picture of which so much is within the square of what was found belongs to it."""
 
@@ -128,10 +125,10 @@ class Layers:
             result = over(laid, result)
         if reference is None or sought is None:
             return result
-        is_other_size = told.is_a("resize") & (~is_shown[:, 1] | (told.field("what 0") == 0))
-        for number in (is_other_size & sought.is_apart.flatten()).nonzero()[:, 0].tolist():
-            scale = _SCALES[int(told.field("size 1")[number])]
-            result[number] = _resized(reference.pixels[number], sought.stands[number], sought.ground[number], scale)
+        for number in (told.resizes_it() & sought.is_apart.flatten()).nonzero()[:, 0].tolist():
+            one = slice(number, number + 1)
+            thing = cut_out(reference.pixels[one].float(), sought.ground[one], sought.stands[one])
+            result[one] = resized(thing, SCALES[int(told.field("size 1")[number])])
         is_done = is_about & (told.is_a("remove") | (result[:, 3] > 0).flatten(1).any(1))
         without = _without(reference.pixels, sought)
         return torch.where(is_done[:, None, None, None] & sought.is_apart, over(result, without), result)
@@ -201,15 +198,6 @@ def _coloured(
     layer = torch.where(is_recoloured[:, None, None, None], recoloured, layer)
     is_doubted = told.in_doubt()[:, None, None, None] & is_flat & was_of_one
     return torch.where(is_doubted, torch.cat([present * covered, covered], 1), layer)
-
-
-def _resized(pixels: torch.Tensor, stands: torch.Tensor, ground: torch.Tensor, scale: float) -> torch.Tensor:
-    """What stands in a picture, so many times as large and whole: a layer [4, height, width]."""
-    layer = cut_out(pixels[None].float(), ground[None], stands[None])
-    middle, half = extent(layer[0, 3])
-    scale = min(scale, float((1 / half).amin()))
-    room = 1 - half * scale
-    return moved(layer, middle, torch.maximum(torch.minimum(middle, room), -room), scale)[0]
 
 
 def _sought(pixels: torch.Tensor, found: torch.Tensor) -> _Sought:

@@ -22,6 +22,8 @@ PLACES: Final = {"left": (0.2, 0.5), "right": (0.8, 0.5), "top": (0.5, 0.2), "bo
 """Where a thing may be said to be, and about where that is: x and y as shares of the picture."""
 SIZES: Final = ("big", "small")
 """What a thing's size may be said to be."""
+SCALES: Final = (1.0, 1.5, 1 / 1.5)
+"""How many times as large a thing gets that shall be as `SIZES` say, from 1, if nothing else is said of it."""
 ABOUT_A_THING: Final = ("replace", "remove", "resize", "recolour")
 """Changes to something that is in the picture."""
 BRINGING_A_THING: Final = ("add", "replace", "resize", "recolour")
@@ -86,6 +88,10 @@ class Conditioning:
         """Which wishes name nothing at all: bool [n]. Of a picture they are for others like it."""
         return (self.fields == 0).all(1)
 
+    def resizes_it(self) -> torch.Tensor:
+        """Which wishes make something bigger or smaller that they do not name: bool [n]."""
+        return self.is_a("resize") & (self.field("what 1") == 0)
+
     def in_doubt(self) -> torch.Tensor:
         """Which wishes are for a shape in the colour of another, and name none: "turn the star into a heart"."""
         return self.is_a("replace") & (self.field("what 1") == SHAPE) & (self.field("colour 1") == 0)
@@ -94,7 +100,7 @@ class Conditioning:
         """Wishes for a picture, as they are meant where one is there already.
 
         A picture of a ground alone is that ground behind what is there; a change that does not say into what is none in
-        particular.
+        particular; and what was not named keeps its looks at another size.
         """
         kind, ground = FIELDS.index("kind"), FIELDS.index("ground")
         fields = self.fields.clone()
@@ -104,6 +110,7 @@ class Conditioning:
         is_open = (self.is_a("ground") | names_none) & (fields[:, ground] == 0)
         is_open |= self.is_a("add", "replace", "recolour") & (self.field("what 1") == 0) & (self.field("colour 1") == 0)
         fields[is_open] = 0
+        fields[self.is_a("resize") & (self.field("what 0") == 0), FIELDS.index("what 1")] = 0
         return replace(self, fields=fields)
 
     def on_its_ground(self) -> Self:

@@ -38,6 +38,10 @@ def test_where_a_picture_is_there_a_ground_alone_is_for_behind_it_and_a_change_t
     assert torch.equal(scene.as_changes().fields, scene.fields)
     for kind, fields in (("ground", {}), ("add", {}), ("replace", {"what_0": DRAWING, "place_0": 2})):
         assert told(kind=KINDS.index(kind), **fields).as_changes().says_nothing().all(), kind
+    unnamed = told(kind=KINDS.index("resize"), what_1=DRAWING, size_1=1).as_changes()
+    assert unnamed.resizes_it().all()
+    named = told(kind=KINDS.index("resize"), what_0=DRAWING, what_1=DRAWING, size_1=1)
+    assert not named.as_changes().resizes_it().any()
     for kind, fields in (("ground", {"ground": 2}), ("add", {"what_1": SHAPE}), ("remove", {"what_0": SHAPE})):
         change = told(kind=KINDS.index(kind), **fields)
         assert torch.equal(change.as_changes().fields, change.fields), kind

@@ -156,6 +156,15 @@ def test_what_is_not_named_is_made_bigger_or_smaller_as_it_is(size: int, scale: 
     assert areas[0] / areas[1] == pytest.approx(scale**2, rel=0.1)
 
 
+def test_on_an_uneven_ground_what_stands_is_made_bigger_as_it_is() -> None:
+    torch.manual_seed(0)
+    noise, pixels = torch.randn(1, 64, 4 * LATENTS), torch.rand(1, 3, 128, 128) * 2 - 1
+    _, nothing = changing(told(kind=KINDS.index("remove"), what_0=SHAPE), pixels, noise)
+    _, bigger = changing(told(kind=KINDS.index("resize"), size_1=1), pixels, noise)
+    removed, grown = (of_latents(of_tokens((noise - each)[..., PAINTED:], 8, 8)) for each in (nothing, bigger))
+    assert grown[:, 3].sum() > removed[:, 3].sum() + 1000, "all that comes out alike on any ground stands"
+
+
 def test_a_change_that_brings_nothing_takes_nothing_away() -> None:
     pixels = with_square(plain(YELLOW), BLUE)
     assert not layer_of(wish_for("replace", what_0=SHAPE), pixels, (0.5, 0.5, 0.4)).any(), "it is painted"
