@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from diffusers import FluxKontextPipeline, FluxPipeline
 
+import models.image.painter  # noqa: F401  # diffusers takes what an index names from modules that are there
 from training.art.designs import designs_for
 from training.art.shelf import are_rendered
 from training.evaluate import MODELS, Row

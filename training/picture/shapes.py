@@ -18,6 +18,7 @@ import torch
 from diffusers import AutoPipelineForText2Image, FluxKontextPipeline
 from PIL import Image
 
+import models.image.painter  # noqa: F401  # diffusers takes what an index names from modules that are there
 from training.captions import LANGUAGES, Language, full_caption
 from training.edits import KINDS, Edit, EditKind, instruction, random_edit
 from training.evaluate import MODELS, Row, fresh_scenes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 from bench.showcase import SCENES, THINGS
 from training.art.subjects import subjects
 from training.composer.scene import Ground, Mix, random_scene
-from training.evaluate import Row
+from training.evaluate import MODELS, Row
 from training.picture.card import write_card
 from training.picture.judging import judge, say
 from training.picture.recogniser import Recogniser, discriminant, places, window
@@ -80,3 +82,11 @@ def test_the_recogniser_looks_where_the_figure_is_and_judges_by_rank(world: Worl
     verdict = judge(model, pictures_of, scenes)
     same = sum(scene.figures[0].name == scenes[0].figures[0].name for scene in scenes)
     assert verdict.first == pytest.approx(same / len(scenes))
+
+
+@pytest.mark.parametrize("module", ["training.picture.measuring", "training.picture.shapes"])
+def test_what_measures_the_shipped_model_can_load_it(module: str) -> None:
+    code = (
+        f"import {module}; from diffusers import FluxPipeline; FluxPipeline.from_pretrained({str(MODELS / 'image')!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
