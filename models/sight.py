@@ -8,6 +8,7 @@ it may show.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,8 +20,10 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import SizeDict
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from models.cells import CELL, CLASSES, FINE, STROKES, WIDTH, Cells, cells_of, glance
+from models.cells import CELL, CLASSES, FINE, WIDTH, Cells, cells_of, glance, strokes_of
 from models.picture_kinds import PictureKind
+from models.spelling import Speller, spelt, surest
+from models.views import View, seen
 
 SIDE: Final = 224
 """Pixels a side of what is looked at: any picture is squeezed to a square."""
@@ -41,6 +44,16 @@ _UNLIKELY: Final = 0.005
 """What a thing in a drawing is less likely to be than this is not told."""
 _SURER: Final = 1.4
 """Scores are multiplied by this: label smoothing made the reader less sure than it is right."""
+_THINGS: Final = (
+    View(),
+    View(mirrored=True),
+    View(turned=0.14),
+    View(turned=-0.14),
+    View(mirrored=True, moved=(0.07, -0.07)),
+)
+"""How a drawing is looked at to say what stands in it; all else is found as it is."""
+_LETTERS: Final = (View(squeezed=(1.15, 1.15)), View(squeezed=(1.15, 1.15), slanted=0.06))
+"""And where letters stand, to read them: no larger than those that taught, upright and, of those that lean, less so."""
 _SAID: Final = 0.3
 """How large what is told to the language model is at first."""
 
@@ -91,46 +104,6 @@ class Shown:
     def to(self, device: torch.device) -> Shown:
         """The same on another device."""
         return Shown(*(each.to(device) for each in vars(self).values()))
-
-
-class Speller(nn.Module):
-    """Letters from strokes: narrow columns from left to right, each of which says one letter or none.
-
-    A letter may take several columns, and stands once for all that say it in a row (CTC, Graves et al. 2006).
-    """
-
-    def __init__(self, alphabet: int, width: int = 192, heads: int = 4, depth: int = 2) -> None:
-        super().__init__()
-        self.columns = nn.Sequential(
-            nn.Conv2d(STROKES, width // 2, 1), nn.GroupNorm(8, width // 2), nn.GELU(),
-            nn.Conv2d(width // 2, width * 2 // 3, 3, (2, 1), 1), nn.GroupNorm(8, width * 2 // 3), nn.GELU(),
-            nn.Conv2d(width * 2 // 3, width, 3, (2, 1), 1), nn.GroupNorm(8, width), nn.GELU(),
-        )  # fmt: skip
-        self.rows = nn.Conv2d(width, 1, 1)
-        self.places = nn.Embedding(_GRID * CELL // 8, width)
-        layer = nn.TransformerEncoderLayer(
-            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.letters = nn.Linear(width, alphabet)
-
-    def forward(self, strokes: Tensor) -> Tensor:
-        """Scores before softmax, float [n, 28, alphabet], 0 for none, from `Cells.strokes` of 224x224 pixels."""
-        columns = self.columns(strokes)
-        line = (columns * self.rows(columns).softmax(2)).sum(2).transpose(1, 2)
-        letters: Tensor = self.letters(self.blocks(line + self.places.weight))
-        return letters
-
-
-def spelt(letters: Tensor, longest: int) -> Tensor:
-    """The likeliest words, int64 [n, longest], 0 after their ends, from what a `Speller` gives."""
-    likeliest = letters.argmax(-1)
-    before = functional.pad(likeliest, (1, 0))[:, :-1]
-    stands = (likeliest != 0) & (likeliest != before)
-    at = (stands.cumsum(1) - 1).clamp(max=longest)
-    words = likeliest.new_zeros(len(letters), longest + 1)
-    words.scatter_(1, torch.where(stands, at, longest), likeliest)
-    return words[:, :longest]
 
 
 def believed(scores: Tensor, taken: Tensor) -> Tensor:
@@ -241,11 +214,14 @@ class Reader(nn.Module):
             grounds=self.grounds(whole),
         )
 
-    def agreed(self, found: Found) -> Found:
-        """What is found in a drawing and in its mirror image, as of one drawing: things are what both make likely."""
-        first, mirrored = found.things.log_softmax(-1)
+    def agreed(self, found: Found, views: Sequence[View]) -> Found:
+        """What is found in several views of a drawing, the first of them as it is: things are what all make likely."""
+        likely = found.things.log_softmax(-1)
+        mean = torch.stack(
+            [each[self._mirrored] if view.mirrored else each for each, view in zip(likely, views, strict=True)]
+        ).mean(0)
         one = Found(*(each[:1] for each in vars(found).values()))
-        return replace(one, things=_SURER * (first + mirrored[self._mirrored])[None] / 2)
+        return replace(one, things=_SURER * mean[None])
 
     def decided(self, found: Found, letters: Tensor) -> Shown:
         """The likeliest of everything; `letters` are those of the speller."""
@@ -340,11 +316,14 @@ class Eyes(nn.Module):
         return self.reader.kind(glance(self.trunk, pixels.to(self.dtype)))
 
     def drawn(self, picture: Tensor) -> Tensor:
-        """Tokens of a drawing, float [16, width], from float [1, 3, 224, 224] in -1..1, which is also seen mirrored."""
+        """Tokens of a drawing, float [16, width], from float [1, 3, 224, 224] in -1..1."""
         learnt = as_learnt(picture)
-        cells = cells_of(self.trunk, torch.cat([learnt, learnt.flip(-1)]))
-        found = self.reader.agreed(self.reader.found(cells))
-        shown = self.reader.decided(found, self.reader.speller(cells.strokes[:1]))
+        cells = cells_of(self.trunk, seen(learnt, _THINGS))
+        found = self.reader.agreed(self.reader.found(cells), _THINGS)
+        letters = self.reader.speller(cells.strokes[:1])
+        if letters.argmax(-1).any():
+            letters = surest(self.reader.speller(strokes_of(self.trunk, seen(learnt, _LETTERS))))
+        shown = self.reader.decided(found, letters)
         return self.reader.told(shown, believed(found.things, shown.things > 0))[0]
 
     def _tokens(self, picture: Tensor) -> Tensor:

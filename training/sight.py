@@ -217,10 +217,9 @@ def learn(steps: int, lr: float, start: Path | None = None, *, pictures: int = 3
         names, covers = map(torch.from_numpy, targets(scenes))
         pixels = torch.from_numpy(patches(np.stack([worn(render(s), rng) for s in scenes])))
         strip_pixels, strip_names = map(torch.from_numpy, _strips(strips, rng))
-        with torch.autocast("cpu", torch.bfloat16):
-            merged = look(sight.visual, pixels)
-            words = sight.heads.character(look(sight.visual, strip_pixels, rows=MERGE))
-            loss = sight_loss(sight.heads, merged, names, covers)
+        merged = look(sight.visual, pixels)
+        words = sight.heads.character(look(sight.visual, strip_pixels, rows=MERGE))
+        loss = sight_loss(sight.heads, merged, names, covers)
         return loss.float() + 2 * F.cross_entropy(words.float().flatten(0, 1), strip_names.flatten())
 
     fit("vlm-sight", sight, loss_of, Schedule(steps=steps, lr=lr, warmup=100, weight_decay=0.02, ema=0.997))

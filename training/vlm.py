@@ -178,13 +178,12 @@ def teach(
         scenes, conversations = talks.draw(singles, pairs, rng)
         rows = pack(conversations, student.padding)
         pixels = torch.from_numpy(patches(np.stack([worn(render(s), rng) for s in scenes])))
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.set_grad_enabled(not frozen):
-                merged = look(visual, pixels)
-            loss = student.answer_loss(rows, merged)
-            if not frozen:
-                names, covers = map(torch.from_numpy, targets(scenes))
-                loss = loss + _HELPED * sight_loss(student.heads, merged, names, covers)
+        with torch.set_grad_enabled(not frozen):
+            merged = look(visual, pixels)
+        loss = student.answer_loss(rows, merged)
+        if not frozen:
+            names, covers = map(torch.from_numpy, targets(scenes))
+            loss = loss + _HELPED * sight_loss(student.heads, merged, names, covers)
         return loss
 
     fit(name, student, loss_of, schedule)

@@ -17,7 +17,8 @@ from models.describer import READER, SPEAKER, folder_of, kinds, open_describer
 from models.errors import CheckpointError
 from models.packed import unpacked
 from models.picture_kinds import PictureKind
-from models.sight import Found, Reader, Shown, as_learnt, believed, pictures_of, spelt
+from models.sight import Found, Reader, Shown, as_learnt, believed, pictures_of
+from models.views import View
 from tests.checkpoints.describers import SMALL_READER
 
 BLACK, RED, WHITE = (Image.new("RGB", (50, 40), colour) for colour in ("black", "red", "white"))
@@ -68,14 +69,17 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
     assert not torch.equal(red[0], red[1])
 
 
-def test_a_thing_is_what_a_drawing_and_its_mirror_image_make_likely() -> None:
+def test_a_thing_is_what_all_views_of_a_drawing_make_likely() -> None:
     reader = Reader(8, **SMALL_READER)
-    one, mirrored = found_in(3), found_in(2)
-    two = Found(*(torch.cat(each) for each in zip(vars(one).values(), vars(mirrored).values(), strict=True)))
-    two.things[0, 0] = torch.tensor([0.1, 0.1, 0.4, 0.2, 0.1, 0.1]).log()
-    two.things[1, 1] = torch.tensor([0.1, 0.1, 0.1, 0.2, 0.4, 0.1]).log()
-    agreed = reader.agreed(two)
-    left = torch.tensor([0.1, 0.1, 0.2, 0.2, 0.2, 0.1])
+    views = (View(), View(mirrored=True), View(turned=0.1))
+    one, mirrored, turned = found_in(3), found_in(2), found_in(1)
+    all_of_them = zip(*(vars(each).values() for each in (one, mirrored, turned)), strict=True)
+    three = Found(*(torch.cat(each) for each in all_of_them))
+    three.things[0, 0] = torch.tensor([0.1, 0.1, 0.4, 0.2, 0.1, 0.1]).log()
+    three.things[1, 1] = torch.tensor([0.1, 0.1, 0.1, 0.2, 0.4, 0.1]).log()
+    three.things[2, 0] = torch.tensor([0.1, 0.1, 0.2, 0.2, 0.2, 0.2]).log()
+    agreed = reader.agreed(three, views)
+    left = torch.tensor([0.1, 0.1, 0.2, 0.2, 0.2, 2 ** (1 / 3) * 0.1])
     torch.testing.assert_close(agreed.things[0, 0].softmax(-1), (1.4 * left.log()).softmax(-1))
     for name in ("arrangements", "grounds", "colours", "looks"):
         assert torch.equal(getattr(agreed, name), getattr(one, name))
@@ -115,12 +119,6 @@ def test_where_nothing_stands_nothing_is_shown() -> None:
         assert shown.colours.tolist() == [colours]
         assert shown.largest.tolist() == [largest]
         assert (shown.arrangements.item(), shown.grounds.item()) == (arrangement, 3)
-
-
-def test_a_letter_stands_once_for_all_columns_that_say_it_in_a_row() -> None:
-    columns = torch.tensor([[0, 1, 1, 0, 1, 3, 3, 4], [0] * 8, [4, 3, 2, 1, 4, 3, 2, 1]])
-    words = spelt(torch.nn.functional.one_hot(columns, 5).float(), 3)
-    assert words.tolist() == [[1, 1, 3], [0, 0, 0], [4, 3, 2]]
 
 
 def told_of(reader: Reader, found: Found, letters: torch.Tensor = NO_WORD) -> torch.Tensor:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.sight import Found, Reader, Shown, spelt
+from models.sight import Found, Reader, Shown
+from models.spelling import spelt
 from training.composer.scene import GROUNDS
 from training.describer.labels import ARRANGEMENTS, COLOURS, LETTERS, THINGS, Labels, alphabet
 from training.describer.naming import words

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from models.cells import Cells, cells_of, load_trunk, strokes_of
 from models.sight import SIDE
+from training.loop import in_bfloat16
 
 _EARLY: Final = 3
 """The styles of what one of so many first stages made are mixed."""
@@ -78,7 +79,7 @@ class Views:
 
     def _seen(self, look: Callable[[Any, Tensor], _Seen], pictures: Tensor) -> _Seen:
         large = functional.interpolate(pictures, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
-        with torch.autocast(self._device.type, torch.bfloat16):
+        with in_bfloat16(self._device):
             return look(self._trunk, large)
 
 

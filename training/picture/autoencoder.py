@@ -18,10 +18,12 @@ from rich.progress import track
 from models.image.autoencoder import PackedAutoencoder
 from models.image.draft import CHANNELS
 from models.image.layers import as_tokens
-from training.composer.scene import SIDE, Mix, Scene, random_scene
-from training.loop import Check, LossOf, Schedule, fit
+from training.composer.scene import SIDE, Mix, Scene, on_ground, random_scene
+from training.loop import Check, LossOf, Schedule, fit, in_bfloat16
+from training.picture.wishes import drawing_table
 from training.picture.world import (
     World,
+    drawing_alone,
     drawn_world,
     has_lettering,
     has_unseen_world,
@@ -39,6 +41,11 @@ _NOISE: Final = 0.1
 """Added to the latents before decoding, so that the decoder forgives what the transformer gets slightly wrong."""
 _SEED: Final = 71
 _PART: Final = 500
+_LAST_STAGES: Final = ("decoder.conv_in", "decoder.up_blocks.2", "decoder.up_blocks.3", "decoder.conv_out")
+LINED: Final = "room"
+"""The ground whose lines are lost."""
+_ONE_ALONE: Final = 6
+"""Each sixth picture is a drawing alone, as the upper layer of a picture decodes it."""
 _NEAR: Final = 0.75
 """Of the steps see windows, the last ones whole pictures."""
 
@@ -88,6 +95,32 @@ def train_decoder(vae: AutoencoderKL, schedule: Schedule, batch: int, name: str 
     """Let the decoder alone go on (log: `.runs/picture/decoder`): latents stay as the transformer learns them."""
     vae.encoder.requires_grad_(False)
     fit(name, vae, _fresh_loss(vae, schedule, batch), schedule, _check(vae))
+
+
+def train_last_stages(
+    vae: AutoencoderKL, world: World, schedule: Schedule, batch: int, name: str = "picture/last-stages"
+) -> None:
+    """Let what of the decoder works at half and full size go on (log: `.runs/picture/last-stages`), on whole pictures.
+
+    In windows around things it has learnt little of fine lines that belong to a ground, and latents do not tell them.
+    But where they always run the same, as between the planks of a floor, it can know them by itself.
+    """
+    for part, weight in vae.named_parameters():
+        weight.requires_grad_(part.startswith(_LAST_STAGES) or (part.startswith("decoder.") and weight.ndim == 1))
+    shown = drawing_table(world.stock.drawings)[1]
+    alone = [drawing_alone(drawing, way, world.stock) for drawing, way in shown.values()]
+
+    def scene_of(number: int, rng: np.random.Generator) -> Scene:
+        if number % _ONE_ALONE == 0:
+            return alone[int(rng.integers(len(alone)))]
+        scene = random_scene(rng, world.stock, _MIX)
+        return on_ground(scene, LINED, rng) if number % 2 else scene
+
+    def loss_of(_step: int, rng: np.random.Generator) -> torch.Tensor:
+        drawn = [world.composer.compose(scene_of(number, rng)) for number in range(batch)]
+        return reconstruction_loss(vae, to_tensor(np.stack(drawn)).to(vae.device))
+
+    fit(name, vae, loss_of, schedule, _check(vae))
 
 
 def _fresh_loss(vae: AutoencoderKL, schedule: Schedule, batch: int) -> LossOf:
@@ -175,7 +208,7 @@ def quality(vae: AutoencoderKL, count: int = 128) -> float:
     pixels = _fresh(unseen_world(), count, 1 << 41)
     found = []
     for part in torch.split(pixels, 16):
-        with torch.autocast(vae.device.type, torch.bfloat16):
+        with in_bfloat16(vae.device):
             restored = vae.decode(vae.encode(part.to(vae.device)).latent_dist.mean).sample
         wrong = (restored.float().cpu().clamp(-1, 1) - part).square().mean((1, 2, 3)) / 4
         found.append(-10 * wrong.log10())
@@ -184,10 +217,9 @@ def quality(vae: AutoencoderKL, count: int = 128) -> float:
 
 def reconstruction_loss(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """L1 and L2 on pixels and L1 on their differences (edges), plus the pull towards N(0, 1), per element."""
-    with torch.autocast(pixels.device.type, torch.bfloat16):
-        posterior = vae.encode(pixels).latent_dist
-        latents = posterior.sample()
-        decoded = vae.decode(latents + _NOISE * torch.randn_like(latents)).sample
+    posterior = vae.encode(pixels).latent_dist
+    latents = posterior.sample()
+    decoded = vae.decode(latents + _NOISE * torch.randn_like(latents)).sample
     decoded = decoded.float()
     edges = F.l1_loss(decoded.diff(dim=-1), pixels.diff(dim=-1)) + F.l1_loss(decoded.diff(dim=-2), pixels.diff(dim=-2))
     kl: torch.Tensor = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()

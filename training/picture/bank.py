@@ -22,7 +22,7 @@ from training import world as shapes
 from training.composer.edits import Edit, random_edit, undone
 from training.composer.scene import SIDE, Figure, Scene, Stock, random_scene
 from training.composer.words import PLAIN_STYLE
-from training.loop import RUNS
+from training.loop import RUNS, in_bfloat16
 from training.picture.autoencoder import encode
 from training.picture.wishes import Wanted, where_of, wish_of
 from training.picture.world import MIX, drawn_world, to_tensor
@@ -185,7 +185,7 @@ def path_of(shard: int, folder: Path = FOLDER) -> Path:
 
 @torch.no_grad()
 def _encoded(vae: AutoencoderKL, chunk: Chunk) -> dict[str, torch.Tensor]:
-    with torch.autocast(vae.device.type, torch.bfloat16):
+    with in_bfloat16(vae.device):
         pixels = torch.from_numpy(chunk.pixels).to(vae.device)
         tokens = [encode(vae, to_tensor(part)).half() for part in torch.tensor_split(pixels, 8)]
     # Scenes come first in a chunk, then each change's two pictures: told apart by how many changes there are.

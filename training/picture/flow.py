@@ -11,20 +11,19 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
 from torch.nn import functional
 
-from models.image.cut_outs import GREY
-from models.image.draft import CHANNELS, MARGIN, Layout, parts_of
+from models.image.draft import CHANNELS, Layout, parts_of
 from models.image.painter import PaintingTransformer
 from models.image.wish_encoder import Telling, WishConfig
 from models.image.wishes import ABOUT_A_THING, GLOBALS, KINDS, PARTS, Conditioning
 from training.composer.grounds import PAINTED, VARIANTS
-from training.composer.scene import GROUNDS, SIDE, Figure, Ground, Scene, Stock
+from training.composer.scene import GROUNDS, SIDE, Ground, Scene
 from training.composer.words import PLAIN_STYLE
 from training.loop import Check, Schedule, fit
 from training.picture.autoencoder import encode
 from training.picture.bank import GRID, Bank
 from training.picture.wishes import DESIGNS, drawing_table, nothing_wished
-from training.picture.world import World, to_tensor
-from training.world import COLOURS, SHAPES, paint
+from training.picture.world import GREY_PAPER, World, drawing_alone, to_tensor
+from training.world import paint
 
 EDITED: Final = 0.45
 """The share of a step's pictures that are changes."""
@@ -44,8 +43,6 @@ _FINDERS_NOISE: Final = 0.1
 _COVERAGE_WEIGHT: Final = 2.0
 """How much what a drawing covers counts beside each of its latents where codes are found."""
 _FIRST: Final = slice(len(GLOBALS), len(GLOBALS) + len(PARTS))
-_GREY: Final = (GREY, GREY, GREY)
-_AS_LARGE: Final = SIDE / MARGIN
 
 
 def build_flow_transformer(config: WishConfig) -> PaintingTransformer:
@@ -103,7 +100,7 @@ def _latents(vae: AutoencoderKL, pictures: list[np.ndarray]) -> torch.Tensor:
 
 
 def _nothing_on(ground: Ground, variant: int, rng: np.random.Generator) -> Scene:
-    colour = _GREY if ground in PAINTED else paint(ground, rng)  # type: ignore[arg-type]
+    colour = GREY_PAPER if ground in PAINTED else paint(ground, rng)  # type: ignore[arg-type]
     return Scene(ground, variant if ground in PAINTED else 0, colour, PLAIN_STYLE, ())
 
 
@@ -132,15 +129,6 @@ def learn_layout(layout: Layout, fields: torch.Tensor, where: torch.Tensor, step
 def _error(guessed: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     sides = guessed[..., 2:].log() - there[..., 2:].clamp(min=1e-3).log()
     return torch.cat([guessed[..., :2] - there[..., :2], 0.25 * sides], -1)
-
-
-def drawing_alone(name: str, way: str, stock: Stock) -> Scene:
-    """A drawing as large as can be: of a design, or a shape in a colour."""
-    shaped = name in SHAPES
-    colour = COLOURS[COLOURS.index(way)] if shaped else None
-    rgb = None if colour is None else paint(colour, np.random.default_rng(0))
-    figure = Figure(name, colour, rgb, None, "centre", (SIDE / 2, SIDE / 2), _AS_LARGE, mirrored=False)
-    return Scene("white", 0, _GREY, next(iter(stock.drawings)) if shaped else way, (figure,))
 
 
 def _is_one(wishes: torch.Tensor) -> torch.Tensor:

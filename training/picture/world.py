@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import torch
 
+from models.image.cut_outs import GREY
+from models.image.draft import MARGIN
 from training.art.designs import designs_for
 from training.art.lettering import open_lettering
 from training.art.shelf import FOLDER, Shelf, are_rendered
 from training.composer.composing import Composer
-from training.composer.scene import Mix, Stock
+from training.composer.scene import SIDE, Figure, Mix, Scene, Stock
+from training.world import COLOURS, SHAPES, paint
 
 SHARES: Final = {"noto": 0.65, "fluent-3d": 0.35}
 """How often each design is drawn: the first where a prompt names no style."""
 MIX: Final = Mix()
 ALONE: Final = Mix(figures=(0.0, 1.0, 0.0, 0.0))
-Made = TypeVar("Made")
+GREY_PAPER: Final = (GREY, GREY, GREY)
+"""What a drawing alone is drawn on."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,15 @@ def _world(shares: dict[str, float], folder: Path, words: bool) -> World:
     lettering = open_lettering(folder) if words else None
     numbers = () if lettering is None else tuple(int(number) for number in lettering.training())
     return World(Stock.of(shelf.usual(), shares, numbers), Composer(shelf, lettering))
+
+
+def drawing_alone(name: str, way: str, stock: Stock) -> Scene:
+    """A drawing as large as can be: of a design, or a shape in a colour."""
+    shaped = name in SHAPES
+    colour = COLOURS[COLOURS.index(way)] if shaped else None
+    rgb = None if colour is None else paint(colour, np.random.default_rng(0))
+    figure = Figure(name, colour, rgb, None, "centre", (SIDE / 2, SIDE / 2), SIDE / MARGIN, mirrored=False)
+    return Scene("white", 0, GREY_PAPER, next(iter(stock.drawings)) if shaped else way, (figure,))
 
 
 def to_tensor(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:

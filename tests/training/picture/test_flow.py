@@ -33,14 +33,13 @@ from training.picture.autoencoder import build_autoencoder, encode, grow_decoder
 from training.picture.bank import GRID, Bank, change_of, open_bank
 from training.picture.flow import (
     build_flow_transformer,
-    drawing_alone,
     learn_drawings,
     learn_layout,
     train_flow,
 )
 from training.picture.text import LENGTH
 from training.picture.wishes import classes, drawing_table, where_of, wish_of
-from training.picture.world import World, to_tensor
+from training.picture.world import World, drawing_alone, to_tensor
 from training.world import PLACES
 
 
