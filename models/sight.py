@@ -22,7 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from models.cells import CELL, CLASSES, FINE, WIDTH, Cells, cells_of, glance, strokes_of
 from models.picture_kinds import PictureKind
-from models.spelling import Speller, spelt, surest
+from models.spelling import Speller, read_together, spelt
 from models.views import View, seen
 
 SIDE: Final = 224
@@ -52,8 +52,8 @@ _THINGS: Final = (
     View(mirrored=True, moved=(0.07, -0.07)),
 )
 """How a drawing is looked at to say what stands in it; all else is found as it is."""
-_LETTERS: Final = (View(squeezed=(1.15, 1.15)), View(squeezed=(1.15, 1.15), slanted=0.06))
-"""And where letters stand, to read them: no larger than those that taught, upright and, of those that lean, less so."""
+_LETTERS: Final = (View(squeezed=(1.1, 1.0)), View(squeezed=(1.0, 1.15)), View(squeezed=(1.15, 1.15)))
+"""And where letters stand, to read them: those that taught were narrower and lower."""
 _SAID: Final = 0.3
 """How large what is told to the language model is at first."""
 
@@ -179,7 +179,7 @@ class Reader(nn.Module):
         self.grounds = nn.Linear(width, grounds)
         self.speller = Speller(alphabet)
         self._taken: Tensor
-        self._letters = letters
+        self.longest = letters
         self._mirrored = mirrored
         self._first_shape = things - shapes
         self._colours = colours
@@ -223,8 +223,8 @@ class Reader(nn.Module):
         one = Found(*(each[:1] for each in vars(found).values()))
         return replace(one, things=_SURER * mean[None])
 
-    def decided(self, found: Found, letters: Tensor) -> Shown:
-        """The likeliest of everything; `letters` are those of the speller."""
+    def decided(self, found: Found, words: Tensor) -> Shown:
+        """The likeliest of everything; `words` as `spelt` gives them."""
         arrangements = found.arrangements.argmax(-1)
         taken = self._taken[arrangements]
         sizes = found.sizes.masked_fill(~taken, -torch.inf)
@@ -235,7 +235,7 @@ class Reader(nn.Module):
             largest=largest & taken,
             arrangements=arrangements,
             grounds=found.grounds.argmax(-1),
-            letters=spelt(letters, self._letters),
+            letters=words,
         )
 
     def told(self, shown: Shown, beliefs: Tensor) -> Tensor:
@@ -320,10 +320,11 @@ class Eyes(nn.Module):
         learnt = as_learnt(picture)
         cells = cells_of(self.trunk, seen(learnt, _THINGS))
         found = self.reader.agreed(self.reader.found(cells), _THINGS)
-        letters = self.reader.speller(cells.strokes[:1])
-        if letters.argmax(-1).any():
-            letters = surest(self.reader.speller(strokes_of(self.trunk, seen(learnt, _LETTERS))))
-        shown = self.reader.decided(found, letters)
+        words = spelt(self.reader.speller(cells.strokes[:1]), self.reader.longest)
+        if words.any():
+            closer = strokes_of(self.trunk, seen(learnt, _LETTERS))
+            words = read_together(self.reader.speller(closer), self.reader.longest)
+        shown = self.reader.decided(found, words)
         return self.reader.told(shown, believed(found.things, shown.things > 0))[0]
 
     def _tokens(self, picture: Tensor) -> Tensor:

@@ -54,7 +54,21 @@ def spelt(letters: Tensor, longest: int) -> Tensor:
     return words[:, :longest]
 
 
-def surest(letters: Tensor) -> Tensor:
-    """The one of several readings of a word that is likeliest to be right: float [1, columns, alphabet] of [n, ...]."""
-    likely = letters.log_softmax(-1).amax(-1).sum(-1)
-    return letters[likely.argmax()][None]
+def read_together(readings: Tensor, longest: int) -> Tensor:
+    """The word that several readings of one picture make likeliest, int64 [1, longest].
+
+    Args:
+        readings: float [n, columns, alphabet], as a `Speller` gives them; what each spells is weighed by all.
+        longest: letters of a word.
+    """
+    likely = readings.float().cpu().log_softmax(-1).transpose(0, 1)  # on the CPU: Metal has no CTC
+    words = spelt(readings, longest).cpu()
+    columns = torch.full((len(words),), len(likely))
+    lengths = (words > 0).sum(1)
+    loss = torch.stack(
+        [
+            functional.ctc_loss(likely, word.expand_as(words), columns, length.expand_as(lengths), reduction="sum")
+            for word, length in zip(words, lengths, strict=True)
+        ]
+    )
+    return words[loss.argmin()][None].to(readings.device)

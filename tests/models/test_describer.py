@@ -103,7 +103,7 @@ def found_in(arrangement: int) -> Found:
     )
 
 
-NO_WORD = scores(0, 0, 0, of=5)
+NO_WORD = torch.zeros(1, 3, dtype=torch.int64)
 
 
 def test_where_nothing_stands_nothing_is_shown() -> None:
@@ -121,8 +121,8 @@ def test_where_nothing_stands_nothing_is_shown() -> None:
         assert (shown.arrangements.item(), shown.grounds.item()) == (arrangement, 3)
 
 
-def told_of(reader: Reader, found: Found, letters: torch.Tensor = NO_WORD) -> torch.Tensor:
-    shown = reader.decided(found, letters)
+def told_of(reader: Reader, found: Found, word: torch.Tensor = NO_WORD) -> torch.Tensor:
+    shown = reader.decided(found, word)
     return reader.told(shown, believed(found.things, shown.things > 0))[0]
 
 
@@ -141,7 +141,7 @@ def test_each_token_tells_one_thing_that_is_shown() -> None:
         return reader.get_parameter(f"said.{part}.weight")[number]
 
     with torch.no_grad():
-        told = told_of(reader, found_in(3), scores(4, 4, 0, 2, of=5)) - reader.tokens
+        told = told_of(reader, found_in(3), torch.tensor([[4, 2, 0]])) - reader.tokens
         wanted = [
             said("thing", 2) + said("colour", 1) + said("largest", 0),
             said("thing", 5) + said("colour", 2) + said("largest", 1),

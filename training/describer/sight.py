@@ -159,7 +159,7 @@ def accuracy(reader: Reader, views: Views, pool: Pool) -> dict[str, float]:
     parts: dict[str, list[Tensor]] = {}
     for rows in _by_fifty(pool):
         right, cells = pool.labels.of(rows).shown, views.cells(pool.pixels[rows], vary=False)
-        shown = reader.decided(reader.found(cells), reader.speller(cells.strokes))
+        shown = reader.decided(reader.found(cells), spelt(reader.speller(cells.strokes), reader.longest))
         taken = right.things > 0
         told = {
             "things": (shown.things == right.things)[taken],

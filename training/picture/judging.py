@@ -194,9 +194,17 @@ def evaluate_edits(editor: Any, recogniser: Recogniser, claimed: Collection[str]
     order: tuple[Language, ...] = ("en", "ko", "en", "ja")
     asked = [wish_to_words(edit, rng, order[i % 4]) for i, edit in enumerate(edits)]
     changed = change(editor, [drawn_world().composer.compose(edit.before) for edit in edits], asked)
-    right = np.array([_is_right(recogniser, picture, edit) for picture, edit in zip(changed, edits, strict=True)])
+    exact = [drawn_world().composer.compose(edit.after) for edit in edits]
+    right, known = (
+        np.array([_is_right(recogniser, picture, edit) for picture, edit in zip(pictures, edits, strict=True)])
+        for pictures in (changed, exact)
+    )
     kinds = np.array([edit.kind for edit in edits])
-    rows = [Row("picture", "edits right", float(right.mean()), 0.9, count)]
+    rows = [
+        Row("picture", "edits right", float(right.mean()), 0.9, count),
+        Row("picture", "edits right, exact pictures", float(known.mean()), None, count),
+        Row("picture", "edits right where exact pictures are", float(right[known].mean()), None, int(known.sum())),
+    ]
     for kind in dict.fromkeys(kinds.tolist()):
         here = right[kinds == kind]
         rows.append(Row("picture", f"edits right: {kind}", float(here.mean()), None, len(here)))

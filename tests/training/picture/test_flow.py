@@ -24,12 +24,13 @@ from models.image.autoencoder import LayeredAutoencoder, PackedAutoencoder
 from models.image.draft import CHANNELS
 from models.image.wish_encoder import WishEncoder
 from models.image.wishes import CELLS, DRAWING, FIELDS, FIGURES, Conditioning
+from models.packed import unpacked
 from training.composer.edits import undone
 from training.composer.scene import Mix, random_scene
 from training.eight_bits import packed
 from training.loop import Check, Schedule
 from training.picture.__main__ import silent_encoder
-from training.picture.autoencoder import build_autoencoder, encode, grow_decoder
+from training.picture.autoencoder import build_autoencoder, encode, grow_decoder, train_last_stages
 from training.picture.bank import GRID, Bank, change_of, open_bank
 from training.picture.flow import (
     build_flow_transformer,
@@ -68,6 +69,23 @@ def test_a_decoder_that_is_made_wider_decodes_as_before_and_is_so_when_it_is_loa
     loaded = PackedAutoencoder.from_pretrained(tmp_path)
     with torch.no_grad():
         assert torch.equal(loaded.decode(latents).sample, learnt)
+
+
+def test_of_a_decoder_whose_last_stages_go_on_all_else_stays_to_the_byte_in_its_file(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.loop.RUNS", tmp_path)
+    torch.manual_seed(0)
+    kept = packed(build_autoencoder().state_dict(), 63)
+    vae = build_autoencoder()
+    vae.load_state_dict(unpacked(kept))
+    train_last_stages(vae, world, Schedule(steps=2, lr=1e-3, warmup=1, weight_decay=0.0, seed=1), batch=6)
+    learnt = packed(vae.state_dict(), 63)
+    changed = {name.removesuffix(".scale") for name in kept if not torch.equal(learnt[name], kept[name])}
+    assert {"decoder.conv_out.weight", "decoder.up_blocks.2.resnets.0.conv1.weight"} <= changed
+    assert not [name for name in changed if name.startswith(("encoder.", "quant"))]
+    assert not [n for n in changed if kept[n].ndim > 1 and n.startswith(("decoder.mid_block", "decoder.up_blocks.0"))]
+    assert sum(learnt[name].numel() for name in changed) < sum(weight.numel() for weight in kept.values()) / 5
 
 
 def _draws_in_every_way(folder: Path) -> None:
