@@ -125,6 +125,7 @@ _STAGES: Final = {
     "text": "Reading prompts",
     "flow": "Transformer",
     "finder": "Its finder alone",
+    "last-stages": "The decoder's last stages",
 }
 
 
