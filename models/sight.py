@@ -44,13 +44,7 @@ _UNLIKELY: Final = 0.005
 """What a thing in a drawing is less likely to be than this is not told."""
 _SURER: Final = 1.4
 """Scores are multiplied by this: label smoothing made the reader less sure than it is right."""
-_THINGS: Final = (
-    View(),
-    View(mirrored=True),
-    View(turned=0.14),
-    View(turned=-0.14),
-    View(mirrored=True, moved=(0.07, -0.07)),
-)
+_THINGS: Final = (View(), View(mirrored=True))
 """How a drawing is looked at to say what stands in it; all else is found as it is."""
 _LETTERS: Final = (View(squeezed=(1.1, 1.0)), View(squeezed=(1.0, 1.15)), View(squeezed=(1.15, 1.15)))
 """And where letters stand, to read them: those that taught were narrower and lower."""

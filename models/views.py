@@ -1,8 +1,7 @@
-"""A picture looked at in several ways: mirrored, turned a little, moved, squeezed, slanted."""
+"""A picture looked at in several ways: mirrored, or squeezed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,32 +12,24 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a square picture; beyond its edge all is as at the edge.
+    """One way to look at a picture; beyond its edge all is as at the edge.
 
     Attributes:
-        mirrored: left and right change places, before all else.
-        turned: by so many radians around the middle, against the clock.
-        moved: by such shares of half a side, to the left and up.
+        mirrored: left and right change places.
         squeezed: how many times narrower and lower it becomes.
-        slanted: its top goes so much further to the left than its middle, in shares of half a side.
     """
 
     mirrored: bool = False
-    turned: float = 0.0
-    moved: tuple[float, float] = (0.0, 0.0)
     squeezed: tuple[float, float] = (1.0, 1.0)
-    slanted: float = 0.0
 
     def where(self) -> list[list[float]]:
         """Where in the picture a point of the view is, as `affine_grid` has it."""
-        cos, sin = math.cos(self.turned), math.sin(self.turned)
-        (across, down), (wide, high) = self.moved, self.squeezed
-        row = [cos * wide, -sin * high - self.slanted, across]
-        return [[-part for part in row] if self.mirrored else row, [sin * wide, cos * high, down]]
+        wide, high = self.squeezed
+        return [[-wide if self.mirrored else wide, 0.0, 0.0], [0.0, high, 0.0]]
 
 
 def seen(picture: Tensor, views: Sequence[View]) -> Tensor:
-    """A picture, float [1, channels, side, side] in -1..1, in so many ways: [views, channels, side, side]."""
+    """A picture, float [1, channels, height, width] in -1..1, in so many ways: [views, channels, height, width]."""
     where = torch.tensor([view.where() for view in views])
     grid = functional.affine_grid(where, [len(views), *picture.shape[1:]], align_corners=False)
     # On the CPU: Metal samples neither bicubically nor beyond an edge.

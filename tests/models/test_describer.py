@@ -71,9 +71,9 @@ def test_each_picture_is_read_as_what_it_is(opened: tuple[Any, Any]) -> None:
 
 def test_a_thing_is_what_all_views_of_a_drawing_make_likely() -> None:
     reader = Reader(8, **SMALL_READER)
-    views = (View(), View(mirrored=True), View(turned=0.1))
-    one, mirrored, turned = found_in(3), found_in(2), found_in(1)
-    all_of_them = zip(*(vars(each).values() for each in (one, mirrored, turned)), strict=True)
+    views = (View(), View(mirrored=True), View(squeezed=(1.1, 1.1)))
+    one, mirrored, squeezed = found_in(3), found_in(2), found_in(1)
+    all_of_them = zip(*(vars(each).values() for each in (one, mirrored, squeezed)), strict=True)
     three = Found(*(torch.cat(each) for each in all_of_them))
     three.things[0, 0] = torch.tensor([0.1, 0.1, 0.4, 0.2, 0.1, 0.1]).log()
     three.things[1, 1] = torch.tensor([0.1, 0.1, 0.1, 0.2, 0.4, 0.1]).log()
