@@ -166,16 +166,16 @@ def test_later_turns_do_not_look_at_a_picture_again(mixture: VlmMixtureEngine, e
     turns = [chat(user(fresh, "hello")), chat(user(fresh, "hello"), assistant("a"), user("colour?"))]
     with looks(mixture) as seen:
         answer(mixture, turns[0])
-        assert len(seen) == 3, "of which kind it is, for the gate and for its eyes, and what is on it"
+        assert len(seen) == 4, "of which kind it is, for the gate and for its eyes, what is on it, and its letters"
         answer(mixture, turns[1])
-        assert len(seen) == 3
+        assert len(seen) == 4
         mixture._features.forget()
         answer(mixture, turns[1])
-        assert len(seen) == 5, "the gate still knows its kind"
+        assert len(seen) == 7, "the gate still knows its kind"
         shapes = picture("#000001")
         for _ in range(2):
             answer(mixture, chat(user(shapes, "hello")))
-        assert len(seen) == 6
+        assert len(seen) == 8
 
 
 def test_a_transparent_picture_is_seen_on_white(mixture: VlmMixtureEngine) -> None:
